@@ -1,0 +1,53 @@
+"""The command line: `python -m bench COMMAND`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bench import echo, idle
+from bench.machine import raise_file_limit
+from bench.program import CompileError
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _pair(text: str) -> tuple[int, int]:
+    server, client = text.split(",")
+    return int(server), int(client)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    common.add_argument("--out", metavar="FILE", help="write the JSON to FILE as well")
+    common.add_argument(
+        "--servers", type=_names, metavar="A,B", help="only these servers, in this order"
+    )
+    common.add_argument(
+        "--cpus", type=_pair, metavar="S,C", help="CPU of the server and of the client"
+    )
+
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    echo.add_arguments(
+        commands.add_parser("echo", parents=[common], help="echo rate, CPU and latency")
+    )
+    idle.add_arguments(
+        commands.add_parser("idle", parents=[common], help="memory per idle connection")
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    raise_file_limit()
+    try:
+        return echo.main(options) if options.command == "echo" else idle.main(options)
+    except CompileError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

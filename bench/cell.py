@@ -1,0 +1,36 @@
+"""A cell of the echo benchmark: message size, connections, pieces per reply."""
+
+from dataclasses import dataclass
+
+
+def _bytes(size: int) -> str:
+    return f"{size // 1024}KiB" if size % 1024 == 0 else f"{size}B"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Each of `connections` sends `size` bytes and gets `pieces` times as many back."""
+
+    size: int
+    connections: int
+    pieces: int = 1
+
+    @property
+    def name(self) -> str:
+        """As in 64Bx100, or 8x64Bx100 for eight pieces."""
+        pieces = "" if self.pieces == 1 else f"{self.pieces}x"
+        return f"{pieces}{_bytes(self.size)}x{self.connections}"
+
+
+PIECES = Cell(64, 100, pieces=8)
+ALL = [*(Cell(size, count) for size in (64, 1024, 102400) for count in (10, 100, 1000)), PIECES]
+QUICK = [Cell(64, 100), Cell(1024, 1000), Cell(102400, 100), PIECES]
+
+
+def select_cells(names: list[str]) -> list[Cell]:
+    """The named cells; an unknown name ends the program with the list."""
+    by_name = {cell.name: cell for cell in ALL}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise SystemExit(f"no cell {', '.join(unknown)}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in names]

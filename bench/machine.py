@@ -1,0 +1,74 @@
+"""The machine a result was measured on: CPUs, limits, versions."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """The CPU the server is pinned to and the one the client is pinned to."""
+
+    server: int
+    client: int
+
+    @classmethod
+    def choose(cls, wanted: tuple[int, int] | None = None) -> "Cpus":
+        """The wanted pair, or the first two CPUs this process may use (one, if that is all)."""
+        if wanted is not None:
+            return cls(*wanted)
+        allowed = sorted(os.sched_getaffinity(0))
+        return cls(allowed[0], allowed[1 % len(allowed)])
+
+
+@contextlib.contextmanager
+def pinned(cpu: int) -> Iterator[None]:
+    """Runs its block on one CPU; a process started in it inherits that."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def raise_file_limit() -> None:
+    """Raises the soft open-file limit to the hard one, for this process and those it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def describe(cpus: Cpus) -> dict[str, object]:
+    """What places a result: date, kernel, CPU, versions, load when the run began."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "kernel": platform.release(),
+        "cpu": _cpu_model(),
+        "cpu_count": os.cpu_count(),
+        "server_cpu": cpus.server,
+        "client_cpu": cpus.client,
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "iocp_sock": _version("iocp_sock"),
+        "uvloop": _version("uvloop"),
+    }

@@ -1,0 +1,183 @@
+"""An echo server in a process of its own: which there are, and one that runs."""
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from bench.machine import pinned
+from bench.program import CompileError, program
+
+_ROOT = Path(__file__).parent.parent
+_START_SECONDS = 20.0
+_STOP_SECONDS = 5.0
+_COMPLAINT_BYTES = 4096
+_SETTLED_READINGS = 3
+_SETTLE_PAUSE = 0.1
+
+
+class ServerUnavailable(RuntimeError):
+    """The server cannot run here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A kind of server: its name in reports, the command that starts it, its cells."""
+
+    name: str
+    command: Callable[[], list[str]]
+    pieces_only: bool = False
+
+    def start(self, cpu: int, *, pieces: int = 1, size: int = 64) -> "RunningServer":
+        """Starts it on one CPU; with pieces > 1 that many sends of size bytes answer a request."""
+        try:
+            command = [*self.command(), "--pieces", str(pieces), "--size", str(size)]
+        except CompileError as error:
+            raise ServerUnavailable(str(error)) from error
+        return RunningServer(command, cpu)
+
+
+class RunningServer:
+    """A server process that has printed its port; leaving the context ends it."""
+
+    def __init__(self, command: list[str], cpu: int) -> None:
+        self._open = contextlib.ExitStack()
+        self._errors = os.memfd_create("errors")
+        self._open.callback(os.close, self._errors)
+        with pinned(cpu):
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, cwd=_ROOT,
+            )  # fmt: skip
+        self._open.callback(self._end)
+        self.pid = self._process.pid
+        try:
+            self.port = self._read_port()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _read_port(self) -> int:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], _START_SECONDS)
+        line = self._process.stdout.readline() if ready else b""
+        if not line.strip().isdigit():
+            raise ServerUnavailable(
+                self.complaint() or f"printed no port within {_START_SECONDS:.0f} s"
+            )
+        return int(line)
+
+    def complaint(self) -> str:
+        """The last line the server wrote to stderr."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.2)
+        start = max(0, os.fstat(self._errors).st_size - _COMPLAINT_BYTES)
+        lines = (
+            os.pread(self._errors, _COMPLAINT_BYTES, start)
+            .decode(errors="replace")
+            .strip()
+            .splitlines()
+        )
+        return lines[-1] if lines else ""
+
+    def open_files(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def anonymous_bytes(self) -> int:
+        """RssAnon: the private memory of the process that is resident."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("this kernel shows no RssAnon")
+
+    def settled_anonymous_bytes(self, *, limit: float = 10.0) -> int:
+        """RssAnon once several readings in a row agree, or the last one at the limit in seconds."""
+        end = time.monotonic() + limit
+        readings = [self.anonymous_bytes()]
+        while time.monotonic() < end:
+            time.sleep(_SETTLE_PAUSE)
+            readings = [*readings[1 - _SETTLED_READINGS :], self.anonymous_bytes()]
+            if len(readings) == _SETTLED_READINGS and len(set(readings)) == 1:
+                break
+        return readings[-1]
+
+    def stop(self) -> None:
+        self._open.close()
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=_STOP_SECONDS)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def __enter__(self) -> "RunningServer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _python(module: str, *arguments: str) -> Callable[[], list[str]]:
+    return lambda: [sys.executable, "-m", f"bench.servers.{module}", *arguments]
+
+
+def _native(name: str) -> Callable[[], list[str]]:
+    return lambda: [str(program(name))]
+
+
+ASYNCIO = Server("asyncio", _python("protocol_server", "--loop", "asyncio"))
+UVLOOP = Server("uvloop", _python("protocol_server", "--loop", "uvloop"))
+
+ECHO_SERVERS = [
+    Server("iocp_sock-uring", _python("iocp_server", "--backend", "uring")),
+    Server("iocp_sock-epoll", _python("iocp_server", "--backend", "epoll")),
+    UVLOOP,
+    ASYNCIO,
+    Server(
+        "uvloop-writelines",
+        _python("protocol_server", "--loop", "uvloop", "--writelines"),
+        pieces_only=True,
+    ),
+    Server("c-epoll", _native("epoll_echo")),
+    Server("c-uring", _native("uring_echo")),
+]
+
+IDLE_SERVERS = [
+    *(
+        Server(
+            f"iocp_sock-{backend}-{receive}",
+            _python("iocp_server", "--backend", backend, "--receive", receive),
+        )
+        for backend in ("uring", "epoll")
+        for receive in ("pooled", "zero_byte", "direct")
+    ),
+    UVLOOP,
+    ASYNCIO,
+]
+
+
+def select_servers(known: list[Server], names: list[str] | None) -> list[Server]:
+    """The named servers in the order asked for, or all; an unknown name ends the program."""
+    if names is None:
+        return known
+    by_name = {server.name: server for server in known}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise SystemExit(f"no server {', '.join(unknown)}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in names]

@@ -1,0 +1,49 @@
+"""The stream level of iocp_sock, on the backend and with the receive strategy asked for."""
+
+import socket
+
+import iocp_sock
+from bench.servers import shape
+
+
+def _echo(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
+    if data:
+        conn.send(data)
+    else:
+        conn.close()
+
+
+_pieces: list[bytes] = []
+
+
+def _answer(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
+    """Answers a request, which arrives whole because it is small and alone, with several sends."""
+    if data:
+        for piece in _pieces:
+            conn.send(piece)
+    else:
+        conn.close()
+
+
+def main() -> None:
+    parser = shape.parser()
+    parser.add_argument("--backend", choices=["uring", "epoll"], required=True)
+    parser.add_argument("--receive", choices=["pooled", "zero_byte", "direct"], default="pooled")
+    options = parser.parse_args()
+    _pieces[:] = shape.pieces(options)
+    on_data = _echo if options.pieces == 1 else _answer
+
+    def serve(conn: iocp_sock.Socket) -> None:
+        # The peers' transports set it too.
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        conn.receive(on_data, receive=options.receive)
+
+    with iocp_sock.Port(backend=options.backend) as port:
+        listener = port.listen((shape.HOST, 0), backlog=shape.BACKLOG)
+        listener.accept_each(serve)
+        shape.announce(listener.getsockname()[1])
+        port.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""asyncio.Protocol with transport.write, on asyncio's own loop or on uvloop's."""
+
+import asyncio
+from typing import ClassVar, cast
+
+from bench.servers import shape
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what it gets."""
+
+    __slots__ = ("transport",)
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Pieces(Echo):
+    """Answers a request, which arrives whole because it is small and alone, with several writes."""
+
+    __slots__ = ()
+    pieces: ClassVar[list[bytes]] = []
+
+    def data_received(self, data: bytes) -> None:
+        for piece in self.pieces:
+            self.transport.write(piece)
+
+
+class Gathered(Pieces):
+    """The same reply handed over in one call by the application."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.writelines(self.pieces)
+
+
+def _new_loop(name: str) -> asyncio.AbstractEventLoop:
+    if name == "uvloop":
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop
+    return asyncio.new_event_loop()
+
+
+def main() -> None:
+    parser = shape.parser()
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument(
+        "--writelines", action="store_true", help="hand the pieces over in one call"
+    )
+    options = parser.parse_args()
+    Pieces.pieces = shape.pieces(options)
+    protocol = Echo if options.pieces == 1 else Gathered if options.writelines else Pieces
+    loop = _new_loop(options.loop)
+    server = loop.run_until_complete(
+        loop.create_server(protocol, shape.HOST, 0, backlog=shape.BACKLOG)
+    )
+    shape.announce(server.sockets[0].getsockname()[1])
+    loop.run_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "backend/address.hpp"
+#include "core/operation.hpp"
+#include "core/socket.hpp"
+
+namespace iocp {
+
+// One event the kernel reports for one request. A request may yield several while `more` is set.
+struct Packet {
+    SlotId operation;
+    std::int64_t result{0};  // bytes, a readiness mask, or the negated system error
+    Slice slice;             // a pooled receive's data
+    Handle accepted{no_handle};
+    bool more{false};      // the request stands; another packet follows
+    bool ready{false};     // the request only waited: starting it again will now do something
+    bool released{true};   // false: transferred, but the kernel still reads the memory
+};
+
+enum class Start : std::uint8_t { done, pending, failed };
+
+// done: `value` bytes went (accept: `accepted` is set). pending: the kernel will tell. failed:
+// `value` is the system's error number and nothing is outstanding.
+struct StartResult {
+    Start start{Start::pending};
+    std::int64_t value{0};
+    Handle accepted{no_handle};
+};
+
+struct Capabilities {
+    bool multishot_receive{false};  // pooled receives stand in the kernel and pick their memory
+    bool zero_copy_send{false};
+    bool ordered{false};  // the kernel keeps the posting order of several requests
+};
+
+// The whole seam between portable and platform code. It carries no policy: no ledger, no queue, no
+// strategy. The port calls everything but wait() and wake() with its lock held.
+class Backend {
+public:
+    Backend() = default;
+    virtual ~Backend() = default;
+    Backend(const Backend&) = delete;
+    Backend& operator=(const Backend&) = delete;
+
+    [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+    [[nodiscard]] virtual Capabilities capabilities() const noexcept = 0;
+
+    // Sockets. Errors are system error numbers, 0 for success.
+    virtual int open(int family, int type, int protocol, Handle& out) = 0;
+    virtual int describe(Handle handle, Socket& out) = 0;  // family, type, protocol, connected
+    virtual int bind(Socket& socket, const Address& address) = 0;
+    virtual int listen(Socket& socket, int backlog) = 0;
+    virtual int name_of(const Socket& socket, bool peer, Address& out) = 0;
+    virtual int get_option(const Socket& socket, int level, int option, void* value,
+                           std::size_t& length) = 0;
+    virtual int set_option(const Socket& socket, int level, int option, const void* value,
+                           std::size_t length) = 0;
+    virtual int shutdown(Socket& socket, bool receiving, bool sending) = 0;
+    virtual void reset_on_close(Socket& socket) = 0;
+    // Ends the backend's interest. Precondition: no request of this socket is in the kernel.
+    virtual void detach(Socket& socket) = 0;
+    // detach() and close the handle.
+    virtual void close(Socket& socket) = 0;
+
+    // Operations.
+    // Tries without blocking and leaves nothing behind: pending says that it would block.
+    virtual StartResult attempt(Operation& op) = 0;
+    // Hands `count` operations of a lane, from `op` on, to the kernel as one request.
+    virtual StartResult start(Operation& op, unsigned count) = 0;
+    // Asks for the end of the request that `op` heads; its packet still comes.
+    virtual void cancel(Operation& op) = 0;
+    // Reads without blocking into memory of the core: drains.
+    virtual StartResult read(Socket& socket, std::byte* data, std::size_t length) = 0;
+    // Whether a read that got less than it had room for has emptied the socket.
+    virtual bool drained(Socket& socket) noexcept = 0;
+    virtual std::int64_t available(Socket& socket) = 0;
+
+    // Waiting. publish() with the lock, wait() without it, reap() with it again.
+    // Makes the calling thread the one that runs this backend; false: another one does.
+    virtual bool claim() = 0;
+    virtual void publish() = 0;
+    // Returns when packets may be there, after timeout_ns (negative: never), a wake, or a signal.
+    virtual void wait(std::int64_t timeout_ns) = 0;
+    virtual void reap(std::vector<Packet>& out) = 0;
+    virtual void wake() noexcept = 0;
+    [[nodiscard]] virtual std::int64_t now() const noexcept = 0;  // nanoseconds, monotonic
+
+    // What the system really locks for a request of `op`, in pages.
+    [[nodiscard]] virtual std::uint32_t kernel_locked(const Operation& op) const noexcept = 0;
+    // Whether an error ends its socket (R05).
+    [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
+    // Whether an error says that the system ran out of something (R08, R10).
+    [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
+    // Whether an error answers a cancel.
+    [[nodiscard]] virtual bool cancelled(int code) const noexcept = 0;
+};
+
+// Makes the backend called `name` ("auto" picks the best). `reason` says why it was chosen, or,
+// when null is returned, why it was refused.
+std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
+                                      unsigned ring_entries, std::string& reason);
+
+// Every backend of this platform with "ok" or the reason it is refused here.
+std::vector<std::pair<std::string, std::string>> probe_backends();
+
+// What the backend called `name` can do here; empty if it is refused.
+std::map<std::string, bool> backend_features(const std::string& name);
+
+// Raised in every forked child: ports made before the fork belong to the parent.
+std::uint32_t fork_generation() noexcept;
+
+std::size_t system_page_size() noexcept;
+
+}  // namespace iocp

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/linux/linux_backend.hpp"
+
+struct epoll_event;
+
+namespace iocp {
+
+// Readiness turned into completions: every socket is registered once, edge-triggered, and what an
+// edge promises is attempted by the start that follows it.
+class EpollBackend final : public LinuxBackend {
+public:
+    static std::unique_ptr<EpollBackend> create(std::string& reason);
+    ~EpollBackend() override;
+
+    [[nodiscard]] std::string_view name() const noexcept override { return "epoll"; }
+    [[nodiscard]] Capabilities capabilities() const noexcept override { return {}; }
+
+    void detach(Socket& socket) override;
+    void close(Socket& socket) override;
+    StartResult start(Operation& op, unsigned count) override;
+    void cancel(Operation& op) override;
+    bool claim() override { return true; }
+    void publish() override {}
+    void wait(std::int64_t timeout_ns) override;
+    void reap(std::vector<Packet>& out) override;
+    void wake() noexcept override;
+    [[nodiscard]] std::uint32_t kernel_locked(const Operation&) const noexcept override {
+        return 0;
+    }
+
+private:
+    EpollBackend();
+    int watch(Socket& socket);
+    void forget(Socket& socket) noexcept;
+    void edge(std::uint32_t mask, Socket& socket, std::vector<Packet>& out);
+
+    int epoll_fd_{-1};
+    int wake_fd_{-1};
+    std::unique_ptr<epoll_event[]> events_;
+    int event_count_{0};
+    std::vector<Socket*> watched_;   // by the socket's slot
+    std::vector<Packet> cancelled_;  // answers to cancel(), for the next reap()
+};
+
+}  // namespace iocp

@@ -1,0 +1,325 @@
+#include "backend/linux/linux_backend.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+namespace iocp {
+
+namespace {
+
+// IOV_MAX of Linux: what one call takes.
+constexpr std::size_t most_parts = 1024;
+
+int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
+
+bool would_block(int code) noexcept { return code == EAGAIN || code == EWOULDBLOCK; }
+
+StartResult failed(int code) noexcept { return {Start::failed, code}; }
+
+// A signal never ends a call that does not wait: it is made again.
+template <class Call>
+auto retry(Call&& call) noexcept {
+    auto result = call();
+    while (result < 0 && errno == EINTR) {
+        result = call();
+    }
+    return result;
+}
+
+const sockaddr* address_of(const Address& address) noexcept {
+    return reinterpret_cast<const sockaddr*>(address.bytes.data());
+}
+
+bool set_nonblocking(int fd, bool on) noexcept {
+    const int flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 &&
+           ::fcntl(fd, F_SETFL, on ? (flags | O_NONBLOCK) : (flags & ~O_NONBLOCK)) == 0;
+}
+
+}  // namespace
+
+int LinuxBackend::open(int family, int type, int protocol, Handle& out) {
+    const int fd = ::socket(family, type | SOCK_CLOEXEC, protocol);
+    if (fd < 0) {
+        return errno;
+    }
+    out = fd;
+    return 0;
+}
+
+int LinuxBackend::describe(Handle handle, Socket& out) {
+    const int fd = static_cast<int>(handle);
+    int family = 0;
+    int type = 0;
+    int protocol = 0;
+    socklen_t length = sizeof family;
+    if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) != 0) {
+        return errno;
+    }
+    length = sizeof type;
+    if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+        return errno;
+    }
+    length = sizeof protocol;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0) {
+        return errno;
+    }
+    out.family = static_cast<std::int16_t>(family);
+    out.type = static_cast<std::uint8_t>(type);
+    out.protocol = static_cast<std::int16_t>(protocol);
+    out.stream = type == SOCK_STREAM;
+    sockaddr_storage peer{};
+    length = sizeof peer;
+    out.connected = ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+    // io_uring reports EAGAIN instead of waiting where O_NONBLOCK is set, so it is taken off while
+    // the socket is here; calls that must not wait say so one by one.
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK) != 0) {
+        out.backend_bits |= bit_was_nonblocking;
+        (void)set_nonblocking(fd, false);
+    }
+    return 0;
+}
+
+int LinuxBackend::bind(Socket& socket, const Address& address) {
+    return ::bind(fd_of(socket), address_of(address), address.length) == 0 ? 0 : errno;
+}
+
+int LinuxBackend::listen(Socket& socket, int backlog) {
+    return ::listen(fd_of(socket), backlog) == 0 ? 0 : errno;
+}
+
+int LinuxBackend::name_of(const Socket& socket, bool peer, Address& out) {
+    auto* where = reinterpret_cast<sockaddr*>(out.bytes.data());
+    socklen_t length = out.bytes.size();
+    const int fd = fd_of(socket);
+    if ((peer ? ::getpeername(fd, where, &length) : ::getsockname(fd, where, &length)) != 0) {
+        return errno;
+    }
+    out.length = length;
+    return 0;
+}
+
+int LinuxBackend::get_option(const Socket& socket, int level, int option, void* value,
+                             std::size_t& length) {
+    auto size = static_cast<socklen_t>(length);
+    if (::getsockopt(fd_of(socket), level, option, value, &size) != 0) {
+        return errno;
+    }
+    length = size;
+    return 0;
+}
+
+int LinuxBackend::set_option(const Socket& socket, int level, int option, const void* value,
+                             std::size_t length) {
+    return ::setsockopt(fd_of(socket), level, option, value, static_cast<socklen_t>(length)) == 0
+               ? 0
+               : errno;
+}
+
+int LinuxBackend::shutdown(Socket& socket, bool receiving, bool sending) {
+    const int how = receiving && sending ? SHUT_RDWR : (receiving ? SHUT_RD : SHUT_WR);
+    return ::shutdown(fd_of(socket), how) == 0 ? 0 : errno;
+}
+
+void LinuxBackend::reset_on_close(Socket& socket) {
+    const linger hard{1, 0};
+    (void)::setsockopt(fd_of(socket), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+}
+
+void LinuxBackend::detach(Socket& socket) {
+    if ((socket.backend_bits & bit_was_nonblocking) != 0) {
+        (void)set_nonblocking(fd_of(socket), true);
+    } else if ((socket.backend_bits & bit_nonblocking) != 0) {
+        (void)set_nonblocking(fd_of(socket), false);
+    }
+    socket.backend_bits = 0;
+}
+
+void LinuxBackend::close(Socket& socket) {
+    socket.backend_bits = 0;
+    (void)::close(fd_of(socket));
+}
+
+StartResult LinuxBackend::poll_now(const Socket& socket) {
+    pollfd entry{fd_of(socket), POLLIN | POLLRDHUP, 0};
+    const int count = retry([&] { return ::poll(&entry, 1, 0); });
+    if (count < 0) {
+        return failed(errno);
+    }
+    if (count > 0 && (entry.revents & POLLNVAL) != 0) {
+        return failed(EBADF);
+    }
+    return {count > 0 ? Start::done : Start::pending, 0};
+}
+
+StartResult LinuxBackend::receive_now(Operation& op) {
+    Socket& socket = *op.socket;
+    std::array<iovec, most_parts> parts;
+    std::size_t count = 0;
+    op.each_part([&](std::byte* data, std::size_t length) {
+        parts[count++] = {data, length};
+        return count < parts.size();
+    });
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = count;
+    const int flags = op.flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+    const ssize_t got = retry([&] { return ::recvmsg(fd_of(socket), &message, flags); });
+    if (got >= 0) {
+        return {Start::done, got};
+    }
+    if (would_block(errno)) {
+        socket.backend_bits |= bit_unreadable;
+        return {Start::pending, 0};
+    }
+    return failed(errno);
+}
+
+StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t length) {
+    const ssize_t got =
+        retry([&] { return ::recv(fd_of(socket), data, length, MSG_DONTWAIT); });
+    if (got >= 0) {
+        return {Start::done, got};
+    }
+    if (would_block(errno)) {
+        socket.backend_bits |= bit_unreadable;
+        return {Start::pending, 0};
+    }
+    return failed(errno);
+}
+
+// A short read empties the socket, but an end of stream that came with the data gives no further
+// edge: it has to be read for.
+bool LinuxBackend::drained(Socket& socket) noexcept {
+    if ((socket.backend_bits & bit_hangup) != 0) {
+        return false;
+    }
+    socket.backend_bits |= bit_unreadable;
+    return true;
+}
+
+std::int64_t LinuxBackend::available(Socket& socket) {
+    int bytes = 0;
+    return ::ioctl(fd_of(socket), FIONREAD, &bytes) == 0 ? bytes : -errno;
+}
+
+StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
+    Socket& socket = *op.socket;
+    std::array<iovec, most_parts> parts;
+    std::size_t used = 0;
+    const Operation* at = &op;
+    for (unsigned i = 0; i < count && used < parts.size(); ++i, at = at->next) {
+        at->each_part([&](std::byte* data, std::size_t length) {
+            if (used == parts.size()) {
+                return false;
+            }
+            parts[used++] = {data, length};
+            return true;
+        });
+    }
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = used;
+    const int flags = op.flags | MSG_DONTWAIT | MSG_NOSIGNAL;
+    const ssize_t went = retry([&] { return ::sendmsg(fd_of(socket), &message, flags); });
+    if (went >= 0) {
+        return {Start::done, went};
+    }
+    if (would_block(errno)) {
+        socket.backend_bits |= bit_unwritable;
+        return {Start::pending, 0};
+    }
+    return failed(errno);
+}
+
+StartResult LinuxBackend::accept_now(Operation& op) {
+    Socket& socket = *op.socket;
+    // No flag makes one accept4(2) not wait: a listener is non-blocking while it is here.
+    if ((socket.backend_bits & bit_nonblocking) == 0) {
+        if (!set_nonblocking(fd_of(socket), true)) {
+            return failed(errno);
+        }
+        socket.backend_bits |= bit_nonblocking;
+    }
+    const int fd =
+        retry([&] { return ::accept4(fd_of(socket), nullptr, nullptr, SOCK_CLOEXEC); });
+    if (fd >= 0) {
+        return {Start::done, 0, fd};
+    }
+    if (would_block(errno)) {
+        socket.backend_bits |= bit_unreadable;
+        return {Start::pending, 0};
+    }
+    return failed(errno);
+}
+
+// The first call asks the system to connect; later ones ask how it went.
+StartResult LinuxBackend::connect_now(Operation& op) {
+    const int fd = fd_of(*op.socket);
+    const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
+    if (!op.begun) {
+        op.begun = true;
+        if (!set_nonblocking(fd, true)) {
+            return failed(errno);
+        }
+        const int result = ::connect(fd, address_of(address), address.length);
+        const int code = result == 0 ? 0 : errno;
+        (void)set_nonblocking(fd, false);
+        if (code == 0) {
+            return {Start::done, 0};
+        }
+        if (code == EINPROGRESS || code == EINTR) {
+            return {Start::pending, 0};
+        }
+        return failed(code);
+    }
+    int code = 0;
+    socklen_t length = sizeof code;
+    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
+        return failed(errno);
+    }
+    if (code != 0) {
+        return failed(code);
+    }
+    pollfd entry{fd, POLLOUT, 0};
+    const int count = retry([&] { return ::poll(&entry, 1, 0); });
+    return {count > 0 ? Start::done : Start::pending, 0};
+}
+
+StartResult LinuxBackend::attempt(Operation& op) {
+    switch (op.kind) {
+        case Kind::receive:
+            return receive_now(op);
+        case Kind::zero_byte:
+            return poll_now(*op.socket);
+        case Kind::send:
+            return send_now(op, 1);
+        case Kind::connect:
+            return connect_now(op);
+        case Kind::accept:
+        case Kind::accept_each:
+            return accept_now(op);
+        case Kind::receive_each:
+            return op.watching ? poll_now(*op.socket) : receive_now(op);
+    }
+    return failed(EINVAL);
+}
+
+std::int64_t LinuxBackend::now() const noexcept {
+    timespec time{};
+    (void)::clock_gettime(CLOCK_MONOTONIC, &time);
+    return (static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000) + time.tv_nsec;
+}
+
+}  // namespace iocp

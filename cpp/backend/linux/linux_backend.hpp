@@ -1,0 +1,52 @@
+#pragma once
+
+#include "backend/backend.hpp"
+
+namespace iocp {
+
+// Everything about sockets that epoll and io_uring share: calls that never wait.
+class LinuxBackend : public Backend {
+public:
+    int open(int family, int type, int protocol, Handle& out) override;
+    int describe(Handle handle, Socket& out) override;
+    int bind(Socket& socket, const Address& address) override;
+    int listen(Socket& socket, int backlog) override;
+    int name_of(const Socket& socket, bool peer, Address& out) override;
+    int get_option(const Socket& socket, int level, int option, void* value,
+                   std::size_t& length) override;
+    int set_option(const Socket& socket, int level, int option, const void* value,
+                   std::size_t length) override;
+    int shutdown(Socket& socket, bool receiving, bool sending) override;
+    void reset_on_close(Socket& socket) override;
+    void detach(Socket& socket) override;
+    void close(Socket& socket) override;
+
+    StartResult attempt(Operation& op) override;
+    StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
+    bool drained(Socket& socket) noexcept override;
+    std::int64_t available(Socket& socket) override;
+
+    [[nodiscard]] std::int64_t now() const noexcept override;
+    [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool exhausted(int code) const noexcept override;
+    [[nodiscard]] bool cancelled(int code) const noexcept override;
+
+protected:
+    // Bits of Socket::backend_bits.
+    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // O_NONBLOCK was set by us
+    static constexpr std::uint32_t bit_watched = 1U << 1U;      // known to epoll
+    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read would block: seen
+    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write would block: seen
+    static constexpr std::uint32_t bit_hangup = 1U << 4U;       // the peer's end is there to read
+    static constexpr std::uint32_t bit_was_nonblocking = 1U << 5U;  // as it was adopted
+
+    static StartResult send_now(Operation& op, unsigned count);
+    static StartResult connect_now(Operation& op);
+
+private:
+    static StartResult receive_now(Operation& op);
+    static StartResult accept_now(Operation& op);
+    static StartResult poll_now(const Socket& socket);
+};
+
+}  // namespace iocp

@@ -1,0 +1,42 @@
+// The one table of what a Linux error number means for its socket (R05, R08, R10, R32).
+#include <cerrno>
+
+#include "backend/linux/linux_backend.hpp"
+
+namespace iocp {
+
+bool LinuxBackend::exhausted(int code) const noexcept {
+    return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;
+}
+
+bool LinuxBackend::cancelled(int code) const noexcept { return code == ECANCELED; }
+
+bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {
+    if (exhausted(code) || cancelled(code)) {
+        return false;
+    }
+    switch (code) {
+        case EBADF:
+        case ENOTSOCK:
+            return true;
+        case EINVAL:
+        case EOPNOTSUPP:
+            return op.kind == Kind::accept_each;  // not a listener, or no longer one
+        case ECONNRESET:
+        case EPIPE:
+        case ETIMEDOUT:
+        case ENETDOWN:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+        case ECONNABORTED:
+        case ENETRESET:
+            // What befalls one accepted or refused connection is not the listener's end, nor a
+            // datagram socket's; an unsuccessful connect may be tried again.
+            return op.socket->stream && op.kind != Kind::accept && op.kind != Kind::accept_each &&
+                   op.kind != Kind::connect;
+        default:
+            return false;
+    }
+}
+
+}  // namespace iocp

@@ -1,0 +1,90 @@
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "backend/linux/epoll_backend.hpp"
+#include "backend/linux/uring_backend.hpp"
+
+namespace iocp {
+
+std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
+                                      unsigned ring_entries, std::string& reason) {
+    if (name == "uring" || name == "auto") {
+        if (auto made = UringBackend::create(pool, ring_entries, reason)) {
+            if (name == "auto") {
+                reason = "best available: " + reason;
+            }
+            return made;
+        }
+        if (name == "uring") {
+            return nullptr;
+        }
+        const std::string refused = reason;
+        if (auto made = EpollBackend::create(reason)) {
+            reason = "io_uring refused: " + refused;
+            return made;
+        }
+        return nullptr;
+    }
+    if (name == "epoll") {
+        auto made = EpollBackend::create(reason);
+        if (made != nullptr) {
+            reason = "asked for";
+        }
+        return made;
+    }
+    reason = "unknown backend; this platform has 'uring' and 'epoll'";
+    return nullptr;
+}
+
+std::vector<std::pair<std::string, std::string>> probe_backends() {
+    std::vector<std::pair<std::string, std::string>> result;
+    for (const char* name : {"uring", "epoll"}) {
+        BufferPool* pool = BufferPool::create(system_page_size(), system_page_size(), 1);
+        std::string reason;
+        const bool made = make_backend(name, *pool, 32, reason) != nullptr;
+        pool->close();
+        result.emplace_back(name, made ? "ok" : reason);
+    }
+    return result;
+}
+
+std::map<std::string, bool> backend_features(const std::string& name) {
+    BufferPool* pool = BufferPool::create(system_page_size(), system_page_size(), 1);
+    std::string reason;
+    std::map<std::string, bool> features;
+    {
+        const auto backend = make_backend(name, *pool, 32, reason);
+        if (backend != nullptr) {
+            const Capabilities found = backend->capabilities();
+            features["multishot_receive"] = found.multishot_receive;
+            features["zero_copy_send"] = found.zero_copy_send;
+            features["keeps_posting_order"] = found.ordered;
+        }
+    }
+    pool->close();
+    return features;
+}
+
+namespace {
+
+std::atomic<std::uint32_t> generation{0};
+
+}  // namespace
+
+// The process, not a port, is what forks: this one counter belongs to it.
+std::uint32_t fork_generation() noexcept {
+    static const int registered = ::pthread_atfork(nullptr, nullptr, [] {
+        generation.fetch_add(1, std::memory_order_relaxed);
+    });
+    (void)registered;
+    return generation.load(std::memory_order_relaxed);
+}
+
+std::size_t system_page_size() noexcept {
+    static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    return size;
+}
+
+}  // namespace iocp

@@ -1,0 +1,162 @@
+#include "backend/linux/ring.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace iocp::uring {
+
+namespace {
+
+constexpr unsigned least_entries = 32;
+constexpr unsigned completions_per_entry = 16;
+
+}  // namespace
+
+Ring::~Ring() {
+    if (sqes_ != nullptr) {
+        (void)::munmap(sqes_, sqes_bytes_);
+    }
+    if (ring_memory_ != nullptr) {
+        (void)::munmap(ring_memory_, ring_bytes_);
+    }
+    if (fd_ >= 0) {
+        (void)::close(fd_);
+    }
+}
+
+bool Ring::open(unsigned entries, std::string& reason) {
+    // Best first; each step gives up what an older kernel does not know.
+    constexpr std::uint32_t base = setup_cqsize | setup_clamp | setup_r_disabled | setup_submit_all |
+                                   setup_coop_taskrun | setup_single_issuer;
+    constexpr std::array<std::uint32_t, 3> ladder{base | setup_defer_taskrun | setup_no_sqarray,
+                                                  base | setup_defer_taskrun, base};
+    int code = 0;
+    for (unsigned size = entries; size >= least_entries || size == entries; size /= 2) {
+        for (const std::uint32_t flags : ladder) {
+            code = setup(size, flags);
+            if (code != EINVAL) {
+                break;
+            }
+        }
+        if (code != ENOMEM) {
+            break;
+        }
+    }
+    if (code == 0 && (features_ & feat_ext_arg) != 0 && (features_ & feat_single_mmap) != 0 &&
+        (features_ & feat_nodrop) != 0 && (features_ & feat_submit_stable) != 0) {
+        return true;
+    }
+    switch (code) {
+        case 0:
+        case EINVAL:
+            reason = "io_uring of this kernel is too old (6.0 or later is needed)";
+            break;
+        case EPERM:
+            reason =
+                "io_uring_setup: EPERM (refused by a seccomp filter or by "
+                "kernel.io_uring_disabled)";
+            break;
+        case ENOSYS:
+            reason = "io_uring_setup: ENOSYS (not in this kernel, or hidden by a seccomp filter)";
+            break;
+        case ENOMEM:
+            reason = "io_uring_setup: ENOMEM (RLIMIT_MEMLOCK leaves no room for a ring)";
+            break;
+        default:
+            reason = std::string("io_uring_setup: ") + std::strerror(code);
+    }
+    return false;
+}
+
+int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
+    Params params{};
+    params.flags = flags;
+    params.cq_entries = entries * completions_per_entry;
+    const long fd = ::syscall(sys_setup, entries, &params);
+    if (fd < 0) {
+        return errno;
+    }
+    fd_ = static_cast<int>(fd);
+    setup_flags_ = params.flags;
+    features_ = params.features;
+    const std::size_t sq_bytes =
+        params.sq_off.array + (params.sq_entries * sizeof(std::uint32_t));
+    const std::size_t cq_bytes = params.cq_off.cqes + (params.cq_entries * sizeof(Cqe));
+    ring_bytes_ = sq_bytes > cq_bytes ? sq_bytes : cq_bytes;
+    void* memory = ::mmap(nullptr, ring_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+                          fd_, static_cast<off_t>(offset_sq_ring));
+    if (memory == MAP_FAILED) {
+        return errno;
+    }
+    ring_memory_ = memory;
+    sqes_bytes_ = params.sq_entries * sizeof(Sqe);
+    memory = ::mmap(nullptr, sqes_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_,
+                    static_cast<off_t>(offset_sqes));
+    if (memory == MAP_FAILED) {
+        return errno;
+    }
+    sqes_ = static_cast<Sqe*>(memory);
+    auto* base = static_cast<std::byte*>(ring_memory_);
+    const auto word = [base](std::uint32_t offset) {
+        return reinterpret_cast<std::uint32_t*>(base + offset);
+    };
+    sq_head_ = word(params.sq_off.head);
+    sq_tail_ = word(params.sq_off.tail);
+    sq_flags_ = word(params.sq_off.flags);
+    sq_mask_ = *word(params.sq_off.ring_mask);
+    sq_entries_ = params.sq_entries;
+    if ((flags & setup_no_sqarray) == 0) {
+        sq_array_ = word(params.sq_off.array);
+        for (std::uint32_t i = 0; i < sq_entries_; ++i) {
+            sq_array_[i] = i;
+        }
+    }
+    cq_head_ = word(params.cq_off.head);
+    cq_tail_ = word(params.cq_off.tail);
+    cq_mask_ = *word(params.cq_off.ring_mask);
+    cqes_ = reinterpret_cast<Cqe*>(base + params.cq_off.cqes);
+    local_tail_ = *sq_tail_;
+    return 0;
+}
+
+int Ring::enable() noexcept { return -register_with(register_enable_rings, nullptr, 0); }
+
+Sqe* Ring::next() noexcept {
+    if (local_tail_ - load_acquire(sq_head_) == sq_entries_) {
+        return nullptr;
+    }
+    Sqe* entry = &sqes_[local_tail_ & sq_mask_];
+    ++local_tail_;
+    std::memset(entry, 0, sizeof *entry);
+    return entry;
+}
+
+unsigned Ring::publish() noexcept {
+    store_release(sq_tail_, local_tail_);
+    return local_tail_ - load_acquire(sq_head_);
+}
+
+int Ring::enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns) noexcept {
+    Timespec time{};
+    GetEventsArg argument{};
+    argument.sigmask_sz = 8;
+    if (timeout_ns >= 0) {
+        time.sec = timeout_ns / 1'000'000'000;
+        time.nsec = timeout_ns % 1'000'000'000;
+        argument.ts = reinterpret_cast<std::uint64_t>(&time);
+    }
+    const long result = ::syscall(sys_enter, fd_, submit, wait_for,
+                                  enter_getevents | enter_ext_arg, &argument, sizeof argument);
+    return result < 0 ? -errno : static_cast<int>(result);
+}
+
+int Ring::register_with(unsigned opcode, void* argument, unsigned count) noexcept {
+    const long result = ::syscall(sys_register, fd_, opcode, argument, count);
+    return result < 0 ? -errno : static_cast<int>(result);
+}
+
+}  // namespace iocp::uring

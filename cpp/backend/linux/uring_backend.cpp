@@ -1,0 +1,370 @@
+#include "backend/linux/uring_backend.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+namespace iocp {
+
+namespace {
+
+// user_data is the operation's packed id; these bits of its slot say what the entry means.
+constexpr std::uint64_t tag_ready = 1ULL << 31U;  // readiness: the operation is to be started again
+constexpr std::uint64_t tag_empty = 1ULL << 30U;  // readiness that is the result: a zero-byte receive
+constexpr unsigned tag_shift = 30;
+constexpr unsigned receiving_tag_shift = 8;  // in Socket::backend_bits
+constexpr unsigned sending_tag_shift = 10;
+constexpr std::uint64_t slot_bits = tag_empty - 1;
+constexpr std::uint64_t generation_bits = ~std::uint64_t{0} << 32U;
+constexpr std::uint64_t wake_token = ~std::uint64_t{0};
+constexpr std::uint64_t ignored_token = ~std::uint64_t{0} - 1;
+
+constexpr std::uint16_t buffer_group = 0;
+constexpr std::size_t scratch_bytes = std::size_t{64} << 10U;
+// A send of so many bytes goes out by a call at once, while its data is warm in the cache.
+constexpr std::size_t hot_send = std::size_t{8} << 10U;
+
+int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
+
+}  // namespace
+
+std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries,
+                                                   std::string& reason) {
+    std::unique_ptr<UringBackend> made(new UringBackend(pool));
+    if (!made->ring_.open(entries, reason)) {
+        return nullptr;
+    }
+    made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (made->wake_fd_ < 0) {
+        reason = std::string("eventfd: ") + std::strerror(errno);
+        return nullptr;
+    }
+    made->multishot_ = made->provide_buffers();
+    reason = "io_uring, " + std::to_string(made->ring_.entries()) + " entries";
+    if (!made->multishot_) {
+        reason += ", no incremental buffer rings in this kernel";
+    }
+    made->arm_wake();
+    return made;
+}
+
+UringBackend::~UringBackend() {
+    for (Posted& posted : posted_) {
+        if (posted.region != nullptr) {
+            posted.region->drop_reference();
+        }
+    }
+    if (buffer_ring_ != nullptr) {
+        ::operator delete(buffer_ring_, std::align_val_t{system_page_size()});
+    }
+    if (wake_fd_ >= 0) {
+        (void)::close(wake_fd_);
+    }
+}
+
+Capabilities UringBackend::capabilities() const noexcept {
+    Capabilities result;
+    result.multishot_receive = multishot_;
+    return result;
+}
+
+// A ring of regions that the kernel fills incrementally (since 6.12), so that messages of any number
+// of connections share warm memory and an idle connection holds none.
+bool UringBackend::provide_buffers() {
+    const std::size_t page = system_page_size();
+    auto* ring = static_cast<uring::Buf*>(
+        ::operator new(page, std::align_val_t{page}, std::nothrow));
+    if (ring == nullptr) {
+        return false;
+    }
+    std::memset(ring, 0, page);
+    uring::BufReg registration{};
+    registration.ring_addr = reinterpret_cast<std::uint64_t>(ring);
+    registration.ring_entries = buffer_slots;
+    registration.bgid = buffer_group;
+    registration.flags = uring::pbuf_ring_inc;
+    if (ring_.register_with(uring::register_pbuf_ring, &registration, 1) < 0) {
+        ::operator delete(ring, std::align_val_t{page});
+        return false;
+    }
+    buffer_ring_ = ring;
+    for (std::uint16_t slot = 0; slot < regions_posted; ++slot) {
+        post_region(slot);
+    }
+    return true;
+}
+
+void UringBackend::post_region(std::uint16_t slot) {
+    Posted& posted = posted_[slot];
+    posted.used = 0;
+    posted.region = pool_.take_region();
+    if (posted.region == nullptr) {
+        return;
+    }
+    uring::Buf& entry = buffer_ring_[buffer_tail_ & (buffer_slots - 1)];
+    entry.addr = reinterpret_cast<std::uint64_t>(posted.region->data());
+    entry.len = static_cast<std::uint32_t>(posted.region->size());
+    entry.bid = slot;
+    ++buffer_tail_;
+    __atomic_store_n(&buffer_ring_[0].resv, buffer_tail_, __ATOMIC_RELEASE);
+}
+
+// The part of a posted region that one receive filled. A region is used up exactly when its bytes
+// are, whatever the flags say: a receive of 0 bytes leaves it where it was.
+Slice UringBackend::take_received(std::uint32_t flags, std::int32_t length) {
+    const auto slot = static_cast<std::uint16_t>(flags >> uring::cqe_buffer_shift);
+    Posted& posted = posted_[slot];
+    Slice slice = Slice::share(*posted.region, posted.region->data() + posted.used,
+                               static_cast<std::size_t>(length));
+    posted.used += static_cast<std::size_t>(length);
+    if (posted.used == posted.region->size()) {
+        posted.region->drop_reference();
+        posted.region = nullptr;
+        post_region(slot);
+    }
+    return slice;
+}
+
+std::byte* UringBackend::scratch(std::size_t bytes) {
+    if (scratch_.empty() || scratch_used_ + bytes > scratch_bytes) {
+        if (!scratch_.empty()) {
+            ++scratch_block_;
+        }
+        if (scratch_block_ == scratch_.size()) {
+            scratch_.push_back(std::make_unique<std::byte[]>(scratch_bytes));
+        }
+        scratch_used_ = 0;
+    }
+    std::byte* at = scratch_[scratch_block_].get() + scratch_used_;
+    scratch_used_ += (bytes + 15) & ~std::size_t{15};
+    return at;
+}
+
+void UringBackend::push(const uring::Sqe& entry) {
+    uring::Sqe* slot = backlog_.empty() ? ring_.next() : nullptr;
+    if (slot == nullptr) {
+        backlog_.push_back(entry);
+        return;
+    }
+    *slot = entry;
+}
+
+void UringBackend::poll(Operation& op, std::uint32_t events, std::uint64_t tag) {
+    uring::Sqe entry{};
+    entry.opcode = uring::op_poll_add;
+    entry.fd = fd_of(*op.socket);
+    entry.op_flags = events;
+    entry.user_data = name_of(op, tag);
+    push(entry);
+}
+
+// A lane has one request in the kernel at most: its tag is kept with the socket, for cancel().
+std::uint64_t UringBackend::name_of(Operation& op, std::uint64_t tag) {
+    const unsigned shift = op.sending() ? sending_tag_shift : receiving_tag_shift;
+    std::uint32_t& bits = op.socket->backend_bits;
+    bits &= ~(3U << shift);
+    bits |= static_cast<std::uint32_t>(tag >> tag_shift) << shift;
+    return op.id.packed() | tag;
+}
+
+void UringBackend::send(Operation& op, unsigned count) {
+    uring::Sqe entry{};
+    entry.fd = fd_of(*op.socket);
+    entry.op_flags = static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL);
+    if (op.socket->stream) {
+        entry.op_flags |= static_cast<std::uint32_t>(MSG_WAITALL);
+    }
+    entry.user_data = name_of(op, 0);
+    if (count == 1 && op.slices == 0) {
+        entry.opcode = uring::op_send;
+        entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
+        entry.len = static_cast<std::uint32_t>(
+            op.remaining() < (std::size_t{1} << 30U) ? op.remaining() : (std::size_t{1} << 30U));
+        push(entry);
+        return;
+    }
+    std::size_t parts = 0;
+    const Operation* at = &op;
+    for (unsigned i = 0; i < count; ++i, at = at->next) {
+        parts += at->slices != 0 ? at->slices : 1U;
+    }
+    auto* message = reinterpret_cast<msghdr*>(scratch(sizeof(msghdr) + parts * sizeof(iovec)));
+    auto* vector = reinterpret_cast<iovec*>(message + 1);
+    std::size_t used = 0;
+    at = &op;
+    for (unsigned i = 0; i < count; ++i, at = at->next) {
+        at->each_part([&](std::byte* data, std::size_t length) {
+            vector[used++] = {data, length};
+            return true;
+        });
+    }
+    *message = {};
+    message->msg_iov = vector;
+    message->msg_iovlen = used;
+    entry.opcode = uring::op_sendmsg;
+    entry.addr = reinterpret_cast<std::uint64_t>(message);
+    entry.len = 1;
+    push(entry);
+}
+
+StartResult UringBackend::start(Operation& op, unsigned count) {
+    Socket& socket = *op.socket;
+    if (op.watching) {
+        poll(op, POLLIN | POLLRDHUP, tag_ready);
+        return {};
+    }
+    switch (op.kind) {
+        case Kind::zero_byte:
+            poll(op, POLLIN | POLLRDHUP, tag_empty);
+            return {};
+        case Kind::connect:
+        case Kind::accept:
+        case Kind::accept_each: {
+            const StartResult result = attempt(op);
+            if (result.start == Start::pending) {
+                poll(op, op.kind == Kind::connect ? POLLOUT : POLLIN, tag_ready);
+            }
+            return result;
+        }
+        case Kind::send: {
+            std::size_t bytes = 0;
+            const Operation* at = &op;
+            for (unsigned i = 0; i < count; ++i, at = at->next) {
+                bytes += at->remaining();
+            }
+            if (bytes >= hot_send && (socket.backend_bits & bit_unwritable) == 0) {
+                const StartResult result = send_now(op, count);
+                if (result.start != Start::pending) {
+                    return result;
+                }
+            }
+            send(op, count);
+            socket.backend_bits &= ~bit_unwritable;  // its completion says when there is room
+            return {};
+        }
+        case Kind::receive:
+        case Kind::receive_each:
+            break;
+    }
+    uring::Sqe entry{};
+    entry.opcode = uring::op_recv;
+    entry.fd = fd_of(socket);
+    entry.user_data = name_of(op, 0);
+    if (op.kind == Kind::receive_each && op.strategy == Receive::pooled) {
+        entry.ioprio = uring::recv_multishot;
+        entry.flags = uring::sqe_buffer_select;
+        entry.buf_group = buffer_group;
+    } else {
+        entry.op_flags = static_cast<std::uint32_t>(op.flags);
+        entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data);
+        entry.len = static_cast<std::uint32_t>(op.lease.length);
+    }
+    push(entry);
+    return {};
+}
+
+// By name, never by descriptor: the descriptor's number may belong to another socket by now.
+void UringBackend::cancel(Operation& op) {
+    const unsigned shift = op.sending() ? sending_tag_shift : receiving_tag_shift;
+    const std::uint64_t tag = (op.socket->backend_bits >> shift) & 3U;
+    uring::Sqe entry{};
+    entry.opcode = uring::op_async_cancel;
+    entry.fd = -1;
+    entry.addr = op.id.packed() | (tag << tag_shift);
+    entry.user_data = ignored_token;
+    entry.flags = uring::sqe_cqe_skip_success;
+    push(entry);
+}
+
+bool UringBackend::claim() {
+    if (!enabled_) {
+        if (ring_.enable() != 0) {
+            return false;
+        }
+        enabled_ = true;
+        owner_ = std::this_thread::get_id();
+        return true;
+    }
+    return owner_ == std::this_thread::get_id();
+}
+
+void UringBackend::publish() {
+    to_submit_ = ring_.publish();
+    std::size_t moved = 0;
+    while (moved < backlog_.size() && ring_.enter(to_submit_, 0, -1) > 0) {
+        while (moved < backlog_.size()) {
+            uring::Sqe* slot = ring_.next();
+            if (slot == nullptr) {
+                break;
+            }
+            *slot = backlog_[moved++];
+        }
+        to_submit_ = ring_.publish();
+    }
+    backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(moved));
+    behind_ = !backlog_.empty();
+}
+
+void UringBackend::wait(std::int64_t timeout_ns) {
+    const bool waits = timeout_ns != 0 && !behind_;
+    (void)ring_.enter(to_submit_, waits ? 1 : 0, waits ? timeout_ns : 0);
+}
+
+void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
+    const bool more = (cqe.flags & uring::cqe_f_more) != 0;
+    if (cqe.user_data == wake_token) {
+        std::uint64_t value = 0;
+        (void)!::read(wake_fd_, &value, sizeof value);
+        if (!more) {
+            arm_wake();
+        }
+        return;
+    }
+    if (cqe.user_data == ignored_token) {
+        return;
+    }
+    Packet packet;
+    packet.operation =
+        SlotId::unpack((cqe.user_data & generation_bits) | (cqe.user_data & slot_bits));
+    packet.result = cqe.res;
+    packet.more = more;
+    if ((cqe.flags & uring::cqe_f_buffer) != 0 && cqe.res > 0) {
+        packet.slice = take_received(cqe.flags, cqe.res);
+    }
+    if ((cqe.user_data & (tag_ready | tag_empty)) != 0 && cqe.res >= 0) {
+        packet.result = 0;
+        packet.ready = (cqe.user_data & tag_ready) != 0;
+    }
+    out.push_back(std::move(packet));
+}
+
+void UringBackend::reap(std::vector<Packet>& out) {
+    ring_.each_completion([&](const uring::Cqe& cqe) { completion(cqe, out); });
+    if (ring_.publish() == 0 && backlog_.empty()) {
+        scratch_block_ = 0;
+        scratch_used_ = 0;
+    }
+}
+
+void UringBackend::arm_wake() {
+    uring::Sqe entry{};
+    entry.opcode = uring::op_poll_add;
+    entry.fd = wake_fd_;
+    entry.op_flags = POLLIN;
+    entry.len = uring::poll_add_multi;
+    entry.user_data = wake_token;
+    push(entry);
+}
+
+void UringBackend::wake() noexcept {
+    const std::uint64_t one = 1;
+    (void)!::write(wake_fd_, &one, sizeof one);
+}
+
+}  // namespace iocp

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backend/linux/linux_backend.hpp"
+#include "backend/linux/ring.hpp"
+
+struct iovec;
+
+namespace iocp {
+
+// Completions from the kernel itself. One thread issues; others fill entries under the port's lock
+// and wake it. Each request's name in the kernel is its operation's slot and generation.
+class UringBackend final : public LinuxBackend {
+public:
+    static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries,
+                                                std::string& reason);
+    ~UringBackend() override;
+
+    [[nodiscard]] std::string_view name() const noexcept override { return "uring"; }
+    [[nodiscard]] Capabilities capabilities() const noexcept override;
+
+    StartResult start(Operation& op, unsigned count) override;
+    void cancel(Operation& op) override;
+    bool claim() override;
+    void publish() override;
+    void wait(std::int64_t timeout_ns) override;
+    void reap(std::vector<Packet>& out) override;
+    void wake() noexcept override;
+    [[nodiscard]] std::uint32_t kernel_locked(const Operation&) const noexcept override {
+        return 0;
+    }
+
+private:
+    // A region the kernel fills from the front; `used` bytes of it are messages already.
+    struct Posted {
+        Region* region{nullptr};
+        std::size_t used{0};
+    };
+    static constexpr std::size_t buffer_slots = 8;
+    static constexpr std::size_t regions_posted = 2;
+
+    explicit UringBackend(BufferPool& pool) : pool_(pool) {}
+    bool provide_buffers();
+    void post_region(std::uint16_t slot);
+    Slice take_received(std::uint32_t flags, std::int32_t length);
+    void push(const uring::Sqe& entry);
+    void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
+    static std::uint64_t name_of(Operation& op, std::uint64_t tag);
+    void send(Operation& op, unsigned count);
+    void arm_wake();
+    void completion(const uring::Cqe& cqe, std::vector<Packet>& out);
+    [[nodiscard]] std::byte* scratch(std::size_t bytes);
+
+    BufferPool& pool_;
+    uring::Ring ring_;
+    int wake_fd_{-1};
+    bool enabled_{false};
+    std::thread::id owner_;
+    unsigned to_submit_{0};
+    bool behind_{false};  // the kernel took less than there was: the next wait must not last
+    std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
+    bool multishot_{false};
+    uring::Buf* buffer_ring_{nullptr};
+    std::uint16_t buffer_tail_{0};
+    std::array<Posted, buffer_slots> posted_{};
+    // Message headers of unsubmitted sends: the kernel reads them when it takes the entry.
+    std::vector<std::unique_ptr<std::byte[]>> scratch_;
+    std::size_t scratch_block_{0};
+    std::size_t scratch_used_{0};
+};
+
+}  // namespace iocp

@@ -1,0 +1,481 @@
+// Port, configuration and what else is called once in a while: bound with pybind11.
+#include "bindings/bind_port.hpp"
+
+#include <pybind11/pybind11.h>
+
+#include <cerrno>
+
+#include "bindings/arguments.hpp"
+#include "core/page_span.hpp"
+
+namespace iocp::py {
+
+namespace pb = pybind11;
+
+namespace {
+
+[[noreturn]] void throw_set() { throw pb::error_already_set(); }
+
+void require_usable(PortObject& port) {
+    if (!usable(port)) {
+        throw_set();
+    }
+}
+
+void require_not_forked(PortObject& port) {
+    if (port.forked()) {
+        require_usable(port);
+    }
+}
+
+// The right to run the port: one thread at a time, never from inside a callback.
+class Runner {
+public:
+    explicit Runner(PortObject& port) : port_(port) {
+        require_usable(port);
+        if (!port.runner.try_lock()) {
+            raise(*port.types, ErrorClass::port_running, EBUSY,
+                  "the port is being run already: by another thread, or by the callback's own "
+                  "caller");
+            throw_set();
+        }
+    }
+    ~Runner() { port_.runner.unlock(); }
+    Runner(const Runner&) = delete;
+    Runner& operator=(const Runner&) = delete;
+
+private:
+    PortObject& port_;
+};
+
+bool all_closed(PortObject& port) {
+    return locked(port, [&] {
+        return port.core->closing() && port.core->open_sockets() == 0 &&
+               port.core->outstanding() == 0;
+    });
+}
+
+std::int64_t deadline_of(const PortObject& port, const pb::object& timeout) {
+    std::int64_t nanoseconds = -1;
+    if (!to_timeout(*port.types, timeout.ptr(), nanoseconds)) {
+        throw_set();
+    }
+    return nanoseconds < 0 ? -1 : port.core->now() + nanoseconds;
+}
+
+void finish_close(PortObject& port) {
+    port.closed = true;
+    port.core->release_backend();
+    port.clear();
+}
+
+void run(const pb::object& self, bool until_idle) {
+    auto& port = self.cast<PortObject&>();
+    const Runner runner(port);
+    port.stopping = false;
+    for (;;) {
+        if (dispatch(self.ptr(), port, nullptr) < 0) {
+            throw_set();
+        }
+        (void)locked(port, [&] { return port.core->take_woken(); });
+        if (port.stopping) {
+            return;
+        }
+        if (all_closed(port)) {
+            finish_close(port);
+            return;
+        }
+        if (until_idle && locked(port, [&] { return port.core->quiet(); })) {
+            return;
+        }
+        if (!poll_once(self.ptr(), port, -1)) {
+            throw_set();
+        }
+    }
+}
+
+Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    const Runner runner(port);
+    const std::int64_t deadline = deadline_of(port, timeout);
+    do {
+        if (!poll_once(self.ptr(), port, deadline)) {
+            throw_set();
+        }
+        const Py_ssize_t count = dispatch(self.ptr(), port, nullptr);
+        if (count < 0) {
+            throw_set();
+        }
+        if (count > 0 || locked(port, [&] { return port.core->take_woken(); })) {
+            return count;
+        }
+    } while (deadline < 0 || port.core->now() < deadline);
+    return 0;
+}
+
+// Adds up to `most` completions to `out`, waiting for the first.
+void gather(const pb::object& self, PortObject& port, std::size_t most, const pb::object& timeout,
+            std::vector<pb::object>& out) {
+    const Runner runner(port);
+    const std::int64_t deadline = deadline_of(port, timeout);
+    for (;;) {
+        while (out.size() < most) {
+            PyObject* wanted = nullptr;
+            if (dispatch(self.ptr(), port, &wanted) < 0) {
+                Py_XDECREF(wanted);
+                throw_set();
+            }
+            if (wanted == nullptr) {
+                break;
+            }
+            out.push_back(pb::reinterpret_steal<pb::object>(wanted));
+        }
+        const bool late = deadline >= 0 && port.core->now() >= deadline && port.polled;
+        if (!out.empty() || late || locked(port, [&] { return port.core->take_woken(); })) {
+            return;
+        }
+        if (!poll_once(self.ptr(), port, deadline)) {
+            throw_set();
+        }
+        port.polled = true;
+    }
+}
+
+pb::object get(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    std::vector<pb::object> out;
+    port.polled = false;
+    gather(self, port, 1, timeout, out);
+    return out.empty() ? pb::none() : out.front();
+}
+
+pb::list get_batch(const pb::object& self, const pb::object& count, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    int most = 0;
+    if (!to_int(*port.types, count.ptr(), "n", most)) {
+        throw_set();
+    }
+    if (most < 1) {
+        raise(*port.types, ErrorClass::argument, EINVAL, "n is how many to get at most, from 1");
+        throw_set();
+    }
+    std::vector<pb::object> out;
+    port.polled = false;
+    gather(self, port, static_cast<std::size_t>(most), timeout, out);
+    pb::list result;
+    for (pb::object& completion : out) {
+        result.append(std::move(completion));
+    }
+    return result;
+}
+
+void post(const pb::object& self, const pb::object& value, const pb::object& callback) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    PyObject* given = nullptr;
+    if (!to_callback(*port.types, callback.ptr(), given)) {
+        throw_set();
+    }
+    auto* packet = new PostedPacket{Py_NewRef(value.ptr()), Py_XNewRef(given), {}};
+    link(port, port.packets, *packet);
+    const Error error = locked(port, [&] { return port.core->post(packet); });
+    if (error) {
+        (void)unlink(port, port.packets, *packet);
+        Py_DECREF(packet->value);
+        Py_XDECREF(packet->callback);
+        delete packet;
+        raise(&port, *port.types, error);
+        throw_set();
+    }
+}
+
+pb::object call_later(const pb::object& self, const pb::object& delay,
+                      const pb::object& callback) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    std::int64_t nanoseconds = -1;
+    PyObject* given = nullptr;
+    if (!to_timeout(*port.types, delay.ptr(), nanoseconds) ||
+        !to_callback(*port.types, callback.ptr(), given)) {
+        throw_set();
+    }
+    if (given == nullptr || nanoseconds < 0) {
+        raise(*port.types, ErrorClass::argument, EINVAL,
+              "call_later() takes a number of seconds from 0 and a callable");
+        throw_set();
+    }
+    PyObject* timer = new_timer(self.ptr(), port, static_cast<double>(nanoseconds) / 1e9, given);
+    if (timer == nullptr) {
+        throw_set();
+    }
+    return pb::reinterpret_steal<pb::object>(timer);
+}
+
+void stop(PortObject& port) {
+    require_usable(port);
+    port.stopping = true;
+    locked(port, [&] {
+        port.core->wake();
+        return 0;
+    });
+}
+
+void wake(PortObject& port) {
+    require_usable(port);
+    locked(port, [&] {
+        port.core->wake();
+        return 0;
+    });
+}
+
+void close(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    if (port.closed) {
+        return;
+    }
+    require_usable(port);
+    std::int64_t nanoseconds = -1;
+    if (!to_timeout(*port.types, timeout.ptr(), nanoseconds)) {
+        throw_set();
+    }
+    locked(port, [&] {
+        port.core->begin_close(nanoseconds);
+        return 0;
+    });
+    if (!port.runner.try_lock()) {
+        return;  // whoever runs the port closes it, and its run() returns
+    }
+    port.runner.unlock();
+    const Runner runner(port);
+    while (!all_closed(port)) {
+        if (!poll_once(self.ptr(), port, -1) || dispatch(self.ptr(), port, nullptr) < 0) {
+            throw_set();
+        }
+    }
+    finish_close(port);
+}
+
+Socket* open_checked(PortObject& port, const Error& error, Socket* socket) {
+    if (error) {
+        raise(&port, *port.types, error);
+        throw_set();
+    }
+    return socket;
+}
+
+pb::object wrap(const pb::object& self, PortObject& port, Socket* core) {
+    auto* socket = reinterpret_cast<PyObject*>(new_socket(self.ptr(), port, core));
+    if (socket == nullptr) {
+        throw_set();
+    }
+    return pb::reinterpret_steal<pb::object>(socket);
+}
+
+pb::object make_socket(const pb::object& self, const pb::object& family, const pb::object& type,
+                       const pb::object& protocol) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    int numbers[3] = {0, 0, 0};
+    if (!to_int(*port.types, family.ptr(), "family", numbers[0]) ||
+        !to_int(*port.types, type.ptr(), "type", numbers[1]) ||
+        !to_int(*port.types, protocol.ptr(), "proto", numbers[2])) {
+        throw_set();
+    }
+    Socket* core = nullptr;
+    const Error error = locked(
+        port, [&] { return port.core->open(numbers[0], numbers[1], numbers[2], core); });
+    return wrap(self, port, open_checked(port, error, core));
+}
+
+pb::object adopt(const pb::object& self, const pb::object& handle) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    const Py_ssize_t number = PyNumber_AsSsize_t(handle.ptr(), PyExc_OverflowError);
+    if (number == -1 && PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        raise(*port.types, ErrorClass::argument_type, EINVAL,
+              "adopt() takes a socket.socket or a descriptor");
+        throw_set();
+    }
+    Socket* core = nullptr;
+    const Error error = locked(port, [&] { return port.core->adopt(number, core); });
+    return wrap(self, port, open_checked(port, error, core));
+}
+
+pb::dict ledger_of(PortObject& port) {
+    pb::dict result;
+    require_not_forked(port);
+    const LedgerView view = locked(port, [&] { return port.core->ledger_view(); });
+    result["now"] = view.now;
+    result["peak"] = view.peak;
+    result["budget"] = view.budget;
+    result["internal"] = view.internal;
+    result["kernel_locked"] = view.kernel_locked;
+    result["registered"] = view.registered;
+    result["by_kind"] = pb::dict(pb::arg("receive") = view.receive, pb::arg("send") = view.send);
+    result["by_state"] = pb::dict(pb::arg("queued") = view.queued, pb::arg("pending") = view.pending,
+                                  pb::arg("cancelling") = view.cancelling);
+    return result;
+}
+
+pb::dict counts_of(PortObject& port) {
+    struct All {
+        PortCounts counts;
+        std::size_t slots, slots_free, sockets, blocks;
+    };
+    require_not_forked(port);
+    const All all = locked(port, [&] {
+        return All{port.core->counts(), port.core->operations().capacity(),
+                   port.core->operations().free(), port.core->open_sockets(),
+                   port.pool->blocks_out()};
+    });
+    pb::dict result;
+    result["waits"] = all.counts.waits;
+    result["packets"] = all.counts.packets;
+    result["late"] = all.counts.late;
+    result["flushes"] = all.counts.flushes;
+    result["sends"] = all.counts.sends;
+    result["drains"] = all.counts.drains;
+    result["refusals"] = all.counts.refusals;
+    result["slots"] = all.slots;
+    result["slots_free"] = all.slots_free;
+    result["sockets"] = all.sockets;
+    result["blocks_out"] = all.blocks;
+    return result;
+}
+
+PortOptions options_of(const pb::object& config) {
+    PortOptions options;
+    options.budget_bytes = config.attr("budget").cast<std::size_t>();
+    options.port_receives = config.attr("max_receives").cast<std::uint32_t>();
+    options.port_sends = config.attr("max_sends").cast<std::uint32_t>();
+    options.socket_receives = config.attr("max_socket_receives").cast<std::uint32_t>();
+    options.socket_sends = config.attr("max_socket_sends").cast<std::uint32_t>();
+    const auto policy = config.attr("over_budget").cast<std::string>();
+    options.over_budget = policy == "queue"     ? OverBudget::queue
+                          : policy == "degrade" ? OverBudget::degrade
+                                                : OverBudget::raise;
+    options.region_size = config.attr("region_size").cast<std::size_t>();
+    options.region_limit = config.attr("region_limit").cast<std::size_t>();
+    options.ring_entries = config.attr("ring_entries").cast<std::uint32_t>();
+    options.drain_reads = config.attr("drain_reads").cast<std::uint32_t>();
+    options.drain_bytes = config.attr("drain_bytes").cast<std::size_t>();
+    options.close_timeout =
+        static_cast<std::int64_t>(config.attr("close_timeout").cast<double>() * 1e9);
+    return options;
+}
+
+std::unique_ptr<PortObject> make_port(const pb::object& config) {
+    const pb::module_ module = pb::module_::import("iocp_sock._core");
+    const pb::capsule reference = module.attr("_types");
+    auto* types = reference.get_pointer<Types>();
+    auto port = std::make_unique<PortObject>(types, reference.ptr(), options_of(config),
+                                             config.attr("backend").cast<std::string>());
+    if (port->core == nullptr) {
+        raise(*types, ErrorClass::unavailable, ENOSYS, port->backend_reason.c_str());
+        throw_set();
+    }
+    return port;
+}
+
+PortObject* constructed(PyObject* self) {
+    return pb::detail::is_holder_constructed(self) ? pb::cast<PortObject*>(pb::handle(self))
+                                                   : nullptr;
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    const PortObject* port = constructed(self);
+    return port != nullptr ? port->traverse(visit, arg) : 0;
+}
+
+int clear_port(PyObject* self) {
+    PortObject* port = constructed(self);
+    if (port != nullptr) {
+        assign(port->error_handler, nullptr);
+        port->clear();
+    }
+    return 0;
+}
+
+}  // namespace
+
+void bind_port(pb::module_& module) {
+    pb::class_<PortObject>(module, "Port",
+                           pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
+                               PyTypeObject& type = heap_type->ht_type;
+                               type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+                               type.tp_traverse = traverse;
+                               type.tp_clear = clear_port;
+                           }))
+        .def(pb::init(&make_port), pb::arg("config"))
+        .def_property_readonly(
+            "backend", [](const PortObject& port) { return port.backend_name; },
+            "Name of the backend: 'uring' or 'epoll'.")
+        .def_property_readonly(
+            "backend_reason", [](const PortObject& port) { return port.backend_reason; },
+            "Why this backend was chosen.")
+        .def_property_readonly(
+            "closed", [](const PortObject& port) { return port.closed; }, "The port is closed.")
+        .def_property_readonly(
+            "outstanding",
+            [](PortObject& port) {
+                require_not_forked(port);
+                return locked(port, [&] { return port.core->outstanding(); });
+            },
+            "Accepted operations whose completion was not handed out.")
+        .def_property(
+            "error_handler",
+            [](const PortObject& port) {
+                return pb::reinterpret_borrow<pb::object>(
+                    port.error_handler != nullptr ? port.error_handler : Py_None);
+            },
+            [](PortObject& port, const pb::object& handler) {
+                PyObject* given = nullptr;
+                if (!to_callback(*port.types, handler.ptr(), given)) {
+                    throw_set();
+                }
+                assign(port.error_handler, Py_XNewRef(given));
+            },
+            "handler(exception, callback) is called for an exception that a callback raised; None "
+            "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
+            "it: they end run().")
+        .def("socket", &make_socket, pb::arg("family"), pb::arg("type"), pb::arg("proto"))
+        .def("_adopt", &adopt, pb::arg("handle"))
+        .def("run", &run, pb::kw_only(), pb::arg("until_idle") = false,
+             "Runs callbacks until stop() is called or the port is closed; with until_idle also "
+             "until nothing is\noutstanding. KeyboardInterrupt ends it at once. Raises PortClosed, "
+             "PortRunning, WrongThread.")
+        .def("run_once", &run_once, pb::arg("timeout") = pb::none(),
+             "Waits at most timeout seconds (None: for ever) until something is ready, runs the "
+             "callbacks of\nall that is, and returns how many completions there were; 0 after a "
+             "wake() or at the timeout.")
+        .def("get", &get, pb::arg("timeout") = pb::none(),
+             "The next Completion of an operation or packet that has no callback, or None after "
+             "timeout seconds\nor a wake(). Callbacks that come due meanwhile are run.")
+        .def("get_batch", &get_batch, pb::arg("n"), pb::arg("timeout") = pb::none(),
+             "Like get(), but a list of 1 to n completions; empty at the timeout.")
+        .def("post", &post, pb::arg("value") = pb::none(), pb::kw_only(),
+             pb::arg("callback") = pb::none(),
+             "Posts a packet from any thread: callback(completion) is called by whoever runs the "
+             "port, with\nvalue as completion.value; without a callback get() returns it.")
+        .def("call_later", &call_later, pb::arg("delay"), pb::arg("callback"),
+             "Calls callback() after delay seconds; returns the Timer.")
+        .def(
+            "time",
+            [](PortObject& port) {
+                require_usable(port);
+                return static_cast<double>(port.core->now()) / 1e9;
+            },
+            "The port's clock: seconds, monotonic.")
+        .def("stop", &stop, "Makes run() return after the turn it is in.")
+        .def("wake", &wake, "Ends the wait of whoever runs the port, from any thread.")
+        .def("close", &close, pb::arg("timeout") = pb::none(),
+             "Closes every socket (queued sends get timeout seconds, None: close_timeout), runs "
+             "the completions\nthat follow, and closes the port. While another thread or the "
+             "caller's caller runs it, that one does\nso and its run() returns.")
+        .def("_ledger", &ledger_of)
+        .def("_counts", &counts_of);
+}
+
+}  // namespace iocp::py

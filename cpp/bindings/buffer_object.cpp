@@ -1,0 +1,201 @@
+#include <cerrno>
+#include <cstring>
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+BufferObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<BufferObject*>(self); }
+
+void drop(BufferObject& buffer) noexcept {
+    Region* region = buffer.region;
+    buffer.region = nullptr;
+    buffer.data = nullptr;
+    buffer.length = 0;
+    if (region != nullptr) {
+        region->drop_reference();
+    }
+}
+
+void dealloc(PyObject* self) {
+    PyTypeObject* type = Py_TYPE(self);
+    drop(self_of(self));
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+    BufferObject& buffer = self_of(self);
+    static std::byte nothing{};
+    if (PyBuffer_FillInfo(view, self, buffer.data != nullptr ? buffer.data : &nothing,
+                          buffer.length, 1, flags) != 0) {
+        return -1;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
+    ++buffer.exports;
+    Py_END_CRITICAL_SECTION();
+    return 0;
+}
+
+void release_buffer(PyObject* self, Py_buffer* /*view*/) {
+    Py_BEGIN_CRITICAL_SECTION(self);
+    --self_of(self).exports;
+    Py_END_CRITICAL_SECTION();
+}
+
+PyObject* to_bytes(PyObject* self, PyObject* /*unused*/) {
+    const BufferObject& buffer = self_of(self);
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(buffer.data), buffer.length);
+}
+
+PyObject* release(PyObject* self, PyObject* /*unused*/) {
+    bool held = false;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    held = self_of(self).exports != 0;
+    if (!held) {
+        drop(self_of(self));
+    }
+    Py_END_CRITICAL_SECTION();
+    if (held) {
+        PyErr_SetString(PyExc_BufferError, "a memoryview of this Buffer is still in use");
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); }
+
+PyObject* leave(PyObject* self, PyObject* /*arguments*/) { return release(self, nullptr); }
+
+Py_ssize_t length(PyObject* self) { return self_of(self).length; }
+
+PyObject* item(PyObject* self, Py_ssize_t index) {
+    const BufferObject& buffer = self_of(self);
+    if (index < 0 || index >= buffer.length) {
+        PyErr_SetString(PyExc_IndexError, "Buffer index out of range");
+        return nullptr;
+    }
+    return PyLong_FromLong(static_cast<long>(buffer.data[index]));
+}
+
+PyObject* subscript(PyObject* self, PyObject* key) {
+    const BufferObject& buffer = self_of(self);
+    if (PyIndex_Check(key)) {
+        Py_ssize_t index = PyNumber_AsSsize_t(key, PyExc_IndexError);
+        if (index == -1 && PyErr_Occurred() != nullptr) {
+            return nullptr;
+        }
+        return item(self, index < 0 ? index + buffer.length : index);
+    }
+    if (!PySlice_Check(key)) {
+        PyErr_SetString(PyExc_TypeError, "Buffer indices must be integers or slices");
+        return nullptr;
+    }
+    Py_ssize_t start = 0;
+    Py_ssize_t stop = 0;
+    Py_ssize_t step = 0;
+    if (PySlice_Unpack(key, &start, &stop, &step) != 0) {
+        return nullptr;
+    }
+    const Py_ssize_t count = PySlice_AdjustIndices(buffer.length, &start, &stop, step);
+    PyObject* result = PyBytes_FromStringAndSize(nullptr, count);
+    if (result == nullptr) {
+        return nullptr;
+    }
+    char* out = PyBytes_AS_STRING(result);
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        out[i] = static_cast<char>(buffer.data[start + (i * step)]);
+    }
+    return result;
+}
+
+PyObject* compare(PyObject* self, PyObject* other, int operation) {
+    if ((operation != Py_EQ && operation != Py_NE) || PyObject_CheckBuffer(other) == 0) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(other, &view, PyBUF_SIMPLE) != 0) {
+        PyErr_Clear();
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    const BufferObject& buffer = self_of(self);
+    const bool same =
+        view.len == buffer.length &&
+        (view.len == 0 || std::memcmp(view.buf, buffer.data, static_cast<std::size_t>(view.len)) == 0);
+    PyBuffer_Release(&view);
+    return PyBool_FromLong(same == (operation == Py_EQ) ? 1 : 0);
+}
+
+PyObject* represent(PyObject* self) {
+    return PyUnicode_FromFormat("<iocp_sock.Buffer of %zd bytes>", self_of(self).length);
+}
+
+PyObject* get_nbytes(PyObject* self, void* /*unused*/) { return PyLong_FromSsize_t(length(self)); }
+
+PyMethodDef methods[] = {
+    {"tobytes", to_bytes, METH_NOARGS, "tobytes() -> bytes\n\nA copy of the received bytes."},
+    {"__bytes__", to_bytes, METH_NOARGS, nullptr},
+    {"release", release, METH_NOARGS,
+     "release() -> None\n\nGives the memory back now instead of with the last reference; the Buffer "
+     "is empty afterwards.\nRaises BufferError while a memoryview of it exists."},
+    {"__enter__", enter, METH_NOARGS, nullptr},
+    {"__exit__", leave, METH_VARARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"nbytes", get_nbytes, nullptr, "Length in bytes, as len() gives it.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+constexpr const char* documentation =
+    "Received bytes in memory of the core: read-only, one dimension, len() bytes.\n\n"
+    "Supports the buffer protocol; bytes(buffer) copies, slices are bytes, == compares with any\n"
+    "bytes-like object. A Buffer may be kept as long as one likes and may be sent as it is. It keeps\n"
+    "the block it was cut from; once readers hold many blocks, further messages are handed out as\n"
+    "copies of their own size, so that hoarding costs the hoarder what is hoarded and nobody else\n"
+    "anything. An empty Buffer is the end of the stream.";
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>(documentation)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_repr, reinterpret_cast<void*>(represent)},
+    {Py_tp_richcompare, reinterpret_cast<void*>(compare)},
+    {Py_tp_hash, reinterpret_cast<void*>(PyObject_HashNotImplemented)},
+    {Py_sq_length, reinterpret_cast<void*>(length)},
+    {Py_sq_item, reinterpret_cast<void*>(item)},
+    {Py_mp_length, reinterpret_cast<void*>(length)},
+    {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
+    {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
+    {Py_bf_releasebuffer, reinterpret_cast<void*>(release_buffer)},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {"iocp_sock._core.Buffer", sizeof(BufferObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                        Py_TPFLAGS_IMMUTABLETYPE,
+                    slots};
+
+}  // namespace
+
+PyTypeObject* make_buffer_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+PyObject* new_buffer(const Types& types, Slice slice) {
+    auto* buffer = PyObject_New(BufferObject, types.buffer);
+    if (buffer == nullptr) {
+        return nullptr;
+    }
+    buffer->data = slice.data();
+    buffer->length = static_cast<Py_ssize_t>(slice.length());
+    buffer->exports = 0;
+    buffer->region = slice.release();
+    return reinterpret_cast<PyObject*>(buffer);
+}
+
+}  // namespace iocp::py

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <Python.h>
+
+// What newer interpreters have, in the terms of the older ones.
+
+#ifndef Py_BEGIN_CRITICAL_SECTION  // since 3.13; before it the GIL is the critical section
+#define Py_BEGIN_CRITICAL_SECTION(op) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+#if PY_VERSION_HEX < 0x030C0000
+inline PyObject* PyErr_GetRaisedException() {
+    PyObject* type = nullptr;
+    PyObject* value = nullptr;
+    PyObject* traceback = nullptr;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == nullptr) {
+        return nullptr;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != nullptr) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return value;
+}
+
+inline void PyErr_SetRaisedException(PyObject* exception) {
+    if (exception == nullptr) {
+        PyErr_Restore(nullptr, nullptr, nullptr);
+        return;
+    }
+    PyErr_Restore(Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(exception))), exception,
+                  PyException_GetTraceback(exception));
+}
+#endif
+
+// A vectorcall-style function where a method table wants the old type; the flags say which it is.
+inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+    return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*)) {
+    return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+// Without a GIL an object that is being dropped cannot be told from one that lives, so the port
+// keeps the Operation of a subscription; with one it need not, and an idle connection is smaller.
+#ifdef Py_GIL_DISABLED
+inline constexpr bool keep_subscription_objects = true;
+#else
+inline constexpr bool keep_subscription_objects = false;
+#endif

@@ -1,0 +1,152 @@
+// Python's buffers as leases: held until the operation's completion is handed out, then released
+// with the interpreter attached.
+#include <cerrno>
+#include <limits>
+#include <new>
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+constexpr Py_ssize_t most_slices = 1024;  // IOV_MAX of Linux, WSABUFs that Windows takes
+
+void release_object(void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); }
+
+void release_region(void* owner) { static_cast<Region*>(owner)->drop_reference(); }
+
+void release_view(void* owner) {
+    auto* view = static_cast<Py_buffer*>(owner);
+    PyBuffer_Release(view);
+    delete view;
+}
+
+// Several leases and the array that describes them to the core.
+struct Gathered {
+    std::vector<Lease> leases;
+    std::vector<ConstBytes> parts;
+};
+
+void release_gathered(void* owner) {
+    auto* gathered = static_cast<Gathered*>(owner);
+    for (Lease& lease : gathered->leases) {
+        lease.give_back();
+    }
+    delete gathered;
+}
+
+bool lease_view(const Types& types, PyObject* source, int flags, const char* refusal, Lease& out) {
+    auto* view = new (std::nothrow) Py_buffer;
+    if (view == nullptr) {
+        PyErr_NoMemory();
+        return false;
+    }
+    if (PyObject_GetBuffer(source, view, flags) != 0) {
+        delete view;
+        if (PyErr_ExceptionMatches(PyExc_TypeError) != 0 ||
+            PyErr_ExceptionMatches(PyExc_BufferError) != 0) {
+            PyErr_Clear();
+            raise(types, ErrorClass::argument_type, EINVAL, refusal);
+        }
+        return false;
+    }
+    out = {static_cast<std::byte*>(view->buf), static_cast<std::size_t>(view->len), view,
+           release_view};
+    return true;
+}
+
+}  // namespace
+
+bool lease_bytes(const Types& types, PyObject* source, Lease& out) {
+    if (PyBytes_CheckExact(source)) {
+        out = {reinterpret_cast<std::byte*>(PyBytes_AS_STRING(source)),
+               static_cast<std::size_t>(PyBytes_GET_SIZE(source)), Py_NewRef(source),
+               release_object};
+        return true;
+    }
+    if (Py_IS_TYPE(source, types.buffer)) {
+        auto& buffer = *reinterpret_cast<BufferObject*>(source);
+        bool taken = false;
+        Py_BEGIN_CRITICAL_SECTION(source);
+        if (buffer.region != nullptr) {
+            buffer.region->add_reference();
+            out = {buffer.data, static_cast<std::size_t>(buffer.length), buffer.region,
+                   release_region};
+            taken = true;
+        }
+        Py_END_CRITICAL_SECTION();
+        if (!taken) {
+            out = {};
+        }
+        return true;
+    }
+    return lease_view(types, source, PyBUF_SIMPLE,
+                      "send a contiguous bytes-like object, such as bytes, bytearray, memoryview "
+                      "or Buffer",
+                      out);
+}
+
+bool lease_writable(const Types& types, PyObject* target, Lease& out) {
+    return lease_view(types, target, PyBUF_WRITABLE,
+                      "receive into a writable contiguous buffer, such as a bytearray", out);
+}
+
+bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint16_t& slices) {
+    if (PyBytes_Check(sources) || PyByteArray_Check(sources) || PyUnicode_Check(sources) ||
+        Py_IS_TYPE(sources, types.buffer)) {
+        raise(types, ErrorClass::argument_type, EINVAL,
+              "sendmsg() gathers a list of buffers; send() takes a single one");
+        return false;
+    }
+    PyObject* sequence = PySequence_Fast(sources, "");
+    if (sequence == nullptr) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+            PyErr_Clear();
+            raise(types, ErrorClass::argument_type, EINVAL,
+                  "sendmsg() gathers an iterable of bytes-like objects");
+        }
+        return false;
+    }
+    const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+    if (count == 0 || count > most_slices) {
+        Py_DECREF(sequence);
+        raise(types, ErrorClass::argument, EINVAL,
+              count == 0 ? "the list of buffers to gather is empty; give at least one"
+                         : "more than 1024 buffers in one post; join some or post twice");
+        return false;
+    }
+    auto gathered = std::make_unique<Gathered>();
+    gathered->leases.reserve(static_cast<std::size_t>(count));
+    gathered->parts.reserve(static_cast<std::size_t>(count));
+    std::size_t total = 0;
+    bool good = true;
+    for (Py_ssize_t i = 0; i < count && good; ++i) {
+        Lease lease;
+        PyObject* part = Py_NewRef(PySequence_Fast_GET_ITEM(sequence, i));
+        good = lease_bytes(types, part, lease);
+        Py_DECREF(part);
+        if (good && lease.length > std::numeric_limits<std::size_t>::max() / 2 - total) {
+            lease.give_back();
+            raise(types, ErrorClass::argument, EINVAL, "the buffers are too long in all");
+            good = false;
+        }
+        if (good) {
+            total += lease.length;
+            gathered->parts.push_back({lease.data, lease.length});
+            gathered->leases.push_back(lease);
+        }
+    }
+    Py_DECREF(sequence);
+    if (!good) {
+        release_gathered(gathered.release());
+        return false;
+    }
+    slices = static_cast<std::uint16_t>(count);
+    out = {reinterpret_cast<std::byte*>(gathered->parts.data()), total, gathered.get(),
+           release_gathered};
+    (void)gathered.release();
+    return true;
+}
+
+}  // namespace iocp::py

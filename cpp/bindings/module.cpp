@@ -1,0 +1,81 @@
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "bindings/bind_port.hpp"
+#include "bindings/objects.hpp"
+#include "core/page_span.hpp"
+
+namespace pb = pybind11;
+
+namespace {
+
+using iocp::py::Types;
+
+void add_type(pb::module_& module, const char* name, PyTypeObject* type) {
+    if (type == nullptr) {
+        throw pb::error_already_set();
+    }
+    module.attr(name) = pb::reinterpret_borrow<pb::object>(reinterpret_cast<PyObject*>(type));
+}
+
+void make_types(pb::module_& module) {
+    auto types = std::make_unique<Types>();
+    add_type(module, "Buffer", types->buffer = iocp::py::make_buffer_type(module.ptr()));
+    add_type(module, "Operation", types->operation = iocp::py::make_operation_type(module.ptr()));
+    add_type(module, "Completion",
+             types->completion = iocp::py::make_completion_type(module.ptr()));
+    add_type(module, "Timer", types->timer = iocp::py::make_timer_type(module.ptr()));
+    add_type(module, "Socket", types->socket = iocp::py::make_socket_type(module.ptr()));
+    if (!iocp::py::load_errors(*types)) {
+        throw pb::error_already_set();
+    }
+    module.attr("_types") =
+        pb::capsule(types.release(), [](void* made) { delete static_cast<Types*>(made); });
+}
+
+std::size_t page_span(std::uintptr_t address, std::size_t length) {
+    if (length != 0 && address + (length - 1) < address) {
+        throw pb::value_error("address + length passes the end of the address space");
+    }
+    return iocp::page_span(address, length, iocp::system_page_size());
+}
+
+std::map<std::string, std::string> probe() {
+    std::map<std::string, std::string> result;
+    for (auto& [name, reason] : iocp::probe_backends()) {
+        result.emplace(name, reason);
+    }
+    return result;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+    return "msvc " + std::to_string(_MSC_VER);
+#else
+    return "unknown";
+#endif
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
+    (void)iocp::fork_generation();  // forks are counted from here on
+    make_types(module);
+    iocp::py::bind_port(module);
+    module.attr("PAGE_SIZE") = iocp::system_page_size();
+    module.def("page_span", &page_span, pb::arg("address"), pb::arg("length"),
+               "Pages of PAGE_SIZE bytes that length bytes at address touch; 0 bytes touch none.");
+    module.def("probe", &probe,
+               "Every backend of this platform: 'ok', or why the system refuses it here.");
+    module.def("features", &iocp::backend_features, pb::arg("backend"),
+               "What the named backend can do here: feature name to bool; empty if it is refused.");
+    module.def("compiler", &compiler, "Compiler and version the core was built with.");
+    module.def("version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");
+}

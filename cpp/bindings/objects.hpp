@@ -1,0 +1,278 @@
+#pragma once
+
+// The Python objects of the hot path: raw heap types, visible to the collector.
+#include "bindings/compat.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/port.hpp"
+
+namespace iocp::py {
+
+enum class ErrorClass : std::uint8_t {
+    error,
+    cancelled,
+    timed_out,
+    socket_closed,
+    port_closed,
+    argument,
+    argument_type,
+    wrong_thread,
+    port_running,
+    forked,
+    unavailable,
+    exhausted,
+    budget,
+};
+inline constexpr std::size_t error_classes = 13;
+
+// What one import of the module made; every port keeps it alive.
+struct Types {
+    PyTypeObject* buffer{nullptr};
+    PyTypeObject* operation{nullptr};
+    PyTypeObject* completion{nullptr};
+    PyTypeObject* timer{nullptr};
+    PyTypeObject* socket{nullptr};
+    PyObject* errors[error_classes]{};
+    ~Types();
+};
+
+// Objects the port keeps alive because the kernel, or the queue, will still speak of them.
+template <class T>
+struct Links {
+    T* previous{nullptr};
+    T* next{nullptr};
+    bool linked{false};
+};
+
+struct PortObject;
+
+struct BufferObject {
+    PyObject_HEAD
+    Region* region;
+    std::byte* data;
+    Py_ssize_t length;
+    Py_ssize_t exports;
+};
+
+struct SocketObject {
+    PyObject_HEAD
+    PyObject* port;       // strong
+    PortObject* binding;  // what `port` holds
+    Socket* core;         // null once the socket is closed and told so
+    PyObject* on_item;    // receive(): (socket, Buffer); accept_each(): (socket)
+    PyObject* on_close;   // (socket, exception or None)
+    PyObject* on_error;   // (socket, exception): one failed accept
+    Links<SocketObject> links;
+    std::int16_t family;
+    std::int16_t protocol;
+    std::uint8_t type;
+    bool subscribed;
+    bool ending;  // close(), abort() or detach() was called
+};
+
+struct OperationObject {
+    PyObject_HEAD
+    SocketObject* socket;  // strong
+    Operation* core;       // null once its completion was handed out
+    PyObject* callback;
+    PyObject* data;
+    PyObject* accepted;
+    PyObject* error;
+    Py_ssize_t transferred;
+    Links<OperationObject> links;
+    std::uint32_t sequence;
+    Kind kind;
+    Outcome outcome;
+    bool settled;  // the result has been taken over from the core
+    bool hands_out_block;  // its memory becomes the Buffer in `data`
+};
+
+struct CompletionObject {
+    PyObject_HEAD
+    PyObject* operation;  // null: a packet posted by the application
+    PyObject* value;
+};
+
+struct TimerObject {
+    PyObject_HEAD
+    PyObject* port;
+    PortObject* binding;
+    Timer* core;  // null once fired or cancelled
+    PyObject* callback;
+    Links<TimerObject> links;
+    double when;
+};
+
+// A packet posted by the application, until it is handed out.
+struct PostedPacket {
+    PyObject* value;
+    PyObject* callback;
+    Links<PostedPacket> links;
+};
+
+template <class T>
+struct LinkedList {
+    T* first{nullptr};
+
+    void add(T& item) noexcept {
+        item.links.previous = nullptr;
+        item.links.next = first;
+        item.links.linked = true;
+        if (first != nullptr) {
+            first->links.previous = &item;
+        }
+        first = &item;
+    }
+    void remove(T& item) noexcept {
+        (item.links.previous != nullptr ? item.links.previous->links.next : first) =
+            item.links.next;
+        if (item.links.next != nullptr) {
+            item.links.next->links.previous = item.links.previous;
+        }
+        item.links = {};
+    }
+};
+
+// Mutual exclusion of attached threads where there is no GIL; nothing where there is one.
+class AttachedMutex {
+public:
+#ifdef Py_GIL_DISABLED
+    void lock() noexcept { PyMutex_Lock(&mutex_); }
+    void unlock() noexcept { PyMutex_Unlock(&mutex_); }
+
+private:
+    PyMutex mutex_{};
+#else
+    void lock() noexcept {}
+    void unlock() noexcept {}
+#endif
+};
+
+// What the Python object Port holds.
+struct PortObject {
+    PortObject(Types* made_types, PyObject* types_reference, PortOptions options,
+               const std::string& backend_name);
+    ~PortObject();
+    PortObject(const PortObject&) = delete;
+    PortObject& operator=(const PortObject&) = delete;
+
+    Types* types;
+    PyObject* types_reference;
+    BufferPool* pool{nullptr};
+    std::unique_ptr<Port> core;
+    std::string backend_name;
+    std::string backend_reason;
+    std::uint32_t fork_generation;
+    bool closed{false};
+    bool stopping{false};
+    std::mutex runner;  // held by the thread that runs the port
+    bool polled{false};        // the get() under way has waited once
+    std::vector<Ready> inbox;  // taken from the core; handed out up to `next_ready`
+    std::size_t next_ready{0};
+    std::vector<Operation*> retired_operations;
+    std::vector<Socket*> retired_sockets;
+    PyObject* error_handler{nullptr};
+    AttachedMutex links_mutex;
+    LinkedList<OperationObject> operations;
+    LinkedList<SocketObject> sockets;
+    LinkedList<TimerObject> timers;
+    LinkedList<PostedPacket> packets;
+
+    int traverse(visitproc visit, void* argument) const;
+    void clear();
+    void drop(Ready& ready);
+    [[nodiscard]] bool forked() const noexcept {
+        return iocp::fork_generation() != fork_generation;
+    }
+};
+
+// Runs `work` with the port's lock held. `work` never touches Python: when the lock is taken the
+// thread detaches to wait for it, so that no thread ever waits for a lock while attached.
+template <class Work>
+auto locked(PortObject& port, Work&& work) {
+    std::mutex& mutex = port.core->mutex();
+    if (mutex.try_lock()) {
+        const std::lock_guard guard(mutex, std::adopt_lock);
+        return work();
+    }
+    PyThreadState* state = PyEval_SaveThread();
+    mutex.lock();
+    auto result = work();
+    mutex.unlock();
+    PyEval_RestoreThread(state);
+    return result;
+}
+
+template <class T>
+void link(PortObject& port, LinkedList<T>& list, T& item) {
+    const std::lock_guard guard(port.links_mutex);
+    list.add(item);
+}
+// Whether it was linked: of several threads exactly one is told so.
+template <class T>
+bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
+    const std::lock_guard guard(port.links_mutex);
+    if (!item.links.linked) {
+        return false;
+    }
+    list.remove(item);
+    return true;
+}
+
+// errors.cpp
+PyObject* make_exception(PortObject* port, const Types& types, const Error& error);
+PyObject* raise(PortObject* port, const Types& types, const Error& error);
+PyObject* raise(const Types& types, ErrorClass which, int code, const char* text);
+bool load_errors(Types& types);
+
+// buffer_object.cpp
+PyTypeObject* make_buffer_type(PyObject* module);
+PyObject* new_buffer(const Types& types, Slice slice);
+
+// lease.cpp
+bool lease_bytes(const Types& types, PyObject* source, Lease& out);
+bool lease_writable(const Types& types, PyObject* target, Lease& out);
+bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint16_t& slices);
+
+// operation_object.cpp
+PyTypeObject* make_operation_type(PyObject* module);
+PyTypeObject* make_completion_type(PyObject* module);
+OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback);
+void settle(OperationObject& operation);
+PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value);
+const char* kind_name(Kind kind) noexcept;
+
+// timer_object.cpp
+PyTypeObject* make_timer_type(PyObject* module);
+PyObject* new_timer(PyObject* port, PortObject& binding, double delay, PyObject* callback);
+
+// socket_object.cpp
+PyTypeObject* make_socket_type(PyObject* module);
+SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core);
+extern PyMethodDef operation_methods[];  // socket_operations.cpp
+
+// dispatch.cpp
+// Polls once, up to `deadline`; false with an exception set.
+bool poll_once(PyObject* self, PortObject& port, std::int64_t deadline);
+// Hands out what was polled. With `wanted`, stops at the first completion that has no callback and
+// returns it there. -1 with an exception set; else the number handed out.
+Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted);
+void retire_handed_out(PortObject& port);
+std::int64_t deadline_after(const PortObject& port, double seconds);
+
+// Whether the port can be used: false with an exception set.
+bool usable(PortObject& port);
+
+// Sets an attribute-like field and gives up what it held.
+inline void assign(PyObject*& field, PyObject* value) noexcept {
+    PyObject* old = field;
+    field = value;
+    Py_XDECREF(old);
+}
+
+}  // namespace iocp::py

@@ -1,0 +1,367 @@
+#include <array>
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+OperationObject& self_of(PyObject* self) noexcept {
+    return *reinterpret_cast<OperationObject*>(self);
+}
+CompletionObject& completion_of(PyObject* self) noexcept {
+    return *reinterpret_cast<CompletionObject*>(self);
+}
+
+constexpr std::array<const char*, 7> kind_names{"receive", "zero_byte",    "send",       "connect",
+                                                "accept",  "receive_each", "accept_each"};
+constexpr std::array<const char*, 3> outcome_names{"done", "pending", "queued"};
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+    OperationObject& op = self_of(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(reinterpret_cast<PyObject*>(op.socket));
+    Py_VISIT(op.callback);
+    Py_VISIT(op.data);
+    Py_VISIT(op.accepted);
+    Py_VISIT(op.error);
+    return 0;
+}
+
+// The socket stays until dealloc: the core's side of the operation is found through it.
+int clear(PyObject* self) {
+    OperationObject& op = self_of(self);
+    Py_CLEAR(op.callback);
+    Py_CLEAR(op.accepted);
+    Py_CLEAR(op.error);
+    return 0;
+}
+
+// An operation that the kernel still holds is linked to its port and never comes here; a
+// subscription may, and goes on without its object.
+void dealloc(PyObject* self) {
+    OperationObject& op = self_of(self);
+    PyObject_GC_UnTrack(self);
+    PyTypeObject* type = Py_TYPE(self);
+    if (op.core != nullptr && !op.socket->binding->forked()) {
+        locked(*op.socket->binding, [&op] {
+            if (op.core != nullptr) {
+                op.core->user = nullptr;
+            }
+            return 0;
+        });
+    }
+    (void)clear(self);
+    Py_CLEAR(op.data);
+    Py_CLEAR(op.socket);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+State state_of(const OperationObject& op) noexcept {
+    State state = State::completed;
+    Py_BEGIN_CRITICAL_SECTION(const_cast<OperationObject*>(&op));
+    if (op.core != nullptr && !op.settled) {
+        state = op.core->state.load(std::memory_order_relaxed);
+    }
+    Py_END_CRITICAL_SECTION();
+    return state;
+}
+
+// The object as its user sees it: once the core is done with it, the result is taken over.
+OperationObject& fresh(PyObject* self) {
+    OperationObject& op = self_of(self);
+    if (!op.settled && op.core != nullptr && state_of(op) == State::completed) {
+        settle(op);
+    }
+    return op;
+}
+
+PyObject* optional(PyObject* value) { return Py_NewRef(value != nullptr ? value : Py_None); }
+
+PyObject* get_kind(PyObject* self, void* /*unused*/) {
+    return PyUnicode_InternFromString(kind_name(self_of(self).kind));
+}
+PyObject* get_socket(PyObject* self, void* /*unused*/) {
+    return Py_NewRef(reinterpret_cast<PyObject*>(self_of(self).socket));
+}
+PyObject* get_sequence(PyObject* self, void* /*unused*/) {
+    return PyLong_FromUnsignedLong(self_of(self).sequence);
+}
+PyObject* get_outcome(PyObject* self, void* /*unused*/) {
+    return PyUnicode_InternFromString(
+        outcome_names[static_cast<std::size_t>(self_of(self).outcome)]);
+}
+PyObject* get_state(PyObject* self, void* /*unused*/) {
+    const char* name = "completed";
+    switch (state_of(self_of(self))) {
+        case State::queued:
+            name = "queued";
+            break;
+        case State::pending:
+        case State::idle:
+            name = "pending";
+            break;
+        case State::cancelling:
+            name = "cancelling";
+            break;
+        case State::completed:
+            break;
+    }
+    return PyUnicode_InternFromString(name);
+}
+PyObject* get_queued(PyObject* self, void* /*unused*/) {
+    return PyBool_FromLong(state_of(self_of(self)) == State::queued ? 1 : 0);
+}
+PyObject* get_pending(PyObject* self, void* /*unused*/) {
+    const State state = state_of(self_of(self));
+    return PyBool_FromLong(state == State::pending || state == State::cancelling ? 1 : 0);
+}
+PyObject* get_done(PyObject* self, void* /*unused*/) {
+    return PyBool_FromLong(state_of(self_of(self)) == State::completed ? 1 : 0);
+}
+PyObject* get_transferred(PyObject* self, void* /*unused*/) {
+    return PyLong_FromSsize_t(fresh(self).transferred);
+}
+PyObject* get_error(PyObject* self, void* /*unused*/) { return optional(fresh(self).error); }
+PyObject* get_data(PyObject* self, void* /*unused*/) { return optional(fresh(self).data); }
+PyObject* get_accepted(PyObject* self, void* /*unused*/) { return optional(fresh(self).accepted); }
+
+PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
+    OperationObject& op = self_of(self);
+    PortObject& port = *op.socket->binding;
+    if (!usable(port)) {
+        PyErr_Clear();
+        Py_RETURN_FALSE;
+    }
+    const bool taken = locked(port, [&] { return op.core != nullptr && port.core->cancel(*op.core); });
+    return PyBool_FromLong(taken ? 1 : 0);
+}
+
+PyObject* represent(PyObject* self) {
+    PyObject* state = get_state(self, nullptr);
+    if (state == nullptr) {
+        return nullptr;
+    }
+    PyObject* text = PyUnicode_FromFormat("<iocp_sock.Operation %s %U, %zd bytes>",
+                                          kind_name(self_of(self).kind), state,
+                                          self_of(self).transferred);
+    Py_DECREF(state);
+    return text;
+}
+
+PyMethodDef operation_object_methods[] = {
+    {"cancel", cancel, METH_NOARGS,
+     "cancel() -> bool\n\nAsks for the end of the operation. True: the request was taken, and the "
+     "completion that follows\nsays how it ended: Cancelled, or success with its count when the "
+     "cancel lost the race. Until then the\nbuffer stays held and charged. False: it had finished, "
+     "or was asked before."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef operation_properties[] = {
+    {"kind", get_kind, nullptr, "What was posted: 'receive', 'send', 'accept', ...", nullptr},
+    {"socket", get_socket, nullptr, "The Socket it was posted on.", nullptr},
+    {"sequence", get_sequence, nullptr,
+     "Place in the posting order of its socket, counted from 1.", nullptr},
+    {"outcome", get_outcome, nullptr,
+     "What the post came to when it returned: 'done' (finished at once), 'pending' (the kernel will\n"
+     "finish it) or 'queued' (the core holds it). A post that failed raised instead.",
+     nullptr},
+    {"state", get_state, nullptr, "'queued', 'pending', 'cancelling' or 'completed', now.", nullptr},
+    {"queued", get_queued, nullptr, "The core holds it now.", nullptr},
+    {"pending", get_pending, nullptr, "The kernel holds it now; its buffer is charged.", nullptr},
+    {"done", get_done, nullptr, "It has finished: transferred, data and error are final.", nullptr},
+    {"transferred", get_transferred, nullptr,
+     "Bytes that went, also when it ended with an error; 0 until it is done.", nullptr},
+    {"error", get_error, nullptr, "The OSError it ended with, or None.", nullptr},
+    {"data", get_data, nullptr,
+     "recv(): the Buffer received, empty at end of stream; None until done, and after an error.",
+     nullptr},
+    {"accepted", get_accepted, nullptr, "accept(): the new connection, a Socket; else None.",
+     nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+constexpr const char* operation_documentation =
+    "One posted receive, send, connect or accept, or one subscription.\n\n"
+    "Exactly one Completion follows each, later and never inside the post. Dropping the object drops\n"
+    "nothing: the core holds the operation and its buffer until its completion.";
+
+PyType_Slot operation_slots[] = {
+    {Py_tp_doc, const_cast<char*>(operation_documentation)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_repr, reinterpret_cast<void*>(represent)},
+    {Py_tp_methods, operation_object_methods},
+    {Py_tp_getset, operation_properties},
+    {0, nullptr},
+};
+
+constexpr unsigned type_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                                Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE;
+
+PyType_Spec operation_spec = {"iocp_sock._core.Operation", sizeof(OperationObject), 0, type_flags,
+                              operation_slots};
+
+int completion_traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(completion_of(self).operation);
+    Py_VISIT(completion_of(self).value);
+    return 0;
+}
+
+int completion_clear(PyObject* self) {
+    Py_CLEAR(completion_of(self).operation);
+    Py_CLEAR(completion_of(self).value);
+    return 0;
+}
+
+void completion_dealloc(PyObject* self) {
+    PyObject_GC_UnTrack(self);
+    PyTypeObject* type = Py_TYPE(self);
+    (void)completion_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+// A property of the operation, or what stands for it where there is none.
+template <PyObject* (*Get)(PyObject*, void*)>
+PyObject* forward(PyObject* self, void* /*unused*/) {
+    PyObject* operation = completion_of(self).operation;
+    return operation != nullptr ? Get(operation, nullptr) : Py_NewRef(Py_None);
+}
+template <PyObject* (*Get)(PyObject*, void*)>
+PyObject* forward_number(PyObject* self, void* /*unused*/) {
+    PyObject* operation = completion_of(self).operation;
+    return operation != nullptr ? Get(operation, nullptr) : PyLong_FromLong(0);
+}
+PyObject* completion_kind(PyObject* self, void* /*unused*/) {
+    PyObject* operation = completion_of(self).operation;
+    return operation != nullptr ? get_kind(operation, nullptr)
+                                : PyUnicode_InternFromString("packet");
+}
+PyObject* completion_operation(PyObject* self, void* /*unused*/) {
+    return optional(completion_of(self).operation);
+}
+PyObject* completion_value(PyObject* self, void* /*unused*/) {
+    return optional(completion_of(self).value);
+}
+PyObject* completion_represent(PyObject* self) {
+    PyObject* operation = completion_of(self).operation;
+    return operation != nullptr ? PyUnicode_FromFormat("<iocp_sock.Completion of %R>", operation)
+                                : PyUnicode_FromString("<iocp_sock.Completion of a packet>");
+}
+
+PyGetSetDef completion_properties[] = {
+    {"operation", completion_operation, nullptr,
+     "The Operation that finished; None for a packet that was posted.", nullptr},
+    {"socket", forward<get_socket>, nullptr, "Its Socket, or None.", nullptr},
+    {"kind", completion_kind, nullptr, "The operation's kind, or 'packet'.", nullptr},
+    {"sequence", forward_number<get_sequence>, nullptr,
+     "Place in the posting order of its socket, counted from 1; 0 for a packet.", nullptr},
+    {"transferred", forward_number<get_transferred>, nullptr,
+     "Bytes that went, also with an error.", nullptr},
+    {"error", forward<get_error>, nullptr, "The OSError it ended with, or None.", nullptr},
+    {"data", forward<get_data>, nullptr, "recv(): the Buffer received; else None.", nullptr},
+    {"accepted", forward<get_accepted>, nullptr, "accept(): the new Socket; else None.", nullptr},
+    {"value", completion_value, nullptr, "What Port.post() was given; else None.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot completion_slots[] = {
+    {Py_tp_doc, const_cast<char*>("The one final result of an Operation, or a posted packet.")},
+    {Py_tp_dealloc, reinterpret_cast<void*>(completion_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(completion_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(completion_clear)},
+    {Py_tp_repr, reinterpret_cast<void*>(completion_represent)},
+    {Py_tp_getset, completion_properties},
+    {0, nullptr},
+};
+
+PyType_Spec completion_spec = {"iocp_sock._core.Completion", sizeof(CompletionObject), 0,
+                               type_flags, completion_slots};
+
+}  // namespace
+
+const char* kind_name(Kind kind) noexcept { return kind_names[static_cast<std::size_t>(kind)]; }
+
+PyTypeObject* make_operation_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(
+        PyType_FromModuleAndSpec(module, &operation_spec, nullptr));
+}
+
+PyTypeObject* make_completion_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(
+        PyType_FromModuleAndSpec(module, &completion_spec, nullptr));
+}
+
+OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback) {
+    auto* op = PyObject_GC_New(OperationObject, socket.binding->types->operation);
+    if (op == nullptr) {
+        return nullptr;
+    }
+    op->socket = &socket;
+    Py_INCREF(reinterpret_cast<PyObject*>(&socket));
+    op->core = nullptr;
+    op->callback = Py_XNewRef(callback);
+    op->data = nullptr;
+    op->accepted = nullptr;
+    op->error = nullptr;
+    op->transferred = 0;
+    op->links = {};
+    op->sequence = 0;
+    op->kind = kind;
+    op->outcome = Outcome::pending;
+    op->settled = false;
+    op->hands_out_block = false;
+    PyObject_GC_Track(reinterpret_cast<PyObject*>(op));
+    return op;
+}
+
+// Takes the result over from the core, once. Precondition: the core's operation is completed, and
+// not retired.
+void settle(OperationObject& op) {
+    PortObject& port = *op.socket->binding;
+    PyObject* data = nullptr;
+    PyObject* error = nullptr;
+    PyObject* accepted = nullptr;
+    Py_BEGIN_CRITICAL_SECTION(reinterpret_cast<PyObject*>(&op));
+    if (!op.settled && op.core != nullptr) {
+        Operation& core = *op.core;
+        op.settled = true;
+        op.transferred = static_cast<Py_ssize_t>(core.transferred);
+        if (core.error) {
+            error = make_exception(&port, *port.types, core.error);
+        } else if (op.hands_out_block) {
+            auto* region = static_cast<Region*>(core.lease.owner);
+            core.lease = {};
+            data = new_buffer(*port.types, Slice(region, region->data(), core.transferred));
+        }
+        if (core.accepted != nullptr) {
+            accepted = reinterpret_cast<PyObject*>(
+                new_socket(op.socket->port, port, std::exchange(core.accepted, nullptr)));
+        }
+        if (PyErr_Occurred() != nullptr) {
+            PyErr_Clear();  // out of memory for the result itself
+        }
+        op.error = error;
+        op.data = data;
+        op.accepted = accepted;
+    }
+    Py_END_CRITICAL_SECTION();
+}
+
+PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value) {
+    auto* completion = PyObject_GC_New(CompletionObject, types.completion);
+    if (completion == nullptr) {
+        return nullptr;
+    }
+    completion->operation = Py_XNewRef(operation);
+    completion->value = Py_XNewRef(value);
+    PyObject_GC_Track(reinterpret_cast<PyObject*>(completion));
+    return reinterpret_cast<PyObject*>(completion);
+}
+
+}  // namespace iocp::py

@@ -1,0 +1,160 @@
+#include <cerrno>
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+PortObject::PortObject(Types* made_types, PyObject* reference, PortOptions options,
+                       const std::string& name)
+    : types(made_types),
+      types_reference(Py_NewRef(reference)),
+      fork_generation(iocp::fork_generation()) {
+    pool = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+    auto backend = make_backend(name, *pool, options.ring_entries, backend_reason);
+    if (backend == nullptr) {
+        closed = true;
+        return;
+    }
+    backend_name = backend->name();
+    core = std::make_unique<Port>(options, *pool, std::move(backend));
+}
+
+PortObject::~PortObject() {
+    clear();
+    Py_XDECREF(error_handler);
+    if (core != nullptr && (forked() || !closed)) {
+        // In a child the ring is the parent's; elsewhere another thread's ring may still write.
+        // Either way the memory stays: a leak is the lesser evil.
+        (void)core.release();
+    } else {
+        core.reset();
+        pool->close();
+    }
+    Py_DECREF(types_reference);
+}
+
+int PortObject::traverse(visitproc visit, void* arg) const {
+    Py_VISIT(error_handler);
+    for (OperationObject* op = operations.first; op != nullptr; op = op->links.next) {
+        Py_VISIT(reinterpret_cast<PyObject*>(op));
+    }
+    for (SocketObject* socket = sockets.first; socket != nullptr; socket = socket->links.next) {
+        Py_VISIT(reinterpret_cast<PyObject*>(socket));
+    }
+    for (TimerObject* timer = timers.first; timer != nullptr; timer = timer->links.next) {
+        Py_VISIT(reinterpret_cast<PyObject*>(timer));
+    }
+    for (PostedPacket* packet = packets.first; packet != nullptr; packet = packet->links.next) {
+        Py_VISIT(packet->value);
+        Py_VISIT(packet->callback);
+    }
+    return 0;
+}
+
+// Ends everything without a word to the application: the port is being collected, or is closed.
+// Nothing the kernel may still write to is given back before the kernel has given it back.
+void PortObject::clear() {
+    if (core == nullptr || forked()) {
+        return;
+    }
+    if (!closed) {
+        if (!core->terminate()) {
+            return;
+        }
+        closed = true;
+        core->release_backend();
+    }
+    std::vector<Ready> rest;
+    {
+        const std::lock_guard lock(core->mutex());
+        core->take_ready(rest);
+    }
+    for (std::size_t i = next_ready; i < inbox.size(); ++i) {
+        drop(inbox[i]);
+    }
+    inbox.clear();
+    next_ready = 0;
+    for (Ready& ready : rest) {
+        drop(ready);
+    }
+    rest.clear();
+    retire_handed_out(*this);
+    const auto each = [](auto& list, auto&& give_up) {
+        while (list.first != nullptr) {
+            auto& item = *list.first;
+            list.remove(item);
+            give_up(item);
+        }
+    };
+    each(timers, [this](TimerObject& timer) {
+        Timer* armed = std::exchange(timer.core, nullptr);
+        if (armed != nullptr) {
+            (void)core->cancel_call(armed);
+        }
+        Py_DECREF(reinterpret_cast<PyObject*>(&timer));
+    });
+    each(packets, [](PostedPacket& packet) {
+        Py_DECREF(packet.value);
+        Py_XDECREF(packet.callback);
+        delete &packet;
+    });
+    each(operations, [](OperationObject& op) { Py_DECREF(reinterpret_cast<PyObject*>(&op)); });
+    each(sockets, [](SocketObject& socket) { Py_DECREF(reinterpret_cast<PyObject*>(&socket)); });
+}
+
+// The end of a record that nobody will hear of.
+void PortObject::drop(Ready& ready) {
+    switch (ready.what) {
+        case Ready::What::completed: {
+            auto* op = static_cast<OperationObject*>(ready.op->user);
+            if (op != nullptr) {
+                settle(*op);
+                op->core = nullptr;
+            }
+            ready.op->lease.give_back();
+            ready.op->user = nullptr;
+            retired_operations.push_back(ready.op);
+            break;
+        }
+        case Ready::What::closed: {
+            auto* socket = static_cast<SocketObject*>(ready.socket->user);
+            if (socket != nullptr) {
+                socket->core = nullptr;
+                socket->ending = true;
+                socket->subscribed = false;
+            }
+            ready.socket->user = nullptr;
+            retired_sockets.push_back(ready.socket);
+            break;
+        }
+        case Ready::What::timer: {
+            auto* timer = static_cast<TimerObject*>(ready.timer->target);
+            if (timer != nullptr) {
+                timer->core = nullptr;
+            }
+            Port::retire(ready.timer);
+            break;
+        }
+        case Ready::What::data:
+        case Ready::What::accepted:
+        case Ready::What::accept_error:
+        case Ready::What::packet:
+            break;  // slices free themselves; packets and sockets are in their lists
+    }
+}
+
+bool usable(PortObject& port) {
+    if (port.forked()) {
+        raise(*port.types, ErrorClass::forked, EPERM,
+              "this port was made before the fork and belongs to the parent process; make a new "
+              "one in the child");
+        return false;
+    }
+    if (port.closed) {
+        raise(*port.types, ErrorClass::port_closed, EBADF, "the port is closed; make a new one");
+        return false;
+    }
+    return true;
+}
+
+}  // namespace iocp::py

@@ -1,0 +1,526 @@
+// Socket as Python sees it: its life, its names and its options. What it posts is in
+// socket_operations.cpp.
+#include <cerrno>
+#include <cstring>
+
+#include "backend/families.hpp"
+#include "bindings/arguments.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+    SocketObject& socket = self_of(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(socket.port);
+    Py_VISIT(socket.on_item);
+    Py_VISIT(socket.on_close);
+    Py_VISIT(socket.on_error);
+    return 0;
+}
+
+int clear(PyObject* self) {
+    SocketObject& socket = self_of(self);
+    Py_CLEAR(socket.on_item);
+    Py_CLEAR(socket.on_close);
+    Py_CLEAR(socket.on_error);
+    return 0;
+}
+
+void finalize(PyObject* self) {
+    SocketObject& socket = self_of(self);
+    if (socket.core == nullptr || socket.ending || socket.binding->forked()) {
+        return;
+    }
+    PyObject* pending = PyErr_GetRaisedException();
+    if (PyErr_ResourceWarning(self, 1, "unclosed socket %R", self) != 0 &&
+        PyErr_ExceptionMatches(PyExc_Warning) != 0) {
+        PyErr_WriteUnraisable(self);
+    }
+    PyErr_SetRaisedException(pending);
+}
+
+// Nothing refers to the object any more: no operation, no subscription. The core closes what is open.
+void dealloc(PyObject* self) {
+    SocketObject& socket = self_of(self);
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    PyTypeObject* type = Py_TYPE(self);
+    PortObject& port = *socket.binding;
+    if (socket.core != nullptr && !port.forked()) {
+        locked(port, [&socket, &port] {
+            if (socket.core != nullptr) {
+                socket.core->user = nullptr;
+                port.core->close(*socket.core, -1);
+            }
+            return 0;
+        });
+    }
+    (void)clear(self);
+    Py_CLEAR(socket.port);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+PyObject* represent(PyObject* self) {
+    const SocketObject& socket = self_of(self);
+    const char* state = socket.core == nullptr ? "closed" : (socket.ending ? "closing" : "open");
+    return PyUnicode_FromFormat("<iocp_sock.Socket %s, family %d, type %d>", state,
+                                static_cast<int>(socket.family), static_cast<int>(socket.type));
+}
+
+// Makes a call on the open socket with the lock held: `call` returns an Error.
+template <class Call>
+bool with_open(SocketObject& socket, Call&& call) {
+    PortObject& port = *socket.binding;
+    if (!usable(port)) {
+        return false;
+    }
+    const Error error = locked(port, [&]() -> Error {
+        if (socket.core == nullptr || socket.core->life != Life::open) {
+            return Error::of(Fault::socket_closed, "the socket is closed");
+        }
+        return call(*socket.core);
+    });
+    if (error) {
+        raise(&port, *port.types, error);
+        return false;
+    }
+    return true;
+}
+
+template <class Call>
+bool with_code(SocketObject& socket, Call&& call) {
+    return with_open(socket, [&](Socket& core) -> Error {
+        const int code = call(socket.binding->core->backend(), core);
+        return code == 0 ? Error{} : socket.binding->core->system_error(code);
+    });
+}
+
+PyObject* get_port(PyObject* self, void* /*unused*/) { return Py_NewRef(self_of(self).port); }
+PyObject* get_family(PyObject* self, void* /*unused*/) {
+    return PyLong_FromLong(self_of(self).family);
+}
+PyObject* get_type(PyObject* self, void* /*unused*/) { return PyLong_FromLong(self_of(self).type); }
+PyObject* get_proto(PyObject* self, void* /*unused*/) {
+    return PyLong_FromLong(self_of(self).protocol);
+}
+
+// A figure of the core's socket; 0 once it is closed.
+template <class Read>
+PyObject* figure(PyObject* self, Read&& read) {
+    SocketObject& socket = self_of(self);
+    if (socket.binding->forked()) {
+        return PyLong_FromLong(0);
+    }
+    const std::size_t value = locked(*socket.binding, [&]() -> std::size_t {
+        return socket.core != nullptr ? read(*socket.core) : 0;
+    });
+    return PyLong_FromSize_t(value);
+}
+
+PyObject* get_closed(PyObject* self, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (socket.core == nullptr || socket.ending || socket.binding->forked()) {
+        Py_RETURN_TRUE;
+    }
+    const bool open = locked(*socket.binding, [&] {
+        return socket.core != nullptr && socket.core->life == Life::open;
+    });
+    return PyBool_FromLong(open ? 0 : 1);
+}
+PyObject* get_charged(PyObject* self, void* /*unused*/) {
+    return figure(self, [](const Socket& core) {
+        return core.charged_pages * system_page_size();
+    });
+}
+PyObject* get_queued_bytes(PyObject* self, void* /*unused*/) {
+    const Port& port = *self_of(self).binding->core;
+    return figure(self, [&](const Socket& core) { return port.queued_bytes(core); });
+}
+PyObject* get_outstanding(PyObject* self, void* /*unused*/) {
+    return figure(self, [](const Socket& core) -> std::size_t { return core.outstanding; });
+}
+
+PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (socket.binding->forked()) {
+        return PyLong_FromLong(-1);
+    }
+    const Handle handle = locked(*socket.binding, [&] {
+        const bool open = socket.core != nullptr && !socket.ending &&
+                          socket.core->life == Life::open;
+        return open ? socket.core->handle : no_handle;
+    });
+    return PyLong_FromSsize_t(handle);
+}
+
+PyObject* name(PyObject* self, bool peer) {
+    Address address;
+    if (!with_code(self_of(self), [&](Backend& backend, Socket& core) {
+            return backend.name_of(core, peer, address);
+        })) {
+        return nullptr;
+    }
+    return from_address(address);
+}
+PyObject* getsockname(PyObject* self, PyObject* /*unused*/) { return name(self, false); }
+PyObject* getpeername(PyObject* self, PyObject* /*unused*/) { return name(self, true); }
+
+PyObject* getsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
+    SocketObject& socket = self_of(self);
+    const Types& types = *socket.binding->types;
+    if (count < 2 || count > 3) {
+        return raise(types, ErrorClass::argument_type, EINVAL,
+                     "getsockopt() takes level, option and, for a bytes result, its length");
+    }
+    int level = 0;
+    int option = 0;
+    Py_ssize_t wanted = 0;
+    if (!to_int(types, given[0], "level", level) || !to_int(types, given[1], "option", option) ||
+        (count == 3 && !to_size(types, given[2], "length", 0, wanted))) {
+        return nullptr;
+    }
+    if (wanted > 1024) {
+        return raise(types, ErrorClass::argument, EINVAL, "an option has at most 1024 bytes");
+    }
+    char bytes[1024];
+    int number = 0;
+    std::size_t length = wanted != 0 ? static_cast<std::size_t>(wanted) : sizeof number;
+    void* where = wanted != 0 ? static_cast<void*>(bytes) : &number;
+    if (!with_code(socket, [&](Backend& backend, Socket& core) {
+            return backend.get_option(core, level, option, where, length);
+        })) {
+        return nullptr;
+    }
+    return wanted != 0 ? PyBytes_FromStringAndSize(bytes, static_cast<Py_ssize_t>(length))
+                       : PyLong_FromLong(number);
+}
+
+PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
+    SocketObject& socket = self_of(self);
+    const Types& types = *socket.binding->types;
+    int level = 0;
+    int option = 0;
+    if (count != 3) {
+        return raise(types, ErrorClass::argument_type, EINVAL,
+                     "setsockopt() takes level, option and a value (int or bytes-like)");
+    }
+    if (!to_int(types, given[0], "level", level) || !to_int(types, given[1], "option", option)) {
+        return nullptr;
+    }
+    int number = 0;
+    Lease lease;
+    const void* value = &number;
+    std::size_t length = sizeof number;
+    if (PyLong_Check(given[2])) {
+        if (!to_int(types, given[2], "value", number)) {
+            return nullptr;
+        }
+    } else {
+        if (!lease_bytes(types, given[2], lease)) {
+            return nullptr;
+        }
+        value = lease.data;
+        length = lease.length;
+    }
+    const bool good = with_code(socket, [&](Backend& backend, Socket& core) {
+        return backend.set_option(core, level, option, value, length);
+    });
+    lease.give_back();
+    if (!good) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* bind(PyObject* self, PyObject* given) {
+    SocketObject& socket = self_of(self);
+    Address address;
+    if (!to_address(*socket.binding->types, given, socket.family, socket.type, address) ||
+        !with_code(socket, [&](Backend& backend, Socket& core) {
+            return backend.bind(core, address);
+        })) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
+    SocketObject& socket = self_of(self);
+    int backlog = 1024;
+    if (count > 1) {
+        return raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
+                     "listen() takes the backlog only");
+    }
+    if (count == 1 && !to_int(*socket.binding->types, given[0], "backlog", backlog)) {
+        return nullptr;
+    }
+    if (!with_code(socket, [&](Backend& backend, Socket& core) {
+            return backend.listen(core, backlog < 0 ? 0 : backlog);
+        })) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* shutdown(PyObject* self, PyObject* given) {
+    SocketObject& socket = self_of(self);
+    int how = -1;
+    if (!to_int(*socket.binding->types, given, "how", how)) {
+        return nullptr;
+    }
+    if (how < 0 || how > 2) {
+        return raise(*socket.binding->types, ErrorClass::argument, EINVAL,
+                     "shutdown() takes SHUT_RD, SHUT_WR or SHUT_RDWR");
+    }
+    if (!with_open(socket, [&](Socket& core) {
+            return socket.binding->core->shutdown(core, how != 1, how != 0);
+        })) {
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* available(PyObject* self, PyObject* /*unused*/) {
+    std::int64_t bytes = 0;
+    if (!with_open(self_of(self), [&](Socket& core) -> Error {
+            Port& port = *self_of(self).binding->core;
+            bytes = port.backend().available(core);
+            return bytes < 0 ? port.system_error(static_cast<int>(-bytes)) : Error{};
+        })) {
+        return nullptr;
+    }
+    return PyLong_FromLongLong(bytes);
+}
+
+PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (!usable(*socket.binding)) {
+        return nullptr;
+    }
+    const unsigned count = locked(*socket.binding, [&] {
+        return socket.core != nullptr ? socket.binding->core->cancel_all(*socket.core) : 0U;
+    });
+    return PyLong_FromUnsignedLong(count);
+}
+
+// From here on the port keeps the object until the socket is closed.
+bool begin_ending(SocketObject& socket) {
+    if (socket.core == nullptr || socket.binding->forked()) {
+        return false;
+    }
+    if (!socket.ending) {
+        socket.ending = true;
+        if (!socket.links.linked) {
+            Py_INCREF(reinterpret_cast<PyObject*>(&socket));
+            link(*socket.binding, socket.binding->sockets, socket);
+        }
+    }
+    return true;
+}
+
+PyObject* close(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<1> signature{"close", {"timeout"}, 1, 0};
+    SocketObject& socket = self_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 1> arguments{};
+    std::int64_t timeout = -1;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_timeout(types, arguments[0], timeout)) {
+        return nullptr;
+    }
+    if (begin_ending(socket)) {
+        locked(*socket.binding, [&] {
+            if (socket.core != nullptr) {
+                socket.binding->core->close(*socket.core, timeout);
+            }
+            return 0;
+        });
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* abort_socket(PyObject* self, PyObject* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (begin_ending(socket)) {
+        locked(*socket.binding, [&] {
+            if (socket.core != nullptr) {
+                socket.binding->core->abort(*socket.core);
+            }
+            return 0;
+        });
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* detach(PyObject* self, PyObject* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    PortObject& port = *socket.binding;
+    if (!usable(port)) {
+        return nullptr;
+    }
+    Handle handle = no_handle;
+    bool closed = false;
+    const Error refused = locked(port, [&]() -> Error {
+        if (socket.core == nullptr || socket.core->life != Life::open) {
+            return Error::of(Fault::socket_closed, "the socket is closed");
+        }
+        if (!Port::idle(*socket.core) && !port.core->backend().claim()) {
+            return Error::of(Fault::wrong_thread,
+                             "operations are outstanding, and another thread runs the port: only "
+                             "that thread can take them back for detach()");
+        }
+        return {};
+    });
+    if (refused) {
+        return raise(&port, *port.types, refused);
+    }
+    (void)begin_ending(socket);
+    locked(port, [&] {
+        handle = socket.core->handle;
+        port.core->detach(*socket.core);
+        closed = socket.core->life == Life::closed;
+        return 0;
+    });
+    while (!closed) {
+        Error failed;
+        Py_BEGIN_ALLOW_THREADS;
+        failed = port.core->collect(port.core->now() + 1'000'000'000);
+        Py_END_ALLOW_THREADS;
+        if (failed) {
+            return raise(&port, *port.types, failed);
+        }
+        if (PyErr_CheckSignals() != 0) {
+            return nullptr;
+        }
+        closed = locked(port, [&] {
+            return socket.core == nullptr || socket.core->life == Life::closed;
+        });
+    }
+    return PyLong_FromSsize_t(handle);
+}
+
+PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); }
+
+PyObject* leave(PyObject* self, PyObject* /*unused*/) { return close(self, nullptr, 0, nullptr); }
+
+PyMethodDef life_methods[] = {
+    {"fileno", fileno, METH_NOARGS, "fileno() -> int\n\nThe descriptor, or -1 once closed."},
+    {"detach", detach, METH_NOARGS,
+     "detach() -> int\n\nCancels what is outstanding, waits until the kernel has given it back, and "
+     "hands the open\ndescriptor to the caller; the Socket is closed, the connection is not.\n"
+     "Raises SocketClosed, WrongThread."},
+    {"getsockname", getsockname, METH_NOARGS, "getsockname() -> the socket's own address."},
+    {"getpeername", getpeername, METH_NOARGS, "getpeername() -> the peer's address."},
+    {"getsockopt", fast(getsockopt), METH_FASTCALL,
+     "getsockopt(level, option[, length]) -> int, or bytes when a length is given."},
+    {"setsockopt", fast(setsockopt), METH_FASTCALL,
+     "setsockopt(level, option, value) -> None; value is an int or a bytes-like object."},
+    {"bind", bind, METH_O, "bind(address) -> None, as socket.bind()."},
+    {"listen", fast(listen), METH_FASTCALL, "listen(backlog=1024) -> None, as socket.listen()."},
+    {"shutdown", shutdown, METH_O,
+     "shutdown(how) -> None\n\nSHUT_WR follows the sends queued before it: the peer sees the end of "
+     "stream behind them."},
+    {"available", available, METH_NOARGS,
+     "available() -> int\n\nBytes that can be read now (FIONREAD); 0 also at end of stream."},
+    {"cancel", cancel, METH_NOARGS,
+     "cancel() -> int\n\nAsks for the end of every outstanding operation; returns how many were "
+     "asked."},
+    {"close", fast(close), METH_FASTCALL | METH_KEYWORDS,
+     "close(timeout=None) -> None\n\nQueued sends go out first, for at most timeout seconds (None: "
+     "the port's close_timeout; 0: not\nat all); receives are cancelled at once. Returns "
+     "immediately: the port does it while it runs.\nClosing twice is no error."},
+    {"abort", abort_socket, METH_NOARGS,
+     "abort() -> None\n\nResets the connection: nothing queued goes out, the peer sees a reset."},
+    {"__enter__", enter, METH_NOARGS, nullptr},
+    {"__exit__", leave, METH_VARARGS, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"port", get_port, nullptr, "The Port it belongs to.", nullptr},
+    {"family", get_family, nullptr, "Address family, such as socket.AF_INET.", nullptr},
+    {"type", get_type, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
+    {"proto", get_proto, nullptr, "Protocol number.", nullptr},
+    {"closed", get_closed, nullptr, "close() was called, or an error closed it.", nullptr},
+    {"charged", get_charged, nullptr,
+     "Bytes of whole pages that its unfinished operations keep locked.", nullptr},
+    {"queued_bytes", get_queued_bytes, nullptr,
+     "Bytes of accepted sends that are still to go to the system.", nullptr},
+    {"outstanding", get_outstanding, nullptr,
+     "Accepted operations whose completion was not handed out.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+constexpr const char* documentation =
+    "A socket whose operations complete through its port. Made by Port.socket(), listen(),\n"
+    "connect(), adopt() and by accepting.\n\n"
+    "Single operations (recv, send, ...) return an Operation; their callbacks get a Completion. The\n"
+    "stream level (accept_each, receive) is for servers: the core posts again by itself. Every method\n"
+    "may be called from any thread.";
+
+}  // namespace
+
+PyTypeObject* make_socket_type(PyObject* module) {
+    static const auto methods = [] {
+        std::array<PyMethodDef, 48> all{};
+        std::size_t used = 0;
+        for (const PyMethodDef& method : life_methods) {
+            all.at(used++) = method;
+        }
+        for (const PyMethodDef* at = operation_methods; at->ml_name != nullptr; ++at) {
+            all.at(used++) = *at;
+        }
+        return all;
+    }();
+    PyType_Slot slots[] = {
+        {Py_tp_doc, const_cast<char*>(documentation)},
+        {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+        {Py_tp_finalize, reinterpret_cast<void*>(finalize)},
+        {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
+        {Py_tp_clear, reinterpret_cast<void*>(clear)},
+        {Py_tp_repr, reinterpret_cast<void*>(represent)},
+        {Py_tp_methods, const_cast<PyMethodDef*>(methods.data())},
+        {Py_tp_getset, properties},
+        {0, nullptr},
+    };
+    PyType_Spec spec = {"iocp_sock._core.Socket", sizeof(SocketObject), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                            Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                        slots};
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+// The object of an open socket of the core. Without memory for it the socket is closed.
+SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core) {
+    auto* socket = PyObject_GC_New(SocketObject, binding.types->socket);
+    if (socket == nullptr) {
+        locked(binding, [&] {
+            binding.core->close(*core, 0);
+            return 0;
+        });
+        return nullptr;
+    }
+    socket->port = Py_NewRef(port);
+    socket->binding = &binding;
+    socket->core = core;
+    socket->on_item = nullptr;
+    socket->on_close = nullptr;
+    socket->on_error = nullptr;
+    socket->links = {};
+    socket->family = core->family;
+    socket->protocol = core->protocol;
+    socket->type = core->type;
+    socket->subscribed = false;
+    socket->ending = false;
+    core->user = socket;
+    PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
+    return socket;
+}
+
+}  // namespace iocp::py

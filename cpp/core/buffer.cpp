@@ -1,0 +1,155 @@
+#include "core/buffer.hpp"
+
+#include <bit>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace iocp {
+
+namespace {
+
+constexpr std::size_t chunk_bytes = std::size_t{256} * 1024;
+
+std::byte* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
+    return static_cast<std::byte*>(
+        ::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
+}
+
+}  // namespace
+
+void Region::drop_reference() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+        return;
+    }
+    if (pool_ != nullptr) {
+        pool_->put(*this);
+        return;
+    }
+    this->~Region();
+    std::free(this);
+}
+
+BufferPool* BufferPool::create(std::size_t page_size, std::size_t region_size,
+                               std::size_t region_limit) {
+    return new BufferPool(page_size, region_size, region_limit);
+}
+
+BufferPool::BufferPool(std::size_t page_size, std::size_t region_size,
+                       std::size_t region_limit) noexcept
+    : page_size_(page_size),
+      region_size_(std::bit_ceil(region_size < page_size ? page_size : region_size)),
+      region_limit_(region_limit),
+      region_class_(static_cast<std::uint8_t>(std::bit_width(region_size_ / page_size_) - 1)) {}
+
+BufferPool::~BufferPool() {
+    for (Region* region : all_) {
+        delete region;
+    }
+    for (const auto& [memory, bytes] : chunks_) {
+        (void)bytes;
+        ::operator delete(memory, std::align_val_t{page_size_});
+    }
+}
+
+void BufferPool::close() noexcept {
+    bool last = false;
+    {
+        const std::lock_guard lock(mutex_);
+        open_ = false;
+        last = out_ == 0;
+    }
+    if (last) {
+        delete this;
+    }
+}
+
+Region* BufferPool::take(std::size_t length) noexcept {
+    const std::size_t pages = length == 0 ? 1 : (length - 1) / page_size_ + 1;
+    const auto size_class = static_cast<std::size_t>(std::bit_width(std::bit_ceil(pages)) - 1);
+    if (size_class >= max_classes) {
+        return nullptr;
+    }
+    const std::lock_guard lock(mutex_);
+    if (free_[size_class].empty() && !refill(size_class)) {
+        return nullptr;
+    }
+    Region* region = free_[size_class].back();
+    free_[size_class].pop_back();
+    region->references_.store(1, std::memory_order_relaxed);
+    ++out_;
+    if (size_class == region_class_) {
+        ++regions_out_;
+    }
+    return region;
+}
+
+bool BufferPool::refill(std::size_t size_class) noexcept {
+    const std::size_t block = page_size_ << size_class;
+    const std::size_t count = block >= chunk_bytes ? 1 : chunk_bytes / block;
+    std::byte* memory = nullptr;
+    try {
+        all_.reserve(all_.size() + count);
+        free_[size_class].reserve(free_[size_class].size() + all_.size() + count);
+        chunks_.reserve(chunks_.size() + 1);
+        memory = allocate_aligned(block * count, page_size_);
+        if (memory == nullptr) {
+            return false;
+        }
+        chunks_.emplace_back(memory, block * count);
+        for (std::size_t i = 0; i < count; ++i) {
+            auto* region = new Region;
+            region->data_ = memory + (i * block);
+            region->size_ = block;
+            region->pool_ = this;
+            region->size_class_ = static_cast<std::uint8_t>(size_class);
+            all_.push_back(region);
+            free_[size_class].push_back(region);
+        }
+    } catch (const std::bad_alloc&) {
+        return !free_[size_class].empty();
+    }
+    return true;
+}
+
+void BufferPool::put(Region& region) noexcept {
+    bool last = false;
+    {
+        const std::lock_guard lock(mutex_);
+        free_[region.size_class_].push_back(&region);  // refill() reserved for every block
+        --out_;
+        if (region.size_class_ == region_class_) {
+            --regions_out_;
+        }
+        last = !open_ && out_ == 0;
+    }
+    if (last) {
+        delete this;
+    }
+}
+
+bool BufferPool::hoarded() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return regions_out_ >= region_limit_;
+}
+
+std::size_t BufferPool::blocks_out() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return out_;
+}
+
+Slice BufferPool::copy(const std::byte* data, std::size_t length) noexcept {
+    void* memory = std::malloc(sizeof(Region) + length);
+    if (memory == nullptr) {
+        return {};
+    }
+    auto* region = new (memory) Region;
+    region->data_ = reinterpret_cast<std::byte*>(region + 1);
+    region->size_ = length;
+    region->references_.store(1, std::memory_order_relaxed);
+    std::memcpy(region->data_, data, length);
+    return {region, region->data_, length};
+}
+
+}  // namespace iocp

@@ -1,0 +1,151 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace iocp {
+
+class BufferPool;
+
+// A run of page-aligned memory that several slices may share. It goes back to its pool, or to the
+// heap when it never had one, with its last reference.
+class Region {
+public:
+    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void drop_reference() noexcept;
+    // Whether the caller's is the only reference, with everything other holders did made visible.
+    [[nodiscard]] bool exclusive() const noexcept {
+        return references_.load(std::memory_order_acquire) == 1;
+    }
+    [[nodiscard]] std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+private:
+    friend class BufferPool;
+    std::byte* data_{nullptr};
+    std::size_t size_{0};
+    BufferPool* pool_{nullptr};  // null: a private copy
+    std::uint8_t size_class_{0};
+    std::atomic<std::uint32_t> references_{0};
+};
+
+// A part of a region, keeping it alive: what a received message is until the last reader lets go.
+class Slice {
+public:
+    Slice() noexcept = default;
+    Slice(Region* adopted, std::byte* data, std::size_t length) noexcept
+        : region_(adopted), data_(data), length_(length) {}
+    Slice(Slice&& other) noexcept
+        : region_(std::exchange(other.region_, nullptr)),
+          data_(std::exchange(other.data_, nullptr)),
+          length_(std::exchange(other.length_, 0)) {}
+    Slice& operator=(Slice&& other) noexcept {
+        if (this != &other) {
+            reset();
+            region_ = std::exchange(other.region_, nullptr);
+            data_ = std::exchange(other.data_, nullptr);
+            length_ = std::exchange(other.length_, 0);
+        }
+        return *this;
+    }
+    Slice(const Slice&) = delete;
+    Slice& operator=(const Slice&) = delete;
+    ~Slice() { reset(); }
+
+    static Slice share(Region& region, std::byte* data, std::size_t length) noexcept {
+        region.add_reference();
+        return {&region, data, length};
+    }
+
+    void reset() noexcept {
+        if (region_ != nullptr) {
+            region_->drop_reference();
+            region_ = nullptr;
+        }
+        data_ = nullptr;
+        length_ = 0;
+    }
+    // Hands the reference to the caller.
+    [[nodiscard]] Region* release() noexcept { return std::exchange(region_, nullptr); }
+    void shorten(std::size_t length) noexcept { length_ = length; }
+
+    [[nodiscard]] Region* region() const noexcept { return region_; }
+    [[nodiscard]] std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t length() const noexcept { return length_; }
+
+private:
+    Region* region_{nullptr};
+    std::byte* data_{nullptr};
+    std::size_t length_{0};
+};
+
+// Memory an operation uses and how it is given back: a pool block, or a buffer held for the caller.
+// The core never asks what `owner` is.
+struct Lease {
+    std::byte* data{nullptr};
+    std::size_t length{0};
+    void* owner{nullptr};
+    void (*release)(void* owner){nullptr};
+
+    void give_back() noexcept {
+        if (release != nullptr) {
+            std::exchange(release, nullptr)(owner);
+        }
+        data = nullptr;
+        length = 0;
+        owner = nullptr;
+    }
+};
+
+// Page-aligned blocks in power-of-two classes from one page to `region_size`, kept for reuse. Memory
+// is returned to the system with the pool, which lives as long as its port or any block that is out.
+// Thread-safe: blocks come back from whatever thread drops the last reference.
+class BufferPool {
+public:
+    static BufferPool* create(std::size_t page_size, std::size_t region_size,
+                              std::size_t region_limit);
+    void close() noexcept;  // the port's reference; the pool goes with its last block
+
+    // A block of at least `length` bytes with one reference, or null when memory is short.
+    [[nodiscard]] Region* take(std::size_t length) noexcept;
+    // A region that many messages share, or null when memory is short.
+    [[nodiscard]] Region* take_region() noexcept { return take(region_size_); }
+    // Whether holders keep so many regions that further messages are handed out as copies.
+    [[nodiscard]] bool hoarded() const noexcept;
+    // A copy that pins nothing but itself; empty when memory is short.
+    [[nodiscard]] static Slice copy(const std::byte* data, std::size_t length) noexcept;
+
+    [[nodiscard]] std::size_t region_size() const noexcept { return region_size_; }
+    [[nodiscard]] std::size_t blocks_out() const noexcept;
+
+    BufferPool(const BufferPool&) = delete;
+    BufferPool& operator=(const BufferPool&) = delete;
+
+private:
+    friend class Region;
+    BufferPool(std::size_t page_size, std::size_t region_size, std::size_t region_limit) noexcept;
+    ~BufferPool();
+    void put(Region& region) noexcept;
+    [[nodiscard]] bool refill(std::size_t size_class) noexcept;
+
+    static constexpr std::size_t max_classes = 24;
+
+    mutable std::mutex mutex_;
+    std::size_t page_size_;
+    std::size_t region_size_;
+    std::size_t region_limit_;
+    std::uint8_t region_class_{0};
+    bool open_{true};
+    std::size_t out_{0};
+    std::size_t regions_out_{0};
+    std::array<std::vector<Region*>, max_classes> free_;
+    std::vector<Region*> all_;
+    std::vector<std::pair<std::byte*, std::size_t>> chunks_;
+};
+
+}  // namespace iocp

@@ -1,0 +1,176 @@
+// Port: the end of sockets. Cancel by name, shut down, reap, then close: the order in which no event
+// of a dead descriptor can reach the one that gets its number next.
+#include "core/port.hpp"
+
+namespace iocp {
+
+void Port::close(Socket& socket, std::int64_t timeout) {
+    if (socket.life != Life::open) {
+        if (timeout == 0 && socket.life == Life::draining) {
+            begin_cancel(socket);
+            settle(socket);
+            nudge();
+        }
+        return;
+    }
+    if (timeout < 0) {
+        timeout = options_.close_timeout;
+    }
+    const Lane& sends = socket.sending;
+    if (timeout > 0 && !sends.idle() && sends.head->kind == Kind::send) {
+        socket.life = Life::draining;
+        socket.close_deadline = arm(timeout, TimerKind::close_deadline, &socket);
+        cancel_lane(socket, socket.receiving);
+    } else {
+        begin_cancel(socket);
+    }
+    settle(socket);
+    nudge();
+}
+
+void Port::abort(Socket& socket) {
+    if (socket.life == Life::closed || socket.life == Life::free) {
+        return;
+    }
+    backend_->reset_on_close(socket);
+    socket.keep_handle = false;
+    begin_cancel(socket);
+    settle(socket);
+    nudge();
+}
+
+void Port::detach(Socket& socket) {
+    socket.keep_handle = true;
+    begin_cancel(socket);
+    settle(socket);
+    nudge();
+}
+
+Error Port::shutdown(Socket& socket, bool receiving, bool sending) {
+    if (socket.life != Life::open) {
+        return Error::of(Fault::socket_closed, "the socket is closed");
+    }
+    if (receiving) {
+        if (const int code = backend_->shutdown(socket, true, false); code != 0) {
+            return system_error(code);
+        }
+    }
+    if (sending && !socket.send_shut) {
+        if (socket.sending.idle()) {
+            if (const int code = backend_->shutdown(socket, false, true); code != 0) {
+                return system_error(code);
+            }
+            socket.fin_sent = true;
+        }
+        socket.send_shut = true;  // else after_sends() does it, behind what is queued
+    }
+    return {};
+}
+
+// The sending lane ran empty: what was to follow the queued sends happens now.
+void Port::after_sends(Socket& socket) {
+    if (!socket.sending.idle()) {
+        return;
+    }
+    if (socket.life == Life::draining) {
+        begin_cancel(socket);
+        settle(socket);
+    } else if (socket.send_shut && !socket.fin_sent && socket.life == Life::open) {
+        socket.fin_sent = true;
+        (void)backend_->shutdown(socket, false, true);
+    }
+}
+
+// A fatal error releases all that belongs to the socket (R05).
+void Port::fail_socket(Socket& socket, Error error) {
+    if (socket.life == Life::open || socket.life == Life::draining) {
+        socket.failure = error;
+        begin_cancel(socket);
+        settle(socket);
+    }
+}
+
+void Port::begin_cancel(Socket& socket) {
+    if (socket.life != Life::open && socket.life != Life::draining) {
+        return;
+    }
+    socket.life = Life::cancelling;
+    disarm(socket.close_deadline);
+    cancel_lane(socket, socket.sending);
+    cancel_lane(socket, socket.receiving);
+    if (!idle(socket) && !socket.keep_handle && !socket.adopted && socket.connected) {
+        (void)backend_->shutdown(socket, true, true);
+    }
+}
+
+// Asks for the end of what the kernel holds and completes the rest, last first.
+void Port::cancel_lane(Socket& /*socket*/, Lane& lane) {
+    if (lane.started != 0) {
+        Operation* op = lane.head;
+        for (unsigned i = 0; i < lane.started; ++i, op = op->next) {
+            op->cancel_requested = true;
+            op->state.store(State::cancelling, std::memory_order_relaxed);
+        }
+        backend_->cancel(*lane.head);
+    }
+    unsigned position = 0;
+    Operation* at = lane.head;
+    while (at != nullptr) {
+        Operation* next = at->next;
+        if (position++ >= lane.started) {
+            at->cancel_requested = true;
+            lane.unlink(*at);
+            finish(*at, cancel_error(*at));
+        }
+        at = next;
+    }
+}
+
+// Closes the descriptor once the kernel has given back everything.
+void Port::settle(Socket& socket) {
+    if (socket.life != Life::cancelling || !idle(socket)) {
+        return;
+    }
+    socket.life = Life::closed;
+    --open_sockets_;
+    if (socket.keep_handle) {
+        backend_->detach(socket);
+    } else {
+        backend_->close(socket);
+        socket.handle = no_handle;
+    }
+    Ready ready;
+    ready.what = Ready::What::closed;
+    ready.socket = &socket;
+    push(std::move(ready));
+}
+
+void Port::begin_close(std::int64_t timeout) {
+    closing_ = true;
+    sockets_.each([&](Socket& socket) {
+        if (socket.life == Life::open) {
+            close(socket, timeout);
+        }
+    });
+    nudge();
+}
+
+bool Port::terminate() {
+    std::unique_lock lock(mutex_);
+    closing_ = true;
+    sockets_.each([&](Socket& socket) {
+        begin_cancel(socket);
+        settle(socket);
+    });
+    constexpr std::int64_t patience = 5'000'000'000;
+    const std::int64_t deadline = backend_->now() + patience;
+    while (open_sockets_ != 0 && backend_->now() < deadline) {
+        if (turn(lock, deadline)) {
+            break;
+        }
+    }
+    abandoned_ = open_sockets_ != 0;
+    return !abandoned_;
+}
+
+}  // namespace iocp

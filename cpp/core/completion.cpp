@@ -1,0 +1,252 @@
+// Port: from a packet of the kernel to the one completion of each operation (R03, R04, R31).
+#include "core/port.hpp"
+
+namespace iocp {
+
+Error Port::cancel_error(const Operation& op) noexcept {
+    if (op.socket->failure) {
+        return op.socket->failure;
+    }
+    return op.timed_out ? Error::of(Fault::timed_out, "the operation's timeout passed")
+                        : Error::of(Fault::cancelled, "the operation was cancelled");
+}
+
+Error Port::system_error(int code) const noexcept {
+    return {backend_->exhausted(code) ? Fault::resource : Fault::system, code, nullptr};
+}
+
+void Port::complete(Packet& packet) {
+    ++counts_.packets;
+    Operation* op = operations_.find(packet.operation);
+    if (op == nullptr || op->finished() || op->socket == nullptr) {
+        ++counts_.late;
+        return;
+    }
+    Socket& socket = *op->socket;
+    Lane& lane = socket.lane_of(*op);
+    if (lane.head != op || lane.started == 0) {
+        ++counts_.late;
+        return;
+    }
+    if (op->subscription()) {
+        subscription_packet(socket, *op, packet);
+    } else {
+        lane.started = 0;
+        if (packet.result < 0) {
+            fail(socket, lane, static_cast<int>(-packet.result));
+        } else if (packet.ready && op->kind != Kind::zero_byte) {
+            // The start that follows makes the attempt.
+            op->watching = false;
+        } else {
+            progress(socket, lane, {Start::done, packet.result, packet.accepted});
+        }
+        if (socket.life == Life::cancelling) {
+            finish_cancelled(lane);
+        }
+    }
+    if (lane.started == 0 && socket.life != Life::cancelling) {
+        start_lane(socket, lane);
+    }
+    settle(socket);
+}
+
+// The request at the head of the lane finished with a count.
+void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
+    Operation& op = *lane.head;
+    if (op.kind == Kind::send) {
+        progress_send(socket, lane, static_cast<std::size_t>(result.value));
+        return;
+    }
+    lane.pop();
+    op.transferred += static_cast<std::size_t>(result.value);
+    if (op.kind == Kind::accept) {
+        op.accepted = accepted(socket, result.accepted);
+    } else if (op.kind == Kind::connect) {
+        socket.connected = true;
+    }
+    finish(op, {});
+}
+
+// Shares the bytes that went among the sends of one request, in order; whole sends complete, the
+// rest goes on from where it stands.
+void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
+    for (;;) {
+        Operation& op = *lane.head;
+        const std::size_t part = op.remaining() < bytes ? op.remaining() : bytes;
+        op.transferred += part;
+        bytes -= part;
+        if (op.remaining() != 0 && socket.stream) {
+            break;
+        }
+        lane.pop();
+        finish(op, {});
+        if (bytes == 0 || lane.head == nullptr) {
+            break;
+        }
+    }
+    finish_cancelled(lane);
+}
+
+// The request at the head of the lane failed, or was cancelled before it did anything.
+void Port::fail(Socket& socket, Lane& lane, int code) {
+    Operation& op = *lane.head;
+    if (backend_->cancelled(code)) {
+        finish_cancelled(lane);
+        return;
+    }
+    const Error error = system_error(code);
+    if (backend_->fatal(op, code)) {
+        lane.pop();
+        finish(op, error);
+        fail_socket(socket, error);
+        return;
+    }
+    lane.pop();
+    const bool cut = op.transferred != 0;
+    finish(op, error);
+    if (socket.stream && op.sending()) {
+        // Nothing of a stream may overtake bytes that did not go.
+        socket.send_cut = socket.send_cut || cut;
+        refuse_rest(lane, error);
+    }
+}
+
+// Completes every operation of the lane whose cancel was asked for. Precondition: none is started.
+void Port::finish_cancelled(Lane& lane) {
+    Operation* op = lane.head;
+    while (op != nullptr) {
+        Operation* next = op->next;
+        if (op->cancel_requested) {
+            const bool cut = op->kind == Kind::send && op->transferred != 0;
+            lane.unlink(*op);
+            finish(*op, cancel_error(*op));
+            if (cut) {
+                op->socket->send_cut = true;
+                refuse_rest(lane, Error::of(Fault::cancelled,
+                                            "an earlier send was cut part-way; nothing of the "
+                                            "stream may follow it"));
+                return;
+            }
+        } else if (op->state.load(std::memory_order_relaxed) != State::queued) {
+            op->state.store(State::pending, std::memory_order_relaxed);
+        }
+        op = next;
+    }
+}
+
+void Port::refuse_rest(Lane& lane, Error error) {
+    while (lane.head != nullptr) {
+        Operation& op = lane.pop();
+        finish(op, error);
+    }
+}
+
+// The one place where an operation ends and its charge returns.
+void Port::finish(Operation& op, Error error) noexcept {
+    op.error = error;
+    op.held = false;
+    disarm(op.deadline);
+    leave(op);
+    op.state.store(State::completed, std::memory_order_relaxed);
+    if (op.silent) {
+        return;
+    }
+    Ready ready;
+    ready.what = Ready::What::completed;
+    ready.op = &op;
+    ready.socket = op.socket;
+    push(std::move(ready));
+}
+
+bool Port::cancel(Operation& op) {
+    if (op.finished() || op.cancel_requested || op.state.load() == State::idle) {
+        return false;
+    }
+    op.cancel_requested = true;
+    Socket& socket = *op.socket;
+    Lane& lane = socket.lane_of(op);
+    unsigned position = 0;
+    for (const Operation* at = lane.head; at != &op; at = at->next) {
+        ++position;
+    }
+    if (position < lane.started) {
+        op.state.store(State::cancelling, std::memory_order_relaxed);
+        backend_->cancel(*lane.head);
+    } else if (op.transferred == 0 || position != 0) {
+        lane.unlink(op);
+        finish(op, cancel_error(op));
+        if (lane.started == 0 && socket.life != Life::cancelling) {
+            start_lane(socket, lane);
+        }
+    } else {
+        finish_cancelled(lane);
+        after_sends(socket);
+    }
+    settle(socket);
+    nudge();
+    return true;
+}
+
+unsigned Port::cancel_all(Socket& socket) {
+    unsigned count = 0;
+    for (Lane* lane : {&socket.sending, &socket.receiving}) {
+        // From the tail's side first, so that nothing behind is started only to be cancelled.
+        std::vector<Operation*> ops;
+        for (Operation* op = lane->head; op != nullptr; op = op->next) {
+            ops.push_back(op);
+        }
+        for (auto at = ops.rbegin(); at != ops.rend(); ++at) {
+            count += cancel(**at) ? 1U : 0U;
+        }
+    }
+    return count;
+}
+
+Timer* Port::arm(std::int64_t delay, TimerKind kind, void* target) {
+    const std::int64_t base = backend_->now();
+    const std::int64_t limit = INT64_MAX - base;
+    return timers_.add(base + (delay < limit ? delay : limit), kind, target);
+}
+
+void Port::disarm(Timer*& timer) noexcept {
+    if (timer != nullptr) {
+        timers_.remove(timer);
+        timer = nullptr;
+    }
+}
+
+void Port::fire_timers() {
+    if (timers_.empty()) {
+        return;
+    }
+    const std::int64_t now = backend_->now();
+    while (!timers_.empty() && timers_.first()->when <= now) {
+        Timer* timer = timers_.first();
+        void* target = timer->target;
+        const TimerKind kind = timer->kind;
+        if (kind == TimerKind::operation_deadline) {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.deadline);
+            op.timed_out = true;
+            cancel(op);
+        } else if (kind == TimerKind::close_deadline) {
+            auto& socket = *static_cast<Socket*>(target);
+            disarm(socket.close_deadline);
+            begin_cancel(socket);
+            settle(socket);
+        } else if (kind == TimerKind::accept_retry) {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.deadline);
+            op.paused = false;
+            start_lane(*op.socket, op.socket->receiving);
+        } else {
+            timers_.take(timer);
+            Ready ready;
+            ready.what = Ready::What::timer;
+            ready.timer = timer;
+            push(std::move(ready));
+        }
+    }
+}
+
+}  // namespace iocp

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/buffer.hpp"
+#include "core/error.hpp"
+#include "core/ledger.hpp"
+#include "core/slot_table.hpp"
+
+namespace iocp {
+
+class Socket;
+struct Timer;
+
+enum class Kind : std::uint8_t {
+    receive,
+    zero_byte,
+    send,
+    connect,
+    accept,
+    receive_each,  // a subscription: every message of a stream
+    accept_each,   // a subscription: every connection of a listener
+};
+
+// idle -> queued -> pending -> (cancelling) -> completed -> idle with the generation raised. Only
+// the Port writes it; other threads may read it.
+enum class State : std::uint8_t { idle, queued, pending, cancelling, completed };
+
+// What a post came to, as its caller saw it when the post returned (R01); failed posts leave none.
+enum class Outcome : std::uint8_t { done, pending, queued };
+
+// How a subscription receives (R13).
+enum class Receive : std::uint8_t { pooled, direct, zero_byte };
+
+struct ConstBytes {
+    const std::byte* data;
+    std::size_t length;
+};
+
+// One posted receive, send, accept or connect. The table owns it; it owns its lease and its charge
+// until its completion has been handed out.
+struct Operation {
+    SlotId id;
+    Socket* socket{nullptr};
+    Operation* next{nullptr};  // behind it in the lane
+    void* user{nullptr};       // the binding's object; never read by the core
+    // The operation's memory: one block, or, when `slices` is not 0, an array of ConstBytes at
+    // `data` with `length` bytes in all.
+    Lease lease;
+    std::size_t transferred{0};
+    Socket* accepted{nullptr};  // accept: the connection, a socket of the same port
+    Ledger::Receipt receipt;
+    Timer* deadline{nullptr};
+    Error error;
+    std::int32_t flags{0};  // MSG_* of the caller
+    std::uint32_t sequence{0};
+    std::uint16_t slices{0};
+    Kind kind{Kind::receive};
+    std::atomic<State> state{State::idle};
+    Outcome outcome{Outcome::pending};
+    Receive strategy{Receive::pooled};
+    bool cancel_requested : 1 {false};
+    bool timed_out : 1 {false};
+    bool batched : 1 {false};   // goes out with the next flush, without an attempt at the post
+    bool held : 1 {false};      // in the budget queue: not charged, not started
+    bool admitted : 1 {false};  // counted against the caps
+    bool begun : 1 {false};     // connect: the system was asked once
+    bool watching : 1 {false};  // waits for readability and holds no memory
+    bool paused : 1 {false};    // accept_each: backing off until a timer fires
+    bool silent : 1 {false};    // finished inside its post, and its packet was not wanted
+    bool dropped : 1 {false};   // the application let go of it: nobody will ask for its result
+    std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
+    std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
+    std::uint32_t block_size{0};    // receive_each, direct: bytes of each posted buffer
+
+    [[nodiscard]] bool finished() const noexcept {
+        return state.load(std::memory_order_relaxed) == State::completed;
+    }
+    [[nodiscard]] bool subscription() const noexcept {
+        return kind == Kind::receive_each || kind == Kind::accept_each;
+    }
+    [[nodiscard]] bool sending() const noexcept {
+        return kind == Kind::send || kind == Kind::connect;
+    }
+    [[nodiscard]] std::size_t remaining() const noexcept { return lease.length - transferred; }
+
+    // Calls visit(data, length) for every part still to go, in order; stops when it returns false.
+    template <class Visit>
+    bool each_part(Visit&& visit) const {
+        if (slices == 0) {
+            return remaining() == 0 || visit(lease.data + transferred, remaining());
+        }
+        std::size_t skip = transferred;
+        const auto* parts = reinterpret_cast<const ConstBytes*>(lease.data);
+        for (std::uint16_t i = 0; i < slices; ++i) {
+            if (skip >= parts[i].length) {
+                skip -= parts[i].length;
+                continue;
+            }
+            if (!visit(const_cast<std::byte*>(parts[i].data) + skip, parts[i].length - skip)) {
+                return false;
+            }
+            skip = 0;
+        }
+        return true;
+    }
+
+    // Precondition: the lease and the receipt are settled already.
+    void recycle() noexcept {
+        const SlotId name = id;
+        receipt.refund();
+        this->~Operation();
+        new (this) Operation;
+        id = name;
+    }
+};
+
+}  // namespace iocp

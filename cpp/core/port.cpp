@@ -1,0 +1,253 @@
+// Port: its life and its turns.
+#include "core/port.hpp"
+
+#include <cassert>
+#include <new>
+
+namespace iocp {
+
+Port::Port(PortOptions options, BufferPool& pool, std::unique_ptr<Backend> backend)
+    : options_(options),
+      pool_(pool),
+      ledger_(system_page_size(), options.budget_bytes),
+      backend_(std::move(backend)),
+      capabilities_(backend_->capabilities()) {}
+
+// Precondition: terminate() returned true, or the whole port is leaked on purpose.
+Port::~Port() {
+    assert(!abandoned_);
+    ready_.clear();
+    backend_.reset();
+    operations_.each([](Operation& op) {
+        op.lease.give_back();
+        op.receipt.refund();
+    });
+    if (space_ != nullptr) {
+        space_->drop_reference();
+    }
+}
+
+Socket* Port::new_socket(Handle handle) {
+    try {
+        Socket& socket = sockets_.take();
+        socket.handle = handle;
+        socket.life = Life::open;
+        ++open_sockets_;
+        return &socket;
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+Error Port::open(int family, int type, int protocol, Socket*& out) {
+    if (closing_) {
+        return Error::of(Fault::port_closed, "the port is closed; make a new one");
+    }
+    Handle handle = no_handle;
+    if (const int code = backend_->open(family, type, protocol, handle); code != 0) {
+        return system_error(code);
+    }
+    return adopt_handle(handle, false, out);
+}
+
+Error Port::adopt(Handle handle, Socket*& out) {
+    if (closing_) {
+        return Error::of(Fault::port_closed, "the port is closed; make a new one");
+    }
+    return adopt_handle(handle, true, out);
+}
+
+Error Port::adopt_handle(Handle handle, bool adopted, Socket*& out) {
+    Socket* socket = new_socket(handle);
+    if (socket == nullptr) {
+        return Error::of(Fault::resource, "no memory for a socket");
+    }
+    if (const int code = backend_->describe(handle, *socket); code != 0) {
+        socket->life = Life::free;
+        --open_sockets_;
+        sockets_.give_back(*socket);
+        return system_error(code);
+    }
+    socket->adopted = adopted;
+    out = socket;
+    return {};
+}
+
+void Port::retire(Operation& op) noexcept {
+    Socket& socket = *op.socket;
+    --socket.outstanding;
+    --outstanding_;
+    operations_.give_back(op);
+}
+
+void Port::retire(Socket& socket) noexcept {
+    if (socket.flush_listed) {
+        unlist(flush_first_, flush_last_, &Socket::next_flush, socket);
+    }
+    if (socket.drain_listed) {
+        unlist(drain_first_, drain_last_, &Socket::next_drain, socket);
+    }
+    sockets_.give_back(socket);
+}
+
+void Port::unlist(Socket*& first, Socket*& last, Socket* Socket::*next, Socket& socket) noexcept {
+    Socket* before = nullptr;
+    for (Socket* at = first; at != &socket; at = at->*next) {
+        before = at;
+    }
+    (before != nullptr ? before->*next : first) = socket.*next;
+    if (last == &socket) {
+        last = before;
+    }
+}
+
+Timer* Port::call_at(std::int64_t when, void* user) {
+    Timer* timer = timers_.add(when, TimerKind::call, user);
+    nudge();
+    return timer;
+}
+
+bool Port::cancel_call(Timer* timer) noexcept {
+    if (TimerHeap::fired(*timer)) {
+        timer->target = nullptr;
+        return false;
+    }
+    timers_.remove(timer);
+    return true;
+}
+
+Error Port::post(void* user) {
+    if (closing_) {
+        return Error::of(Fault::port_closed, "the port is closed; make a new one");
+    }
+    Ready ready;
+    ready.what = Ready::What::packet;
+    ready.user = user;
+    push(std::move(ready));
+    nudge();
+    return {};
+}
+
+void Port::push(Ready ready) { ready_.push_back(std::move(ready)); }
+
+// Only another thread can find the port asleep, for the sleeper does not hold the lock.
+void Port::nudge() noexcept {
+    if (sleeping_) {
+        sleeping_ = false;
+        backend_->wake();
+    }
+}
+
+void Port::wake() noexcept {
+    woken_ = true;
+    was_woken_ = true;
+    nudge();
+}
+
+bool Port::quiet() const noexcept {
+    return outstanding_ == 0 && timers_.empty() && ready_.empty() && flush_first_ == nullptr &&
+           drain_first_ == nullptr;
+}
+
+Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
+    if (!backend_->claim()) {
+        return Error::of(Fault::wrong_thread,
+                         "another thread runs this port; one thread runs a port, the others post "
+                         "to it");
+    }
+    fire_timers();
+    continue_drains();
+    admit_held();
+    flush_sends();
+    std::int64_t timeout = 0;
+    if (ready_.empty() && drain_first_ == nullptr && !woken_) {
+        std::int64_t until = deadline;
+        if (!timers_.empty() && (until < 0 || timers_.first()->when < until)) {
+            until = timers_.first()->when;
+        }
+        const std::int64_t now = until < 0 ? 0 : backend_->now();
+        timeout = until < 0 ? -1 : (until > now ? until - now : 0);
+    }
+    woken_ = false;
+    sleeping_ = timeout != 0;
+    backend_->publish();
+    ++counts_.waits;
+    lock.unlock();
+    backend_->wait(timeout);
+    lock.lock();
+    sleeping_ = false;
+    packets_.clear();
+    backend_->reap(packets_);
+    for (Packet& packet : packets_) {
+        complete(packet);
+    }
+    packets_.clear();
+    fire_timers();
+    return {};
+}
+
+Error Port::poll(std::int64_t deadline, std::vector<Ready>& out) {
+    std::unique_lock lock(mutex_);
+    if (Error error = turn(lock, deadline)) {
+        return error;
+    }
+    take_ready(out);
+    return {};
+}
+
+Error Port::collect(std::int64_t deadline) {
+    std::unique_lock lock(mutex_);
+    return turn(lock, deadline);
+}
+
+void Port::take_ready(std::vector<Ready>& out) {
+    if (out.empty()) {
+        out.swap(ready_);
+        return;
+    }
+    for (Ready& ready : ready_) {
+        out.push_back(std::move(ready));
+    }
+    ready_.clear();
+}
+
+void Port::release_backend() noexcept {
+    if (space_ != nullptr) {
+        space_->drop_reference();
+        space_ = nullptr;
+    }
+    backend_.reset();
+}
+
+std::size_t Port::queued_bytes(const Socket& socket) const noexcept {
+    std::size_t bytes = 0;
+    for (const Operation* op = socket.sending.head; op != nullptr; op = op->next) {
+        bytes += op->remaining();
+    }
+    return bytes;
+}
+
+LedgerView Port::ledger_view() {
+    LedgerView view;
+    const std::uint64_t page = ledger_.page_size();
+    view.now = ledger_.now_pages() * page;
+    view.peak = ledger_.peak_pages() * page;
+    view.budget = ledger_.budget_bytes();
+    view.registered = ledger_.registered_bytes();
+    view.receive = ledger_.pages_of(ChargeKind::receive) * page;
+    view.send = ledger_.pages_of(ChargeKind::send) * page;
+    operations_.each([&](Operation& op) {
+        const State state = op.state.load(std::memory_order_relaxed);
+        if (state == State::idle || state == State::completed) {
+            return;
+        }
+        const std::uint64_t bytes = op.receipt.pages() * page;
+        (state == State::queued ? view.queued
+                                : state == State::pending ? view.pending : view.cancelling) +=
+            bytes;
+        view.kernel_locked += backend_->kernel_locked(op) * page;
+    });
+    return view;
+}
+
+}  // namespace iocp

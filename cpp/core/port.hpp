@@ -1,0 +1,250 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/backend.hpp"
+#include "core/buffer.hpp"
+#include "core/error.hpp"
+#include "core/ledger.hpp"
+#include "core/operation.hpp"
+#include "core/slot_table.hpp"
+#include "core/socket.hpp"
+#include "core/timer.hpp"
+
+namespace iocp {
+
+// What a post over the budget or a cap comes to (R07).
+enum class OverBudget : std::uint8_t { raise, queue, degrade };
+
+struct PortOptions {
+    std::size_t budget_bytes{0};       // locked bytes; 0: no limit
+    std::uint32_t port_receives{0};    // unfinished receives; 0: no limit
+    std::uint32_t port_sends{0};
+    std::uint32_t socket_receives{0};
+    std::uint32_t socket_sends{0};
+    OverBudget over_budget{OverBudget::raise};
+    std::size_t region_size{std::size_t{1} << 20U};
+    std::size_t region_limit{64};      // regions held by readers before messages become copies
+    std::uint32_t ring_entries{256};
+    std::uint32_t drain_reads{8};      // per socket and turn
+    std::size_t drain_bytes{std::size_t{1} << 20U};
+    std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close
+};
+
+// One thing to hand to the application. The operation, and a closed socket, are retired only after
+// it has been handed out.
+struct Ready {
+    enum class What : std::uint8_t {
+        completed,     // `op` finished
+        data,          // `slice` arrived for the subscription of `socket`; empty: end of stream
+        accepted,      // `accepted` arrived for the subscription of `socket`
+        accept_error,  // one accept failed with `error`; the subscription stands
+        closed,        // `socket` is closed; socket->failure says whether an error did it
+        timer,         // `timer` fired; its target is null if it was cancelled since
+        packet,        // `user` was posted
+    };
+    What what{What::completed};
+    Operation* op{nullptr};
+    Socket* socket{nullptr};
+    Socket* accepted{nullptr};
+    Timer* timer{nullptr};
+    void* user{nullptr};
+    Error error;
+    Slice slice;
+};
+
+struct PortCounts {
+    std::uint64_t waits{0};
+    std::uint64_t packets{0};
+    std::uint64_t late{0};      // events of operations that were gone: recognised and dropped
+    std::uint64_t flushes{0};   // requests that carried sends
+    std::uint64_t sends{0};     // sends they carried
+    std::uint64_t drains{0};
+    std::uint64_t refusals{0};  // posts refused by the budget or a cap
+};
+
+struct LedgerView {
+    std::uint64_t now{0}, peak{0}, budget{0}, internal{0}, kernel_locked{0}, registered{0};
+    std::uint64_t receive{0}, send{0};
+    std::uint64_t queued{0}, pending{0}, cancelling{0};
+};
+
+// The completion port: takes posts, charges them, starts them, waits, and hands out completions.
+// Every member but poll(), collect() and mutex() needs the lock held by the caller. The lock is
+// dropped only around the wait, and no member ever calls into the application.
+class Port {
+public:
+    Port(PortOptions options, BufferPool& pool, std::unique_ptr<Backend> backend);
+    ~Port();
+    Port(const Port&) = delete;
+    Port& operator=(const Port&) = delete;
+
+    [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
+    [[nodiscard]] Backend& backend() noexcept { return *backend_; }
+    [[nodiscard]] const PortOptions& options() const noexcept { return options_; }
+
+    // Sockets.
+    Error open(int family, int type, int protocol, Socket*& out);
+    Error adopt(Handle handle, Socket*& out);
+    // Queued sends go out within `timeout` nanoseconds (negative: the port's default), then the
+    // socket is cancelled, reaped and closed.
+    void close(Socket& socket, std::int64_t timeout);
+    void abort(Socket& socket);
+    // After collect() has seen idle(socket): the descriptor is the caller's.
+    void detach(Socket& socket);
+    [[nodiscard]] static bool idle(const Socket& socket) noexcept {
+        return socket.receiving.idle() && socket.sending.idle();
+    }
+    Error shutdown(Socket& socket, bool receiving, bool sending);
+
+    // Operations. new_operation() takes a slot; submit() accepts the operation or, returning an
+    // error, leaves it to discard().
+    Operation* new_operation(Socket& socket, Kind kind);
+    Error submit(Operation& op, std::int64_t timeout = -1);
+    void discard(Operation& op) noexcept;
+    // Whether the request was taken: false when the operation has finished or was asked before.
+    bool cancel(Operation& op);
+    unsigned cancel_all(Socket& socket);
+    Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
+    Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
+
+    // The binding has handed out a finished operation, or a closed socket, and given back its lease.
+    void retire(Operation& op) noexcept;
+    void retire(Socket& socket) noexcept;
+    static void retire(Timer* timer) noexcept { delete timer; }
+
+    // Timers and packets.
+    Timer* call_at(std::int64_t when, void* user);
+    // True: the timer is gone. False: it has fired, and is handed out with no target.
+    bool cancel_call(Timer* timer) noexcept;
+    Error post(void* user);
+    void wake() noexcept;
+    // Whether wake() was called since it was last asked.
+    bool take_woken() noexcept { return std::exchange(was_woken_, false); }
+
+    // One turn: starts what waits to be started, waits until `deadline` (negative: for ever) if
+    // nothing is ready, and moves what became ready to `out`. Takes and drops the lock itself.
+    Error poll(std::int64_t deadline, std::vector<Ready>& out);
+    // Like poll(), but what becomes ready stays for the next poll(): for waiting inside a call.
+    Error collect(std::int64_t deadline);
+
+    // Refuses every further post and closes every socket.
+    void begin_close(std::int64_t timeout);
+    // Cancels everything and takes the last packet of all that the kernel holds. False: something
+    // is still held (another thread's ring), and its memory must not be freed.
+    [[nodiscard]] bool terminate();
+    void take_ready(std::vector<Ready>& out);
+    // Precondition: no socket is open. Nothing but reading figures is allowed afterwards.
+    void release_backend() noexcept;
+
+    [[nodiscard]] bool closing() const noexcept { return closing_; }
+    [[nodiscard]] std::size_t outstanding() const noexcept { return outstanding_; }
+    [[nodiscard]] std::size_t open_sockets() const noexcept { return open_sockets_; }
+    [[nodiscard]] bool quiet() const noexcept;
+    [[nodiscard]] std::int64_t now() const noexcept { return backend_->now(); }
+    [[nodiscard]] LedgerView ledger_view();
+    [[nodiscard]] const PortCounts& counts() const noexcept { return counts_; }
+    [[nodiscard]] SlotTable<Operation>& operations() noexcept { return operations_; }
+    [[nodiscard]] SlotTable<Socket>& sockets() noexcept { return sockets_; }
+    [[nodiscard]] std::size_t queued_bytes(const Socket& socket) const noexcept;
+    [[nodiscard]] Error system_error(int code) const noexcept;
+
+private:
+    // Submission (submission.cpp).
+    Error check(const Operation& op) const noexcept;
+    [[nodiscard]] bool attempts_first(const Operation& op, const Lane& lane) const noexcept;
+    Error attempt(Operation& op, bool& done);
+    [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
+    [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
+    void admit(Operation& op, std::size_t pages) noexcept;
+    void leave(Operation& op) noexcept;  // the counterpart of admit()
+    Error charge(Operation& op);
+    void admit_held();
+    void accept(Operation& op, Outcome outcome, std::int64_t timeout);
+    void start_lane(Socket& socket, Lane& lane);
+    [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
+    void flush_sends();
+
+    // Completion (completion.cpp).
+    void complete(Packet& packet);
+    void progress(Socket& socket, Lane& lane, const StartResult& result);
+    void progress_send(Socket& socket, Lane& lane, std::size_t bytes);
+    void fail(Socket& socket, Lane& lane, int code);
+    void finish(Operation& op, Error error) noexcept;
+    void finish_cancelled(Lane& lane);
+    void refuse_rest(Lane& lane, Error error);
+    [[nodiscard]] static Error cancel_error(const Operation& op) noexcept;
+    Timer* arm(std::int64_t delay, TimerKind kind, void* target);
+    void disarm(Timer*& timer) noexcept;
+    void fire_timers();
+
+    // Subscriptions (subscription.cpp).
+    void start_subscription(Socket& socket, Operation& op);
+    void start_accept_each(Socket& socket, Operation& op);
+    void start_receive_each(Socket& socket, Operation& op);
+    Error lease_block(Operation& op);
+    void subscription_packet(Socket& socket, Operation& op, Packet& packet);
+    void deliver(Socket& socket, Operation& op, Slice slice);
+    void end_of_stream(Socket& socket, Operation& op);
+    void direct_data(Socket& socket, Operation& op, std::size_t length);
+    void drain(Socket& socket, Operation& op);
+    void later(Socket& socket) noexcept;
+    void continue_drains();
+    [[nodiscard]] bool adapt(Operation& op, std::size_t bytes, bool multishot);
+    Socket* accepted(Socket& listener, Handle handle);
+    void accept_failed(Socket& listener, Operation& op, int code);
+    [[nodiscard]] bool reserve_space() noexcept;
+
+    // Closing (closing.cpp).
+    void fail_socket(Socket& socket, Error error);
+    void begin_cancel(Socket& socket);
+    void cancel_lane(Socket& socket, Lane& lane);
+    void settle(Socket& socket);
+    void after_sends(Socket& socket);
+
+    Socket* new_socket(Handle handle);
+    Error adopt_handle(Handle handle, bool adopted, Socket*& out);
+    static void unlist(Socket*& first, Socket*& last, Socket* Socket::*next,
+                       Socket& socket) noexcept;
+    Error turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
+    void push(Ready ready);
+    void nudge() noexcept;
+
+    std::mutex mutex_;
+    PortOptions options_;
+    BufferPool& pool_;
+    Ledger ledger_;
+    SlotTable<Operation> operations_;
+    SlotTable<Socket> sockets_;
+    TimerHeap timers_;
+    std::unique_ptr<Backend> backend_;
+    Capabilities capabilities_;
+    std::vector<Ready> ready_;
+    std::vector<Packet> packets_;
+    std::deque<SlotId> held_;  // the budget queue: posted, not accepted into the ledger yet
+    Socket* flush_first_{nullptr};
+    Socket* flush_last_{nullptr};
+    Socket* drain_first_{nullptr};
+    Socket* drain_last_{nullptr};
+    Region* space_{nullptr};  // where drains read to; shared by the messages cut from it
+    std::size_t space_used_{0};
+    std::size_t outstanding_{0};
+    std::size_t open_sockets_{0};
+    std::array<std::uint32_t, charge_kinds> unfinished_{};
+    PortCounts counts_;
+    bool sleeping_{false};
+    bool woken_{false};      // the next wait must not last
+    bool was_woken_{false};  // some wait was ended by wake()
+    bool closing_{false};
+    bool abandoned_{false};
+};
+
+}  // namespace iocp

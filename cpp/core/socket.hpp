@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/error.hpp"
+#include "core/operation.hpp"
+#include "core/slot_table.hpp"
+
+namespace iocp {
+
+struct Timer;
+
+// The platform's name of a socket: a descriptor, a SOCKET, or an index into a model.
+using Handle = std::intptr_t;
+inline constexpr Handle no_handle = -1;
+
+// The operations of one direction of one socket, in posting order. The kernel holds at most one
+// request of a lane, covering the first `started` operations; the rest waits here (R30).
+struct Lane {
+    Operation* head{nullptr};
+    Operation* tail{nullptr};
+    std::uint16_t started{0};
+    // The request is over for the kernel, or never reached it; what is left is the core's.
+    [[nodiscard]] bool idle() const noexcept { return head == nullptr; }
+
+    void push(Operation& op) noexcept {
+        op.next = nullptr;
+        (tail != nullptr ? tail->next : head) = &op;
+        tail = &op;
+    }
+    Operation& pop() noexcept {
+        Operation& op = *head;
+        head = op.next;
+        if (head == nullptr) {
+            tail = nullptr;
+        }
+        op.next = nullptr;
+        return op;
+    }
+    void unlink(Operation& op) noexcept {
+        Operation* before = nullptr;
+        for (Operation* at = head; at != &op; at = at->next) {
+            before = at;
+        }
+        (before != nullptr ? before->next : head) = op.next;
+        if (tail == &op) {
+            tail = before;
+        }
+        op.next = nullptr;
+    }
+};
+
+enum class Life : std::uint8_t {
+    free,
+    open,
+    draining,    // close() was called; queued sends still go out
+    cancelling,  // waiting for the kernel to give back what it holds
+    closed,      // the descriptor is gone; the completions are being handed out
+};
+
+class Socket {
+public:
+    SlotId id;
+    Handle handle{no_handle};
+    void* user{nullptr};  // the binding's object; never read by the core
+    Lane receiving;
+    Lane sending;
+    Socket* next_flush{nullptr};  // in the port's list of sockets with sends to start
+    Socket* next_drain{nullptr};  // in the port's list of sockets with more to read this turn
+    Timer* close_deadline{nullptr};
+    Error failure;  // what ended the socket, if an error did
+    std::uint32_t sequence{0};
+    std::uint32_t charged_pages{0};
+    std::uint32_t outstanding{0};  // accepted operations whose completion was not handed out
+    std::uint32_t backend_bits{0};  // the backend's own; zero when the socket is made
+    std::int16_t family{0};
+    std::int16_t protocol{0};
+    std::uint8_t type{0};
+    Life life{Life::free};
+    bool stream : 1 {false};         // bytes without borders: sends may be coalesced
+    bool flush_listed : 1 {false};
+    bool drain_listed : 1 {false};
+    bool send_shut : 1 {false};      // shutdown for writing asked for; it follows the queued sends
+    bool fin_sent : 1 {false};       // that shutdown was made
+    bool send_cut : 1 {false};       // a send went out in part: the stream's framing is gone (R31)
+    bool keep_handle : 1 {false};    // detach(): the descriptor is the caller's again
+    bool ended : 1 {false};          // end of stream was delivered
+    bool connected : 1 {false};
+    bool adopted : 1 {false};        // others may hold the descriptor too: never shut it down
+
+    [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
+        return op.sending() ? sending : receiving;
+    }
+
+    void recycle() noexcept {
+        const SlotId name = id;
+        *this = Socket{};
+        id = name;
+    }
+};
+
+}  // namespace iocp

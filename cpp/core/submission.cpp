@@ -1,0 +1,365 @@
+// Port: from a post to the kernel. Try, then charge, then start (R01, R06, R07).
+#include <new>
+
+#include "core/page_span.hpp"
+#include "core/port.hpp"
+
+namespace iocp {
+
+namespace {
+
+// A flush carries at most this many buffers and bytes in one request.
+constexpr std::size_t flush_parts = 64;
+constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
+
+ChargeKind charge_kind(const Operation& op) noexcept {
+    return op.sending() ? ChargeKind::send : ChargeKind::receive;
+}
+
+}  // namespace
+
+Operation* Port::new_operation(Socket& socket, Kind kind) {
+    try {
+        Operation& op = operations_.take();
+        op.socket = &socket;
+        op.kind = kind;
+        return &op;
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+void Port::discard(Operation& op) noexcept { operations_.give_back(op); }
+
+Error Port::check(const Operation& op) const noexcept {
+    const Socket& socket = *op.socket;
+    if (closing_) {
+        return Error::of(Fault::port_closed, "the port is closed; make a new one");
+    }
+    if (socket.life != Life::open) {
+        return Error::of(Fault::socket_closed, "the socket is closed; nothing more can be posted");
+    }
+    if (op.sending()) {
+        if (socket.send_shut) {
+            return Error::of(Fault::socket_closed,
+                             "the socket was shut down for writing; nothing more can be sent");
+        }
+        if (socket.send_cut) {
+            return Error::of(Fault::socket_closed,
+                             "an earlier send was cut part-way, so the stream's framing is gone; "
+                             "close the socket");
+        }
+        return {};
+    }
+    if (!socket.receiving.idle() && socket.receiving.head->subscription()) {
+        return Error::of(Fault::argument,
+                         "a subscription (receive or accept_each) holds this direction; cancel it "
+                         "before posting single operations");
+    }
+    if (op.subscription() && !socket.receiving.idle()) {
+        return Error::of(Fault::argument,
+                         "operations are outstanding in this direction; a subscription starts "
+                         "when there are none");
+    }
+    if (op.kind == Kind::receive_each && !socket.stream) {
+        return Error::of(Fault::argument, "receive() needs a stream socket; post recv() instead");
+    }
+    return {};
+}
+
+std::size_t Port::pages_of(const Operation& op) const noexcept {
+    if (op.kind != Kind::receive && op.kind != Kind::send && op.kind != Kind::receive_each) {
+        return 0;
+    }
+    std::size_t pages = 0;
+    op.each_part([&](const std::byte* data, std::size_t length) {
+        pages += page_span(reinterpret_cast<std::uintptr_t>(data), length, ledger_.page_size());
+        return true;
+    });
+    return pages;
+}
+
+bool Port::admissible(const Operation& op, std::size_t pages) const noexcept {
+    const bool sending = op.sending();
+    const std::uint32_t port_cap = sending ? options_.port_sends : options_.port_receives;
+    const std::uint32_t socket_cap = sending ? options_.socket_sends : options_.socket_receives;
+    if (port_cap != 0 && unfinished_[sending ? 1 : 0] >= port_cap) {
+        return false;
+    }
+    if (socket_cap != 0) {
+        const Lane& lane = sending ? op.socket->sending : op.socket->receiving;
+        std::uint32_t count = 0;
+        for (const Operation* at = lane.head; at != nullptr; at = at->next) {
+            count += at->admitted ? 1U : 0U;
+        }
+        if (count >= socket_cap) {
+            return false;
+        }
+    }
+    return ledger_.fits(pages);
+}
+
+void Port::admit(Operation& op, std::size_t pages) noexcept {
+    op.receipt = ledger_.charge(charge_kind(op), static_cast<std::uint32_t>(pages),
+                                op.socket->charged_pages);
+    op.admitted = true;
+    ++unfinished_[op.sending() ? 1 : 0];
+}
+
+void Port::leave(Operation& op) noexcept {
+    op.receipt.refund();
+    if (op.admitted) {
+        op.admitted = false;
+        --unfinished_[op.sending() ? 1 : 0];
+    }
+}
+
+// Admits the operation, holds it back, or refuses it. Bytes of a stream that the attempt already
+// took are never followed by a refusal: the rest waits in the budget queue instead.
+Error Port::charge(Operation& op) {
+    const std::size_t pages = pages_of(op);
+    if (!ledger_.could_fit(pages) && op.transferred == 0) {
+        ++counts_.refusals;
+        return Error::of(Fault::budget,
+                         "one post alone passes the port's budget of locked memory; post less at "
+                         "a time or raise the budget");
+    }
+    if (held_.empty() && admissible(op, pages)) {
+        admit(op, pages);
+        return {};
+    }
+    if (op.transferred == 0) {
+        if (options_.over_budget == OverBudget::degrade && op.kind == Kind::receive &&
+            !ledger_.fits(pages)) {
+            op.watching = true;
+            return {};
+        }
+        if (options_.over_budget != OverBudget::queue || outstanding_ == 0) {
+            if (admissible(op, pages)) {
+                admit(op, pages);
+                return {};
+            }
+            ++counts_.refusals;
+            return Error::of(Fault::budget,
+                             "the port's budget or cap on unfinished operations is used up; retry "
+                             "after a completion, or set over_budget to 'queue'");
+        }
+    }
+    op.held = true;
+    held_.push_back(op.id);
+    return {};
+}
+
+// First come, first served: an operation that still does not fit keeps its place.
+void Port::admit_held() {
+    while (!held_.empty()) {
+        Operation* op = operations_.find(held_.front());
+        if (op == nullptr || !op->held || op->finished()) {
+            held_.pop_front();
+            continue;
+        }
+        const std::size_t pages = pages_of(*op);
+        if (!admissible(*op, pages)) {
+            return;
+        }
+        held_.pop_front();
+        op->held = false;
+        admit(*op, pages);
+        Socket& socket = *op->socket;
+        start_lane(socket, socket.lane_of(*op));
+    }
+}
+
+bool Port::attempts_first(const Operation& op, const Lane& lane) const noexcept {
+    return lane.idle() && !op.batched && !op.subscription() && op.kind != Kind::connect;
+}
+
+// Tries once. `done` says that the operation needs nothing more; otherwise what is left of it is
+// still to be charged and started.
+Error Port::attempt(Operation& op, bool& done) {
+    Socket& socket = *op.socket;
+    StartResult result = backend_->attempt(op);
+    if (result.start == Start::failed) {
+        const auto code = static_cast<int>(result.value);
+        const Error error = system_error(code);
+        if (backend_->fatal(op, code)) {
+            fail_socket(socket, error);
+        }
+        return error;
+    }
+    if (result.start == Start::pending) {
+        return {};
+    }
+    if (op.kind == Kind::accept) {
+        op.accepted = accepted(socket, result.accepted);
+    }
+    op.transferred += static_cast<std::size_t>(result.value);
+    done = op.kind != Kind::send || op.remaining() == 0 || !socket.stream;
+    return {};
+}
+
+void Port::accept(Operation& op, Outcome outcome, std::int64_t timeout) {
+    Socket& socket = *op.socket;
+    op.outcome = outcome;
+    op.sequence = ++socket.sequence;
+    ++socket.outstanding;
+    ++outstanding_;
+    op.state.store(outcome == Outcome::queued ? State::queued : State::pending,
+                   std::memory_order_relaxed);
+    if (timeout >= 0 && outcome != Outcome::done) {
+        op.deadline = arm(timeout, TimerKind::operation_deadline, &op);
+    }
+}
+
+Error Port::submit(Operation& op, std::int64_t timeout) {
+    Socket& socket = *op.socket;
+    if (Error refused = check(op)) {
+        return refused;
+    }
+    Lane& lane = socket.lane_of(op);
+    if (attempts_first(op, lane)) {
+        bool done = false;
+        if (!ledger_.could_fit(pages_of(op))) {
+            return charge(op);  // larger than the whole budget: refused before a byte goes
+        }
+        if (Error failed = attempt(op, done)) {
+            return failed;
+        }
+        if (done) {
+            accept(op, Outcome::done, timeout);
+            finish(op, {});
+            nudge();
+            return {};
+        }
+    }
+    if (Error refused = charge(op)) {
+        return refused;
+    }
+    const bool behind = !lane.idle() || op.batched || op.held;
+    accept(op, behind ? Outcome::queued : Outcome::pending, timeout);
+    lane.push(op);
+    if (op.batched) {
+        if (!socket.flush_listed && lane.started == 0) {
+            socket.flush_listed = true;
+            (flush_last_ != nullptr ? flush_last_->next_flush : flush_first_) = &socket;
+            flush_last_ = &socket;
+        }
+    } else if (!behind) {
+        start_lane(socket, lane);
+    }
+    nudge();
+    return {};
+}
+
+// How many sends from the head on may share one request: never across a datagram's border, a flag,
+// or an operation that is not the kernel's yet.
+unsigned Port::run_length(const Lane& lane) noexcept {
+    const Operation& head = *lane.head;
+    if (head.kind != Kind::send || !head.socket->stream) {
+        return 1;
+    }
+    unsigned count = 0;
+    std::size_t parts = 0;
+    std::size_t bytes = 0;
+    for (const Operation* op = &head; op != nullptr; op = op->next) {
+        if (op->kind != Kind::send || op->held || op->flags != head.flags) {
+            break;
+        }
+        parts += op->slices != 0 ? op->slices : 1U;
+        bytes += op->remaining();
+        if (count != 0 && (parts > flush_parts || bytes > flush_bytes)) {
+            break;
+        }
+        ++count;
+    }
+    return count == 0 ? 1 : count;
+}
+
+// Starts what can be started at the head of a lane, and goes on behind whatever is done at once.
+void Port::start_lane(Socket& socket, Lane& lane) {
+    while (lane.head != nullptr && lane.started == 0 && !lane.head->held) {
+        Operation& op = *lane.head;
+        if (op.subscription()) {
+            start_subscription(socket, op);
+            return;
+        }
+        const unsigned count = run_length(lane);
+        if (op.kind == Kind::send) {
+            ++counts_.flushes;
+            counts_.sends += count;
+        }
+        const StartResult result = backend_->start(op, count);
+        if (result.start == Start::pending) {
+            lane.started = static_cast<std::uint16_t>(count);
+            Operation* at = &op;
+            for (unsigned i = 0; i < count; ++i, at = at->next) {
+                at->state.store(State::pending, std::memory_order_relaxed);
+            }
+            return;
+        }
+        if (result.start == Start::failed) {
+            fail(socket, lane, static_cast<int>(result.value));
+        } else {
+            progress(socket, lane, result);
+        }
+    }
+    after_sends(socket);
+}
+
+void Port::flush_sends() {
+    while (flush_first_ != nullptr) {
+        Socket& socket = *flush_first_;
+        flush_first_ = socket.next_flush;
+        if (flush_first_ == nullptr) {
+            flush_last_ = nullptr;
+        }
+        socket.next_flush = nullptr;
+        socket.flush_listed = false;
+        if (socket.life == Life::open || socket.life == Life::draining) {
+            start_lane(socket, socket.sending);
+        }
+    }
+}
+
+Error Port::try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got) {
+    got = -1;
+    if (socket.life != Life::open) {
+        return Error::of(Fault::socket_closed, "the socket is closed");
+    }
+    if (!socket.receiving.idle()) {
+        return {};  // earlier posts come first
+    }
+    const StartResult result = backend_->read(socket, data, length);
+    if (result.start == Start::failed) {
+        return system_error(static_cast<int>(result.value));
+    }
+    if (result.start == Start::done) {
+        got = result.value;
+    }
+    return {};
+}
+
+Error Port::try_send(Socket& socket, const std::byte* data, std::size_t length,
+                     std::int64_t& went) {
+    went = 0;
+    Operation probe;
+    probe.socket = &socket;
+    probe.kind = Kind::send;
+    probe.lease = {const_cast<std::byte*>(data), length, nullptr, nullptr};
+    if (Error refused = check(probe)) {
+        return refused;
+    }
+    if (!socket.sending.idle()) {
+        return {};
+    }
+    const StartResult result = backend_->attempt(probe);
+    if (result.start == Start::failed) {
+        return system_error(static_cast<int>(result.value));
+    }
+    if (result.start == Start::done) {
+        went = result.value;
+    }
+    return {};
+}
+
+}  // namespace iocp

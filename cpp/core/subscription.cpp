@@ -1,0 +1,361 @@
+// Port: receive_each and accept_each, the operations that yield many results (R11-R13, R32).
+#include "core/port.hpp"
+
+namespace iocp {
+
+namespace {
+
+constexpr unsigned accepts_per_turn = 64;
+constexpr std::int64_t accept_pause = 100'000'000;  // after a refusal for lack of resources
+// Drains read into at least this much space, so that a message is rarely cut by a region's end.
+constexpr std::size_t least_space = std::size_t{64} << 10U;
+// A message of `large` bytes is served better by a read into warm memory than by a standing
+// receive; `patience` of a kind in a row change the way a pooled subscription receives.
+constexpr std::size_t large = std::size_t{8} << 10U;
+constexpr std::size_t small = std::size_t{4} << 10U;
+constexpr std::uint8_t large_patience = 2;
+constexpr std::uint8_t small_patience = 32;
+
+}  // namespace
+
+void Port::start_subscription(Socket& socket, Operation& op) {
+    if (socket.drain_listed || op.paused) {
+        return;
+    }
+    if (op.kind == Kind::accept_each) {
+        start_accept_each(socket, op);
+    } else {
+        start_receive_each(socket, op);
+    }
+}
+
+// Accepts what is there, at most accepts_per_turn, and goes on waiting. No error but the listener's
+// own end stops it (R32).
+void Port::start_accept_each(Socket& socket, Operation& op) {
+    for (unsigned i = 0; i < accepts_per_turn; ++i) {
+        const StartResult result = backend_->start(op, 1);
+        if (result.start == Start::pending) {
+            socket.receiving.started = 1;
+            return;
+        }
+        if (result.start == Start::failed) {
+            accept_failed(socket, op, static_cast<int>(result.value));
+            if (op.finished() || op.paused) {
+                return;
+            }
+            continue;
+        }
+        Ready ready;
+        ready.what = Ready::What::accepted;
+        ready.socket = &socket;
+        ready.op = &op;
+        ready.accepted = accepted(socket, result.accepted);
+        if (ready.accepted != nullptr) {
+            push(std::move(ready));
+        }
+    }
+    later(socket);
+}
+
+Socket* Port::accepted(Socket& listener, Handle handle) {
+    Socket* socket = new_socket(handle);
+    if (socket == nullptr) {
+        Socket orphan;
+        orphan.handle = handle;
+        backend_->close(orphan);
+        return nullptr;
+    }
+    socket->family = listener.family;
+    socket->type = listener.type;
+    socket->protocol = listener.protocol;
+    socket->stream = listener.stream;
+    socket->connected = true;
+    return socket;
+}
+
+void Port::accept_failed(Socket& listener, Operation& op, int code) {
+    const Error error = system_error(code);
+    if (backend_->fatal(op, code)) {
+        Lane& lane = listener.receiving;
+        lane.pop();
+        finish(op, error);
+        fail_socket(listener, error);
+        return;
+    }
+    Ready ready;
+    ready.what = Ready::What::accept_error;
+    ready.socket = &listener;
+    ready.op = &op;
+    ready.error = error;
+    push(std::move(ready));
+    if (error.fault == Fault::resource) {
+        op.paused = true;
+        op.deadline = arm(accept_pause, TimerKind::accept_retry, &op);
+    }
+}
+
+// A posted buffer of the direct strategy. Without memory or budget for it the subscription watches
+// instead: it never fails for lack of a buffer.
+Error Port::lease_block(Operation& op) {
+    Region* region = pool_.take(op.block_size);
+    if (region == nullptr) {
+        return Error::of(Fault::resource, "no memory for a receive buffer");
+    }
+    op.lease = {region->data(), op.block_size, region,
+                [](void* owner) { static_cast<Region*>(owner)->drop_reference(); }};
+    op.transferred = 0;
+    const std::size_t pages = pages_of(op);
+    if (!held_.empty() || !admissible(op, pages)) {
+        op.lease.give_back();
+        ++counts_.refusals;
+        return Error::of(Fault::budget, "the budget has no room for a posted receive");
+    }
+    admit(op, pages);
+    return {};
+}
+
+void Port::start_receive_each(Socket& socket, Operation& op) {
+    for (unsigned i = 0; i < options_.drain_reads; ++i) {
+        if (op.strategy == Receive::pooled) {
+            op.watching = op.watching || !capabilities_.multishot_receive;
+        } else if (op.strategy == Receive::zero_byte) {
+            op.watching = true;
+        } else {
+            op.watching = op.lease.data == nullptr && lease_block(op);
+        }
+        const StartResult result = backend_->start(op, 1);
+        if (result.start == Start::pending) {
+            socket.receiving.started = 1;
+            return;
+        }
+        if (op.watching && result.start == Start::done) {
+            drain(socket, op);
+            return;
+        }
+        if (result.start == Start::failed) {
+            Packet packet;
+            packet.result = -result.value;
+            subscription_packet(socket, op, packet);
+            return;
+        }
+        direct_data(socket, op, static_cast<std::size_t>(result.value));
+        if (op.finished()) {
+            return;
+        }
+    }
+    later(socket);
+}
+
+void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
+    Lane& lane = socket.receiving;
+    if (!packet.more) {
+        lane.started = 0;
+    }
+    if (op.kind == Kind::accept_each || (op.watching && packet.result >= 0 && packet.ready)) {
+        if (op.cancel_requested) {
+            finish_cancelled(lane);
+        } else if (packet.result < 0 && !backend_->cancelled(static_cast<int>(-packet.result))) {
+            accept_failed(socket, op, static_cast<int>(-packet.result));
+        } else if (packet.result < 0) {
+            // The system ended the request by itself: it is started again.
+        } else if (op.kind == Kind::receive_each) {
+            drain(socket, op);
+        }
+        return;
+    }
+    if (packet.ready) {
+        if (op.cancel_requested) {
+            finish_cancelled(lane);
+        }
+        return;  // otherwise it is started again, with the buffer it has
+    }
+    if (packet.result < 0) {
+        leave(op);
+        op.lease.give_back();
+        const auto code = static_cast<int>(-packet.result);
+        if (backend_->cancelled(code) || (backend_->exhausted(code) && !op.cancel_requested)) {
+            finish_cancelled(lane);  // otherwise it is started again
+            return;
+        }
+        const Error error = system_error(code);
+        lane.pop();
+        finish(op, error);
+        fail_socket(socket, error);
+        return;
+    }
+    if (op.strategy == Receive::direct) {
+        direct_data(socket, op, static_cast<std::size_t>(packet.result));
+    } else if (packet.result == 0) {
+        end_of_stream(socket, op);
+    } else {
+        const bool switched = adapt(op, static_cast<std::size_t>(packet.result), true);
+        deliver(socket, op, std::move(packet.slice));
+        if (switched && packet.more) {
+            backend_->cancel(op);
+        }
+    }
+    if (lane.started == 0 && op.cancel_requested) {
+        finish_cancelled(lane);
+    }
+}
+
+void Port::deliver(Socket& socket, Operation& op, Slice slice) {
+    if (slice.length() != 0 && slice.region() != nullptr &&
+        slice.region()->size() >= pool_.region_size() && pool_.hoarded()) {
+        Slice copy = BufferPool::copy(slice.data(), slice.length());
+        if (copy.region() != nullptr) {
+            slice = std::move(copy);
+        }
+    }
+    Ready ready;
+    ready.what = Ready::What::data;
+    ready.socket = &socket;
+    ready.op = &op;
+    ready.slice = std::move(slice);
+    push(std::move(ready));
+}
+
+void Port::end_of_stream(Socket& socket, Operation& op) {
+    socket.ended = true;
+    deliver(socket, op, {});
+    socket.receiving.pop();
+    finish(op, {});
+}
+
+void Port::direct_data(Socket& socket, Operation& op, std::size_t length) {
+    leave(op);
+    auto* region = static_cast<Region*>(op.lease.owner);
+    op.lease = {};
+    Slice slice(region, region->data(), length);
+    if (length == 0) {
+        slice.reset();
+        end_of_stream(socket, op);
+    } else {
+        deliver(socket, op, std::move(slice));
+    }
+}
+
+bool Port::reserve_space() noexcept {
+    if (space_ != nullptr && space_->size() - space_used_ >= least_space) {
+        return true;
+    }
+    if (space_ != nullptr && space_->exclusive()) {
+        space_used_ = 0;  // every message cut from it is gone: it is warm, use it again
+        return true;
+    }
+    Region* fresh = pool_.take_region();
+    if (fresh == nullptr) {
+        return false;
+    }
+    if (space_ != nullptr) {
+        space_->drop_reference();
+    }
+    space_ = fresh;
+    space_used_ = 0;
+    return true;
+}
+
+// Reads until the call would block, at most drain_reads times and drain_bytes in one turn (R12).
+void Port::drain(Socket& socket, Operation& op) {
+    ++counts_.drains;
+    std::size_t total = 0;
+    for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {
+        if (!reserve_space()) {
+            break;
+        }
+        std::byte* at = space_->data() + space_used_;
+        const std::size_t room = space_->size() - space_used_;
+        const StartResult result = backend_->read(socket, at, room);
+        if (result.start == Start::pending) {
+            (void)adapt(op, total, false);
+            start_subscription(socket, op);
+            return;
+        }
+        if (result.start == Start::failed) {
+            const Error error = system_error(static_cast<int>(result.value));
+            if (error.fault == Fault::resource) {
+                break;  // read again next turn
+            }
+            socket.receiving.pop();
+            finish(op, error);
+            fail_socket(socket, error);
+            return;
+        }
+        if (result.value == 0) {
+            end_of_stream(socket, op);
+            return;
+        }
+        const auto got = static_cast<std::size_t>(result.value);
+        space_used_ += got;
+        total += got;
+        deliver(socket, op, Slice::share(*space_, at, got));
+        if (got < room && backend_->drained(socket)) {
+            (void)adapt(op, total, false);
+            start_subscription(socket, op);
+            return;
+        }
+    }
+    later(socket);
+}
+
+// Hysteresis between a standing receive, best for small messages, and watching plus reads, best for
+// large ones. Only pooled subscriptions of a backend that has both come here with an effect.
+bool Port::adapt(Operation& op, std::size_t bytes, bool multishot) {
+    if (op.strategy != Receive::pooled || !capabilities_.multishot_receive) {
+        return false;
+    }
+    if (multishot) {
+        if (op.watching) {
+            return false;
+        }
+        op.large_packets = bytes >= large ? static_cast<std::uint8_t>(op.large_packets + 1) : 0;
+        if (op.large_packets >= large_patience) {
+            op.large_packets = 0;
+            op.small_reads = 0;
+            op.watching = true;
+        }
+        return op.watching;
+    }
+    op.small_reads = bytes < small ? static_cast<std::uint8_t>(op.small_reads + 1) : 0;
+    if (op.small_reads >= small_patience) {
+        op.small_reads = 0;
+        op.watching = false;
+        return true;
+    }
+    return false;
+}
+
+void Port::later(Socket& socket) noexcept {
+    if (socket.drain_listed) {
+        return;
+    }
+    socket.drain_listed = true;
+    socket.next_drain = nullptr;
+    (drain_last_ != nullptr ? drain_last_->next_drain : drain_first_) = &socket;
+    drain_last_ = &socket;
+}
+
+// Goes on with the sockets that had more to read than one turn allows, each once.
+void Port::continue_drains() {
+    Socket* at = drain_first_;
+    drain_first_ = nullptr;
+    drain_last_ = nullptr;
+    while (at != nullptr) {
+        Socket& socket = *at;
+        at = socket.next_drain;
+        socket.next_drain = nullptr;
+        socket.drain_listed = false;
+        Operation* op = socket.receiving.head;
+        if (op == nullptr || !op->subscription() || socket.receiving.started != 0) {
+            continue;
+        }
+        if (op->kind == Kind::receive_each && op->watching) {
+            drain(socket, *op);
+        } else {
+            start_subscription(socket, *op);
+        }
+        settle(socket);
+    }
+}
+
+}  // namespace iocp

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace iocp {
+
+enum class TimerKind : std::uint8_t { call, operation_deadline, close_deadline, accept_retry };
+
+struct Timer {
+    std::int64_t when{0};  // nanoseconds of the backend's clock
+    std::uint64_t order{0};  // timers of one instant fire in the order they were made
+    std::size_t index{0};
+    void* target{nullptr};
+    TimerKind kind{TimerKind::call};
+};
+
+// A binary heap that owns its timers; removal is O(log n) by the timer's own index.
+class TimerHeap {
+public:
+    TimerHeap() = default;
+    ~TimerHeap();
+    TimerHeap(const TimerHeap&) = delete;
+    TimerHeap& operator=(const TimerHeap&) = delete;
+
+    Timer* add(std::int64_t when, TimerKind kind, void* target);
+    void remove(Timer* timer) noexcept { delete take(timer); }
+    // Takes the timer out; it is the caller's.
+    Timer* take(Timer* timer) noexcept;
+    [[nodiscard]] static bool fired(const Timer& timer) noexcept { return timer.index == out; }
+
+    [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
+    [[nodiscard]] std::size_t size() const noexcept { return heap_.size(); }
+    [[nodiscard]] Timer* first() const noexcept { return heap_.front(); }
+
+private:
+    static constexpr std::size_t out = ~std::size_t{0};
+
+    [[nodiscard]] static bool before(const Timer& a, const Timer& b) noexcept {
+        return a.when != b.when ? a.when < b.when : a.order < b.order;
+    }
+    void place(std::size_t index, Timer* timer) noexcept;
+    void sift_up(std::size_t index) noexcept;
+    void sift_down(std::size_t index) noexcept;
+
+    std::vector<Timer*> heap_;
+    std::uint64_t next_order_{0};
+};
+
+}  // namespace iocp

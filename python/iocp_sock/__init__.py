@@ -1,0 +1,65 @@
+"""Completion-port sockets: io_uring and epoll behind one behaviour, with a ledger of locked memory."""
+
+from iocp_sock._core import (
+    PAGE_SIZE,
+    Buffer,
+    Completion,
+    Operation,
+    Socket,
+    Timer,
+    compiler,
+    features,
+    page_span,
+    probe,
+    version,
+)
+from iocp_sock.config import PortConfig
+from iocp_sock.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BackendUnavailable,
+    BudgetExceeded,
+    Cancelled,
+    Error,
+    ForkedPort,
+    PortClosed,
+    PortRunning,
+    ResourceExhausted,
+    SocketClosed,
+    TimedOut,
+    WrongThread,
+)
+from iocp_sock.ledger import Ledger
+from iocp_sock.port import Port
+
+__version__ = version()
+
+__all__ = [
+    "PAGE_SIZE",
+    "ArgumentError",
+    "ArgumentTypeError",
+    "BackendUnavailable",
+    "BudgetExceeded",
+    "Buffer",
+    "Cancelled",
+    "Completion",
+    "Error",
+    "ForkedPort",
+    "Ledger",
+    "Operation",
+    "Port",
+    "PortClosed",
+    "PortConfig",
+    "PortRunning",
+    "ResourceExhausted",
+    "Socket",
+    "SocketClosed",
+    "TimedOut",
+    "Timer",
+    "WrongThread",
+    "compiler",
+    "features",
+    "page_span",
+    "probe",
+    "version",
+]

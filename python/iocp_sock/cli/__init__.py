@@ -1,0 +1,47 @@
+"""The command line: ``iocp-sock demo``, ``iocp-sock echo`` and ``iocp-sock doctor``."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import iocp_sock
+from iocp_sock.cli.child import ChildError
+from iocp_sock.cli.demo import demo
+from iocp_sock.cli.doctor import doctor
+from iocp_sock.cli.echo import echo
+
+app = typer.Typer(
+    name="iocp-sock",
+    help="Completion-port sockets for Python: see them work, serve with them, check this system.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(echo)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iocp-sock {iocp_sock.version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a failure of the system or a child is one line and exit code 1."""
+    try:
+        app(prog_name="iocp-sock")
+    except (OSError, ChildError) as error:
+        sys.exit(f"iocp-sock: {error}")

@@ -1,0 +1,115 @@
+"""``iocp-sock demo``: what idle connections cost, with posted and with zero-byte receives."""
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from iocp_sock.cli import limits, plot, table
+from iocp_sock.cli.choices import Backend
+from iocp_sock.cli.experiment import Plan, Posted, Run, measure
+from iocp_sock.cli.progress import LiveProgress
+
+_CONNECTIONS, _HOT, _SECONDS = 9_000, 64, 5.0
+_QUICK_CONNECTIONS, _QUICK_SECONDS = 1_000, 1.0
+_OTHER_FILES = 64
+"""Descriptors a process of the demo needs besides its connections."""
+
+
+def demo(
+    connections: Annotated[
+        int | None,
+        typer.Option(min=1, help="Open connections, the hot ones among them.", show_default="9000"),
+    ] = None,
+    hot: Annotated[
+        int | None,
+        typer.Option(min=1, help="Connections that exchange messages without rest.", show_default="64"),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="How long they do, in each of the two runs.", show_default="5"),
+    ] = None,
+    backend: Annotated[
+        Backend | None, typer.Option(help="The server's backend.", show_default="best")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="1000 connections, 1 second: done within 10 seconds.")
+    ] = False,
+    plot_file: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the result too (needs matplotlib)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
+) -> None:
+    """Serve many idle connections and a few hot ones, with posted and with zero-byte receives."""
+    _check_plot(plot_file)
+    plan = _plan(connections, hot, seconds, backend, quick)
+    runs = _measure_both(plan)
+    if plot_file is not None:
+        plot.draw(runs, plot_file)
+    if as_json:
+        print(json.dumps(_report(runs)))
+    else:
+        Console().print(table.comparison(runs))
+
+
+def _check_plot(path: Path | None) -> None:
+    obstacle = None if path is None else plot.obstacle(path)
+    if obstacle is not None:
+        raise typer.BadParameter(obstacle, param_hint="--plot")
+
+
+def _plan(
+    connections: int | None,
+    hot: int | None,
+    seconds: float | None,
+    backend: Backend | None,
+    quick: bool,
+) -> Plan:
+    wanted = _fitting(connections, _QUICK_CONNECTIONS if quick else _CONNECTIONS)
+    if hot is not None and hot > wanted:
+        raise typer.BadParameter(f"{hot} hot ones do not fit in {wanted} connections", param_hint="--hot")
+    if seconds is not None and not isfinite(seconds):
+        raise typer.BadParameter(f"{seconds} is not a duration", param_hint="--seconds")
+    return Plan(
+        wanted,
+        hot or min(_HOT, wanted),
+        seconds or (_QUICK_SECONDS if quick else _SECONDS),
+        backend,
+    )
+
+
+def _fitting(asked: int | None, usual: int) -> int:
+    """The connections asked for, or as many of the usual number as the open-file limit allows."""
+    limit = limits.raise_open_files()
+    room = None if limit is None else limit - _OTHER_FILES
+    if asked is None:
+        return usual if room is None else max(1, min(usual, room))
+    if room is not None and asked > room:
+        raise typer.BadParameter(
+            f"{asked} connections do not fit: this process may open {limit} files at most,"
+            f" which leaves room for {max(0, room)}; raise the hard limit (ulimit -Hn) for more",
+            param_hint="--connections",
+        )
+    return asked
+
+
+def _measure_both(plan: Plan) -> list[Run]:
+    ways: tuple[Posted, Posted] = ("direct", "zero_byte")
+    runs = []
+    with LiveProgress() as progress:
+        for receive in ways:
+            progress.run = table.TITLES[receive]
+            runs.append(measure(plan, receive, progress))
+    return runs
+
+
+def _report(runs: list[Run]) -> dict[str, object]:
+    return {
+        "backend": runs[0].backend,
+        "backend_reason": runs[0].backend_reason,
+        "runs": [run.figures() for run in runs],
+    }

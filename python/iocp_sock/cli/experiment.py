@@ -1,0 +1,219 @@
+"""One run of the demo: a server process, its load, and what they were seen to do."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from iocp_sock.cli.child import Child, ChildError, wait_for_all
+from iocp_sock.cli.choices import Backend
+from iocp_sock.cli.latency import Latencies
+from iocp_sock.cli.load import Traffic, load_demo, load_processes
+from iocp_sock.cli.server import Listening, Sample, serve_demo
+
+Posted: TypeAlias = Literal["direct", "zero_byte"]
+
+_WARM_UP_CONNECTIONS = 16
+_SAMPLE_SECONDS = 0.1
+_SETTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: `hot` of the `connections` exchange messages for `seconds`."""
+
+    connections: int
+    hot: int
+    seconds: float
+    backend: Backend | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run showed; `charges` is (seconds since the start, charged bytes) over the run."""
+
+    receive: Posted
+    backend: str
+    backend_reason: str
+    connections: int
+    hot: int
+    messages_per_second: float
+    p50_us: float
+    p99_us: float
+    charged_bytes: int
+    charged_bytes_peak: int
+    rss_bytes_per_connection: float | None
+    server_cpu_us: float
+    server_busy: float
+    charges: tuple[tuple[float, int], ...]
+
+    def figures(self) -> dict[str, Any]:
+        """The run as the demo's JSON shows it."""
+        memory = self.rss_bytes_per_connection
+        return {
+            "receive": self.receive,
+            "connections": self.connections,
+            "hot": self.hot,
+            "messages_per_second": round(self.messages_per_second, 1),
+            "p50_us": round(self.p50_us, 1),
+            "p99_us": round(self.p99_us, 1),
+            "charged_bytes": self.charged_bytes,
+            "charged_bytes_peak": self.charged_bytes_peak,
+            "rss_bytes_per_connection": None if memory is None else round(memory, 1),
+        }
+
+
+class Watch(Protocol):
+    """Whoever follows a run."""
+
+    def phase(self, title: str, total: float) -> None:
+        """A new phase begins; it is complete at `total`."""
+
+    def show(self, done: float, note: str) -> None:
+        """How far the phase is, and what is worth reading now."""
+
+
+def measure(plan: Plan, receive: Posted, watch: Watch) -> Run:
+    """Run the demo once with that way of receiving."""
+    with _processes(plan, receive) as (server, load):
+        return Experiment(plan, receive, watch, server, load).run()
+
+
+@contextmanager
+def _processes(plan: Plan, receive: Posted) -> Iterator[tuple[Child, list[Child]]]:
+    children: list[Child] = []
+    try:
+        children.append(Child("the echo server", serve_demo, plan.backend, receive))
+        for number in range(load_processes(plan.hot)):
+            children.append(Child(f"load process {number}", load_demo))
+        yield children[0], children[1:]
+    finally:
+        for child in children:
+            child.end()
+
+
+class Experiment:
+    """A plan being carried out; the phases follow one another in `run`."""
+
+    def __init__(self, plan: Plan, receive: Posted, watch: Watch, server: Child, load: list[Child]) -> None:
+        self._plan = plan
+        self._receive = receive
+        self._watch = watch
+        self._server = server
+        self._load = load
+        self._started = time.monotonic()
+        self._charges: list[tuple[float, int]] = []
+
+    def run(self) -> Run:
+        """All phases; memory counts from after a warm-up, which leaves out one-off costs."""
+        listening: Listening = self._server.answer()
+        self._open("warming up", listening, min(_WARM_UP_CONNECTIONS, self._plan.connections))
+        self._close()
+        before = self._settled(0)
+        self._open("opening", listening, self._plan.connections)
+        idle = self._settled(self._plan.connections)
+        traffic, cpu_seconds = self._drive(idle)
+        quiet = self._settled(self._plan.connections)
+        self._close()
+        self._settled(0)
+        return self._summary(listening, before, idle, quiet, traffic, cpu_seconds)
+
+    def _open(self, title: str, listening: Listening, connections: int) -> None:
+        self._watch.phase(title, connections)
+        first = 0
+        for child, share in zip(self._load, _shares(connections, len(self._load)), strict=True):
+            child.ask("open", listening.address, share, first)
+            first += share
+        self._wait(
+            lambda sample: self._watch.show(sum(child.done for child in self._load), _charge_note(sample))
+        )
+
+    def _drive(self, idle: Sample) -> tuple[list[Traffic], float]:
+        self._watch.phase("echoing", self._plan.seconds)
+        for child, share in zip(self._load, _shares(self._plan.hot, len(self._load)), strict=True):
+            child.ask("drive", share, self._plan.seconds)
+        began = time.monotonic()
+        last = idle
+
+        def show(sample: Sample) -> None:
+            nonlocal last
+            last = sample
+            elapsed = time.monotonic() - began
+            messages = sum(child.done for child in self._load)
+            self._watch.show(elapsed, f"{messages / elapsed:,.0f} messages/s, {_charge_note(sample)}")
+
+        traffic: list[Traffic] = self._wait(show)
+        return traffic, self._sample().cpu_seconds - idle.cpu_seconds
+
+    def _close(self) -> None:
+        for child in self._load:
+            child.ask("close")
+        self._wait(lambda sample: None)
+
+    def _wait(self, show: Callable[[Sample], None]) -> list[Any]:
+        return wait_for_all(self._load, _SAMPLE_SECONDS, lambda: show(self._sample()))
+
+    def _settled(self, connections: int) -> Sample:
+        """The server once it holds that many connections and its charge has come to rest."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        last = self._sample()
+        while True:
+            time.sleep(_SAMPLE_SECONDS / 2)
+            sample = self._sample()
+            if sample.connections == connections and sample.charged == last.charged:
+                return sample
+            if time.monotonic() > deadline:
+                raise ChildError(f"the echo server holds {sample.connections} connections, not {connections}")
+            last = sample
+
+    def _sample(self) -> Sample:
+        sample: Sample = self._server.call("sample")
+        self._charges.append((time.monotonic() - self._started, sample.charged))
+        return sample
+
+    def _summary(
+        self,
+        listening: Listening,
+        before: Sample,
+        idle: Sample,
+        quiet: Sample,
+        traffic: list[Traffic],
+        cpu_seconds: float,
+    ) -> Run:
+        latencies = Latencies()
+        for part in traffic:
+            latencies.merge(part.latencies)
+        messages = latencies.total
+        if not messages:
+            raise ChildError("no echo came back in time: try more --seconds")
+        return Run(
+            receive=self._receive,
+            backend=listening.backend,
+            backend_reason=listening.backend_reason,
+            connections=self._plan.connections,
+            hot=self._plan.hot,
+            messages_per_second=sum(part.messages / part.seconds for part in traffic),
+            p50_us=latencies.percentile(50),
+            p99_us=latencies.percentile(99),
+            charged_bytes=quiet.charged,
+            charged_bytes_peak=quiet.charged_peak,
+            rss_bytes_per_connection=_memory_per_connection(before, idle, self._plan.connections),
+            server_cpu_us=cpu_seconds / messages * 1e6,
+            server_busy=cpu_seconds / max(part.seconds for part in traffic),
+            charges=tuple(self._charges),
+        )
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    return [total // parts + (part < total % parts) for part in range(parts)]
+
+
+def _charge_note(sample: Sample) -> str:
+    return f"{sample.charged:,} B charged"
+
+
+def _memory_per_connection(before: Sample, idle: Sample, connections: int) -> float | None:
+    if before.anonymous is None or idle.anonymous is None:
+        return None
+    return (idle.anonymous - before.anonymous) / connections

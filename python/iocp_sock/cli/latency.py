@@ -1,0 +1,41 @@
+"""Round-trip times, counted so that memory does not grow with the number of messages."""
+
+from math import ceil
+
+BIN_SHIFT = 8
+BINS = 1 << 17
+
+
+class Latencies:
+    """Counts per bin of 256 ns up to 33 ms; slower ones are kept singly, in nanoseconds."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * BINS
+        self.slow: list[int] = []
+
+    @property
+    def total(self) -> int:
+        """How many round trips were counted."""
+        return sum(self.counts) + len(self.slow)
+
+    def add(self, nanoseconds: int) -> None:
+        """Count one round trip."""
+        try:
+            self.counts[nanoseconds >> BIN_SHIFT] += 1
+        except IndexError:
+            self.slow.append(nanoseconds)
+
+    def merge(self, other: "Latencies") -> None:
+        """Add all that another one counted."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.slow += other.slow
+
+    def percentile(self, percent: float) -> float:
+        """The time, in microseconds, that `percent` of all did not exceed (within one bin)."""
+        rank = max(1, ceil(self.total * percent / 100))
+        passed = 0
+        for index, count in enumerate(self.counts):
+            passed += count
+            if passed >= rank:
+                return ((index << BIN_SHIFT) + (1 << BIN_SHIFT) / 2) / 1000
+        return sorted(self.slow)[rank - passed - 1] / 1000

@@ -1,0 +1,67 @@
+"""The tables the commands end with."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from iocp_sock import PAGE_SIZE
+from iocp_sock.cli.experiment import Run
+
+TITLES = {"direct": "posted receives", "zero_byte": "zero-byte receives"}
+_WIDTH = 60
+_BUSY = 0.8
+
+
+def charge(count: int) -> str:
+    """Charged memory as pages and bytes."""
+    return f"{count // PAGE_SIZE:,} pages, {count:,} B"
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """A table of names and what they are."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return table
+
+
+def comparison(runs: Sequence[Run]) -> Table:
+    """The runs of a demo side by side."""
+    first = runs[0]
+    size = f"{first.connections:,} connections, {first.hot:,} hot"
+    title = f"{size}, on {first.backend} ({first.backend_reason})"
+    table = Table(title=Text(title), title_justify="left", caption=_caption(runs))
+    table.add_column("")
+    for run in runs:
+        table.add_column(TITLES[run.receive], justify="right")
+    for name, cells in _rows(runs):
+        table.add_row(name, *cells)
+    return table
+
+
+def _caption(runs: Sequence[Run]) -> str | None:
+    """A warning where the server had time to spare, so that its speed was not what was measured."""
+    if min(run.server_busy for run in runs) >= _BUSY:
+        return None
+    return "The server had time to spare: messages/s is the speed of the load, not its own."
+
+
+def _rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    return [
+        ("messages/s", [f"{run.messages_per_second:,.0f}" for run in runs]),
+        ("round trip p50 / p99", [f"{run.p50_us:,.0f} / {run.p99_us:,.0f} µs" for run in runs]),
+        ("charged now", [charge(run.charged_bytes) for run in runs]),
+        ("charged peak", [charge(run.charged_bytes_peak) for run in runs]),
+        ("memory per idle connection", [_memory(run.rss_bytes_per_connection) for run in runs]),
+        (
+            "server CPU per message",
+            [f"{run.server_cpu_us:,.1f} µs ({run.server_busy:.0%} busy)" for run in runs],
+        ),
+    ]
+
+
+def _memory(count: float | None) -> str:
+    return "not shown by this system" if count is None else f"{count:,.0f} B"

@@ -1,0 +1,133 @@
+"""The completion port."""
+
+from __future__ import annotations
+
+import socket as _socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from iocp_sock import _core
+from iocp_sock.config import PortConfig
+from iocp_sock.errors import ArgumentError, ArgumentTypeError
+from iocp_sock.ledger import Ledger
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from iocp_sock._core import Completion, Operation, Socket
+
+__all__ = ["Port"]
+
+
+def _family_of(address: Any) -> int:
+    if isinstance(address, (str, bytes)):
+        return _socket.AF_UNIX
+    if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
+        return _socket.AF_INET6 if len(address) > 2 or ":" in address[0] else _socket.AF_INET
+    raise ArgumentTypeError(22, "an address is a tuple (host, port), or a path for AF_UNIX")
+
+
+class Port(_core.Port):
+    """Sockets, the operations posted on them, and the queue of their completions.
+
+    Port(config) or Port(backend="epoll", budget=4 << 20, ...) with the fields of PortConfig as
+    keywords. One thread runs a port (run(), run_once(), get()); every other thread may post to it.
+    As a context manager it closes itself. Raises BackendUnavailable when the backend that was asked
+    for is refused here; with 'auto' the next one is taken and `backend_reason` says why.
+    """
+
+    def __init__(self, config: PortConfig | None = None, **options: Any) -> None:
+        if config is None:
+            if options.get("backend", "") is None:
+                del options["backend"]
+            try:
+                config = PortConfig(**options)
+            except TypeError as error:
+                if isinstance(error, OSError):
+                    raise
+                raise ArgumentTypeError(22, f"Port(): {error}") from None
+        elif options:
+            raise ArgumentError(22, "give Port() a PortConfig or keywords, not both")
+        elif not isinstance(config, PortConfig):
+            raise ArgumentTypeError(22, "config is a PortConfig")
+        super().__init__(config)
+        self.config = config
+        """What the port was made with."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of locked memory at this moment; readable also after close()."""
+        return Ledger(**self._ledger())
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the port was made, and operation slots: `slots`, `slots_free`."""
+        return self._counts()
+
+    def socket(
+        self,
+        family: int = _socket.AF_INET,
+        type: int = _socket.SOCK_STREAM,
+        proto: int = 0,
+    ) -> Socket:
+        """Make a socket, with the arguments of socket.socket().
+
+        Raises ResourceExhausted when the system has no descriptor or memory for it.
+        """
+        return super().socket(int(family), int(type), proto)
+
+    def adopt(self, sock: _socket.socket | int) -> Socket:
+        """Take over a socket.socket, which is detached, or an open descriptor.
+
+        The port owns it from here on; close() of the Socket closes it without shutting down what
+        duplicates of the descriptor may still use.
+        """
+        if not isinstance(sock, _socket.socket):
+            return self._adopt(sock)
+        adopted = self._adopt(sock.fileno())
+        sock.detach()
+        return adopted
+
+    def listen(self, address: Any, *, backlog: int = 1024, reuse_port: bool = False) -> Socket:
+        """Make a listening stream socket bound to address, with SO_REUSEADDR.
+
+        The family follows from the address: a path is AF_UNIX, a host with a colon AF_INET6.
+        """
+        sock = self.socket(_family_of(address))
+        try:
+            if sock.family != getattr(_socket, "AF_UNIX", None):
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+            sock.listen(backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def connect(
+        self,
+        address: Any,
+        *,
+        callback: Callable[[Completion], object] | None = None,
+        timeout: float | None = None,
+    ) -> Operation:
+        """Make a stream socket and post its connect; Operation.socket is the new Socket."""
+        sock = self.socket(_family_of(address))
+        try:
+            return sock.connect(address, callback=callback, timeout=timeout)
+        except BaseException:
+            sock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
