@@ -156,9 +156,10 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
                          "to it");
     }
     fire_timers();
-    continue_drains();
     admit_held();
-    flush_sends();
+    flush_sends();  // before anything new is read: what callbacks sent is still in the cache
+    drained_bytes_ = 0;
+    continue_drains();
     std::int64_t timeout = 0;
     if (ready_.empty() && drain_first_ == nullptr && !woken_) {
         std::int64_t until = deadline;

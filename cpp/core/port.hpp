@@ -31,11 +31,11 @@ struct PortOptions {
     std::uint32_t socket_receives{0};
     std::uint32_t socket_sends{0};
     OverBudget over_budget{OverBudget::raise};
-    std::size_t region_size{std::size_t{1} << 20U};
-    std::size_t region_limit{64};      // regions held by readers before messages become copies
+    std::size_t region_size{std::size_t{256} << 10U};
+    std::size_t region_limit{256};     // regions held by readers before messages become copies
     std::uint32_t ring_entries{256};
     std::uint32_t drain_reads{8};      // per socket and turn
-    std::size_t drain_bytes{std::size_t{1} << 20U};
+    std::size_t drain_bytes{std::size_t{256} << 10U};
     std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close
 };
 
@@ -236,6 +236,7 @@ private:
     Socket* drain_last_{nullptr};
     Region* space_{nullptr};  // where drains read to; shared by the messages cut from it
     std::size_t space_used_{0};
+    std::size_t drained_bytes_{0};  // in this turn
     std::size_t outstanding_{0};
     std::size_t open_sockets_{0};
     std::array<std::uint32_t, charge_kinds> unfinished_{};

@@ -9,6 +9,7 @@ constexpr unsigned accepts_per_turn = 64;
 constexpr std::int64_t accept_pause = 100'000'000;  // after a refusal for lack of resources
 // Drains read into at least this much space, so that a message is rarely cut by a region's end.
 constexpr std::size_t least_space = std::size_t{64} << 10U;
+constexpr std::size_t turn_bytes = std::size_t{128} << 10U;
 // A message of `large` bytes is served better by a read into warm memory than by a standing
 // receive; `patience` of a kind in a row change the way a pooled subscription receives.
 constexpr std::size_t large = std::size_t{8} << 10U;
@@ -255,8 +256,14 @@ bool Port::reserve_space() noexcept {
     return true;
 }
 
-// Reads until the call would block, at most drain_reads times and drain_bytes in one turn (R12).
+// Reads until the call would block, at most drain_reads times and drain_bytes in one turn (R12). The
+// turn as a whole reads no more than fits the cache: what it read is handed out, and the answers
+// sent, before more is read.
 void Port::drain(Socket& socket, Operation& op) {
+    if (drained_bytes_ >= turn_bytes) {
+        later(socket);
+        return;
+    }
     ++counts_.drains;
     std::size_t total = 0;
     for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {
@@ -288,6 +295,7 @@ void Port::drain(Socket& socket, Operation& op) {
         const auto got = static_cast<std::size_t>(result.value);
         space_used_ += got;
         total += got;
+        drained_bytes_ += got;
         deliver(socket, op, Slice::share(*space_, at, got));
         if (got < room && backend_->drained(socket)) {
             (void)adapt(op, total, false);

@@ -69,10 +69,10 @@ class PortConfig:
     max_socket_sends: int = 0
     """Unfinished sends of each socket."""
 
-    region_size: int = 1 << 20
+    region_size: int = 256 << 10
     """Bytes of one region that pooled receives share; rounded up to a power of two."""
 
-    region_limit: int = 64
+    region_limit: int = 256
     """Regions in use before received messages are handed out as copies of their own size."""
 
     ring_entries: int = 256
@@ -81,7 +81,7 @@ class PortConfig:
     drain_reads: int = 8
     """Reads that one socket gets in one turn of the port."""
 
-    drain_bytes: int = 1 << 20
+    drain_bytes: int = 256 << 10
     """Bytes that one socket gets in one turn of the port, as far as whole reads allow."""
 
     close_timeout: float = 5.0

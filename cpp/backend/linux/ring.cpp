@@ -140,10 +140,12 @@ unsigned Ring::publish() noexcept {
     return local_tail_ - load_acquire(sq_head_);
 }
 
-int Ring::enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns) noexcept {
+int Ring::enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
+                std::uint32_t patience_us) noexcept {
     Timespec time{};
     GetEventsArg argument{};
     argument.sigmask_sz = 8;
+    argument.min_wait_usec = patience_us;
     if (timeout_ns >= 0) {
         time.sec = timeout_ns / 1'000'000'000;
         time.nsec = timeout_ns % 1'000'000'000;

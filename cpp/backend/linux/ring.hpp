@@ -26,7 +26,9 @@ public:
     // Makes the entries taken so far visible to enter(); returns how many are not submitted yet.
     unsigned publish() noexcept;
     // Returns what io_uring_enter(2) returned, or the negated errno.
-    int enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns) noexcept;
+    // After patience_us microseconds a single completion is enough, whatever wait_for says.
+    int enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
+              std::uint32_t patience_us = 0) noexcept;
     int register_with(unsigned opcode, void* argument, unsigned count) noexcept;
 
     // Calls take(const Cqe&) for each entry that is there, in order.

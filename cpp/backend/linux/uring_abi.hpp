@@ -98,6 +98,8 @@ inline constexpr std::uint32_t feat_submit_stable = 1U << 2U;
 inline constexpr std::uint32_t feat_fast_poll = 1U << 5U;
 inline constexpr std::uint32_t feat_ext_arg = 1U << 8U;
 
+inline constexpr std::uint32_t feat_min_timeout = 1U << 15U;
+
 inline constexpr std::uint32_t enter_getevents = 1U << 0U;
 inline constexpr std::uint32_t enter_ext_arg = 1U << 3U;
 

@@ -26,6 +26,7 @@ constexpr std::uint64_t wake_token = ~std::uint64_t{0};
 constexpr std::uint64_t ignored_token = ~std::uint64_t{0} - 1;
 
 constexpr std::uint16_t buffer_group = 0;
+constexpr std::uint32_t send_patience_us = 50;
 constexpr std::size_t scratch_bytes = std::size_t{64} << 10U;
 // A send of so many bytes goes out by a call at once, while its data is warm in the cache.
 constexpr std::size_t hot_send = std::size_t{8} << 10U;
@@ -46,6 +47,7 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
         return nullptr;
     }
     made->multishot_ = made->provide_buffers();
+    made->expects_more_ = (made->ring_.features() & uring::feat_min_timeout) != 0;
     reason = "io_uring, " + std::to_string(made->ring_.entries()) + " entries";
     if (!made->multishot_) {
         reason += ", no incremental buffer rings in this kernel";
@@ -174,6 +176,7 @@ std::uint64_t UringBackend::name_of(Operation& op, std::uint64_t tag) {
 }
 
 void UringBackend::send(Operation& op, unsigned count) {
+    ++queued_sends_;
     uring::Sqe entry{};
     entry.fd = fd_of(*op.socket);
     entry.op_flags = static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL);
@@ -295,6 +298,8 @@ bool UringBackend::claim() {
 }
 
 void UringBackend::publish() {
+    new_sends_ = queued_sends_;
+    queued_sends_ = 0;
     to_submit_ = ring_.publish();
     std::size_t moved = 0;
     while (moved < backlog_.size() && ring_.enter(to_submit_, 0, -1) > 0) {
@@ -313,7 +318,12 @@ void UringBackend::publish() {
 
 void UringBackend::wait(std::int64_t timeout_ns) {
     const bool waits = timeout_ns != 0 && !behind_;
-    (void)ring_.enter(to_submit_, waits ? 1 : 0, waits ? timeout_ns : 0);
+    // Sends mostly complete while they are submitted. Their completions alone are no reason to come
+    // back: the wait is for one more, though not for long, since some send may have to wait itself.
+    const bool patient = waits && new_sends_ != 0 && expects_more_;
+    (void)ring_.enter(to_submit_, patient ? new_sends_ + 1 : (waits ? 1 : 0),
+                      waits ? timeout_ns : 0, patient ? send_patience_us : 0);
+    new_sends_ = 0;
 }
 
 void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {

@@ -61,6 +61,9 @@ private:
     uring::Ring ring_;
     int wake_fd_{-1};
     bool enabled_{false};
+    bool expects_more_{false};  // the kernel can wait for several completions, but not for long
+    unsigned queued_sends_{0};  // since the last publish()
+    unsigned new_sends_{0};     // submitted by the next wait()
     std::thread::id owner_;
     unsigned to_submit_{0};
     bool behind_{false};  // the kernel took less than there was: the next wait must not last
