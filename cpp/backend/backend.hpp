@@ -20,9 +20,9 @@ struct Packet {
     std::int64_t result{0};  // bytes, a readiness mask, or the negated system error
     Slice slice;             // a pooled receive's data
     Handle accepted{no_handle};
-    bool more{false};      // the request stands; another packet follows
-    bool ready{false};     // the request only waited: starting it again will now do something
-    bool released{true};   // false: transferred, but the kernel still reads the memory
+    bool more{false};     // the request stands; another packet follows
+    bool ready{false};    // the request only waited: starting it again will now do something
+    bool released{true};  // false: transferred, but the kernel still reads the memory
 };
 
 enum class Start : std::uint8_t { done, pending, failed };

@@ -151,8 +151,8 @@ bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t l
     }
     constexpr Py_ssize_t most = Py_ssize_t{1} << 30;
     if (number < least || number > most) {
-        PyObject* message = PyUnicode_FromFormat("%s is a number of bytes from %zd to 1 GiB", name,
-                                                 least);
+        PyObject* message =
+            PyUnicode_FromFormat("%s is a number of bytes from %zd to 1 GiB", name, least);
         if (message != nullptr) {
             raise(types, ErrorClass::argument, EINVAL, PyUnicode_AsUTF8(message));
             Py_DECREF(message);

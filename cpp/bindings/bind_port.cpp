@@ -189,8 +189,7 @@ void post(const pb::object& self, const pb::object& value, const pb::object& cal
     }
 }
 
-pb::object call_later(const pb::object& self, const pb::object& delay,
-                      const pb::object& callback) {
+pb::object call_later(const pb::object& self, const pb::object& delay, const pb::object& callback) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
     std::int64_t nanoseconds = -1;
@@ -282,8 +281,8 @@ pb::object make_socket(const pb::object& self, const pb::object& family, const p
         throw_set();
     }
     Socket* core = nullptr;
-    const Error error = locked(
-        port, [&] { return port.core->open(numbers[0], numbers[1], numbers[2], core); });
+    const Error error =
+        locked(port, [&] { return port.core->open(numbers[0], numbers[1], numbers[2], core); });
     return wrap(self, port, open_checked(port, error, core));
 }
 
@@ -313,8 +312,9 @@ pb::dict ledger_of(PortObject& port) {
     result["kernel_locked"] = view.kernel_locked;
     result["registered"] = view.registered;
     result["by_kind"] = pb::dict(pb::arg("receive") = view.receive, pb::arg("send") = view.send);
-    result["by_state"] = pb::dict(pb::arg("queued") = view.queued, pb::arg("pending") = view.pending,
-                                  pb::arg("cancelling") = view.cancelling);
+    result["by_state"] =
+        pb::dict(pb::arg("queued") = view.queued, pb::arg("pending") = view.pending,
+                 pb::arg("cancelling") = view.cancelling);
     return result;
 }
 
@@ -401,8 +401,7 @@ int clear_port(PyObject* self) {
 }  // namespace
 
 void bind_port(pb::module_& module) {
-    pb::class_<PortObject>(module, "Port",
-                           pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
+    pb::class_<PortObject>(module, "Port", pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
                                PyTypeObject& type = heap_type->ht_type;
                                type.tp_flags |= Py_TPFLAGS_HAVE_GC;
                                type.tp_traverse = traverse;

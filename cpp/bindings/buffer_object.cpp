@@ -121,9 +121,9 @@ PyObject* compare(PyObject* self, PyObject* other, int operation) {
         Py_RETURN_NOTIMPLEMENTED;
     }
     const BufferObject& buffer = self_of(self);
-    const bool same =
-        view.len == buffer.length &&
-        (view.len == 0 || std::memcmp(view.buf, buffer.data, static_cast<std::size_t>(view.len)) == 0);
+    const bool same = view.len == buffer.length &&
+                      (view.len == 0 ||
+                       std::memcmp(view.buf, buffer.data, static_cast<std::size_t>(view.len)) == 0);
     PyBuffer_Release(&view);
     return PyBool_FromLong(same == (operation == Py_EQ) ? 1 : 0);
 }
@@ -138,7 +138,8 @@ PyMethodDef methods[] = {
     {"tobytes", to_bytes, METH_NOARGS, "tobytes() -> bytes\n\nA copy of the received bytes."},
     {"__bytes__", to_bytes, METH_NOARGS, nullptr},
     {"release", release, METH_NOARGS,
-     "release() -> None\n\nGives the memory back now instead of with the last reference; the Buffer "
+     "release() -> None\n\nGives the memory back now instead of with the last reference; the "
+     "Buffer "
      "is empty afterwards.\nRaises BufferError while a memoryview of it exists."},
     {"__enter__", enter, METH_NOARGS, nullptr},
     {"__exit__", leave, METH_VARARGS, nullptr},
@@ -153,7 +154,8 @@ PyGetSetDef properties[] = {
 constexpr const char* documentation =
     "Received bytes in memory of the core: read-only, one dimension, len() bytes.\n\n"
     "Supports the buffer protocol; bytes(buffer) copies, slices are bytes, == compares with any\n"
-    "bytes-like object. A Buffer may be kept as long as one likes and may be sent as it is. It keeps\n"
+    "bytes-like object. A Buffer may be kept as long as one likes and may be sent as it is. It "
+    "keeps\n"
     "the block it was cut from; once readers hold many blocks, further messages are handed out as\n"
     "copies of their own size, so that hoarding costs the hoarder what is hoarded and nobody else\n"
     "anything. An empty Buffer is the end of the stream.";
@@ -175,10 +177,9 @@ PyType_Slot slots[] = {
     {0, nullptr},
 };
 
-PyType_Spec spec = {"iocp_sock._core.Buffer", sizeof(BufferObject), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-                        Py_TPFLAGS_IMMUTABLETYPE,
-                    slots};
+PyType_Spec spec = {
+    "iocp_sock._core.Buffer", sizeof(BufferObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE, slots};
 
 }  // namespace
 

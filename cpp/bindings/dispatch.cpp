@@ -1,4 +1,5 @@
-// From the core's ready queue to the application's callbacks: the one place where Python is entered.
+// From the core's ready queue to the application's callbacks: the one place where Python is
+// entered.
 #include <cmath>
 
 #include "bindings/objects.hpp"
@@ -71,9 +72,8 @@ void end_subscription(PortObject& port, SocketObject& socket) {
         return;
     }
     // A socket that an error closes still has its on_close to give.
-    const bool open = locked(port, [&] {
-        return socket.core == nullptr || socket.core->life == Life::open;
-    });
+    const bool open =
+        locked(port, [&] { return socket.core == nullptr || socket.core->life == Life::open; });
     if (open) {
         assign(socket.on_item, nullptr);
         drop_link(port, socket);
@@ -333,7 +333,8 @@ Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted) {
     Py_ssize_t count = 0;
     bool go_on = true;
     while (go_on && port.next_ready < port.inbox.size()) {
-        // The record is taken first: the callback may raise, and what follows waits for the next turn.
+        // The record is taken first: the callback may raise, and what follows waits for the next
+        // turn.
         Ready ready = std::move(port.inbox[port.next_ready++]);
         Outcomes outcomes = hand_out(self, port, ready);
         ++count;

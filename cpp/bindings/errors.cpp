@@ -8,9 +8,10 @@ namespace iocp::py {
 namespace {
 
 constexpr const char* class_names[error_classes] = {
-    "Error",        "Cancelled",   "TimedOut",   "SocketClosed",       "PortClosed",
-    "ArgumentError", "ArgumentTypeError", "WrongThread", "PortRunning", "ForkedPort",
-    "BackendUnavailable", "ResourceExhausted", "BudgetExceeded",
+    "Error",          "Cancelled",     "TimedOut",           "SocketClosed",
+    "PortClosed",     "ArgumentError", "ArgumentTypeError",  "WrongThread",
+    "PortRunning",    "ForkedPort",    "BackendUnavailable", "ResourceExhausted",
+    "BudgetExceeded",
 };
 
 struct Mapping {
@@ -48,13 +49,13 @@ Mapping mapping_of(Fault fault) noexcept {
 // Precondition: the lock is not held.
 bool attach_counters(PortObject& port, PyObject* exception) {
     const LedgerView view = locked(port, [&] { return port.core->ledger_view(); });
-    PyObject* counters = Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K}", "now", static_cast<unsigned long long>(view.now), "peak",
-        static_cast<unsigned long long>(view.peak), "budget",
-        static_cast<unsigned long long>(view.budget), "kernel_locked",
-        static_cast<unsigned long long>(view.kernel_locked), "registered",
-        static_cast<unsigned long long>(view.registered), "internal",
-        static_cast<unsigned long long>(view.internal));
+    PyObject* counters =
+        Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K}", "now", static_cast<unsigned long long>(view.now),
+                      "peak", static_cast<unsigned long long>(view.peak), "budget",
+                      static_cast<unsigned long long>(view.budget), "kernel_locked",
+                      static_cast<unsigned long long>(view.kernel_locked), "registered",
+                      static_cast<unsigned long long>(view.registered), "internal",
+                      static_cast<unsigned long long>(view.internal));
     if (counters == nullptr) {
         return false;
     }

@@ -77,5 +77,6 @@ PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
     module.def("features", &iocp::backend_features, pb::arg("backend"),
                "What the named backend can do here: feature name to bool; empty if it is refused.");
     module.def("compiler", &compiler, "Compiler and version the core was built with.");
-    module.def("version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");
+    module.def(
+        "version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");
 }

@@ -1,14 +1,13 @@
 #pragma once
 
 // The Python objects of the hot path: raw heap types, visible to the collector.
-#include "bindings/compat.hpp"
-
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "bindings/compat.hpp"
 #include "core/port.hpp"
 
 namespace iocp::py {
@@ -88,7 +87,7 @@ struct OperationObject {
     std::uint32_t sequence;
     Kind kind;
     Outcome outcome;
-    bool settled;  // the result has been taken over from the core
+    bool settled;          // the result has been taken over from the core
     bool hands_out_block;  // its memory becomes the Buffer in `data`
 };
 
@@ -170,7 +169,7 @@ struct PortObject {
     std::uint32_t fork_generation;
     bool closed{false};
     bool stopping{false};
-    std::mutex runner;  // held by the thread that runs the port
+    std::mutex runner;         // held by the thread that runs the port
     bool polled{false};        // the get() under way has waited once
     std::vector<Ready> inbox;  // taken from the core; handed out up to `next_ready`
     std::size_t next_ready{0};

@@ -134,7 +134,8 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
         PyErr_Clear();
         Py_RETURN_FALSE;
     }
-    const bool taken = locked(port, [&] { return op.core != nullptr && port.core->cancel(*op.core); });
+    const bool taken =
+        locked(port, [&] { return op.core != nullptr && port.core->cancel(*op.core); });
     return PyBool_FromLong(taken ? 1 : 0);
 }
 
@@ -143,9 +144,9 @@ PyObject* represent(PyObject* self) {
     if (state == nullptr) {
         return nullptr;
     }
-    PyObject* text = PyUnicode_FromFormat("<iocp_sock.Operation %s %U, %zd bytes>",
-                                          kind_name(self_of(self).kind), state,
-                                          self_of(self).transferred);
+    PyObject* text =
+        PyUnicode_FromFormat("<iocp_sock.Operation %s %U, %zd bytes>",
+                             kind_name(self_of(self).kind), state, self_of(self).transferred);
     Py_DECREF(state);
     return text;
 }
@@ -162,13 +163,15 @@ PyMethodDef operation_object_methods[] = {
 PyGetSetDef operation_properties[] = {
     {"kind", get_kind, nullptr, "What was posted: 'receive', 'send', 'accept', ...", nullptr},
     {"socket", get_socket, nullptr, "The Socket it was posted on.", nullptr},
-    {"sequence", get_sequence, nullptr,
-     "Place in the posting order of its socket, counted from 1.", nullptr},
+    {"sequence", get_sequence, nullptr, "Place in the posting order of its socket, counted from 1.",
+     nullptr},
     {"outcome", get_outcome, nullptr,
-     "What the post came to when it returned: 'done' (finished at once), 'pending' (the kernel will\n"
+     "What the post came to when it returned: 'done' (finished at once), 'pending' (the kernel "
+     "will\n"
      "finish it) or 'queued' (the core holds it). A post that failed raised instead.",
      nullptr},
-    {"state", get_state, nullptr, "'queued', 'pending', 'cancelling' or 'completed', now.", nullptr},
+    {"state", get_state, nullptr, "'queued', 'pending', 'cancelling' or 'completed', now.",
+     nullptr},
     {"queued", get_queued, nullptr, "The core holds it now.", nullptr},
     {"pending", get_pending, nullptr, "The kernel holds it now; its buffer is charged.", nullptr},
     {"done", get_done, nullptr, "It has finished: transferred, data and error are final.", nullptr},
@@ -185,7 +188,8 @@ PyGetSetDef operation_properties[] = {
 
 constexpr const char* operation_documentation =
     "One posted receive, send, connect or accept, or one subscription.\n\n"
-    "Exactly one Completion follows each, later and never inside the post. Dropping the object drops\n"
+    "Exactly one Completion follows each, later and never inside the post. Dropping the object "
+    "drops\n"
     "nothing: the core holds the operation and its buffer until its completion.";
 
 PyType_Slot operation_slots[] = {

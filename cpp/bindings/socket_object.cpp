@@ -43,7 +43,8 @@ void finalize(PyObject* self) {
     PyErr_SetRaisedException(pending);
 }
 
-// Nothing refers to the object any more: no operation, no subscription. The core closes what is open.
+// Nothing refers to the object any more: no operation, no subscription. The core closes what is
+// open.
 void dealloc(PyObject* self) {
     SocketObject& socket = self_of(self);
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
@@ -129,15 +130,12 @@ PyObject* get_closed(PyObject* self, void* /*unused*/) {
     if (socket.core == nullptr || socket.ending || socket.binding->forked()) {
         Py_RETURN_TRUE;
     }
-    const bool open = locked(*socket.binding, [&] {
-        return socket.core != nullptr && socket.core->life == Life::open;
-    });
+    const bool open = locked(
+        *socket.binding, [&] { return socket.core != nullptr && socket.core->life == Life::open; });
     return PyBool_FromLong(open ? 0 : 1);
 }
 PyObject* get_charged(PyObject* self, void* /*unused*/) {
-    return figure(self, [](const Socket& core) {
-        return core.charged_pages * system_page_size();
-    });
+    return figure(self, [](const Socket& core) { return core.charged_pages * system_page_size(); });
 }
 PyObject* get_queued_bytes(PyObject* self, void* /*unused*/) {
     const Port& port = *self_of(self).binding->core;
@@ -153,8 +151,8 @@ PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
         return PyLong_FromLong(-1);
     }
     const Handle handle = locked(*socket.binding, [&] {
-        const bool open = socket.core != nullptr && !socket.ending &&
-                          socket.core->life == Life::open;
+        const bool open =
+            socket.core != nullptr && !socket.ending && socket.core->life == Life::open;
         return open ? socket.core->handle : no_handle;
     });
     return PyLong_FromSsize_t(handle);
@@ -243,9 +241,8 @@ PyObject* bind(PyObject* self, PyObject* given) {
     SocketObject& socket = self_of(self);
     Address address;
     if (!to_address(*socket.binding->types, given, socket.family, socket.type, address) ||
-        !with_code(socket, [&](Backend& backend, Socket& core) {
-            return backend.bind(core, address);
-        })) {
+        !with_code(socket,
+                   [&](Backend& backend, Socket& core) { return backend.bind(core, address); })) {
         return nullptr;
     }
     Py_RETURN_NONE;
@@ -399,9 +396,8 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
         if (PyErr_CheckSignals() != 0) {
             return nullptr;
         }
-        closed = locked(port, [&] {
-            return socket.core == nullptr || socket.core->life == Life::closed;
-        });
+        closed = locked(
+            port, [&] { return socket.core == nullptr || socket.core->life == Life::closed; });
     }
     return PyLong_FromSsize_t(handle);
 }
@@ -413,7 +409,8 @@ PyObject* leave(PyObject* self, PyObject* /*unused*/) { return close(self, nullp
 PyMethodDef life_methods[] = {
     {"fileno", fileno, METH_NOARGS, "fileno() -> int\n\nThe descriptor, or -1 once closed."},
     {"detach", detach, METH_NOARGS,
-     "detach() -> int\n\nCancels what is outstanding, waits until the kernel has given it back, and "
+     "detach() -> int\n\nCancels what is outstanding, waits until the kernel has given it back, "
+     "and "
      "hands the open\ndescriptor to the caller; the Socket is closed, the connection is not.\n"
      "Raises SocketClosed, WrongThread."},
     {"getsockname", getsockname, METH_NOARGS, "getsockname() -> the socket's own address."},
@@ -425,7 +422,8 @@ PyMethodDef life_methods[] = {
     {"bind", bind, METH_O, "bind(address) -> None, as socket.bind()."},
     {"listen", fast(listen), METH_FASTCALL, "listen(backlog=1024) -> None, as socket.listen()."},
     {"shutdown", shutdown, METH_O,
-     "shutdown(how) -> None\n\nSHUT_WR follows the sends queued before it: the peer sees the end of "
+     "shutdown(how) -> None\n\nSHUT_WR follows the sends queued before it: the peer sees the end "
+     "of "
      "stream behind them."},
     {"available", available, METH_NOARGS,
      "available() -> int\n\nBytes that can be read now (FIONREAD); 0 also at end of stream."},
@@ -460,8 +458,10 @@ PyGetSetDef properties[] = {
 constexpr const char* documentation =
     "A socket whose operations complete through its port. Made by Port.socket(), listen(),\n"
     "connect(), adopt() and by accepting.\n\n"
-    "Single operations (recv, send, ...) return an Operation; their callbacks get a Completion. The\n"
-    "stream level (accept_each, receive) is for servers: the core posts again by itself. Every method\n"
+    "Single operations (recv, send, ...) return an Operation; their callbacks get a Completion. "
+    "The\n"
+    "stream level (accept_each, receive) is for servers: the core posts again by itself. Every "
+    "method\n"
     "may be called from any thread.";
 
 }  // namespace

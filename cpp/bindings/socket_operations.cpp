@@ -178,8 +178,7 @@ PyObject* send_leased(PyObject* self, const Signature<4>& signature, PyObject* c
 }
 
 PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<4> signature{
-        "send", {"data", "flags", "callback", "timeout"}, 1, 1};
+    static constexpr Signature<4> signature{"send", {"data", "flags", "callback", "timeout"}, 1, 1};
     return send_leased(self, signature, given, count, keywords,
                        [](const Types& types, PyObject* data, Post& what) {
                            return lease_bytes(types, data, what.lease);
@@ -281,8 +280,7 @@ PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
     PyObject* on_item = nullptr;
     PyObject* on_error = nullptr;
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[0], on_item) ||
-        !to_callback(types, arguments[1], on_error)) {
+        !to_callback(types, arguments[0], on_item) || !to_callback(types, arguments[1], on_error)) {
         return nullptr;
     }
     return subscribe(socket, what, on_item, nullptr, on_error);
@@ -403,48 +401,63 @@ PyMethodDef operation_methods[] = {
     {"recv", fast(recv), keywords_call,
      "recv(nbytes, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
      "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the core;\n"
-     "Operation.data is the Buffer received, empty at end of stream. While it is pending the block's\n"
+     "Operation.data is the Buffer received, empty at end of stream. While it is pending the "
+     "block's\n"
      "pages are charged. timeout: seconds until it is cancelled with TimedOut.\n"
      "Raises ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
     {"recv_into", fast(recv_into), keywords_call,
      "recv_into(buffer, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
-     "Posts a receive into the caller's writable, contiguous buffer (at least 1 byte), which is held\n"
-     "until the completion: a bytearray cannot be resized meanwhile. Charged: every page the buffer\n"
+     "Posts a receive into the caller's writable, contiguous buffer (at least 1 byte), which is "
+     "held\n"
+     "until the completion: a bytearray cannot be resized meanwhile. Charged: every page the "
+     "buffer\n"
      "touches."},
     {"recv_zero", fast(recv_zero), keywords_call,
      "recv_zero(*, callback=None, timeout=None) -> Operation\n\n"
-     "Zero-byte receive: completes when data, end of stream or an error is there, and leaves it in\n"
-     "place. It locks and charges nothing, and by itself says nothing about the end of the stream."},
+     "Zero-byte receive: completes when data, end of stream or an error is there, and leaves it "
+     "in\n"
+     "place. It locks and charges nothing, and by itself says nothing about the end of the "
+     "stream."},
     {"send", fast(send), keywords_call,
      "send(data, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
-     "Posts a send of all of data, a contiguous bytes-like object that is held, not copied, until the\n"
-     "completion. On a stream, sends go out whole and in posting order; with a subscription standing\n"
-     "they are gathered and go out together once per turn. Charged: every page of what is still to\n"
+     "Posts a send of all of data, a contiguous bytes-like object that is held, not copied, until "
+     "the\n"
+     "completion. On a stream, sends go out whole and in posting order; with a subscription "
+     "standing\n"
+     "they are gathered and go out together once per turn. Charged: every page of what is still "
+     "to\n"
      "go."},
     {"sendmsg", fast(sendmsg), keywords_call,
      "sendmsg(buffers, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
      "Posts one send gathered from 1 to 1024 bytes-like objects, in order."},
     {"connect", fast(connect), keywords_call,
      "connect(address, *, callback=None, timeout=None) -> Operation\n\n"
-     "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up here and\n"
+     "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up here "
+     "and\n"
      "now, which blocks this call."},
     {"accept", fast(accept), keywords_call,
      "accept(*, callback=None, timeout=None) -> Operation\n\n"
      "Posts one accept; Operation.accepted is the new Socket."},
     {"accept_each", fast(accept_each), keywords_call,
      "accept_each(callback, *, on_error=None) -> Operation\n\n"
-     "Accepts every connection: callback(socket). An error of one accept never stops the listener: it\n"
-     "is given to on_error(listener, exception), and without descriptors or memory accepting goes on\n"
+     "Accepts every connection: callback(socket). An error of one accept never stops the listener: "
+     "it\n"
+     "is given to on_error(listener, exception), and without descriptors or memory accepting goes "
+     "on\n"
      "after 100 ms. Ends with cancel() or the listener."},
     {"receive", fast(receive), keywords_call,
      "receive(callback, *, receive='pooled', size=4096, on_close=None) -> Operation\n\n"
-     "Receives everything: callback(socket, buffer), an empty Buffer exactly once at end of stream;\n"
-     "close() is then the application's. on_close(socket, exception or None) comes exactly once, after\n"
+     "Receives everything: callback(socket, buffer), an empty Buffer exactly once at end of "
+     "stream;\n"
+     "close() is then the application's. on_close(socket, exception or None) comes exactly once, "
+     "after\n"
      "the socket is closed, with the error if one closed it.\n"
-     "receive: 'pooled' and 'zero_byte' keep no buffer while nothing arrives; 'direct' posts a block\n"
+     "receive: 'pooled' and 'zero_byte' keep no buffer while nothing arrives; 'direct' posts a "
+     "block\n"
      "of size bytes, which is charged."},
     {"try_recv", try_recv, METH_O,
-     "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing is, "
+     "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing "
+     "is, "
      "or posted receives come first. Never pending."},
     {"try_send", try_send, METH_O,
      "try_send(data) -> int\n\nSends what the system takes at once and returns how many bytes; 0: "

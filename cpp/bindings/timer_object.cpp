@@ -59,7 +59,8 @@ PyObject* get_active(PyObject* self, void* /*unused*/) {
 
 PyMethodDef methods[] = {
     {"cancel", cancel, METH_NOARGS,
-     "cancel() -> bool\n\nTrue: the callback will not be called. False: it was called, or cancelled "
+     "cancel() -> bool\n\nTrue: the callback will not be called. False: it was called, or "
+     "cancelled "
      "before."},
     {nullptr, nullptr, 0, nullptr},
 };

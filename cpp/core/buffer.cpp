@@ -14,7 +14,7 @@ constexpr std::size_t chunk_bytes = std::size_t{256} * 1024;
 
 std::byte* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
     return static_cast<std::byte*>(
-        ::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
+        ::operator new (bytes, std::align_val_t{alignment}, std::nothrow));
 }
 
 }  // namespace
@@ -44,12 +44,8 @@ BufferPool::BufferPool(std::size_t page_size, std::size_t region_size,
       region_class_(static_cast<std::uint8_t>(std::bit_width(region_size_ / page_size_) - 1)) {}
 
 BufferPool::~BufferPool() {
-    for (Region* region : all_) {
-        delete region;
-    }
-    for (const auto& [memory, bytes] : chunks_) {
-        (void)bytes;
-        ::operator delete(memory, std::align_val_t{page_size_});
+    for (const Chunk& chunk : chunks_) {
+        ::operator delete (chunk.memory, std::align_val_t{page_size_});
     }
 }
 
@@ -72,11 +68,11 @@ Region* BufferPool::take(std::size_t length) noexcept {
         return nullptr;
     }
     const std::lock_guard lock(mutex_);
-    if (free_[size_class].empty() && !refill(size_class)) {
+    if (free_[size_class] == nullptr && !refill(size_class)) {
         return nullptr;
     }
-    Region* region = free_[size_class].back();
-    free_[size_class].pop_back();
+    Region* region = free_[size_class];
+    free_[size_class] = region->next_free_;
     region->references_.store(1, std::memory_order_relaxed);
     ++out_;
     if (size_class == region_class_) {
@@ -88,28 +84,27 @@ Region* BufferPool::take(std::size_t length) noexcept {
 bool BufferPool::refill(std::size_t size_class) noexcept {
     const std::size_t block = page_size_ << size_class;
     const std::size_t count = block >= chunk_bytes ? 1 : chunk_bytes / block;
-    std::byte* memory = nullptr;
-    try {
-        all_.reserve(all_.size() + count);
-        free_[size_class].reserve(free_[size_class].size() + all_.size() + count);
-        chunks_.reserve(chunks_.size() + 1);
-        memory = allocate_aligned(block * count, page_size_);
-        if (memory == nullptr) {
-            return false;
-        }
-        chunks_.emplace_back(memory, block * count);
-        for (std::size_t i = 0; i < count; ++i) {
-            auto* region = new Region;
-            region->data_ = memory + (i * block);
-            region->size_ = block;
-            region->pool_ = this;
-            region->size_class_ = static_cast<std::uint8_t>(size_class);
-            all_.push_back(region);
-            free_[size_class].push_back(region);
-        }
-    } catch (const std::bad_alloc&) {
-        return !free_[size_class].empty();
+    std::unique_ptr<Region[]> regions(new (std::nothrow) Region[count]);
+    std::byte* memory = regions != nullptr ? allocate_aligned(block * count, page_size_) : nullptr;
+    if (memory == nullptr) {
+        return false;
     }
+    for (std::size_t i = 0; i < count; ++i) {
+        Region& region = regions[i];
+        region.data_ = memory + (i * block);
+        region.size_ = block;
+        region.pool_ = this;
+        region.size_class_ = static_cast<std::uint8_t>(size_class);
+        region.next_free_ = i + 1 < count ? &regions[i + 1] : nullptr;
+    }
+    Region* first = regions.get();
+    try {
+        chunks_.push_back({memory, std::move(regions)});
+    } catch (const std::bad_alloc&) {
+        ::operator delete (memory, std::align_val_t{page_size_});
+        return false;
+    }
+    free_[size_class] = first;
     return true;
 }
 
@@ -117,7 +112,8 @@ void BufferPool::put(Region& region) noexcept {
     bool last = false;
     {
         const std::lock_guard lock(mutex_);
-        free_[region.size_class_].push_back(&region);  // refill() reserved for every block
+        region.next_free_ = free_[region.size_class_];
+        free_[region.size_class_] = &region;
         --out_;
         if (region.size_class_ == region_class_) {
             --regions_out_;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -30,6 +31,7 @@ private:
     std::byte* data_{nullptr};
     std::size_t size_{0};
     BufferPool* pool_{nullptr};  // null: a private copy
+    Region* next_free_{nullptr};
     std::uint8_t size_class_{0};
     std::atomic<std::uint32_t> references_{0};
 };
@@ -102,9 +104,9 @@ struct Lease {
     }
 };
 
-// Page-aligned blocks in power-of-two classes from one page to `region_size`, kept for reuse. Memory
-// is returned to the system with the pool, which lives as long as its port or any block that is out.
-// Thread-safe: blocks come back from whatever thread drops the last reference.
+// Page-aligned blocks in power-of-two classes from one page to `region_size`, kept for reuse.
+// Memory is returned to the system with the pool, which lives as long as its port or any block that
+// is out. Thread-safe: blocks come back from whatever thread drops the last reference.
 class BufferPool {
 public:
     static BufferPool* create(std::size_t page_size, std::size_t region_size,
@@ -135,6 +137,12 @@ private:
 
     static constexpr std::size_t max_classes = 24;
 
+    // Blocks of one class, allocated together.
+    struct Chunk {
+        std::byte* memory;
+        std::unique_ptr<Region[]> regions;
+    };
+
     mutable std::mutex mutex_;
     std::size_t page_size_;
     std::size_t region_size_;
@@ -143,9 +151,8 @@ private:
     bool open_{true};
     std::size_t out_{0};
     std::size_t regions_out_{0};
-    std::array<std::vector<Region*>, max_classes> free_;
-    std::vector<Region*> all_;
-    std::vector<std::pair<std::byte*, std::size_t>> chunks_;
+    std::array<Region*, max_classes> free_{};  // the last one given back first: it is still warm
+    std::vector<Chunk> chunks_;
 };
 
 }  // namespace iocp

@@ -1,5 +1,5 @@
-// Port: the end of sockets. Cancel by name, shut down, reap, then close: the order in which no event
-// of a dead descriptor can reach the one that gets its number next.
+// Port: the end of sockets. Cancel by name, shut down, reap, then close: the order in which no
+// event of a dead descriptor can reach the one that gets its number next.
 #include "core/port.hpp"
 
 namespace iocp {

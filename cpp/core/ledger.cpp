@@ -18,9 +18,8 @@ bool Ledger::fits(std::size_t pages) const noexcept {
 }
 
 bool Ledger::could_fit(std::size_t pages) const noexcept {
-    return budget_bytes_ == 0 ||
-           (registered_bytes_ <= budget_bytes_ &&
-            pages <= (budget_bytes_ - registered_bytes_) / page_size_);
+    return budget_bytes_ == 0 || (registered_bytes_ <= budget_bytes_ &&
+                                  pages <= (budget_bytes_ - registered_bytes_) / page_size_);
 }
 
 Ledger::Receipt Ledger::charge(ChargeKind kind, std::uint32_t pages,

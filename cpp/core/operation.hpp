@@ -44,13 +44,15 @@ struct ConstBytes {
 struct Operation {
     SlotId id;
     Socket* socket{nullptr};
-    Operation* next{nullptr};  // behind it in the lane
-    void* user{nullptr};       // the binding's object; never read by the core
+    union {
+        Operation* next{nullptr};  // behind it, while it is in a lane
+        Socket* accepted;          // accept: the connection, once it has left its lane
+    };
+    void* user{nullptr};  // the binding's object; never read by the core
     // The operation's memory: one block, or, when `slices` is not 0, an array of ConstBytes at
     // `data` with `length` bytes in all.
     Lease lease;
     std::size_t transferred{0};
-    Socket* accepted{nullptr};  // accept: the connection, a socket of the same port
     Ledger::Receipt receipt;
     Timer* deadline{nullptr};
     Error error;
@@ -63,14 +65,14 @@ struct Operation {
     Receive strategy{Receive::pooled};
     bool cancel_requested : 1 {false};
     bool timed_out : 1 {false};
-    bool batched : 1 {false};   // goes out with the next flush, without an attempt at the post
-    bool held : 1 {false};      // in the budget queue: not charged, not started
-    bool admitted : 1 {false};  // counted against the caps
-    bool begun : 1 {false};     // connect: the system was asked once
-    bool watching : 1 {false};  // waits for readability and holds no memory
-    bool paused : 1 {false};    // accept_each: backing off until a timer fires
-    bool silent : 1 {false};    // finished inside its post, and its packet was not wanted
-    bool dropped : 1 {false};   // the application let go of it: nobody will ask for its result
+    bool batched : 1 {false};       // goes out with the next flush, without an attempt at the post
+    bool held : 1 {false};          // in the budget queue: not charged, not started
+    bool admitted : 1 {false};      // counted against the caps
+    bool begun : 1 {false};         // connect: the system was asked once
+    bool watching : 1 {false};      // waits for readability and holds no memory
+    bool paused : 1 {false};        // accept_each: backing off until a timer fires
+    bool silent : 1 {false};        // finished inside its post, and its packet was not wanted
+    bool dropped : 1 {false};       // the application let go of it: nobody will ask for its result
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
     std::uint32_t block_size{0};    // receive_each, direct: bytes of each posted buffer

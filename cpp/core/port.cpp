@@ -243,9 +243,9 @@ LedgerView Port::ledger_view() {
             return;
         }
         const std::uint64_t bytes = op.receipt.pages() * page;
-        (state == State::queued ? view.queued
-                                : state == State::pending ? view.pending : view.cancelling) +=
-            bytes;
+        (state == State::queued    ? view.queued
+         : state == State::pending ? view.pending
+                                   : view.cancelling) += bytes;
         view.kernel_locked += backend_->kernel_locked(op) * page;
     });
     return view;

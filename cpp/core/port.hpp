@@ -25,16 +25,16 @@ namespace iocp {
 enum class OverBudget : std::uint8_t { raise, queue, degrade };
 
 struct PortOptions {
-    std::size_t budget_bytes{0};       // locked bytes; 0: no limit
-    std::uint32_t port_receives{0};    // unfinished receives; 0: no limit
+    std::size_t budget_bytes{0};     // locked bytes; 0: no limit
+    std::uint32_t port_receives{0};  // unfinished receives; 0: no limit
     std::uint32_t port_sends{0};
     std::uint32_t socket_receives{0};
     std::uint32_t socket_sends{0};
     OverBudget over_budget{OverBudget::raise};
     std::size_t region_size{std::size_t{256} << 10U};
-    std::size_t region_limit{256};     // regions held by readers before messages become copies
+    std::size_t region_limit{256};  // regions held by readers before messages become copies
     std::uint32_t ring_entries{256};
-    std::uint32_t drain_reads{8};      // per socket and turn
+    std::uint32_t drain_reads{8};  // per socket and turn
     std::size_t drain_bytes{std::size_t{256} << 10U};
     std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close
 };
@@ -64,9 +64,9 @@ struct Ready {
 struct PortCounts {
     std::uint64_t waits{0};
     std::uint64_t packets{0};
-    std::uint64_t late{0};      // events of operations that were gone: recognised and dropped
-    std::uint64_t flushes{0};   // requests that carried sends
-    std::uint64_t sends{0};     // sends they carried
+    std::uint64_t late{0};     // events of operations that were gone: recognised and dropped
+    std::uint64_t flushes{0};  // requests that carried sends
+    std::uint64_t sends{0};    // sends they carried
     std::uint64_t drains{0};
     std::uint64_t refusals{0};  // posts refused by the budget or a cap
 };
@@ -116,7 +116,8 @@ public:
     Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
     Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
 
-    // The binding has handed out a finished operation, or a closed socket, and given back its lease.
+    // The binding has handed out a finished operation, or a closed socket, and given back its
+    // lease.
     void retire(Operation& op) noexcept;
     void retire(Socket& socket) noexcept;
     static void retire(Timer* timer) noexcept { delete timer; }

@@ -71,22 +71,22 @@ public:
     Error failure;  // what ended the socket, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
-    std::uint32_t outstanding{0};  // accepted operations whose completion was not handed out
+    std::uint32_t outstanding{0};   // accepted operations whose completion was not handed out
     std::uint32_t backend_bits{0};  // the backend's own; zero when the socket is made
     std::int16_t family{0};
     std::int16_t protocol{0};
     std::uint8_t type{0};
     Life life{Life::free};
-    bool stream : 1 {false};         // bytes without borders: sends may be coalesced
+    bool stream : 1 {false};  // bytes without borders: sends may be coalesced
     bool flush_listed : 1 {false};
     bool drain_listed : 1 {false};
-    bool send_shut : 1 {false};      // shutdown for writing asked for; it follows the queued sends
-    bool fin_sent : 1 {false};       // that shutdown was made
-    bool send_cut : 1 {false};       // a send went out in part: the stream's framing is gone (R31)
-    bool keep_handle : 1 {false};    // detach(): the descriptor is the caller's again
-    bool ended : 1 {false};          // end of stream was delivered
+    bool send_shut : 1 {false};    // shutdown for writing asked for; it follows the queued sends
+    bool fin_sent : 1 {false};     // that shutdown was made
+    bool send_cut : 1 {false};     // a send went out in part: the stream's framing is gone (R31)
+    bool keep_handle : 1 {false};  // detach(): the descriptor is the caller's again
+    bool ended : 1 {false};        // end of stream was delivered
     bool connected : 1 {false};
-    bool adopted : 1 {false};        // others may hold the descriptor too: never shut it down
+    bool adopted : 1 {false};  // others may hold the descriptor too: never shut it down
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
         return op.sending() ? sending : receiving;

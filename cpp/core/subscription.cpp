@@ -256,9 +256,9 @@ bool Port::reserve_space() noexcept {
     return true;
 }
 
-// Reads until the call would block, at most drain_reads times and drain_bytes in one turn (R12). The
-// turn as a whole reads no more than fits the cache: what it read is handed out, and the answers
-// sent, before more is read.
+// Reads until the call would block, at most drain_reads times and drain_bytes in one turn (R12).
+// The turn as a whole reads no more than fits the cache: what it read is handed out, and the
+// answers sent, before more is read.
 void Port::drain(Socket& socket, Operation& op) {
     if (drained_bytes_ >= turn_bytes) {
         later(socket);

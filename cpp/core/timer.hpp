@@ -9,7 +9,7 @@ namespace iocp {
 enum class TimerKind : std::uint8_t { call, operation_deadline, close_deadline, accept_retry };
 
 struct Timer {
-    std::int64_t when{0};  // nanoseconds of the backend's clock
+    std::int64_t when{0};    // nanoseconds of the backend's clock
     std::uint64_t order{0};  // timers of one instant fire in the order they were made
     std::size_t index{0};
     void* target{nullptr};

@@ -1,7 +1,6 @@
 """The compiled core: port, sockets, operations, buffers."""
 
 import builtins
-import socket as _socket
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, final
@@ -134,11 +133,22 @@ class Socket:
     def shutdown(self, how: int, /) -> None: ...
     def available(self) -> int: ...
     def connect(
-        self, address: _Address, *, callback: _OnCompletion | None = None, timeout: float | None = None
+        self,
+        address: _Address,
+        *,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
     ) -> Operation: ...
-    def accept(self, *, callback: _OnCompletion | None = None, timeout: float | None = None) -> Operation: ...
+    def accept(
+        self, *, callback: _OnCompletion | None = None, timeout: float | None = None
+    ) -> Operation: ...
     def recv(
-        self, nbytes: int, *, flags: int = 0, callback: _OnCompletion | None = None, timeout: float | None = None
+        self,
+        nbytes: int,
+        *,
+        flags: int = 0,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
     ) -> Operation: ...
     def recv_into(
         self,
@@ -188,7 +198,11 @@ class Socket:
     def abort(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
-        self, kind: builtins.type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+        self,
+        kind: builtins.type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> None: ...
 
 class Port:

@@ -1,4 +1,4 @@
-"""The exceptions of this package: all are OSError, and most are a builtin of their meaning as well."""
+"""The exceptions of this package: all OSError, and most a builtin of their meaning as well."""
 
 from __future__ import annotations
 

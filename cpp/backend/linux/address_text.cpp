@@ -38,8 +38,7 @@ bool numeric(const AddressText& text, Address& out) noexcept {
     address.sin6_port = htons(text.port);
     address.sin6_flowinfo = htonl(text.flow_info);
     address.sin6_scope_id = text.scope_id;
-    if (!text.host.empty() &&
-        ::inet_pton(AF_INET6, text.host.c_str(), &address.sin6_addr) != 1) {
+    if (!text.host.empty() && ::inet_pton(AF_INET6, text.host.c_str(), &address.sin6_addr) != 1) {
         return false;
     }
     store(out, address, sizeof address);

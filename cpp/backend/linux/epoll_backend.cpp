@@ -13,7 +13,7 @@ namespace iocp {
 
 namespace {
 
-constexpr int events_per_wait = 512;
+constexpr int events_per_wait = 64;
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
 
 // epoll_pwait2(2) takes nanoseconds; kernels before 5.11 take milliseconds, rounded up so that no
@@ -126,8 +126,7 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
         return connect_now(op);
     }
     if (op.sending()) {
-        return (socket.backend_bits & bit_unwritable) != 0 ? StartResult{}
-                                                           : send_now(op, count);
+        return (socket.backend_bits & bit_unwritable) != 0 ? StartResult{} : send_now(op, count);
     }
     return (socket.backend_bits & bit_unreadable) != 0 ? StartResult{} : attempt(op);
 }

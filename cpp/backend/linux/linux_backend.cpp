@@ -187,8 +187,7 @@ StartResult LinuxBackend::receive_now(Operation& op) {
 }
 
 StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t length) {
-    const ssize_t got =
-        retry([&] { return ::recv(fd_of(socket), data, length, MSG_DONTWAIT); });
+    const ssize_t got = retry([&] { return ::recv(fd_of(socket), data, length, MSG_DONTWAIT); });
     if (got >= 0) {
         return {Start::done, got};
     }
@@ -252,8 +251,7 @@ StartResult LinuxBackend::accept_now(Operation& op) {
         }
         socket.backend_bits |= bit_nonblocking;
     }
-    const int fd =
-        retry([&] { return ::accept4(fd_of(socket), nullptr, nullptr, SOCK_CLOEXEC); });
+    const int fd = retry([&] { return ::accept4(fd_of(socket), nullptr, nullptr, SOCK_CLOEXEC); });
     if (fd >= 0) {
         return {Start::done, 0, fd};
     }

@@ -75,9 +75,8 @@ std::atomic<std::uint32_t> generation{0};
 
 // The process, not a port, is what forks: this one counter belongs to it.
 std::uint32_t fork_generation() noexcept {
-    static const int registered = ::pthread_atfork(nullptr, nullptr, [] {
-        generation.fetch_add(1, std::memory_order_relaxed);
-    });
+    static const int registered = ::pthread_atfork(
+        nullptr, nullptr, [] { generation.fetch_add(1, std::memory_order_relaxed); });
     (void)registered;
     return generation.load(std::memory_order_relaxed);
 }

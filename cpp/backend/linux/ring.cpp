@@ -30,8 +30,8 @@ Ring::~Ring() {
 
 bool Ring::open(unsigned entries, std::string& reason) {
     // Best first; each step gives up what an older kernel does not know.
-    constexpr std::uint32_t base = setup_cqsize | setup_clamp | setup_r_disabled | setup_submit_all |
-                                   setup_coop_taskrun | setup_single_issuer;
+    constexpr std::uint32_t base = setup_cqsize | setup_clamp | setup_r_disabled |
+                                   setup_submit_all | setup_coop_taskrun | setup_single_issuer;
     constexpr std::array<std::uint32_t, 3> ladder{base | setup_defer_taskrun | setup_no_sqarray,
                                                   base | setup_defer_taskrun, base};
     int code = 0;
@@ -83,8 +83,7 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
     fd_ = static_cast<int>(fd);
     setup_flags_ = params.flags;
     features_ = params.features;
-    const std::size_t sq_bytes =
-        params.sq_off.array + (params.sq_entries * sizeof(std::uint32_t));
+    const std::size_t sq_bytes = params.sq_off.array + (params.sq_entries * sizeof(std::uint32_t));
     const std::size_t cq_bytes = params.cq_off.cqes + (params.cq_entries * sizeof(Cqe));
     ring_bytes_ = sq_bytes > cq_bytes ? sq_bytes : cq_bytes;
     void* memory = ::mmap(nullptr, ring_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
@@ -151,8 +150,8 @@ int Ring::enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
         time.nsec = timeout_ns % 1'000'000'000;
         argument.ts = reinterpret_cast<std::uint64_t>(&time);
     }
-    const long result = ::syscall(sys_enter, fd_, submit, wait_for,
-                                  enter_getevents | enter_ext_arg, &argument, sizeof argument);
+    const long result = ::syscall(sys_enter, fd_, submit, wait_for, enter_getevents | enter_ext_arg,
+                                  &argument, sizeof argument);
     return result < 0 ? -errno : static_cast<int>(result);
 }
 

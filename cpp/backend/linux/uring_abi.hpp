@@ -1,8 +1,9 @@
 #pragma once
 
 // The part of the kernel's io_uring interface that this library uses, written down here because the
-// headers of the building system are often older than the kernel that runs the package. Names follow
-// io_uring_setup(2), io_uring_enter(2) and io_uring_register(2) of the kernel's documentation.
+// headers of the building system are often older than the kernel that runs the package. Names
+// follow io_uring_setup(2), io_uring_enter(2) and io_uring_register(2) of the kernel's
+// documentation.
 #include <cstddef>
 #include <cstdint>
 

@@ -16,7 +16,8 @@ namespace {
 
 // user_data is the operation's packed id; these bits of its slot say what the entry means.
 constexpr std::uint64_t tag_ready = 1ULL << 31U;  // readiness: the operation is to be started again
-constexpr std::uint64_t tag_empty = 1ULL << 30U;  // readiness that is the result: a zero-byte receive
+constexpr std::uint64_t tag_empty = 1ULL
+                                    << 30U;  // readiness that is the result: a zero-byte receive
 constexpr unsigned tag_shift = 30;
 constexpr unsigned receiving_tag_shift = 8;  // in Socket::backend_bits
 constexpr unsigned sending_tag_shift = 10;
@@ -27,6 +28,8 @@ constexpr std::uint64_t ignored_token = ~std::uint64_t{0} - 1;
 
 constexpr std::uint16_t buffer_group = 0;
 constexpr std::uint32_t send_patience_us = 50;
+// With more sends than these there is enough to come back for: small turns keep the caches warm.
+constexpr unsigned most_patient_sends = 16;
 constexpr std::size_t scratch_bytes = std::size_t{64} << 10U;
 // A send of so many bytes goes out by a call at once, while its data is warm in the cache.
 constexpr std::size_t hot_send = std::size_t{8} << 10U;
@@ -63,7 +66,7 @@ UringBackend::~UringBackend() {
         }
     }
     if (buffer_ring_ != nullptr) {
-        ::operator delete(buffer_ring_, std::align_val_t{system_page_size()});
+        ::operator delete (buffer_ring_, std::align_val_t{system_page_size()});
     }
     if (wake_fd_ >= 0) {
         (void)::close(wake_fd_);
@@ -76,12 +79,12 @@ Capabilities UringBackend::capabilities() const noexcept {
     return result;
 }
 
-// A ring of regions that the kernel fills incrementally (since 6.12), so that messages of any number
-// of connections share warm memory and an idle connection holds none.
+// A ring of regions that the kernel fills incrementally (since 6.12), so that messages of any
+// number of connections share warm memory and an idle connection holds none.
 bool UringBackend::provide_buffers() {
     const std::size_t page = system_page_size();
-    auto* ring = static_cast<uring::Buf*>(
-        ::operator new(page, std::align_val_t{page}, std::nothrow));
+    auto* ring =
+        static_cast<uring::Buf*>(::operator new (page, std::align_val_t{page}, std::nothrow));
     if (ring == nullptr) {
         return false;
     }
@@ -92,7 +95,7 @@ bool UringBackend::provide_buffers() {
     registration.bgid = buffer_group;
     registration.flags = uring::pbuf_ring_inc;
     if (ring_.register_with(uring::register_pbuf_ring, &registration, 1) < 0) {
-        ::operator delete(ring, std::align_val_t{page});
+        ::operator delete (ring, std::align_val_t{page});
         return false;
     }
     buffer_ring_ = ring;
@@ -320,7 +323,8 @@ void UringBackend::wait(std::int64_t timeout_ns) {
     const bool waits = timeout_ns != 0 && !behind_;
     // Sends mostly complete while they are submitted. Their completions alone are no reason to come
     // back: the wait is for one more, though not for long, since some send may have to wait itself.
-    const bool patient = waits && new_sends_ != 0 && expects_more_;
+    const bool patient =
+        waits && new_sends_ != 0 && new_sends_ <= most_patient_sends && expects_more_;
     (void)ring_.enter(to_submit_, patient ? new_sends_ + 1 : (waits ? 1 : 0),
                       waits ? timeout_ns : 0, patient ? send_patience_us : 0);
     new_sends_ = 0;

@@ -12,7 +12,9 @@ def parse(text: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"{text!r} is ambiguous: write an IPv6 host in brackets, for example [::1]:7000")
+        raise ValueError(
+            f"{text!r} is ambiguous: write an IPv6 host in brackets, for example [::1]:7000"
+        )
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError(f"{port!r} is not a port: write a number from 0 to 65535")
     return host or "0.0.0.0", int(port)

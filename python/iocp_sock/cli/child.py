@@ -48,7 +48,9 @@ class Child:
         self._answers: list[Any] = []
         self._heard = time.monotonic()
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_run, args=(body, theirs, *arguments), name=name, daemon=True)
+        self._process = spawn.Process(
+            target=_run, args=(body, theirs, *arguments), name=name, daemon=True
+        )
         with _interrupts_ignored():
             self._process.start()
         theirs.close()

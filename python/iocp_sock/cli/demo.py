@@ -26,7 +26,9 @@ def demo(
     ] = None,
     hot: Annotated[
         int | None,
-        typer.Option(min=1, help="Connections that exchange messages without rest.", show_default="64"),
+        typer.Option(
+            min=1, help="Connections that exchange messages without rest.", show_default="64"
+        ),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -42,7 +44,9 @@ def demo(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the result too (needs matplotlib)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print only JSON on standard output.")
+    ] = False,
 ) -> None:
     """Serve many idle connections and a few hot ones, with posted and with zero-byte receives."""
     _check_plot(plot_file)
@@ -71,7 +75,9 @@ def _plan(
 ) -> Plan:
     wanted = _fitting(connections, _QUICK_CONNECTIONS if quick else _CONNECTIONS)
     if hot is not None and hot > wanted:
-        raise typer.BadParameter(f"{hot} hot ones do not fit in {wanted} connections", param_hint="--hot")
+        raise typer.BadParameter(
+            f"{hot} hot ones do not fit in {wanted} connections", param_hint="--hot"
+        )
     if seconds is not None and not isfinite(seconds):
         raise typer.BadParameter(f"{seconds} is not a duration", param_hint="--seconds")
     return Plan(

@@ -32,7 +32,9 @@ def examine() -> dict[str, Any]:
         "versions": _versions(),
         "backends": backends,
         "chosen": _chosen(),
-        "features": {name: iocp_sock.features(name) for name, state in backends.items() if state == "ok"},
+        "features": {
+            name: iocp_sock.features(name) for name, state in backends.items() if state == "ok"
+        },
         "page_size": iocp_sock.PAGE_SIZE,
         "limits": {
             "open_files": asdict(limits.open_files()),

@@ -21,9 +21,13 @@ _CLOSE_SECONDS = 3.0
 def echo(
     listen: Annotated[
         str,
-        typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; an IPv6 host in brackets."),
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where to listen; an IPv6 host in brackets."
+        ),
     ],
-    backend: Annotated[Backend | None, typer.Option(help="The backend.", show_default="best")] = None,
+    backend: Annotated[
+        Backend | None, typer.Option(help="The backend.", show_default="best")
+    ] = None,
     receive: Annotated[Receive, typer.Option(help="How connections wait for data.")] = "pooled",
 ) -> None:
     """Send back whatever arrives, until Ctrl-C."""
@@ -70,7 +74,9 @@ def _close(port: Port, server: EchoServer, console: Console) -> None:
     open_connections = server.connections
     server.listener.close()
     port.close(timeout=_CLOSE_SECONDS)
-    console.print(f"stopped: closed {open_connections:,} connections, {server.messages:,} messages echoed")
+    console.print(
+        f"stopped: closed {open_connections:,} connections, {server.messages:,} messages echoed"
+    )
 
 
 class RateLine:

@@ -96,7 +96,9 @@ def _processes(plan: Plan, receive: Posted) -> Iterator[tuple[Child, list[Child]
 class Experiment:
     """A plan being carried out; the phases follow one another in `run`."""
 
-    def __init__(self, plan: Plan, receive: Posted, watch: Watch, server: Child, load: list[Child]) -> None:
+    def __init__(
+        self, plan: Plan, receive: Posted, watch: Watch, server: Child, load: list[Child]
+    ) -> None:
         self._plan = plan
         self._receive = receive
         self._watch = watch
@@ -126,7 +128,9 @@ class Experiment:
             child.ask("open", listening.address, share, first)
             first += share
         self._wait(
-            lambda sample: self._watch.show(sum(child.done for child in self._load), _charge_note(sample))
+            lambda sample: self._watch.show(
+                sum(child.done for child in self._load), _charge_note(sample)
+            )
         )
 
     def _drive(self, idle: Sample) -> tuple[list[Traffic], float]:
@@ -141,7 +145,9 @@ class Experiment:
             last = sample
             elapsed = time.monotonic() - began
             messages = sum(child.done for child in self._load)
-            self._watch.show(elapsed, f"{messages / elapsed:,.0f} messages/s, {_charge_note(sample)}")
+            self._watch.show(
+                elapsed, f"{messages / elapsed:,.0f} messages/s, {_charge_note(sample)}"
+            )
 
         traffic: list[Traffic] = self._wait(show)
         return traffic, self._sample().cpu_seconds - idle.cpu_seconds
@@ -164,7 +170,9 @@ class Experiment:
             if sample.connections == connections and sample.charged == last.charged:
                 return sample
             if time.monotonic() > deadline:
-                raise ChildError(f"the echo server holds {sample.connections} connections, not {connections}")
+                raise ChildError(
+                    f"the echo server holds {sample.connections} connections, not {connections}"
+                )
             last = sample
 
     def _sample(self) -> Sample:

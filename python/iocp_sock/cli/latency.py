@@ -27,7 +27,9 @@ class Latencies:
 
     def merge(self, other: "Latencies") -> None:
         """Add all that another one counted."""
-        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.counts = [
+            mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)
+        ]
         self.slow += other.slow
 
     def percentile(self, percent: float) -> float:

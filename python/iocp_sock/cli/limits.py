@@ -31,7 +31,8 @@ else:
 
     def _read(which: int) -> Limit:
         soft, hard = (
-            None if value == resource.RLIM_INFINITY else value for value in resource.getrlimit(which)
+            None if value == resource.RLIM_INFINITY else value
+            for value in resource.getrlimit(which)
         )
         return Limit(soft, hard)
 

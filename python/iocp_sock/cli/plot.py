@@ -30,8 +30,12 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     over_time, speed, memory = figure.subplots(1, 3, width_ratios=[2, 1, 1])
     for run in runs:
         moments = [moment for moment, _ in run.charges]
-        over_time.plot(moments, [charged / 2**20 for _, charged in run.charges], label=TITLES[run.receive])
-    over_time.set(xlabel="seconds", ylabel="MiB charged", title="memory charged to pending operations")
+        over_time.plot(
+            moments, [charged / 2**20 for _, charged in run.charges], label=TITLES[run.receive]
+        )
+    over_time.set(
+        xlabel="seconds", ylabel="MiB charged", title="memory charged to pending operations"
+    )
     over_time.legend()
     titles = [TITLES[run.receive].replace(" ", "\n") for run in runs]
     colours = [f"C{index}" for index, _ in enumerate(runs)]

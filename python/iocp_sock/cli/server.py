@@ -98,4 +98,6 @@ def _relay(pipe: Connection, port: Port, answer: Any) -> None:
 
 def _sample(port: Port, server: EchoServer) -> Sample:
     ledger = port.ledger
-    return Sample(server.connections, ledger.now, ledger.peak, anonymous_bytes(), time.process_time())
+    return Sample(
+        server.connections, ledger.now, ledger.peak, anonymous_bytes(), time.process_time()
+    )

@@ -1,0 +1,79 @@
+"""Fixtures: each backend that the system grants, ports that must leave nothing behind, raw peers."""
+
+import gc
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import iocp_sock
+from support import Peers, descriptors, settled
+
+BACKENDS = ("uring", "epoll")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.when == "call":
+        item.stash[passed] = report.passed
+    return report
+
+
+passed = pytest.StashKey[bool]()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name each backend; one that is refused here is skipped with the reason it gives."""
+    state = iocp_sock.probe()[request.param]
+    if state != "ok":
+        pytest.skip(f"{request.param}: {state}")
+    return request.param
+
+
+@pytest.fixture
+def make_port(
+    backend: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., iocp_sock.Port]]:
+    """Make ports of the backend; at the end they are closed and must have left nothing."""
+    gc.collect()
+    before = descriptors()
+    ports: list[iocp_sock.Port] = []
+    peers = Peers()
+
+    def make(**options: Any) -> iocp_sock.Port:
+        port = iocp_sock.Port(backend=backend, **options)
+        ports.append(port)
+        return port
+
+    make.peers = peers  # type: ignore[attr-defined]
+    yield make
+    for port in ports:
+        port.close(0)
+    peers.open.close()
+    if request.node.stash.get(passed, False):
+        for port in ports:
+            settled(port)
+        assert descriptors() == before, "descriptors were left open"
+
+
+@pytest.fixture
+def peers(make_port: Any) -> Peers:
+    """Raw sockets that are closed with the test."""
+    return make_port.peers
+
+
+@pytest.fixture
+def port(make_port: Callable[..., iocp_sock.Port]) -> iocp_sock.Port:
+    """Make one port of the backend."""
+    return make_port()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def pair(
+    request: pytest.FixtureRequest, port: iocp_sock.Port, peers: Peers
+) -> tuple[iocp_sock.Socket, socket.socket]:
+    """Make a connected stream: the port's end and a raw one."""
+    return peers.both(port, request.param)

@@ -1,0 +1,375 @@
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "backend/families.hpp"
+#include "core/port.hpp"
+#include "scripted_backend.hpp"
+
+namespace iocp::scripted {
+
+// One post and all that ever came of it.
+struct Posted {
+    SlotId id;
+    Operation* core{nullptr};  // null once it is retired, or was never accepted
+    Socket* socket{nullptr};
+    bool accepted{false};
+    Error refusal;  // of the post
+    Outcome outcome{Outcome::pending};
+    std::uint32_t sequence{0};
+
+    int completions{0};
+    std::size_t transferred{0};
+    Error error;    // of the completion
+    int order{-1};  // among all completions
+    Socket* connection{nullptr};
+    std::vector<std::size_t> data;       // lengths delivered to a subscription
+    std::vector<std::byte> first_bytes;  // of each of them
+    int ends{0};
+    std::vector<Socket*> connections;
+    std::vector<Error> accept_errors;
+
+    int leases_given_back{0};
+    std::vector<ConstBytes> parts;
+
+    [[nodiscard]] bool completed() const { return completions == 1; }
+    [[nodiscard]] bool succeeded() const { return completed() && !error; }
+    [[nodiscard]] State state() const {
+        return core != nullptr ? core->state.load(std::memory_order_relaxed) : State::idle;
+    }
+};
+
+struct What {
+    std::size_t length{4096};
+    std::size_t offset{0};  // from the start of a page
+    std::int64_t timeout{-1};
+    bool batched{false};
+    int flags{0};
+    Receive strategy{Receive::pooled};
+    std::uint32_t block_size{4096};
+    std::vector<std::size_t> parts{};  // gathered: the length of each part, every one on its own page
+};
+
+// The core on a scripted backend. After every step the ledger is compared with the operations; at
+// the end of every test nothing may be left of anything.
+class CoreTest : public ::testing::Test {
+protected:
+    void SetUp() override { make({}); }
+
+    void make(PortOptions options, Capabilities capable = {}) {
+        finish();
+        auto owned = std::make_unique<ScriptedBackend>();
+        owned->capable = capable;
+        backend_ = owned.get();
+        pool_ = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+        port_ = std::make_unique<Port>(options, *pool_, std::move(owned));
+    }
+
+    void TearDown() override { finish(); }
+
+    Port& port() { return *port_; }
+    ScriptedBackend& backend() { return *backend_; }
+    BufferPool& pool() { return *pool_; }
+    static std::size_t page() { return system_page_size(); }
+
+    template <class Body>
+    auto locked(Body&& body) {
+        const std::lock_guard lock(port_->mutex());
+        return body();
+    }
+
+    Socket& open_socket(bool stream = true) {
+        Socket* socket = nullptr;
+        const Error error = locked([&] {
+            return port_->open(family_inet, stream ? type_stream : type_stream + 1, 0, socket);
+        });
+        EXPECT_FALSE(error);
+        return *socket;
+    }
+
+    Posted& post(Socket& socket, Kind kind, What what = {}) {
+        Posted& posted = posted_.emplace_back();
+        posted.socket = &socket;
+        Lease lease;
+        if (kind == Kind::receive || kind == Kind::send) {
+            if (what.parts.empty()) {
+                lease = {memory(what.length + what.offset) + what.offset, what.length, &posted,
+                         count_release};
+            } else {
+                std::size_t total = 0;
+                for (const std::size_t length : what.parts) {
+                    posted.parts.push_back({memory(length), length});
+                    total += length;
+                }
+                lease = {reinterpret_cast<std::byte*>(posted.parts.data()), total, &posted,
+                         count_release};
+            }
+        } else if (kind == Kind::connect) {
+            lease = {memory(sizeof(Address)), sizeof(Address), &posted, count_release};
+        } else if (kind == Kind::receive_each || kind == Kind::accept_each) {
+            posted.leases_given_back = 1;  // it brings none: its buffers are the pool's
+        } else {
+            lease = {nullptr, 0, &posted, count_release};
+        }
+        const std::lock_guard lock(port_->mutex());
+        const std::size_t in_use = port_->operations().used();
+        Operation* op = port_->new_operation(socket, kind);
+        EXPECT_NE(op, nullptr);
+        op->lease = lease;
+        op->slices = static_cast<std::uint16_t>(what.parts.size());
+        op->flags = what.flags;
+        op->batched = what.batched;
+        op->strategy = what.strategy;
+        op->block_size = what.block_size;
+        op->user = &posted;
+        posted.id = op->id;
+        posted.refusal = port_->submit(*op, what.timeout);
+        if (posted.refusal) {
+            op->lease.give_back();
+            port_->discard(*op);
+            EXPECT_EQ(port_->operations().used(), in_use) << "a refused post leaves nothing";
+        } else {
+            posted.core = op;
+            posted.accepted = true;
+            posted.outcome = op->outcome;
+            posted.sequence = op->sequence;
+        }
+        check();
+        return posted;
+    }
+    Posted& receive(Socket& socket, What what = {}) { return post(socket, Kind::receive, what); }
+    Posted& send(Socket& socket, What what = {}) { return post(socket, Kind::send, what); }
+
+    bool cancel(Posted& posted) {
+        const bool taken = locked([&] { return port_->cancel(*posted.core); });
+        locked([&] { check(); });
+        return taken;
+    }
+    void close(Socket& socket, std::int64_t timeout = 0) {
+        locked([&] {
+            port_->close(socket, timeout);
+            check();
+        });
+    }
+    void abort(Socket& socket) {
+        locked([&] {
+            port_->abort(socket);
+            check();
+        });
+    }
+
+    // One turn that waits for nothing.
+    Error turn() { return turn_until(backend_->time); }
+    // One turn that may wait, in the script's time, until `deadline`.
+    Error turn_until(std::int64_t deadline) {
+        std::vector<Ready> inbox;
+        const Error error = port_->poll(deadline, inbox);
+        const std::lock_guard lock(port_->mutex());
+        check();
+        hand_out(inbox);
+        check();
+        return error;
+    }
+    void turns(int count) {
+        for (int i = 0; i < count; ++i) {
+            turn();
+        }
+    }
+
+    [[nodiscard]] std::uint64_t charged() {
+        return locked([&] { return port_->ledger_view().now; });
+    }
+    [[nodiscard]] LedgerView view() {
+        return locked([&] { return port_->ledger_view(); });
+    }
+    [[nodiscard]] std::vector<std::string> calls(const Socket& socket) const {
+        return backend_->calls_on(socket.handle);
+    }
+    void forget_calls() { backend_->calls.clear(); }
+
+    // What was handed out besides operations.
+    struct Closed {
+        Socket* socket;
+        Handle handle;
+        Error failure;
+    };
+    std::vector<Closed> closed;
+    std::vector<void*> packets;
+    std::vector<void*> fired;
+    bool keep_slices{false};
+    std::vector<Slice> slices;
+    // Runs for every completion as it is handed out, with the lock held.
+    std::function<void(Posted&)> on_completion;
+
+    [[nodiscard]] const Closed* closing_of(const Socket& socket) const {
+        for (const Closed& one : closed) {
+            if (one.socket == &socket) {
+                return &one;
+            }
+        }
+        return nullptr;
+    }
+
+    // Ends the port and checks that nothing is left of anything.
+    void finish() {
+        if (port_ == nullptr) {
+            return;
+        }
+        backend_->answers_cancels = true;
+        locked([&] { port_->begin_close(0); });
+        constexpr std::int64_t long_enough = 60'000'000'000;
+        for (int i = 0; i < 200 && port_->open_sockets() != 0; ++i) {
+            turn_until(backend_->time + long_enough);
+        }
+        EXPECT_EQ(port_->open_sockets(), 0U);
+        turns(2);
+        EXPECT_EQ(port_->outstanding(), 0U);
+        const LedgerView last = view();
+        EXPECT_EQ(last.now, 0U);
+        EXPECT_EQ(port_->operations().free(), port_->operations().capacity());
+        EXPECT_EQ(port_->sockets().free(), port_->sockets().capacity());
+        EXPECT_TRUE(locked([&] { return port_->quiet(); }));
+        EXPECT_TRUE(backend_->held().empty());
+        EXPECT_EQ(backend_->open_handles(), expected_handles);
+        for (const Posted& posted : posted_) {
+            EXPECT_EQ(posted.completions, posted.accepted ? 1 : 0)
+                << "exactly one completion for each accepted post";
+            EXPECT_EQ(posted.leases_given_back, 1) << "each lease is given back once";
+        }
+        slices.clear();
+        locked([&] { port_->release_backend(); });
+        port_.reset();
+        EXPECT_EQ(pool_->blocks_out(), 0U);
+        std::exchange(pool_, nullptr)->close();
+        posted_.clear();
+    }
+    std::size_t expected_handles{0};  // handles that were detached and are the test's again
+
+private:
+    static void count_release(void* owner) { ++static_cast<Posted*>(owner)->leases_given_back; }
+
+    std::byte* memory(std::size_t length) {
+        const std::size_t bytes = length + page();
+        auto& block = memory_.emplace_back(
+            static_cast<std::byte*>(::operator new (bytes, std::align_val_t{page()})));
+        return block.get();
+    }
+
+    // The ledger equals what the operations hold, in all and by socket. Called with the lock held.
+    void check() {
+        std::uint64_t pages = 0;
+        std::map<const Socket*, std::uint64_t> by_socket;
+        port_->operations().each([&](Operation& op) {
+            pages += op.receipt.pages();
+            if (op.socket != nullptr) {
+                by_socket[op.socket] += op.receipt.pages();
+            }
+            const State state = op.state.load(std::memory_order_relaxed);
+            if (state == State::completed || state == State::idle || op.held) {
+                EXPECT_EQ(op.receipt.pages(), 0U);
+            }
+        });
+        const LedgerView now = port_->ledger_view();
+        EXPECT_EQ(now.now, pages * page());
+        EXPECT_EQ(now.now, now.receive + now.send);
+        EXPECT_EQ(now.now, now.queued + now.pending + now.cancelling);
+        EXPECT_GE(now.peak, now.now);
+        if (now.budget != 0) {
+            EXPECT_LE(now.peak, now.budget);
+        }
+        port_->sockets().each(
+            [&](Socket& socket) { EXPECT_EQ(socket.charged_pages, by_socket[&socket]); });
+    }
+
+    void hand_out(std::vector<Ready>& inbox) {
+        std::vector<Operation*> operations;
+        std::vector<Socket*> sockets;
+        for (Ready& ready : inbox) {
+            hand_out(ready, operations, sockets);
+        }
+        inbox.clear();
+        for (Operation* op : operations) {
+            port_->retire(*op);
+        }
+        for (Socket* socket : sockets) {
+            port_->retire(*socket);
+        }
+    }
+
+    void hand_out(Ready& ready, std::vector<Operation*>& operations,
+                  std::vector<Socket*>& sockets) {
+        auto* posted = ready.op != nullptr ? static_cast<Posted*>(ready.op->user) : nullptr;
+        switch (ready.what) {
+            case Ready::What::completed:
+                ++posted->completions;
+                posted->transferred = ready.op->transferred;
+                posted->error = ready.op->error;
+                posted->order = finished_++;
+                posted->connection = ready.op->accepted;
+                posted->core = nullptr;
+                EXPECT_EQ(ready.op->id.packed(), posted->id.packed());
+                EXPECT_TRUE(ready.op->finished());
+                if (on_completion) {
+                    on_completion(*posted);
+                }
+                ready.op->lease.give_back();
+                operations.push_back(ready.op);
+                break;
+            case Ready::What::data:
+                if (ready.slice.length() == 0) {
+                    ++posted->ends;
+                } else {
+                    EXPECT_EQ(posted->ends, 0) << "nothing follows the end of stream";
+                    posted->data.push_back(ready.slice.length());
+                    posted->first_bytes.push_back(*ready.slice.data());
+                    if (keep_slices) {
+                        slices.push_back(std::move(ready.slice));
+                    }
+                }
+                break;
+            case Ready::What::accepted:
+                posted->connections.push_back(ready.accepted);
+                break;
+            case Ready::What::accept_error:
+                posted->accept_errors.push_back(ready.error);
+                break;
+            case Ready::What::closed:
+                closed.push_back({ready.socket, ready.socket->handle, ready.socket->failure});
+                EXPECT_EQ(ready.socket->life, Life::closed);
+                sockets.push_back(ready.socket);
+                break;
+            case Ready::What::timer:
+                fired.push_back(ready.timer->target);
+                Port::retire(ready.timer);
+                break;
+            case Ready::What::packet:
+                packets.push_back(ready.user);
+                break;
+        }
+    }
+
+    struct Free {
+        void operator()(std::byte* memory) const {
+            ::operator delete (memory, std::align_val_t{page()});
+        }
+    };
+
+    BufferPool* pool_{nullptr};
+    std::unique_ptr<Port> port_;
+    ScriptedBackend* backend_{nullptr};
+    std::deque<Posted> posted_;
+    std::vector<std::unique_ptr<std::byte, Free>> memory_;
+    int finished_{0};
+};
+
+}  // namespace iocp::scripted

@@ -1,0 +1,231 @@
+"""What the tests share: conditions instead of sleeps, raw peers, and an independent page count."""
+
+import contextlib
+import ctypes
+import gc
+import mmap
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import iocp_sock
+
+PAGE = mmap.PAGESIZE
+PATIENCE = 20.0
+LOCALHOST = ("127.0.0.1", 0)
+
+
+def pages(address: int, length: int) -> int:
+    """Bytes of the whole pages that length bytes from address touch."""
+    if length == 0:
+        return 0
+    return ((address + length - 1) // PAGE - address // PAGE + 1) * PAGE
+
+
+def address_of(data: Any) -> int:
+    """Where the bytes of an object with a buffer begin."""
+    if isinstance(data, bytes):
+        return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    with memoryview(data) as view:
+        if view.readonly:
+            raise TypeError("the address of a read-only view is not to be had this way")
+        window = (ctypes.c_char * view.nbytes).from_buffer(view)
+        address = ctypes.addressof(window)
+        del window
+    return address
+
+
+def span(data: Any, skip: int = 0) -> int:
+    """The charge of a buffer whose first skip bytes went at once."""
+    return pages(address_of(data) + skip, len(data) - skip)
+
+
+def block(nbytes: int) -> int:
+    """The charge of a page-aligned block of nbytes."""
+    return pages(0, nbytes)
+
+
+def pattern(nbytes: int, seed: int = 0) -> bytes:
+    """Bytes in which every shift, repetition and swap shows."""
+    words = (nbytes + 3) // 4
+    return b"".join((i * 2654435761 + seed & 0xFFFFFFFF).to_bytes(4, "little") for i in range(words))[
+        :nbytes
+    ]
+
+
+class Recorder(list):
+    """A callback that keeps what it is given."""
+
+    def __call__(self, *given: Any) -> None:
+        self.append(given[0] if len(given) == 1 else given)
+
+
+def run_until(
+    port: iocp_sock.Port, condition: Callable[[], Any], patience: float = PATIENCE
+) -> None:
+    """Run the port until the condition holds."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not reached within {patience} s: {port.stats()}")
+        port.run_once(0.02)
+
+
+def wait_for(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+    """Wait for a condition that another thread or the system brings about."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not reached within {patience} s")
+        time.sleep(0.001)
+
+
+def finish(port: iocp_sock.Port, *operations: iocp_sock.Operation) -> None:
+    """Run the port until the operations are done and nothing else is left of the turn."""
+    run_until(port, lambda: all(op.done for op in operations))
+
+
+def readable(peer: socket.socket, patience: float = PATIENCE) -> None:
+    """Wait until a read from the socket would not block."""
+    assert select.select([peer], [], [], patience)[0], "nothing to read"
+
+
+def arrived(sock: iocp_sock.Socket, nbytes: int = 1) -> None:
+    """Wait until so many bytes can be read from the port's socket, without reading them."""
+    wait_for(lambda: sock.available() >= nbytes)
+
+
+def read(port: iocp_sock.Port, peer: socket.socket, nbytes: int) -> bytes:
+    """Read so many bytes from a raw peer, or all up to the end, while the port runs."""
+    chunks = []
+    got = 0
+
+    def some() -> bool:
+        nonlocal got
+        while got < nbytes:
+            try:
+                chunk = peer.recv(min(nbytes - got, 1 << 20), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            if not chunk:
+                return True
+            chunks.append(chunk)
+            got += len(chunk)
+        return True
+
+    deadline = time.monotonic() + PATIENCE
+    while not some():
+        assert time.monotonic() < deadline, f"{got} of {nbytes} bytes came"
+        port.run_once(0)
+    return b"".join(chunks)
+
+
+def read_all(port: iocp_sock.Port, peer: socket.socket) -> bytes:
+    """Read from a raw peer up to the end of the stream."""
+    return read(port, peer, 1 << 40)
+
+
+def drain_get(port: iocp_sock.Port, count: int) -> list[iocp_sock.Completion]:
+    """Take so many completions of operations without callback."""
+    taken: list[iocp_sock.Completion] = []
+    deadline = time.monotonic() + PATIENCE
+    while len(taken) < count:
+        assert time.monotonic() < deadline, f"{len(taken)} of {count} completions came"
+        completion = port.get(0.05)
+        if completion is not None:
+            taken.append(completion)
+    return taken
+
+
+def descriptors() -> set[str]:
+    """The names of the open descriptors, and what they are."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+    return {entry for entry in found if "/proc/" not in entry}
+
+
+def settled(port: iocp_sock.Port) -> None:
+    """Check that a closed port left nothing behind."""
+    gc.collect()
+    stats = port.stats()
+    ledger = port.ledger
+    assert port.closed
+    assert port.outstanding == 0
+    assert stats["slots_free"] == stats["slots"]
+    assert stats["sockets"] == 0
+    assert ledger.now == 0
+    assert ledger.kernel_locked == 0
+    assert set(ledger.by_kind.values()) == {0}
+    assert set(ledger.by_state.values()) == {0}
+    assert stats["blocks_out"] == 0
+
+
+class Peers:
+    """Raw sockets on the far side, closed with the test."""
+
+    def __init__(self) -> None:
+        self.open = contextlib.ExitStack()
+
+    def keep(self, sock: socket.socket) -> socket.socket:
+        sock.settimeout(PATIENCE)
+        return self.open.enter_context(sock)
+
+    def raw(self, *arguments: Any) -> socket.socket:
+        return self.keep(socket.socket(*arguments))
+
+    def connect(self, address: Any, family: int = socket.AF_INET, buffers: int = 0) -> socket.socket:
+        """Connect a raw socket, with a small receive window when buffers is given."""
+        peer = self.raw(family, socket.SOCK_STREAM)
+        if buffers:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+        peer.connect(address)
+        return peer
+
+    def tcp(
+        self, port: iocp_sock.Port, buffers: int = 0, family: int = socket.AF_INET
+    ) -> tuple[iocp_sock.Socket, socket.socket]:
+        """Make a TCP connection: the port's accepted end and a raw one."""
+        host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        with port.listen((host, 0)) as listener:
+            if buffers:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+            peer = self.connect(listener.getsockname()[:2], family, buffers)
+            post = listener.accept()
+            finish(port, post)
+            sock = post.accepted
+            assert sock is not None
+        run_until(port, lambda: port.outstanding == 0)
+        return sock, peer
+
+    def unix(
+        self, port: iocp_sock.Port, kind: int = socket.SOCK_STREAM
+    ) -> tuple[iocp_sock.Socket, socket.socket]:
+        """Make an AF_UNIX pair: one end adopted by the port, one raw."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        return port.adopt(ours), self.keep(theirs)
+
+    def both(
+        self, port: iocp_sock.Port, how: str, buffers: int = 0
+    ) -> tuple[iocp_sock.Socket, socket.socket]:
+        """Make a connection of the family called 'tcp' or 'unix'."""
+        if how == "tcp":
+            return self.tcp(port, buffers)
+        sock, peer = self.unix(port)
+        if buffers:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+        return sock, peer
+
+
+@contextlib.contextmanager
+def closing(port: iocp_sock.Port) -> Iterator[iocp_sock.Port]:
+    """Close a port without patience for what is queued, and check what it leaves."""
+    try:
+        yield port
+    finally:
+        port.close(0)
+    settled(port)
