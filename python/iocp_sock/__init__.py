@@ -1,4 +1,4 @@
-"""Completion-port sockets: io_uring and epoll behind one behaviour, and a ledger of locked memory."""
+"""Completion-port sockets on io_uring and epoll, with a ledger of locked memory."""
 
 from iocp_sock._core import (
     PAGE_SIZE,
