@@ -5,16 +5,15 @@
 namespace iocp {
 
 void Port::close(Socket& socket, std::int64_t timeout) {
-    if (socket.life != Life::open) {
-        if (timeout == 0 && socket.life == Life::draining) {
-            begin_cancel(socket);
-            settle(socket);
-            nudge();
-        }
-        return;
-    }
     if (timeout < 0) {
         timeout = options_.close_timeout;
+    }
+    if (socket.life == Life::draining) {
+        shorten_drain(socket, timeout);
+        return;
+    }
+    if (socket.life != Life::open) {
+        return;
     }
     const Lane& sends = socket.sending;
     if (timeout > 0 && !sends.idle() && sends.head->kind == Kind::send) {
@@ -28,13 +27,25 @@ void Port::close(Socket& socket, std::int64_t timeout) {
     nudge();
 }
 
+// A second close may end the drain sooner, never later.
+void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
+    if (timeout == 0) {
+        begin_cancel(socket);
+        settle(socket);
+    } else if (socket.close_deadline->when - backend_->now() > timeout) {
+        disarm(socket.close_deadline);
+        socket.close_deadline = arm(timeout, TimerKind::close_deadline, &socket);
+    }
+    nudge();
+}
+
 void Port::abort(Socket& socket) {
     if (socket.life == Life::closed || socket.life == Life::free) {
         return;
     }
     backend_->reset_on_close(socket);
     socket.keep_handle = false;
-    begin_cancel(socket);
+    begin_cancel(socket, true);
     settle(socket);
     nudge();
 }
@@ -90,7 +101,8 @@ void Port::fail_socket(Socket& socket, Error error) {
     }
 }
 
-void Port::begin_cancel(Socket& socket) {
+// A shutdown makes what is pending return sooner; before a reset it would say goodbye instead.
+void Port::begin_cancel(Socket& socket, bool reset) {
     if (socket.life != Life::open && socket.life != Life::draining) {
         return;
     }
@@ -98,7 +110,7 @@ void Port::begin_cancel(Socket& socket) {
     disarm(socket.close_deadline);
     cancel_lane(socket, socket.sending);
     cancel_lane(socket, socket.receiving);
-    if (!idle(socket) && !socket.keep_handle && !socket.adopted && socket.connected) {
+    if (!reset && !idle(socket) && !socket.keep_handle && !socket.adopted && socket.connected) {
         (void)backend_->shutdown(socket, true, true);
     }
 }
@@ -148,7 +160,7 @@ void Port::settle(Socket& socket) {
 void Port::begin_close(std::int64_t timeout) {
     closing_ = true;
     sockets_.each([&](Socket& socket) {
-        if (socket.life == Life::open) {
+        if (socket.life == Life::open || socket.life == Life::draining) {
             close(socket, timeout);
         }
     });

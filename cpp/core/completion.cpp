@@ -19,13 +19,13 @@ void Port::complete(Packet& packet) {
     ++counts_.packets;
     Operation* op = operations_.find(packet.operation);
     if (op == nullptr || op->finished() || op->socket == nullptr) {
-        ++counts_.late;
+        drop_late(packet);
         return;
     }
     Socket& socket = *op->socket;
     Lane& lane = socket.lane_of(*op);
     if (lane.head != op || lane.started == 0) {
-        ++counts_.late;
+        drop_late(packet);
         return;
     }
     if (op->subscription()) {
@@ -34,9 +34,12 @@ void Port::complete(Packet& packet) {
         lane.started = 0;
         if (packet.result < 0) {
             fail(socket, lane, static_cast<int>(-packet.result));
+        } else if (packet.ready && op->cancel_requested) {
+            finish_cancelled(lane);  // started again, it could miss the answer to its cancel
+        } else if (packet.ready && op->watching) {
+            attempt_degraded(socket, lane);
         } else if (packet.ready && op->kind != Kind::zero_byte) {
             // The start that follows makes the attempt.
-            op->watching = false;
         } else {
             progress(socket, lane, {Start::done, packet.result, packet.accepted});
         }
@@ -48,6 +51,23 @@ void Port::complete(Packet& packet) {
         start_lane(socket, lane);
     }
     settle(socket);
+}
+
+void Port::drop_late(const Packet& packet) {
+    ++counts_.late;
+    if (packet.accepted != no_handle) {
+        close_unused(packet.accepted);
+    }
+}
+
+// A receive without room in the budget takes what is there and never waits with its buffer.
+void Port::attempt_degraded(Socket& socket, Lane& lane) {
+    const StartResult result = backend_->attempt(*lane.head);
+    if (result.start == Start::done) {
+        progress(socket, lane, result);
+    } else if (result.start == Start::failed) {
+        fail(socket, lane, static_cast<int>(result.value));
+    }
 }
 
 // The request at the head of the lane finished with a count.
@@ -175,7 +195,8 @@ bool Port::cancel(Operation& op) {
     } else if (op.transferred == 0 || position != 0) {
         lane.unlink(op);
         finish(op, cancel_error(op));
-        if (lane.started == 0 && socket.life != Life::cancelling) {
+        const bool awaits_flush = &lane == &socket.sending && socket.flush_listed;
+        if (lane.started == 0 && socket.life != Life::cancelling && !awaits_flush) {
             start_lane(socket, lane);
         }
     } else {

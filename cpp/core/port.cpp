@@ -60,9 +60,15 @@ Error Port::adopt(Handle handle, Socket*& out) {
 Error Port::adopt_handle(Handle handle, bool adopted, Socket*& out) {
     Socket* socket = new_socket(handle);
     if (socket == nullptr) {
+        if (!adopted) {
+            close_unused(handle);
+        }
         return Error::of(Fault::resource, "no memory for a socket");
     }
     if (const int code = backend_->describe(handle, *socket); code != 0) {
+        if (!adopted) {
+            close_unused(handle);
+        }
         socket->life = Life::free;
         --open_sockets_;
         sockets_.give_back(*socket);
@@ -71,6 +77,13 @@ Error Port::adopt_handle(Handle handle, bool adopted, Socket*& out) {
     socket->adopted = adopted;
     out = socket;
     return {};
+}
+
+// A handle that never became a socket of this port.
+void Port::close_unused(Handle handle) {
+    Socket unused;
+    unused.handle = handle;
+    backend_->close(unused);
 }
 
 void Port::retire(Operation& op) noexcept {

@@ -176,6 +176,8 @@ private:
 
     // Completion (completion.cpp).
     void complete(Packet& packet);
+    void drop_late(const Packet& packet);
+    void attempt_degraded(Socket& socket, Lane& lane);
     void progress(Socket& socket, Lane& lane, const StartResult& result);
     void progress_send(Socket& socket, Lane& lane, std::size_t bytes);
     void fail(Socket& socket, Lane& lane, int code);
@@ -205,14 +207,16 @@ private:
     [[nodiscard]] bool reserve_space() noexcept;
 
     // Closing (closing.cpp).
+    void shorten_drain(Socket& socket, std::int64_t timeout);
     void fail_socket(Socket& socket, Error error);
-    void begin_cancel(Socket& socket);
+    void begin_cancel(Socket& socket, bool reset = false);
     void cancel_lane(Socket& socket, Lane& lane);
     void settle(Socket& socket);
     void after_sends(Socket& socket);
 
     Socket* new_socket(Handle handle);
     Error adopt_handle(Handle handle, bool adopted, Socket*& out);
+    void close_unused(Handle handle);
     static void unlist(Socket*& first, Socket*& last, Socket* Socket::*next,
                        Socket& socket) noexcept;
     Error turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline);

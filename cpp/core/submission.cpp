@@ -134,8 +134,11 @@ Error Port::charge(Operation& op) {
             op.watching = true;
             return {};
         }
+        const Lane& lane = op.socket->lane_of(op);
+        const bool behind_held = lane.head != nullptr && lane.head->held;
         if (options_.over_budget != OverBudget::queue || outstanding_ == 0) {
-            if (admissible(op, pages)) {
+            // What is admitted behind a held operation would keep the very room it waits for.
+            if (!behind_held && admissible(op, pages)) {
                 admit(op, pages);
                 return {};
             }
@@ -232,7 +235,9 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
             return {};
         }
     }
-    if (Error refused = charge(op)) {
+    if (op.subscription()) {
+        timeout = -1;  // it ends by cancel; its buffers are charged one by one as they are posted
+    } else if (Error refused = charge(op)) {
         return refused;
     }
     const bool behind = !lane.idle() || op.batched || op.held;

@@ -1,4 +1,6 @@
 // Port: receive_each and accept_each, the operations that yield many results (R11-R13, R32).
+#include <algorithm>
+
 #include "core/port.hpp"
 
 namespace iocp {
@@ -61,9 +63,7 @@ void Port::start_accept_each(Socket& socket, Operation& op) {
 Socket* Port::accepted(Socket& listener, Handle handle) {
     Socket* socket = new_socket(handle);
     if (socket == nullptr) {
-        Socket orphan;
-        orphan.handle = handle;
-        backend_->close(orphan);
+        close_unused(handle);
         return nullptr;
     }
     socket->family = listener.family;
@@ -174,7 +174,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         leave(op);
         op.lease.give_back();
         const auto code = static_cast<int>(-packet.result);
-        if (backend_->cancelled(code) || (backend_->exhausted(code) && !op.cancel_requested)) {
+        if (backend_->cancelled(code) || backend_->exhausted(code)) {
             finish_cancelled(lane);  // otherwise it is started again
             return;
         }
@@ -271,7 +271,8 @@ void Port::drain(Socket& socket, Operation& op) {
             break;
         }
         std::byte* at = space_->data() + space_used_;
-        const std::size_t room = space_->size() - space_used_;
+        const std::size_t room =
+            std::min(space_->size() - space_used_, options_.drain_bytes - total);
         const StartResult result = backend_->read(socket, at, room);
         if (result.start == Start::pending) {
             (void)adapt(op, total, false);

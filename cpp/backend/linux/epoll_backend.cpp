@@ -138,9 +138,13 @@ void EpollBackend::cancel(Operation& op) {
     cancelled_.push_back(std::move(packet));
 }
 
+void EpollBackend::publish() {
+    waiting_ = true;
+    answered_ = !cancelled_.empty();
+}
+
 void EpollBackend::wait(std::int64_t timeout_ns) {
-    const int count =
-        wait_for_events(epoll_fd_, events_.get(), cancelled_.empty() ? timeout_ns : 0);
+    const int count = wait_for_events(epoll_fd_, events_.get(), answered_ ? 0 : timeout_ns);
     event_count_ = count > 0 ? count : 0;
 }
 
@@ -190,6 +194,7 @@ void EpollBackend::reap(std::vector<Packet>& out) {
         }
     }
     event_count_ = 0;
+    waiting_ = false;
 }
 
 void EpollBackend::wake() noexcept {

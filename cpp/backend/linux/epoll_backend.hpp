@@ -24,8 +24,9 @@ public:
     void close(Socket& socket) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
-    bool claim() override { return true; }
-    void publish() override {}
+    // Any thread may wait, one at a time.
+    bool claim() override { return !waiting_; }
+    void publish() override;
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
     void wake() noexcept override;
@@ -43,6 +44,8 @@ private:
     int wake_fd_{-1};
     std::unique_ptr<epoll_event[]> events_;
     int event_count_{0};
+    bool waiting_{false};            // between publish() and reap()
+    bool answered_{false};           // a cancel's answer is there: the wait must not last
     std::vector<Socket*> watched_;   // by the socket's slot
     std::vector<Packet> cancelled_;  // answers to cancel(), for the next reap()
 };
