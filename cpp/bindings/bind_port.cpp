@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
@@ -49,10 +50,8 @@ private:
 };
 
 bool all_closed(PortObject& port) {
-    return locked(port, [&] {
-        return port.core->closing() && port.core->open_sockets() == 0 &&
-               port.core->outstanding() == 0;
-    });
+    return port.next_ready >= port.inbox.size() &&
+           locked(port, [&] { return port.core->finished(); });
 }
 
 std::int64_t deadline_of(const PortObject& port, const pb::object& timeout) {
@@ -113,11 +112,41 @@ Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
     return 0;
 }
 
-// Adds up to `most` completions to `out`, waiting for the first.
-void gather(const pb::object& self, PortObject& port, std::size_t most, const pb::object& timeout,
-            std::vector<pb::object>& out) {
+// What a call has gathered so far; when it ends in an exception, the next call gets it.
+class Gathered {
+public:
+    explicit Gathered(PortObject& port) : port_(port) {}
+    ~Gathered() {
+        auto& unclaimed = port_.unclaimed;
+        unclaimed.insert(unclaimed.begin(), taken_.begin(), taken_.end());
+    }
+    Gathered(const Gathered&) = delete;
+    Gathered& operator=(const Gathered&) = delete;
+
+    void take_unclaimed(std::size_t most) {
+        auto& unclaimed = port_.unclaimed;
+        const auto count = static_cast<std::ptrdiff_t>(std::min(most, unclaimed.size()));
+        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
+        unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
+    }
+    void add(PyObject* completion) { taken_.push_back(completion); }
+    [[nodiscard]] std::size_t size() const noexcept { return taken_.size(); }
+    // The caller's from here on.
+    std::vector<PyObject*> give() noexcept { return std::exchange(taken_, {}); }
+
+private:
+    PortObject& port_;
+    std::vector<PyObject*> taken_;
+};
+
+// Gathers up to `most` completions, waiting for the first.
+std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::size_t most,
+                              const pb::object& timeout) {
     const Runner runner(port);
     const std::int64_t deadline = deadline_of(port, timeout);
+    Gathered out(port);
+    out.take_unclaimed(most);
+    port.polled = false;
     for (;;) {
         while (out.size() < most) {
             PyObject* wanted = nullptr;
@@ -128,11 +157,11 @@ void gather(const pb::object& self, PortObject& port, std::size_t most, const pb
             if (wanted == nullptr) {
                 break;
             }
-            out.push_back(pb::reinterpret_steal<pb::object>(wanted));
+            out.add(wanted);
         }
         const bool late = deadline >= 0 && port.core->now() >= deadline && port.polled;
-        if (!out.empty() || late || locked(port, [&] { return port.core->take_woken(); })) {
-            return;
+        if (out.size() != 0 || late || locked(port, [&] { return port.core->take_woken(); })) {
+            return out.give();
         }
         if (!poll_once(self.ptr(), port, deadline)) {
             throw_set();
@@ -143,10 +172,8 @@ void gather(const pb::object& self, PortObject& port, std::size_t most, const pb
 
 pb::object get(const pb::object& self, const pb::object& timeout) {
     auto& port = self.cast<PortObject&>();
-    std::vector<pb::object> out;
-    port.polled = false;
-    gather(self, port, 1, timeout, out);
-    return out.empty() ? pb::none() : out.front();
+    const std::vector<PyObject*> out = gather(self, port, 1, timeout);
+    return out.empty() ? pb::none() : pb::reinterpret_steal<pb::object>(out.front());
 }
 
 pb::list get_batch(const pb::object& self, const pb::object& count, const pb::object& timeout) {
@@ -159,12 +186,9 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
         raise(*port.types, ErrorClass::argument, EINVAL, "n is how many to get at most, from 1");
         throw_set();
     }
-    std::vector<pb::object> out;
-    port.polled = false;
-    gather(self, port, static_cast<std::size_t>(most), timeout, out);
     pb::list result;
-    for (pb::object& completion : out) {
-        result.append(std::move(completion));
+    for (PyObject* completion : gather(self, port, static_cast<std::size_t>(most), timeout)) {
+        result.append(pb::reinterpret_steal<pb::object>(completion));
     }
     return result;
 }

@@ -173,6 +173,7 @@ struct PortObject {
     bool polled{false};        // the get() under way has waited once
     std::vector<Ready> inbox;  // taken from the core; handed out up to `next_ready`
     std::size_t next_ready{0};
+    std::vector<PyObject*> unclaimed;  // completions whose get_batch() was interrupted
     std::vector<Operation*> retired_operations;
     std::vector<Socket*> retired_sockets;
     PyObject* error_handler{nullptr};

@@ -35,6 +35,9 @@ PortObject::~PortObject() {
 
 int PortObject::traverse(visitproc visit, void* arg) const {
     Py_VISIT(error_handler);
+    for (PyObject* completion : unclaimed) {
+        Py_VISIT(completion);
+    }
     for (OperationObject* op = operations.first; op != nullptr; op = op->links.next) {
         Py_VISIT(reinterpret_cast<PyObject*>(op));
     }
@@ -63,6 +66,9 @@ void PortObject::clear() {
         }
         closed = true;
         core->release_backend();
+    }
+    for (PyObject* completion : std::exchange(unclaimed, {})) {
+        Py_DECREF(completion);
     }
     std::vector<Ready> rest;
     {

@@ -45,7 +45,8 @@ void Port::abort(Socket& socket) {
     }
     backend_->reset_on_close(socket);
     socket.keep_handle = false;
-    begin_cancel(socket, true);
+    socket.resetting = true;
+    begin_cancel(socket);
     settle(socket);
     nudge();
 }
@@ -101,8 +102,7 @@ void Port::fail_socket(Socket& socket, Error error) {
     }
 }
 
-// A shutdown makes what is pending return sooner; before a reset it would say goodbye instead.
-void Port::begin_cancel(Socket& socket, bool reset) {
+void Port::begin_cancel(Socket& socket) {
     if (socket.life != Life::open && socket.life != Life::draining) {
         return;
     }
@@ -110,9 +110,6 @@ void Port::begin_cancel(Socket& socket, bool reset) {
     disarm(socket.close_deadline);
     cancel_lane(socket, socket.sending);
     cancel_lane(socket, socket.receiving);
-    if (!reset && !idle(socket) && !socket.keep_handle && !socket.adopted && socket.connected) {
-        (void)backend_->shutdown(socket, true, true);
-    }
 }
 
 // Asks for the end of what the kernel holds and completes the rest, last first.
@@ -148,6 +145,10 @@ void Port::settle(Socket& socket) {
     if (socket.keep_handle) {
         backend_->detach(socket);
     } else {
+        if (socket.connected && !socket.adopted && !socket.resetting) {
+            // The peer hears of the end even if a forked child still holds the descriptor.
+            (void)backend_->shutdown(socket, true, true);
+        }
         backend_->close(socket);
         socket.handle = no_handle;
     }

@@ -84,7 +84,10 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
     } else if (op.kind == Kind::connect) {
         socket.connected = true;
     }
-    finish(op, {});
+    // What ended the socket may have taken the error that this receive would have got.
+    const bool masked =
+        op.kind == Kind::receive && result.value == 0 && op.transferred == 0 && socket.failure;
+    finish(op, masked ? socket.failure : Error{});
 }
 
 // Shares the bytes that went among the sends of one request, in order; whole sends complete, the

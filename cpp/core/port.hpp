@@ -147,6 +147,10 @@ public:
     void release_backend() noexcept;
 
     [[nodiscard]] bool closing() const noexcept { return closing_; }
+    // begin_close() has run its course: nothing is open, outstanding, or to be handed out.
+    [[nodiscard]] bool finished() const noexcept {
+        return closing_ && open_sockets_ == 0 && outstanding_ == 0 && ready_.empty();
+    }
     [[nodiscard]] std::size_t outstanding() const noexcept { return outstanding_; }
     [[nodiscard]] std::size_t open_sockets() const noexcept { return open_sockets_; }
     [[nodiscard]] bool quiet() const noexcept;
@@ -209,7 +213,7 @@ private:
     // Closing (closing.cpp).
     void shorten_drain(Socket& socket, std::int64_t timeout);
     void fail_socket(Socket& socket, Error error);
-    void begin_cancel(Socket& socket, bool reset = false);
+    void begin_cancel(Socket& socket);
     void cancel_lane(Socket& socket, Lane& lane);
     void settle(Socket& socket);
     void after_sends(Socket& socket);
