@@ -72,12 +72,12 @@ private:
 };
 
 // Conversions: false with an exception set. A null or None object leaves the default.
-bool to_callback(const Types& types, PyObject* given, PyObject*& out);
-bool to_timeout(const Types& types, PyObject* given, std::int64_t& nanoseconds);
-bool to_int(const Types& types, PyObject* given, const char* name, int& out);
-bool to_size(const Types& types, PyObject* given, const char* name, Py_ssize_t least,
+bool to_callback(const Types& types, PyObject* value, PyObject*& out);
+bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds);
+bool to_int(const Types& types, PyObject* value, const char* name, int& out);
+bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,
              Py_ssize_t& out);
-bool to_address(const Types& types, PyObject* given, int family, int socket_type, Address& out);
+bool to_address(const Types& types, PyObject* value, int family, int socket_type, Address& out);
 PyObject* from_address(const Address& address);
 
 }  // namespace iocp::py

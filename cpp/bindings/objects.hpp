@@ -37,7 +37,10 @@ struct Types {
     PyTypeObject* timer{nullptr};
     PyTypeObject* socket{nullptr};
     PyObject* errors[error_classes]{};
+    Types() = default;
     ~Types();
+    Types(const Types&) = delete;
+    Types& operator=(const Types&) = delete;
 };
 
 // Objects the port keeps alive because the kernel, or the queue, will still speak of them.

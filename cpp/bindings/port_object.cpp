@@ -8,8 +8,8 @@ PortObject::PortObject(Types* made_types, PyObject* reference, PortOptions optio
                        const std::string& name)
     : types(made_types),
       types_reference(Py_NewRef(reference)),
+      pool(BufferPool::create(system_page_size(), options.region_size, options.region_limit)),
       fork_generation(iocp::fork_generation()) {
-    pool = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
     auto backend = make_backend(name, *pool, options.ring_entries, backend_reason);
     if (backend == nullptr) {
         closed = true;
@@ -99,11 +99,14 @@ void PortObject::clear() {
         }
         Py_DECREF(reinterpret_cast<PyObject*>(&timer));
     });
-    each(packets, [](PostedPacket& packet) {
-        Py_DECREF(packet.value);
-        Py_XDECREF(packet.callback);
-        delete &packet;
-    });
+    PostedPacket* packet = std::exchange(packets.first, nullptr);
+    while (packet != nullptr) {
+        PostedPacket* next = packet->links.next;
+        Py_DECREF(packet->value);
+        Py_XDECREF(packet->callback);
+        delete packet;
+        packet = next;
+    }
     each(operations, [](OperationObject& op) { Py_DECREF(reinterpret_cast<PyObject*>(&op)); });
     each(sockets, [](SocketObject& socket) { Py_DECREF(reinterpret_cast<PyObject*>(&socket)); });
 }

@@ -1,4 +1,6 @@
 // Port: from a packet of the kernel to the one completion of each operation (R03, R04, R31).
+#include <algorithm>
+
 #include "core/port.hpp"
 
 namespace iocp {
@@ -34,7 +36,7 @@ void Port::complete(Packet& packet) {
         lane.started = 0;
         if (packet.result < 0) {
             fail(socket, lane, static_cast<int>(-packet.result));
-        } else if (packet.ready && op->cancel_requested) {
+        } else if (packet.ready && op->cancel_requested && op->kind != Kind::zero_byte) {
             finish_cancelled(lane);  // started again, it could miss the answer to its cancel
         } else if (packet.ready && op->watching) {
             attempt_degraded(socket, lane);
@@ -219,8 +221,9 @@ unsigned Port::cancel_all(Socket& socket) {
         for (Operation* op = lane->head; op != nullptr; op = op->next) {
             ops.push_back(op);
         }
-        for (auto at = ops.rbegin(); at != ops.rend(); ++at) {
-            count += cancel(**at) ? 1U : 0U;
+        std::reverse(ops.begin(), ops.end());
+        for (Operation* op : ops) {
+            count += cancel(*op) ? 1U : 0U;
         }
     }
     return count;

@@ -24,7 +24,7 @@ struct Error {
     int code{0};
     const char* text{nullptr};  // static storage; null: the system's text for `code`
 
-    [[nodiscard]] operator bool() const noexcept { return fault != Fault::none; }
+    [[nodiscard]] explicit operator bool() const noexcept { return fault != Fault::none; }
 
     static constexpr Error of(Fault fault, const char* text) noexcept { return {fault, 0, text}; }
 };

@@ -205,7 +205,7 @@ private:
     void drain(Socket& socket, Operation& op);
     void later(Socket& socket) noexcept;
     void continue_drains();
-    [[nodiscard]] bool adapt(Operation& op, std::size_t bytes, bool multishot);
+    [[nodiscard]] bool adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept;
     Socket* accepted(Socket& listener, Handle handle);
     void accept_failed(Socket& listener, Operation& op, int code);
     [[nodiscard]] bool reserve_space() noexcept;

@@ -83,7 +83,7 @@ public:
     bool send_shut : 1 {false};    // shutdown for writing asked for; it follows the queued sends
     bool fin_sent : 1 {false};     // that shutdown was made
     bool send_cut : 1 {false};     // a send went out in part: the stream's framing is gone (R31)
-    bool resetting : 1 {false};      // abort(): nothing may say goodbye to the peer
+    bool resetting : 1 {false};    // abort(): nothing may say goodbye to the peer
     bool keep_handle : 1 {false};  // detach(): the descriptor is the caller's again
     bool ended : 1 {false};        // end of stream was delivered
     bool connected : 1 {false};

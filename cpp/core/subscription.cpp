@@ -309,7 +309,7 @@ void Port::drain(Socket& socket, Operation& op) {
 
 // Hysteresis between a standing receive, best for small messages, and watching plus reads, best for
 // large ones. Only pooled subscriptions of a backend that has both come here with an effect.
-bool Port::adapt(Operation& op, std::size_t bytes, bool multishot) {
+bool Port::adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept {
     if (op.strategy != Receive::pooled || !capabilities_.multishot_receive) {
         return false;
     }

@@ -16,6 +16,8 @@ class EpollBackend final : public LinuxBackend {
 public:
     static std::unique_ptr<EpollBackend> create(std::string& reason);
     ~EpollBackend() override;
+    EpollBackend(const EpollBackend&) = delete;
+    EpollBackend& operator=(const EpollBackend&) = delete;
 
     [[nodiscard]] std::string_view name() const noexcept override { return "epoll"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override { return {}; }

@@ -122,7 +122,7 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
     return 0;
 }
 
-int Ring::enable() noexcept { return -register_with(register_enable_rings, nullptr, 0); }
+int Ring::enable() const noexcept { return -register_with(register_enable_rings, nullptr, 0); }
 
 Sqe* Ring::next() noexcept {
     if (local_tail_ - load_acquire(sq_head_) == sq_entries_) {
@@ -140,7 +140,7 @@ unsigned Ring::publish() noexcept {
 }
 
 int Ring::enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
-                std::uint32_t patience_us) noexcept {
+                std::uint32_t patience_us) const noexcept {
     Timespec time{};
     GetEventsArg argument{};
     argument.sigmask_sz = 8;
@@ -155,7 +155,7 @@ int Ring::enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
     return result < 0 ? -errno : static_cast<int>(result);
 }
 
-int Ring::register_with(unsigned opcode, void* argument, unsigned count) noexcept {
+int Ring::register_with(unsigned opcode, void* argument, unsigned count) const noexcept {
     const long result = ::syscall(sys_register, fd_, opcode, argument, count);
     return result < 0 ? -errno : static_cast<int>(result);
 }

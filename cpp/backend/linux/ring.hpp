@@ -19,7 +19,7 @@ public:
     // refuses `entries`, fewer are tried. False: `reason` says why the kernel refused.
     bool open(unsigned entries, std::string& reason);
     // The calling thread becomes the only one that may enter(). Returns an errno or 0.
-    int enable() noexcept;
+    [[nodiscard]] int enable() const noexcept;
 
     // A cleared entry, or null while the submission queue is full.
     [[nodiscard]] Sqe* next() noexcept;
@@ -28,8 +28,8 @@ public:
     // Returns what io_uring_enter(2) returned, or the negated errno.
     // After patience_us microseconds a single completion is enough, whatever wait_for says.
     int enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
-              std::uint32_t patience_us = 0) noexcept;
-    int register_with(unsigned opcode, void* argument, unsigned count) noexcept;
+              std::uint32_t patience_us = 0) const noexcept;
+    int register_with(unsigned opcode, void* argument, unsigned count) const noexcept;
 
     // Calls take(const Cqe&) for each entry that is there, in order.
     template <class Take>

@@ -21,6 +21,8 @@ public:
     static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries,
                                                 std::string& reason);
     ~UringBackend() override;
+    UringBackend(const UringBackend&) = delete;
+    UringBackend& operator=(const UringBackend&) = delete;
 
     [[nodiscard]] std::string_view name() const noexcept override { return "uring"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override;
