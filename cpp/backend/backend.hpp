@@ -86,6 +86,9 @@ public:
     // Waiting. publish() with the lock, wait() without it, reap() with it again.
     // Makes the calling thread the one that runs this backend; false: another one does.
     virtual bool claim() = 0;
+    // Whether the last claim() took over from a thread that is gone, whose requests the system
+    // ended: reap() gives the packets that are left, every other request has to be started again.
+    virtual bool took_over() noexcept { return false; }
     virtual void publish() = 0;
     // Returns when packets may be there, after timeout_ns (negative: never), a wake, or a signal.
     virtual void wait(std::int64_t timeout_ns) = 0;
@@ -99,6 +102,8 @@ public:
     [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
     // Whether an error says that the system ran out of something (R08, R10).
     [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
+    // The result of a packet that says that the system ended a request.
+    [[nodiscard]] virtual std::int64_t cancel_code() const noexcept { return -125; }
     // Whether an error answers a cancel.
     [[nodiscard]] virtual bool cancelled(int code) const noexcept = 0;
 };

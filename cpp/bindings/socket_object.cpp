@@ -364,19 +364,26 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     }
     Handle handle = no_handle;
     bool closed = false;
+    bool idle = false;
     const Error refused = locked(port, [&]() -> Error {
         if (socket.core == nullptr || socket.core->life != Life::open) {
             return Error::of(Fault::socket_closed, "the socket is closed");
         }
-        if (!Port::idle(*socket.core) && !port.core->backend().claim()) {
-            return Error::of(Fault::wrong_thread,
-                             "operations are outstanding, and another thread runs the port: only "
-                             "that thread can take them back for detach()");
-        }
+        idle = Port::idle(*socket.core);
         return {};
     });
     if (refused) {
         return raise(&port, *port.types, refused);
+    }
+    if (!idle) {
+        // Only who runs the port can take operations back: found out before anything is cancelled.
+        Error failed;
+        Py_BEGIN_ALLOW_THREADS;
+        failed = port.core->collect(0);
+        Py_END_ALLOW_THREADS;
+        if (failed) {
+            return raise(&port, *port.types, failed);
+        }
     }
     (void)begin_ending(socket);
     locked(port, [&] {

@@ -168,6 +168,9 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
                          "another thread runs this port; one thread runs a port, the others post "
                          "to it");
     }
+    if (backend_->took_over()) {
+        restart_requests();
+    }
     fire_timers();
     admit_held();
     flush_sends();  // before anything new is read: what callbacks sent is still in the cache
@@ -190,14 +193,34 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     backend_->wait(timeout);
     lock.lock();
     sleeping_ = false;
+    reap();
+    fire_timers();
+    return {};
+}
+
+void Port::reap() {
     packets_.clear();
     backend_->reap(packets_);
     for (Packet& packet : packets_) {
         complete(packet);
     }
     packets_.clear();
-    fire_timers();
-    return {};
+}
+
+// What was in the kernel when its issuing thread ended has been ended by the system. Attached
+// operations outlive the thread that runs them: they are started again, and nothing was read.
+void Port::restart_requests() {
+    reap();
+    sockets_.each([this](Socket& socket) {
+        for (Lane* lane : {&socket.sending, &socket.receiving}) {
+            if (lane->started != 0) {
+                Packet packet;
+                packet.operation = lane->head->id;
+                packet.result = backend_->cancel_code();
+                complete(packet);
+            }
+        }
+    });
 }
 
 Error Port::poll(std::int64_t deadline, std::vector<Ready>& out) {

@@ -224,6 +224,8 @@ private:
     static void unlist(Socket*& first, Socket*& last, Socket* Socket::*next,
                        Socket& socket) noexcept;
     Error turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
+    void reap();
+    void restart_requests();
     void push(Ready ready);
     void nudge() noexcept;
 

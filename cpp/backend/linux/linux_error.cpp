@@ -9,6 +9,8 @@ bool LinuxBackend::exhausted(int code) const noexcept {
     return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;
 }
 
+std::int64_t LinuxBackend::cancel_code() const noexcept { return -ECANCELED; }
+
 bool LinuxBackend::cancelled(int code) const noexcept { return code == ECANCELED; }
 
 bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {

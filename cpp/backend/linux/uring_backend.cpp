@@ -3,11 +3,13 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <new>
 
 namespace iocp {
@@ -36,41 +38,73 @@ constexpr std::size_t hot_send = std::size_t{8} << 10U;
 
 int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
 
+// Whether a thread of this process has ended. One that was just joined may still be on its way out
+// of the kernel, where its requests are ended, so a short while is granted.
+bool ended(int thread) noexcept {
+    constexpr int attempts = 200;
+    constexpr timespec pause{0, 1'000'000};
+    for (int i = 0; i < attempts; ++i) {
+        if (::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH) {
+            return true;
+        }
+        (void)::nanosleep(&pause, nullptr);
+    }
+    return false;
+}
+
 }  // namespace
 
 std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries,
                                                    std::string& reason) {
-    std::unique_ptr<UringBackend> made(new UringBackend(pool));
-    if (!made->ring_.open(entries, reason)) {
-        return nullptr;
-    }
+    std::unique_ptr<UringBackend> made(new UringBackend(pool, entries));
     made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made->wake_fd_ < 0) {
         reason = std::string("eventfd: ") + std::strerror(errno);
         return nullptr;
     }
-    made->multishot_ = made->provide_buffers();
-    made->expects_more_ = (made->ring_.features() & uring::feat_min_timeout) != 0;
-    reason = "io_uring, " + std::to_string(made->ring_.entries()) + " entries";
+    if (!made->open_ring(reason)) {
+        return nullptr;
+    }
+    reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";
     if (!made->multishot_) {
         reason += ", no incremental buffer rings in this kernel";
     }
-    made->arm_wake();
     return made;
 }
 
+bool UringBackend::open_ring(std::string& reason) {
+    auto ring = std::make_unique<uring::Ring>();
+    if (!ring->open(entries_, reason)) {
+        return false;
+    }
+    ring_ = std::move(ring);
+    enabled_ = false;
+    multishot_ = provide_buffers();
+    expects_more_ = (ring_->features() & uring::feat_min_timeout) != 0;
+    arm_wake();
+    return true;
+}
+
 UringBackend::~UringBackend() {
+    ring_.reset();  // before the memory its requests could name
+    drop_buffers();
+    if (wake_fd_ >= 0) {
+        (void)::close(wake_fd_);
+    }
+}
+
+void UringBackend::drop_buffers() noexcept {
     for (Posted& posted : posted_) {
         if (posted.region != nullptr) {
             posted.region->drop_reference();
         }
+        posted = {};
     }
     if (buffer_ring_ != nullptr) {
         ::operator delete (buffer_ring_, std::align_val_t{system_page_size()});
+        buffer_ring_ = nullptr;
     }
-    if (wake_fd_ >= 0) {
-        (void)::close(wake_fd_);
-    }
+    buffer_tail_ = 0;
 }
 
 Capabilities UringBackend::capabilities() const noexcept {
@@ -94,7 +128,7 @@ bool UringBackend::provide_buffers() {
     registration.ring_entries = buffer_slots;
     registration.bgid = buffer_group;
     registration.flags = uring::pbuf_ring_inc;
-    if (ring_.register_with(uring::register_pbuf_ring, &registration, 1) < 0) {
+    if (ring_->register_with(uring::register_pbuf_ring, &registration, 1) < 0) {
         ::operator delete (ring, std::align_val_t{page});
         return false;
     }
@@ -152,7 +186,7 @@ std::byte* UringBackend::scratch(std::size_t bytes) {
 }
 
 void UringBackend::push(const uring::Sqe& entry) {
-    uring::Sqe* slot = backlog_.empty() ? ring_.next() : nullptr;
+    uring::Sqe* slot = backlog_.empty() ? ring_->next() : nullptr;
     if (slot == nullptr) {
         backlog_.push_back(entry);
         return;
@@ -289,31 +323,53 @@ void UringBackend::cancel(Operation& op) {
 }
 
 bool UringBackend::claim() {
+    const auto self = static_cast<int>(::syscall(SYS_gettid));
+    if (enabled_ && owner_ != self && (!ended(owner_) || !take_over())) {
+        return false;
+    }
     if (!enabled_) {
-        if (ring_.enable() != 0) {
+        if (ring_->enable() != 0) {
             return false;
         }
         enabled_ = true;
-        owner_ = std::this_thread::get_id();
-        return true;
+        owner_ = self;
     }
-    return owner_ == std::this_thread::get_id();
+    return true;
+}
+
+// The kernel ended every request of the thread that is gone and left their completions in the old
+// ring's memory, as far as it has room; no other thread could enter that ring.
+bool UringBackend::take_over() {
+    std::vector<Packet> left;
+    reap(left);
+    carried_ = std::move(left);
+    std::unique_ptr<uring::Ring> old = std::move(ring_);
+    drop_buffers();
+    backlog_.clear();
+    queued_sends_ = 0;
+    std::string reason;
+    if (!open_ring(reason)) {
+        ring_ = std::move(old);
+        return false;
+    }
+    took_over_ = true;
+    return true;
 }
 
 void UringBackend::publish() {
     new_sends_ = queued_sends_;
     queued_sends_ = 0;
-    to_submit_ = ring_.publish();
+    to_submit_ = ring_->publish();
     std::size_t moved = 0;
-    while (moved < backlog_.size() && ring_.enter(to_submit_, 0, -1) > 0) {
+    while (moved < backlog_.size() && ring_->enter(to_submit_, 0, -1) > 0) {
         while (moved < backlog_.size()) {
-            uring::Sqe* slot = ring_.next();
+            uring::Sqe* slot = ring_->next();
             if (slot == nullptr) {
                 break;
             }
             *slot = backlog_[moved++];
         }
-        to_submit_ = ring_.publish();
+        to_submit_ = ring_->publish();
     }
     backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(moved));
     behind_ = !backlog_.empty();
@@ -325,8 +381,8 @@ void UringBackend::wait(std::int64_t timeout_ns) {
     // back: the wait is for one more, though not for long, since some send may have to wait itself.
     const bool patient =
         waits && new_sends_ != 0 && new_sends_ <= most_patient_sends && expects_more_;
-    (void)ring_.enter(to_submit_, patient ? new_sends_ + 1 : (waits ? 1 : 0),
-                      waits ? timeout_ns : 0, patient ? send_patience_us : 0);
+    (void)ring_->enter(to_submit_, patient ? new_sends_ + 1 : (waits ? 1 : 0),
+                       waits ? timeout_ns : 0, patient ? send_patience_us : 0);
     new_sends_ = 0;
 }
 
@@ -359,8 +415,12 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
 }
 
 void UringBackend::reap(std::vector<Packet>& out) {
-    ring_.each_completion([&](const uring::Cqe& cqe) { completion(cqe, out); });
-    if (ring_.publish() == 0 && backlog_.empty()) {
+    for (Packet& packet : carried_) {
+        out.push_back(std::move(packet));
+    }
+    carried_.clear();
+    ring_->each_completion([&](const uring::Cqe& cqe) { completion(cqe, out); });
+    if (ring_->publish() == 0 && backlog_.empty()) {
         scratch_block_ = 0;
         scratch_used_ = 0;
     }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "backend/linux/linux_backend.hpp"
@@ -30,6 +30,7 @@ public:
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
     bool claim() override;
+    bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
@@ -47,7 +48,10 @@ private:
     static constexpr std::size_t buffer_slots = 8;
     static constexpr std::size_t regions_posted = 2;
 
-    explicit UringBackend(BufferPool& pool) : pool_(pool) {}
+    UringBackend(BufferPool& pool, unsigned entries) : pool_(pool), entries_(entries) {}
+    bool open_ring(std::string& reason);
+    bool take_over();
+    void drop_buffers() noexcept;
     bool provide_buffers();
     void post_region(std::uint16_t slot);
     Slice take_received(std::uint32_t flags, std::int32_t length);
@@ -60,13 +64,16 @@ private:
     [[nodiscard]] std::byte* scratch(std::size_t bytes);
 
     BufferPool& pool_;
-    uring::Ring ring_;
+    std::unique_ptr<uring::Ring> ring_;
+    unsigned entries_;
     int wake_fd_{-1};
     bool enabled_{false};
     bool expects_more_{false};  // the kernel can wait for several completions, but not for long
     unsigned queued_sends_{0};  // since the last publish()
     unsigned new_sends_{0};     // submitted by the next wait()
-    std::thread::id owner_;
+    int owner_{0};              // thread id of the ring's issuer
+    bool took_over_{false};
+    std::vector<Packet> carried_;  // what the ring of a thread that is gone had still to say
     unsigned to_submit_{0};
     bool behind_{false};  // the kernel took less than there was: the next wait must not last
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
