@@ -1,0 +1,170 @@
+"""Nine thousand connections on one port: what they charge while idle, and that all of them work."""
+
+import resource
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import iocp_sock
+from support import PAGE, run_until
+
+CONNECTIONS = 9_000
+DESCRIPTORS = CONNECTIONS + 200
+
+# Connects, then at each line on standard input sends one message on every connection and reads it
+# back; both sides of the conversation are told by a line.
+CLIENT = """
+import resource, socket, sys
+address, count = (sys.argv[1], int(sys.argv[2])), int(sys.argv[3])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+socks = [socket.create_connection(address) for _ in range(count)]
+print("connected", flush=True)
+for line in sys.stdin:
+    for i, sock in enumerate(socks):
+        sock.sendall(b"message %d" % i)
+    for i, sock in enumerate(socks):
+        wanted = b"message %d" % i
+        got = b""
+        while len(got) < len(wanted):
+            got += sock.recv(100)
+        assert got == wanted, (got, wanted)
+    print("echoed", flush=True)
+"""
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Raise the limit of open files as far as these tests need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        pytest.skip(f"{DESCRIPTORS} open files are needed, the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, DESCRIPTORS), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Client:
+    """The other process; its answers reach the port as packets, so that no wait is blind."""
+
+    def __init__(self, port: iocp_sock.Port, address: tuple[str, int]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, address[0], str(address[1]), str(CONNECTIONS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._port = port
+
+    def said(self, word: str) -> Callable[[], bool]:
+        """Whether the client's next line, when it is there, is the word."""
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout
+
+        def check() -> bool:
+            if not select.select([descriptor], [], [], 0)[0]:
+                return False
+            line = descriptor.readline().strip()
+            assert line == word, line
+            return True
+
+        return check
+
+    def echo(self) -> None:
+        """Make it send on every connection."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def end(self) -> None:
+        """Close it, and see that it found nothing wrong."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        assert self._process.wait(30) == 0
+
+
+def _listen(port: iocp_sock.Port) -> tuple[iocp_sock.Socket, list[iocp_sock.Socket]]:
+    accepted: list[iocp_sock.Socket] = []
+    listener = port.listen(("127.0.0.1", 0), backlog=4096)
+    listener.accept_each(accepted.append)
+    return listener, accepted
+
+
+def test_zero_byte_receives_of_9000_connections_lock_nothing(port, many_descriptors):
+    """R06 R11: a pending zero-byte receive on each charges 0 bytes, and each then echoes."""
+    listener, accepted = _listen(port)
+    client = Client(port, listener.getsockname())
+    run_until(port, lambda: len(accepted) == CONNECTIONS)
+
+    def ready(completion: iocp_sock.Completion) -> None:
+        sock = completion.socket
+        received = sock.recv(4096)
+        assert received.outcome == "done"
+        sock.send(received.data)
+
+    pending = [sock.recv_zero(callback=ready) for sock in accepted]
+    run_until(port, client.said("connected"))
+    assert all(op.pending for op in pending)
+    assert port.ledger.now == 0
+    assert port.outstanding == CONNECTIONS + 1
+    client.echo()
+    run_until(port, client.said("echoed"))
+    assert port.ledger.now == 0
+    client.end()
+
+
+def test_posted_receives_of_9000_connections_charge_a_page_each(port, many_descriptors):
+    """R06: a posted page-aligned 4 KiB receive on each charges 36,864,000 bytes in all."""
+    listener, accepted = _listen(port)
+    client = Client(port, listener.getsockname())
+    run_until(port, lambda: len(accepted) == CONNECTIONS)
+
+    def echo(completion: iocp_sock.Completion) -> None:
+        completion.socket.send(completion.data)
+
+    pending = [sock.recv(PAGE, callback=echo) for sock in accepted]
+    run_until(port, client.said("connected"))
+    assert all(op.pending for op in pending)
+    assert port.ledger.now == CONNECTIONS * PAGE
+    if PAGE == 4096:
+        assert port.ledger.now == 36_864_000
+    assert {sock.charged for sock in accepted} == {PAGE}
+    client.echo()
+    run_until(port, client.said("echoed"))
+    assert port.ledger.now == 0
+    assert port.ledger.peak >= CONNECTIONS * PAGE
+    client.end()
+
+
+@pytest.mark.parametrize("receive", ["pooled", "zero_byte"])
+def test_idle_stream_connections_hold_no_buffer(port, many_descriptors, receive):
+    """R13: 9,000 subscriptions without traffic charge nothing and hold no block of the pool."""
+    echoed = 0
+
+    def on_data(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
+        nonlocal echoed
+        if data:
+            echoed += 1
+            conn.send(data)
+        else:
+            conn.close()
+
+    listener, accepted = _listen(port)
+    client = Client(port, listener.getsockname())
+    run_until(port, lambda: len(accepted) == CONNECTIONS)
+    blocks = port.stats()["blocks_out"]
+    for sock in accepted:
+        sock.receive(on_data, receive=receive)
+    run_until(port, client.said("connected"))
+    assert port.ledger.now == 0
+    assert port.stats()["blocks_out"] == blocks
+    client.echo()
+    run_until(port, client.said("echoed"))
+    assert echoed == CONNECTIONS
+    assert port.ledger.now == 0
+    client.end()
