@@ -105,6 +105,10 @@ Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
         if (count < 0) {
             throw_set();
         }
+        if (all_closed(port)) {
+            finish_close(port);
+            return count;
+        }
         if (count > 0 || locked(port, [&] { return port.core->take_woken(); })) {
             return count;
         }
@@ -158,6 +162,10 @@ std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::siz
                 break;
             }
             out.add(wanted);
+        }
+        if (all_closed(port)) {
+            finish_close(port);
+            return out.give();
         }
         const bool late = deadline >= 0 && port.core->now() >= deadline && port.polled;
         if (out.size() != 0 || late || locked(port, [&] { return port.core->take_woken(); })) {

@@ -175,6 +175,7 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     admit_held();
     flush_sends();  // before anything new is read: what callbacks sent is still in the cache
     drained_bytes_ = 0;
+    ++turn_number_;
     continue_drains();
     std::int64_t timeout = 0;
     if (ready_.empty() && drain_first_ == nullptr && !woken_) {

@@ -248,6 +248,7 @@ private:
     Region* space_{nullptr};  // where drains read to; shared by the messages cut from it
     std::size_t space_used_{0};
     std::size_t drained_bytes_{0};  // in this turn
+    std::uint32_t turn_number_{1};
     std::size_t outstanding_{0};
     std::size_t open_sockets_{0};
     std::array<std::uint32_t, charge_kinds> unfinished_{};

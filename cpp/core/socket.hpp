@@ -71,6 +71,7 @@ public:
     Error failure;  // what ended the socket, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
+    std::uint32_t drain_turn{0};    // the port's turn in which it was drained last
     std::uint32_t outstanding{0};   // accepted operations whose completion was not handed out
     std::uint32_t backend_bits{0};  // the backend's own; zero when the socket is made
     std::int16_t family{0};

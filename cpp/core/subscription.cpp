@@ -260,10 +260,11 @@ bool Port::reserve_space() noexcept {
 // The turn as a whole reads no more than fits the cache: what it read is handed out, and the
 // answers sent, before more is read.
 void Port::drain(Socket& socket, Operation& op) {
-    if (drained_bytes_ >= turn_bytes) {
+    if (drained_bytes_ >= turn_bytes || socket.drain_turn == turn_number_) {
         later(socket);
         return;
     }
+    socket.drain_turn = turn_number_;
     ++counts_.drains;
     std::size_t total = 0;
     for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {

@@ -79,7 +79,7 @@ int EpollBackend::watch(Socket& socket) {
         return 0;
     }
     epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.u64 = socket.id.packed();
     if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, static_cast<int>(socket.handle), &event) != 0) {
         return errno;
@@ -149,10 +149,10 @@ void EpollBackend::wait(std::int64_t timeout_ns) {
 }
 
 void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>& out) {
-    if ((mask & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    if ((mask & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         socket.backend_bits &= ~bit_unreadable;
-        if ((mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
-            socket.backend_bits |= bit_hangup;
+        if ((mask & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+            socket.backend_bits |= bit_read_on;
         }
         Operation* op = socket.receiving.started != 0 ? socket.receiving.head : nullptr;
         // An edge may be older than the operation: a zero-byte receive looks again.

@@ -198,10 +198,10 @@ StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t leng
     return failed(errno);
 }
 
-// A short read empties the socket, but an end of stream that came with the data gives no further
-// edge: it has to be read for.
+// A short read empties the socket, except where something stands in the way of the rest that no
+// further edge will tell of: an end of stream, urgent data, descriptors passed along with bytes.
 bool LinuxBackend::drained(Socket& socket) noexcept {
-    if ((socket.backend_bits & bit_hangup) != 0) {
+    if ((socket.backend_bits & bit_read_on) != 0 || socket.family == AF_UNIX) {
         return false;
     }
     socket.backend_bits |= bit_unreadable;

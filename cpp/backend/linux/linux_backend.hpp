@@ -34,11 +34,11 @@ public:
 
 protected:
     // Bits of Socket::backend_bits.
-    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // O_NONBLOCK was set by us
-    static constexpr std::uint32_t bit_watched = 1U << 1U;      // known to epoll
-    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read would block: seen
-    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write would block: seen
-    static constexpr std::uint32_t bit_hangup = 1U << 4U;       // the peer's end is there to read
+    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;      // O_NONBLOCK was set by us
+    static constexpr std::uint32_t bit_watched = 1U << 1U;          // known to epoll
+    static constexpr std::uint32_t bit_unreadable = 1U << 2U;       // a read would block: seen
+    static constexpr std::uint32_t bit_unwritable = 1U << 3U;       // a write would block: seen
+    static constexpr std::uint32_t bit_read_on = 1U << 4U;          // a short read proves nothing
     static constexpr std::uint32_t bit_was_nonblocking = 1U << 5U;  // as it was adopted
 
     static StartResult send_now(Operation& op, unsigned count);
