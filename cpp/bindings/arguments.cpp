@@ -195,9 +195,7 @@ bool to_address(const Types& types, PyObject* value, int family, int socket_type
     text.flow_info = static_cast<std::uint32_t>(flow);
     text.scope_id = static_cast<std::uint32_t>(scope);
     int code = 0;
-    Py_BEGIN_ALLOW_THREADS;
-    code = address_from_text(text, socket_type, out);
-    Py_END_ALLOW_THREADS;
+    detached([&] { code = address_from_text(text, socket_type, out); });
     if (code != 0) {
         PyObject* message =
             PyUnicode_FromFormat("no %s address for host '%s': %s", six ? "AF_INET6" : "AF_INET",

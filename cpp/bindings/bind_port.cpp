@@ -71,14 +71,13 @@ void finish_close(PortObject& port) {
 void run(const pb::object& self, bool until_idle) {
     auto& port = self.cast<PortObject&>();
     const Runner runner(port);
-    port.stopping = false;
     for (;;) {
         if (dispatch(self.ptr(), port, nullptr) < 0) {
             throw_set();
         }
         (void)locked(port, [&] { return port.core->take_woken(); });
-        if (port.stopping) {
-            return;
+        if (std::exchange(port.stopping, false)) {
+            return;  // also when stop() came before run() did
         }
         if (all_closed(port)) {
             finish_close(port);
@@ -321,11 +320,13 @@ pb::object make_socket(const pb::object& self, const pb::object& family, const p
 pb::object adopt(const pb::object& self, const pb::object& handle) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
-    const Py_ssize_t number = PyNumber_AsSsize_t(handle.ptr(), PyExc_OverflowError);
-    if (number == -1 && PyErr_Occurred() != nullptr) {
-        PyErr_Clear();
+    int number = -1;
+    if (!PyLong_Check(handle.ptr())) {
         raise(*port.types, ErrorClass::argument_type, EINVAL,
               "adopt() takes a socket.socket or a descriptor");
+        throw_set();
+    }
+    if (!to_int(*port.types, handle.ptr(), "a descriptor", number)) {
         throw_set();
     }
     Socket* core = nullptr;

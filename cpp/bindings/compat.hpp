@@ -2,6 +2,9 @@
 
 #include <Python.h>
 
+#include <chrono>
+#include <thread>
+
 // What newer interpreters have, in the terms of the older ones.
 
 #ifndef Py_BEGIN_CRITICAL_SECTION  // since 3.13; before it the GIL is the critical section
@@ -36,6 +39,33 @@ inline void PyErr_SetRaisedException(PyObject* exception) {
                   PyException_GetTraceback(exception));
 }
 #endif
+
+// When the interpreter is ending, Python before 3.14 ends a daemon thread that wants to attach by
+// unwinding its stack, straight through C++. Such a thread stays here instead, as newer ones let
+// it.
+[[noreturn]] inline void never_return() noexcept {
+    for (;;) {
+        std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+}
+
+// Calls into the interpreter where the thread may have to attach again.
+template <class Call>
+auto attaching(Call&& call) {
+    try {
+        return call();
+    } catch (...) {
+        never_return();
+    }
+}
+
+// Runs `work` detached from the interpreter.
+template <class Work>
+void detached(Work&& work) {
+    PyThreadState* state = PyEval_SaveThread();
+    work();
+    attaching([state] { PyEval_RestoreThread(state); });
+}
 
 // A vectorcall-style function where a method table wants the old type; the flags say which it is.
 inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {

@@ -38,8 +38,10 @@ bool report(PortObject& port, PyObject* source) {
 
 // Calls with up to two arguments; `slots` has room for one before them. False: stop dispatching.
 bool call(PortObject& port, PyObject* callback, PyObject** slots, std::size_t count) {
-    PyObject* result =
-        PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    PyObject* result = attaching([&] {
+        return PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                   nullptr);
+    });
     if (result == nullptr) {
         return report(port, callback);
     }
@@ -235,10 +237,7 @@ bool hand_out_timer(PortObject& port, const Ready& ready) {
         return true;
     }
     PyObject* slots[1] = {nullptr};
-    PyObject* result =
-        PyObject_Vectorcall(callback, slots + 1, 0 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-    const bool go_on = result != nullptr || report(port, callback);
-    Py_XDECREF(result);
+    const bool go_on = call(port, callback, slots, 0);
     Py_DECREF(callback);
     return go_on;
 }
@@ -301,10 +300,10 @@ bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
     port.inbox.clear();
     port.next_ready = 0;
     Error error;
-    Py_BEGIN_ALLOW_THREADS;
-    const std::int64_t slice = port.core->now() + longest_wait;
-    error = port.core->poll(deadline < 0 || slice < deadline ? slice : deadline, port.inbox);
-    Py_END_ALLOW_THREADS;
+    detached([&] {
+        const std::int64_t slice = port.core->now() + longest_wait;
+        error = port.core->poll(deadline < 0 || slice < deadline ? slice : deadline, port.inbox);
+    });
     if (error) {
         raise(&port, *port.types, error);
         return false;

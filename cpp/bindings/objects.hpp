@@ -203,11 +203,11 @@ auto locked(PortObject& port, Work&& work) {
         const std::lock_guard guard(mutex, std::adopt_lock);
         return work();
     }
-    PyThreadState* state = PyEval_SaveThread();
-    mutex.lock();
-    auto result = work();
-    mutex.unlock();
-    PyEval_RestoreThread(state);
+    decltype(work()) result{};
+    detached([&] {
+        const std::lock_guard guard(mutex);
+        result = work();
+    });
     return result;
 }
 

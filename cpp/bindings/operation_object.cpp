@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "bindings/objects.hpp"
@@ -340,8 +341,10 @@ void settle(OperationObject& op) {
             error = make_exception(&port, *port.types, core.error);
         } else if (op.hands_out_block) {
             auto* region = static_cast<Region*>(core.lease.owner);
+            // With MSG_TRUNC the count is the datagram's, which may be longer than its block.
+            const std::size_t received = std::min(core.transferred, core.lease.length);
             core.lease = {};
-            data = new_buffer(*port.types, Slice(region, region->data(), core.transferred));
+            data = new_buffer(*port.types, Slice(region, region->data(), received));
         }
         if (core.accepted != nullptr) {
             accepted = reinterpret_cast<PyObject*>(

@@ -378,9 +378,7 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     if (!idle) {
         // Only who runs the port can take operations back: found out before anything is cancelled.
         Error failed;
-        Py_BEGIN_ALLOW_THREADS;
-        failed = port.core->collect(0);
-        Py_END_ALLOW_THREADS;
+        detached([&] { failed = port.core->collect(0); });
         if (failed) {
             return raise(&port, *port.types, failed);
         }
@@ -394,9 +392,7 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     });
     while (!closed) {
         Error failed;
-        Py_BEGIN_ALLOW_THREADS;
-        failed = port.core->collect(port.core->now() + 1'000'000'000);
-        Py_END_ALLOW_THREADS;
+        detached([&] { failed = port.core->collect(port.core->now() + 1'000'000'000); });
         if (failed) {
             return raise(&port, *port.types, failed);
         }

@@ -133,6 +133,9 @@ void Port::fail(Socket& socket, Lane& lane, int code) {
         // Nothing of a stream may overtake bytes that did not go.
         socket.send_cut = socket.send_cut || cut;
         refuse_rest(lane, error);
+        if (op.kind == Kind::connect && !socket.receiving.idle()) {
+            fail_socket(socket, error);  // receives were posted ahead: nothing will reach them
+        }
     }
 }
 

@@ -64,6 +64,11 @@ Error Port::check(const Operation& op) const noexcept {
     if (op.kind == Kind::receive_each && !socket.stream) {
         return Error::of(Fault::argument, "receive() needs a stream socket; post recv() instead");
     }
+    const Operation* sending = socket.sending.head;
+    if (op.kind == Kind::receive_each && !socket.connected &&
+        (sending == nullptr || sending->kind != Kind::connect)) {
+        return Error::of(Fault::argument, "the socket is not connected; connect it first");
+    }
     return {};
 }
 

@@ -130,8 +130,7 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
             return;
         }
         if (op.watching && result.start == Start::done) {
-            drain(socket, op);
-            return;
+            break;
         }
         if (result.start == Start::failed) {
             Packet packet;
@@ -217,6 +216,12 @@ void Port::deliver(Socket& socket, Operation& op, Slice slice) {
 }
 
 void Port::end_of_stream(Socket& socket, Operation& op) {
+    if (socket.failure) {
+        // The error went to another operation, and only the silence after it came here.
+        socket.receiving.pop();
+        finish(op, socket.failure);
+        return;
+    }
     socket.ended = true;
     deliver(socket, op, {});
     socket.receiving.pop();

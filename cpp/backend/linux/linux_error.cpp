@@ -33,9 +33,9 @@ bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {
         case ECONNABORTED:
         case ENETRESET:
             // What befalls one accepted or refused connection is not the listener's end, nor a
-            // datagram socket's; an unsuccessful connect may be tried again.
-            return op.socket->stream && op.kind != Kind::accept && op.kind != Kind::accept_each &&
-                   op.kind != Kind::connect;
+            // datagram socket's; an unsuccessful connect may be tried again, and what is refused
+            // for want of a connection ends none.
+            return op.socket->connected && op.socket->stream;
         default:
             return false;
     }

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -33,6 +34,8 @@ constexpr std::uint32_t send_patience_us = 50;
 // With more sends than these there is enough to come back for: small turns keep the caches warm.
 constexpr unsigned most_patient_sends = 16;
 constexpr std::size_t scratch_bytes = std::size_t{64} << 10U;
+// One entry's length has 32 bits; the core goes on with the rest of a send.
+constexpr std::size_t most_bytes = std::size_t{1} << 30U;
 // A send of so many bytes goes out by a call at once, while its data is warm in the cache.
 constexpr std::size_t hot_send = std::size_t{8} << 10U;
 
@@ -224,8 +227,7 @@ void UringBackend::send(Operation& op, unsigned count) {
     if (count == 1 && op.slices == 0) {
         entry.opcode = uring::op_send;
         entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
-        entry.len = static_cast<std::uint32_t>(
-            op.remaining() < (std::size_t{1} << 30U) ? op.remaining() : (std::size_t{1} << 30U));
+        entry.len = static_cast<std::uint32_t>(std::min(op.remaining(), most_bytes));
         push(entry);
         return;
     }
@@ -303,7 +305,7 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
     } else {
         entry.op_flags = static_cast<std::uint32_t>(op.flags);
         entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data);
-        entry.len = static_cast<std::uint32_t>(op.lease.length);
+        entry.len = static_cast<std::uint32_t>(std::min(op.lease.length, most_bytes));
     }
     push(entry);
     return {};
