@@ -258,6 +258,7 @@ PyObject* new_timer(PyObject* port, PortObject& binding, double delay, PyObject*
 PyTypeObject* make_socket_type(PyObject* module);
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core);
 extern PyMethodDef operation_methods[];  // socket_operations.cpp
+extern PyMethodDef option_methods[];     // socket_options.cpp
 
 // dispatch.cpp
 // Polls once, up to `deadline`; false with an exception set.

@@ -89,6 +89,13 @@ PyObject* posted(SocketObject& socket, Post& what) {
     return reinterpret_cast<PyObject*>(post(socket, what));
 }
 
+// What every single operation takes beside its data.
+bool to_common(const Types& types, PyObject* flags, PyObject* callback, PyObject* timeout,
+               Post& what) {
+    return to_int(types, flags, "flags", what.flags) &&
+           to_callback(types, callback, what.callback) && to_timeout(types, timeout, what.timeout);
+}
+
 PyObject* recv(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     static constexpr Signature<4> signature{
         "recv", {"nbytes", "flags", "callback", "timeout"}, 1, 1};
@@ -99,9 +106,7 @@ PyObject* recv(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
     Py_ssize_t size = 0;
     if (!signature.parse(*port.types, given, count, keywords, arguments) ||
         !to_size(*port.types, arguments[0], "nbytes", 1, size) ||
-        !to_int(*port.types, arguments[1], "flags", what.flags) ||
-        !to_callback(*port.types, arguments[2], what.callback) ||
-        !to_timeout(*port.types, arguments[3], what.timeout) || !usable(port)) {
+        !to_common(*port.types, arguments[1], arguments[2], arguments[3], what) || !usable(port)) {
         return nullptr;
     }
     if (size == 0) {
@@ -126,9 +131,7 @@ PyObject* recv_into(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
     std::array<PyObject*, 4> arguments{};
     Post what;
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_int(types, arguments[1], "flags", what.flags) ||
-        !to_callback(types, arguments[2], what.callback) ||
-        !to_timeout(types, arguments[3], what.timeout) ||
+        !to_common(types, arguments[1], arguments[2], arguments[3], what) ||
         !lease_writable(types, arguments[0], what.lease)) {
         return nullptr;
     }
@@ -141,19 +144,29 @@ PyObject* recv_into(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
     return posted(socket, what);
 }
 
-PyObject* recv_zero(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<2> signature{"recv_zero", {"callback", "timeout"}, 0, 0};
+// Operations that take nothing but a callback and a timeout.
+PyObject* post_bare(PyObject* self, Kind kind, const Signature<2>& signature,
+                    PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     SocketObject& socket = self_of(self);
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 2> arguments{};
     Post what;
-    what.kind = Kind::zero_byte;
+    what.kind = kind;
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[0], what.callback) ||
-        !to_timeout(types, arguments[1], what.timeout)) {
+        !to_common(types, nullptr, arguments[0], arguments[1], what)) {
         return nullptr;
     }
     return posted(socket, what);
+}
+
+PyObject* recv_zero(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<2> signature{"recv_zero", {"callback", "timeout"}, 0, 0};
+    return post_bare(self, Kind::zero_byte, signature, given, count, keywords);
+}
+
+PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<2> signature{"accept", {"callback", "timeout"}, 0, 0};
+    return post_bare(self, Kind::accept, signature, given, count, keywords);
 }
 
 // send() and sendmsg() differ only in how their memory is leased.
@@ -169,9 +182,8 @@ PyObject* send_leased(PyObject* self, const Signature<4>& signature, PyObject* c
     }
     std::array<PyObject*, 4> arguments{};
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_int(types, arguments[1], "flags", what.flags) ||
-        !to_callback(types, arguments[2], what.callback) ||
-        !to_timeout(types, arguments[3], what.timeout) || !lease_it(types, arguments[0], what)) {
+        !to_common(types, arguments[1], arguments[2], arguments[3], what) ||
+        !lease_it(types, arguments[0], what)) {
         return nullptr;
     }
     return posted(socket, what);
@@ -203,29 +215,13 @@ PyObject* connect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     what.kind = Kind::connect;
     auto address = std::make_unique<Address>();
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[1], what.callback) ||
-        !to_timeout(types, arguments[2], what.timeout) ||
+        !to_common(types, nullptr, arguments[1], arguments[2], what) ||
         !to_address(types, arguments[0], socket.family, socket.type, *address)) {
         return nullptr;
     }
     what.lease.data = reinterpret_cast<std::byte*>(address.get());
     what.lease.owner = address.release();
     what.lease.release = [](void* owner) { delete static_cast<Address*>(owner); };
-    return posted(socket, what);
-}
-
-PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<2> signature{"accept", {"callback", "timeout"}, 0, 0};
-    SocketObject& socket = self_of(self);
-    const Types& types = *socket.binding->types;
-    std::array<PyObject*, 2> arguments{};
-    Post what;
-    what.kind = Kind::accept;
-    if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[0], what.callback) ||
-        !to_timeout(types, arguments[1], what.timeout)) {
-        return nullptr;
-    }
     return posted(socket, what);
 }
 

@@ -144,7 +144,9 @@ Slice BufferPool::copy(const std::byte* data, std::size_t length) noexcept {
     region->data_ = reinterpret_cast<std::byte*>(region + 1);
     region->size_ = length;
     region->references_.store(1, std::memory_order_relaxed);
-    std::memcpy(region->data_, data, length);
+    if (length != 0) {
+        std::memcpy(region->data_, data, length);
+    }
     return {region, region->data_, length};
 }
 

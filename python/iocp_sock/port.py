@@ -74,7 +74,7 @@ class Port(_core.Port):
 
         Raises ResourceExhausted when the system has no descriptor or memory for it.
         """
-        return super().socket(int(family), int(type), proto)
+        return super().socket(family, type, proto)
 
     def adopt(self, sock: _socket.socket | int) -> Socket:
         """Take over a socket.socket, which is detached, or an open descriptor.

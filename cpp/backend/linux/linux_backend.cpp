@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 namespace iocp {
 
@@ -151,6 +152,19 @@ void LinuxBackend::close(Socket& socket) {
     (void)::close(fd_of(socket));
 }
 
+// What a call that never waits came to; that it would have waited is noted with the socket.
+StartResult LinuxBackend::came_to(Socket& socket, std::int64_t result,
+                                  std::uint32_t blocked) noexcept {
+    if (result >= 0) {
+        return {Start::done, result};
+    }
+    if (would_block(errno)) {
+        socket.backend_bits |= blocked;
+        return {Start::pending, 0};
+    }
+    return failed(errno);
+}
+
 StartResult LinuxBackend::poll_now(const Socket& socket) {
     pollfd entry{fd_of(socket), POLLIN | POLLRDHUP, 0};
     const int count = retry([&] { return ::poll(&entry, 1, 0); });
@@ -176,26 +190,12 @@ StartResult LinuxBackend::receive_now(Operation& op) {
     message.msg_iovlen = count;
     const int flags = op.flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
     const ssize_t got = retry([&] { return ::recvmsg(fd_of(socket), &message, flags); });
-    if (got >= 0) {
-        return {Start::done, got};
-    }
-    if (would_block(errno)) {
-        socket.backend_bits |= bit_unreadable;
-        return {Start::pending, 0};
-    }
-    return failed(errno);
+    return came_to(socket, got, bit_unreadable);
 }
 
 StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t length) {
     const ssize_t got = retry([&] { return ::recv(fd_of(socket), data, length, MSG_DONTWAIT); });
-    if (got >= 0) {
-        return {Start::done, got};
-    }
-    if (would_block(errno)) {
-        socket.backend_bits |= bit_unreadable;
-        return {Start::pending, 0};
-    }
-    return failed(errno);
+    return came_to(socket, got, bit_unreadable);
 }
 
 // A short read empties the socket, except where something stands in the way of the rest that no
@@ -232,14 +232,7 @@ StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
     message.msg_iovlen = used;
     const int flags = op.flags | MSG_DONTWAIT | MSG_NOSIGNAL;
     const ssize_t went = retry([&] { return ::sendmsg(fd_of(socket), &message, flags); });
-    if (went >= 0) {
-        return {Start::done, went};
-    }
-    if (would_block(errno)) {
-        socket.backend_bits |= bit_unwritable;
-        return {Start::pending, 0};
-    }
-    return failed(errno);
+    return came_to(socket, went, bit_unwritable);
 }
 
 StartResult LinuxBackend::accept_now(Operation& op) {
@@ -252,47 +245,28 @@ StartResult LinuxBackend::accept_now(Operation& op) {
         socket.backend_bits |= bit_nonblocking;
     }
     const int fd = retry([&] { return ::accept4(fd_of(socket), nullptr, nullptr, SOCK_CLOEXEC); });
-    if (fd >= 0) {
-        return {Start::done, 0, fd};
-    }
-    if (would_block(errno)) {
-        socket.backend_bits |= bit_unreadable;
-        return {Start::pending, 0};
-    }
-    return failed(errno);
+    return fd >= 0 ? StartResult{Start::done, 0, fd} : came_to(socket, fd, bit_unreadable);
 }
 
-// The first call asks the system to connect; later ones ask how it went.
+// Asks the system to connect, or, asked again, how it went: the answer of connect(2) itself leaves
+// the socket ready for another try, which reading SO_ERROR does not.
 StartResult LinuxBackend::connect_now(Operation& op) {
     const int fd = fd_of(*op.socket);
     const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
-    if (!op.begun) {
-        op.begun = true;
-        if (!set_nonblocking(fd, true)) {
-            return failed(errno);
-        }
-        const int result = ::connect(fd, address_of(address), address.length);
-        const int code = result == 0 ? 0 : errno;
-        (void)set_nonblocking(fd, false);
-        if (code == 0) {
-            return {Start::done, 0};
-        }
-        if (code == EINPROGRESS || code == EINTR) {
-            return {Start::pending, 0};
-        }
-        return failed(code);
-    }
-    int code = 0;
-    socklen_t length = sizeof code;
-    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
+    if (!set_nonblocking(fd, true)) {
         return failed(errno);
     }
-    if (code != 0) {
-        return failed(code);
+    const bool again = op.begun;
+    op.begun = true;
+    const int code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
+    (void)set_nonblocking(fd, false);
+    if (code == 0 || (again && code == EISCONN)) {
+        return {Start::done, 0};
     }
-    pollfd entry{fd, POLLOUT, 0};
-    const int count = retry([&] { return ::poll(&entry, 1, 0); });
-    return {count > 0 ? Start::done : Start::pending, 0};
+    if (code == EINPROGRESS || code == EALREADY || code == EINTR) {
+        return {Start::pending, 0};
+    }
+    return failed(code);
 }
 
 StartResult LinuxBackend::attempt(Operation& op) {

@@ -48,6 +48,7 @@ private:
     static StartResult receive_now(Operation& op);
     static StartResult accept_now(Operation& op);
     static StartResult poll_now(const Socket& socket);
+    static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
 };
 
 }  // namespace iocp

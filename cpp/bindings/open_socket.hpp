@@ -1,0 +1,35 @@
+#pragma once
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+// Makes a call on the open socket with the lock held: `call` returns an Error.
+template <class Call>
+bool with_open(SocketObject& socket, Call&& call) {
+    PortObject& port = *socket.binding;
+    if (!usable(port)) {
+        return false;
+    }
+    const Error error = locked(port, [&]() -> Error {
+        if (socket.core == nullptr || socket.core->life != Life::open) {
+            return Error::of(Fault::socket_closed, "the socket is closed");
+        }
+        return call(*socket.core);
+    });
+    if (error) {
+        raise(&port, *port.types, error);
+        return false;
+    }
+    return true;
+}
+
+template <class Call>
+bool with_code(SocketObject& socket, Call&& call) {
+    return with_open(socket, [&](Socket& core) -> Error {
+        const int code = call(socket.binding->core->backend(), core);
+        return code == 0 ? Error{} : socket.binding->core->system_error(code);
+    });
+}
+
+}  // namespace iocp::py

@@ -1,0 +1,213 @@
+#include "bindings/run_port.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "bindings/arguments.hpp"
+
+namespace iocp::py {
+
+namespace pb = pybind11;
+
+namespace {
+
+// The right to run the port: one thread at a time, never from inside a callback.
+class Runner {
+public:
+    explicit Runner(PortObject& port) : port_(port) {
+        require_usable(port);
+        if (!port.runner.try_lock()) {
+            raise(*port.types, ErrorClass::port_running, EBUSY,
+                  "the port is being run already: by another thread, or by the callback's own "
+                  "caller");
+            throw_set();
+        }
+    }
+    ~Runner() { port_.runner.unlock(); }
+    Runner(const Runner&) = delete;
+    Runner& operator=(const Runner&) = delete;
+
+private:
+    PortObject& port_;
+};
+
+bool all_closed(PortObject& port) {
+    return port.next_ready >= port.inbox.size() &&
+           locked(port, [&] { return port.core->finished(); });
+}
+
+std::int64_t deadline_of(const PortObject& port, const pb::object& timeout) {
+    std::int64_t nanoseconds = -1;
+    if (!to_timeout(*port.types, timeout.ptr(), nanoseconds)) {
+        throw_set();
+    }
+    return nanoseconds < 0 ? -1 : port.core->now() + nanoseconds;
+}
+
+void finish_close(PortObject& port) {
+    port.closed = true;
+    port.core->release_backend();
+    port.clear();
+}
+
+// What a call has gathered so far; when it ends in an exception, the next call gets it.
+class Gathered {
+public:
+    explicit Gathered(PortObject& port) : port_(port) {}
+    ~Gathered() {
+        auto& unclaimed = port_.unclaimed;
+        unclaimed.insert(unclaimed.begin(), taken_.begin(), taken_.end());
+    }
+    Gathered(const Gathered&) = delete;
+    Gathered& operator=(const Gathered&) = delete;
+
+    void take_unclaimed(std::size_t most) {
+        auto& unclaimed = port_.unclaimed;
+        const auto count = static_cast<std::ptrdiff_t>(std::min(most, unclaimed.size()));
+        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
+        unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
+    }
+    void add(PyObject* completion) { taken_.push_back(completion); }
+    [[nodiscard]] std::size_t size() const noexcept { return taken_.size(); }
+    // The caller's from here on.
+    std::vector<PyObject*> give() noexcept { return std::exchange(taken_, {}); }
+
+private:
+    PortObject& port_;
+    std::vector<PyObject*> taken_;
+};
+
+// Gathers up to `most` completions, waiting for the first.
+std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::size_t most,
+                              const pb::object& timeout) {
+    const Runner runner(port);
+    const std::int64_t deadline = deadline_of(port, timeout);
+    Gathered out(port);
+    out.take_unclaimed(most);
+    port.polled = false;
+    for (;;) {
+        while (out.size() < most) {
+            PyObject* wanted = nullptr;
+            if (dispatch(self.ptr(), port, &wanted) < 0) {
+                Py_XDECREF(wanted);
+                throw_set();
+            }
+            if (wanted == nullptr) {
+                break;
+            }
+            out.add(wanted);
+        }
+        if (all_closed(port)) {
+            finish_close(port);
+            return out.give();
+        }
+        const bool late = deadline >= 0 && port.core->now() >= deadline && port.polled;
+        if (out.size() != 0 || late || locked(port, [&] { return port.core->take_woken(); })) {
+            return out.give();
+        }
+        if (!poll_once(self.ptr(), port, deadline)) {
+            throw_set();
+        }
+        port.polled = true;
+    }
+}
+
+}  // namespace
+
+void run(const pb::object& self, bool until_idle) {
+    auto& port = self.cast<PortObject&>();
+    const Runner runner(port);
+    for (;;) {
+        if (dispatch(self.ptr(), port, nullptr) < 0) {
+            throw_set();
+        }
+        (void)locked(port, [&] { return port.core->take_woken(); });
+        if (std::exchange(port.stopping, false)) {
+            return;  // also when stop() came before run() did
+        }
+        if (all_closed(port)) {
+            finish_close(port);
+            return;
+        }
+        if (until_idle && locked(port, [&] { return port.core->quiet(); })) {
+            return;
+        }
+        if (!poll_once(self.ptr(), port, -1)) {
+            throw_set();
+        }
+    }
+}
+
+Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    const Runner runner(port);
+    const std::int64_t deadline = deadline_of(port, timeout);
+    do {
+        if (!poll_once(self.ptr(), port, deadline)) {
+            throw_set();
+        }
+        const Py_ssize_t count = dispatch(self.ptr(), port, nullptr);
+        if (count < 0) {
+            throw_set();
+        }
+        if (all_closed(port)) {
+            finish_close(port);
+            return count;
+        }
+        if (count > 0 || locked(port, [&] { return port.core->take_woken(); })) {
+            return count;
+        }
+    } while (deadline < 0 || port.core->now() < deadline);
+    return 0;
+}
+
+pb::object get(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    const std::vector<PyObject*> out = gather(self, port, 1, timeout);
+    return out.empty() ? pb::none() : pb::reinterpret_steal<pb::object>(out.front());
+}
+
+pb::list get_batch(const pb::object& self, const pb::object& count, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    int most = 0;
+    if (!to_int(*port.types, count.ptr(), "n", most)) {
+        throw_set();
+    }
+    if (most < 1) {
+        raise(*port.types, ErrorClass::argument, EINVAL, "n is how many to get at most, from 1");
+        throw_set();
+    }
+    pb::list result;
+    for (PyObject* completion : gather(self, port, static_cast<std::size_t>(most), timeout)) {
+        result.append(pb::reinterpret_steal<pb::object>(completion));
+    }
+    return result;
+}
+
+void close(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    if (port.closed) {
+        return;
+    }
+    require_usable(port);
+    std::int64_t nanoseconds = -1;
+    if (!to_timeout(*port.types, timeout.ptr(), nanoseconds)) {
+        throw_set();
+    }
+    locked(port, [&] {
+        port.core->begin_close(nanoseconds);
+        return 0;
+    });
+    const std::unique_lock runner(port.runner, std::try_to_lock);
+    if (!runner.owns_lock() || port.closed) {
+        return;  // whoever runs the port closes it, and its run() returns
+    }
+    while (!all_closed(port)) {
+        if (!poll_once(self.ptr(), port, -1) || dispatch(self.ptr(), port, nullptr) < 0) {
+            throw_set();
+        }
+    }
+    finish_close(port);
+}
+
+}  // namespace iocp::py

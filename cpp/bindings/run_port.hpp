@@ -1,0 +1,25 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+[[noreturn]] inline void throw_set() { throw pybind11::error_already_set(); }
+
+inline void require_usable(PortObject& port) {
+    if (!usable(port)) {
+        throw_set();
+    }
+}
+
+// The methods of Port that run it, as bind_port.cpp documents them.
+void run(const pybind11::object& self, bool until_idle);
+Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);
+pybind11::object get(const pybind11::object& self, const pybind11::object& timeout);
+pybind11::list get_batch(const pybind11::object& self, const pybind11::object& count,
+                         const pybind11::object& timeout);
+void close(const pybind11::object& self, const pybind11::object& timeout);
+
+}  // namespace iocp::py
