@@ -1,8 +1,13 @@
 """Fixtures: each backend that the system grants, ports that must leave nothing behind, raw peers."""
 
 import gc
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +58,7 @@ def make_port(
     for port in ports:
         port.close(0)
     peers.open.close()
+    peers.ours.clear()
     if request.node.stash.get(passed, False):
         for port in ports:
             settled(port)
@@ -77,3 +83,26 @@ def pair(
 ) -> tuple[iocp_sock.Socket, socket.socket]:
     """Make a connected stream: the port's end and a raw one."""
     return peers.both(port, request.param)
+
+
+@pytest.fixture
+def in_subprocess() -> Callable[..., str]:
+    """Run a program in a fresh interpreter that has BACKEND and the package; returns its output."""
+
+    def run(program: str, backend: str = "auto", *, preamble: str = "", status: int = 0) -> str:
+        source = f"import iocp_sock\nBACKEND = {backend!r}\n{textwrap.dedent(program)}"
+        environment = dict(os.environ)
+        paths = [str(Path(iocp_sock.__file__).parents[1]), str(Path(__file__).parent)]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        result = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(preamble) + source],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert result.returncode == status, result.stdout + result.stderr
+        return result.stdout
+
+    return run

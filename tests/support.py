@@ -106,10 +106,9 @@ def read(port: iocp_sock.Port, peer: socket.socket, nbytes: int) -> bytes:
     def some() -> bool:
         nonlocal got
         while got < nbytes:
-            try:
-                chunk = peer.recv(min(nbytes - got, 1 << 20), socket.MSG_DONTWAIT)
-            except BlockingIOError:
+            if not select.select([peer], [], [], 0)[0]:
                 return False
+            chunk = peer.recv(min(nbytes - got, 1 << 20))
             if not chunk:
                 return True
             chunks.append(chunk)
@@ -170,6 +169,12 @@ class Peers:
 
     def __init__(self) -> None:
         self.open = contextlib.ExitStack()
+        self.ours: list[iocp_sock.Socket] = []
+
+    def own(self, sock: iocp_sock.Socket) -> iocp_sock.Socket:
+        """Keep a socket of a port until the port is closed."""
+        self.ours.append(sock)
+        return sock
 
     def keep(self, sock: socket.socket) -> socket.socket:
         sock.settimeout(PATIENCE)
@@ -200,14 +205,14 @@ class Peers:
             sock = post.accepted
             assert sock is not None
         run_until(port, lambda: port.outstanding == 0)
-        return sock, peer
+        return self.own(sock), peer
 
     def unix(
         self, port: iocp_sock.Port, kind: int = socket.SOCK_STREAM
     ) -> tuple[iocp_sock.Socket, socket.socket]:
         """Make an AF_UNIX pair: one end adopted by the port, one raw."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-        return port.adopt(ours), self.keep(theirs)
+        return self.own(port.adopt(ours)), self.keep(theirs)
 
     def both(
         self, port: iocp_sock.Port, how: str, buffers: int = 0

@@ -140,11 +140,19 @@ def test_on_close_comes_when_the_port_closes(make_port, peers):
     ended = Recorder()
     sock.receive(ended, on_close=told)
     peer.shutdown(socket.SHUT_WR)
-    run_until(port, lambda: ended)
-    other, _other_peer = peers.unix(port)
-    other.receive(ended, on_close=told)
+    run_until(port, lambda: ended and port.outstanding == 0)
     port.close(0)
-    assert [conn for conn, _error in told] in ([sock, other], [other, sock])
+    assert told == [(sock, None)]
+
+
+def test_on_close_comes_when_a_busy_port_closes(make_port, peers):
+    """R03: the same for a connection whose subscription stands."""
+    port = make_port()
+    told = Recorder()
+    sock, _peer = peers.unix(port)
+    sock.receive(Recorder(), on_close=told)
+    port.close(0)
+    assert told == [(sock, None)]
 
 
 def test_packet_comes_before_the_port_is_closed(make_port):

@@ -1,5 +1,6 @@
 """R01: what a post comes to, as its caller sees it when the post returns."""
 
+import errno
 import socket
 
 import pytest
@@ -92,9 +93,10 @@ def test_operation_behind_another_is_queued(port, pair):
 
 def test_failed_post_raises_and_leaves_nothing(port, peers):
     """R01: any other error raises from the post; nothing is outstanding or charged."""
-    sock = port.socket(socket.AF_INET, socket.SOCK_STREAM)
-    with pytest.raises(OSError, match="not connected"):
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_STREAM))
+    with pytest.raises(OSError, match="not connected") as caught:
         sock.recv(10)
+    assert caught.value.errno == errno.ENOTCONN
     target = bytearray(10)
     with pytest.raises(OSError, match="not connected"):
         sock.recv_into(target)
@@ -134,7 +136,7 @@ def test_zero_byte_receive_outcomes(port, pair):
 
 def test_accept_outcomes(port, peers):
     """R01: an accept is pending without a connection and done with one."""
-    listener = port.listen(("127.0.0.1", 0))
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
     waiting = listener.accept()
     assert waiting.outcome == "pending"
     peers.connect(listener.getsockname())

@@ -148,7 +148,7 @@ TEST_F(BufferPoolTest, ACopyPinsNothingOfThePool) {
     EXPECT_EQ(std::memcmp(copy.data(), text.data(), text.size()), 0);
     EXPECT_NE(copy.data(), bytes);
     EXPECT_EQ(pool().blocks_out(), 0U);
-    Slice empty = BufferPool::copy(nullptr, 0);
+    Slice empty = BufferPool::copy(bytes, 0);
     EXPECT_NE(empty.region(), nullptr);
     EXPECT_EQ(empty.length(), 0U);
 }

@@ -57,7 +57,8 @@ struct What {
     int flags{0};
     Receive strategy{Receive::pooled};
     std::uint32_t block_size{4096};
-    std::vector<std::size_t> parts{};  // gathered: the length of each part, every one on its own page
+    std::vector<std::size_t>
+        parts{};  // gathered: the length of each part, every one on its own page
 };
 
 // The core on a scripted backend. After every step the ledger is compared with the operations; at
@@ -208,8 +209,6 @@ protected:
     std::vector<void*> fired;
     bool keep_slices{false};
     std::vector<Slice> slices;
-    // Runs for every completion as it is handed out, with the lock held.
-    std::function<void(Posted&)> on_completion;
 
     [[nodiscard]] const Closed* closing_of(const Socket& socket) const {
         for (const Closed& one : closed) {
@@ -226,6 +225,9 @@ protected:
             return;
         }
         backend_->answers_cancels = true;
+        backend_->on_start = nullptr;
+        backend_->on_wait = nullptr;
+        backend_->on_reap = nullptr;
         locked([&] { port_->begin_close(0); });
         constexpr std::int64_t long_enough = 60'000'000'000;
         for (int i = 0; i < 200 && port_->open_sockets() != 0; ++i) {
@@ -319,9 +321,6 @@ private:
                 posted->core = nullptr;
                 EXPECT_EQ(ready.op->id.packed(), posted->id.packed());
                 EXPECT_TRUE(ready.op->finished());
-                if (on_completion) {
-                    on_completion(*posted);
-                }
                 ready.op->lease.give_back();
                 operations.push_back(ready.op);
                 break;

@@ -290,6 +290,24 @@ TEST_F(OrderTest, AFatalErrorReleasesBothDirections) {
     EXPECT_EQ(closed[0].failure.code, code_fatal);
 }
 
+TEST_F(OrderTest, NoBytesAfterAFatalErrorAreNoEndOfStream) {
+    Socket& socket = open_socket();
+    const Posted& r = receive(socket);
+    const Posted& s = send(socket);
+    backend().deliver(s.id, -code_fatal);
+    backend().deliver(r.id, 0);
+    Socket& other = open_socket();
+    const Posted& stream = post(other, Kind::receive_each, {.strategy = Receive::direct});
+    const Posted& t = send(other);
+    backend().deliver(t.id, -code_fatal);
+    backend().deliver(stream.id, 0);
+    turns(2);
+    EXPECT_EQ(r.error.code, code_fatal);
+    EXPECT_EQ(stream.error.code, code_fatal);
+    EXPECT_EQ(stream.ends, 0);
+    EXPECT_EQ(closed.size(), 2U);
+}
+
 TEST_F(OrderTest, AnErrorThatIsNotFatalEndsOneOperation) {
     Socket& socket = open_socket();
     const Posted& r = receive(socket);

@@ -69,6 +69,7 @@ public:
     // Runs inside wait(), without the port's lock, as another thread would.
     std::function<void()> on_wait;
     std::function<void(const Operation&)> on_start;
+    std::function<void()> on_reap;  // inside reap(), with the lock
     std::vector<Call> calls;
     std::vector<Request> started;  // every request there ever was
     std::vector<std::int64_t> waits;
@@ -248,9 +249,12 @@ public:
                 known = true;
             }
         }
-        const bool answered = std::any_of(
-            coming_.begin(), coming_.end(),
-            [&](const Packet& packet) { return packet.operation.packed() == op.id.packed(); });
+        const bool answered = std::any_of(coming_.begin(), coming_.end(),
+                                          [&](const Packet& packet) {
+                                              return packet.operation.packed() == op.id.packed();
+                                          }) ||
+                              std::any_of(taken_.begin(), taken_.end(),
+                                          [&](SlotId id) { return id.packed() == op.id.packed(); });
         EXPECT_TRUE(known || answered) << "a cancel names a request of the kernel";
     }
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override {
@@ -289,7 +293,12 @@ public:
         time += timeout_ns;
     }
     void reap(std::vector<Packet>& out) override {
+        if (on_reap) {
+            std::exchange(on_reap, nullptr)();
+        }
+        taken_.clear();
         for (Packet& packet : coming_) {
+            taken_.push_back(packet.operation);
             out.push_back(std::move(packet));
         }
         coming_.clear();
@@ -360,6 +369,7 @@ private:
     std::vector<Handle> open_;
     std::vector<Request> held_;
     std::vector<Packet> coming_;
+    std::vector<SlotId> taken_;  // by the last reap
     std::atomic<bool> woken_{false};
     Handle next_handle_{100};
     unsigned next_byte_{0};

@@ -397,6 +397,14 @@ TEST_F(RefusedPostTest, AStreamSubscriptionOfDatagrams) {
     expect_refused(post(open_socket(false), Kind::receive_each), Fault::argument);
 }
 
+TEST_F(RefusedPostTest, AStreamSubscriptionOfASocketThatIsNotConnected) {
+    Socket& socket = open_socket();
+    socket.connected = false;
+    expect_refused(post(socket, Kind::receive_each), Fault::argument);
+    post(socket, Kind::connect);
+    EXPECT_TRUE(post(socket, Kind::receive_each).accepted) << "it is on its way";
+}
+
 class OpenTest : public CoreTest {};
 
 TEST_F(OpenTest, ARefusedSocketIsNoSocket) {

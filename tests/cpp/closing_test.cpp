@@ -1,0 +1,406 @@
+// The end of sockets and of the port: cancel, reap, shut down, close, in that order.
+#include "core_fixture.hpp"
+
+namespace iocp::scripted {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class CloseTest : public CoreTest {
+protected:
+    void SetUp() override {
+        CoreTest::SetUp();
+        backend().answers_cancels = false;
+    }
+};
+
+TEST_F(CloseTest, OfAnIdleSocketIsAtOnce) {
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    close(socket, 1'000'000);
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("shutdown:rw", "close"));
+    EXPECT_THAT(closed, IsEmpty()) << "its end is told later, never inside the call";
+    turn();
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_FALSE(closed[0].failure);
+    EXPECT_EQ(port().open_sockets(), 0U);
+}
+
+TEST_F(CloseTest, WaitsForTheKernelToGiveBackWhatItHolds) {
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    const Posted& op = receive(socket);
+    forget_calls();
+    close(socket);
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive"));
+    EXPECT_EQ(charged(), page());
+    turns(3);
+    EXPECT_TRUE(backend().is_open(handle));
+    EXPECT_EQ(op.completions, 0);
+    backend().deliver(op.id, -code_cancelled);
+    turn();
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive", "shutdown:rw", "close"));
+    EXPECT_TRUE(op.completed());
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, DoesNotShutDownADescriptorThatOthersMayHold) {
+    const Handle handle = backend().make_handle();
+    Socket* socket = nullptr;
+    EXPECT_FALSE(locked([&] { return port().adopt(handle, socket); }));
+    const Posted& op = receive(*socket);
+    close(*socket);
+    backend().deliver(op.id, -code_cancelled);
+    turn();
+    EXPECT_EQ(backend().count("shutdown:rw"), 0U);
+    EXPECT_FALSE(backend().is_open(handle));
+}
+
+TEST_F(CloseTest, CompletesEverythingOfBothDirections) {
+    Socket& socket = open_socket();
+    std::vector<Posted*> all;
+    for (int i = 0; i < 4; ++i) {
+        all.push_back(&receive(socket));
+        all.push_back(&send(socket));
+    }
+    close(socket);
+    backend().answer_cancels();
+    turn();
+    for (const Posted* op : all) {
+        EXPECT_EQ(op->error.fault, Fault::cancelled);
+    }
+    EXPECT_EQ(closed.size(), 1U);
+    EXPECT_EQ(charged(), 0U);
+}
+
+TEST_F(CloseTest, ResultsThatCameBeforeTheAnswerAreKept) {
+    Socket& socket = open_socket();
+    const Posted& op = receive(socket);
+    close(socket);
+    backend().deliver(op.id, 17);
+    turn();
+    EXPECT_TRUE(op.succeeded());
+    EXPECT_EQ(op.transferred, 17U);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, AReadyPacketWhileClosingStartsNothing) {
+    Socket& socket = open_socket();
+    const Posted& op = receive(socket);
+    close(socket);
+    backend().deliver_ready(op.id);
+    turn();
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(backend().started.size(), 1U);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, SendsWhatIsQueuedWithinTheDeadline) {
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    const Posted& a = send(socket, {.length = 10});
+    const Posted& b = send(socket, {.length = 20});
+    close(socket, 1'000'000);
+    EXPECT_EQ(socket.life, Life::draining);
+    EXPECT_THAT(backend().calls_on(handle), Not(Contains("shutdown:rw")));
+    backend().deliver(a.id, 10);
+    turn();
+    EXPECT_TRUE(a.succeeded());
+    EXPECT_THAT(closed, IsEmpty());
+    backend().deliver(b.id, 20);
+    turns(2);
+    EXPECT_TRUE(b.succeeded());
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_FALSE(closed[0].failure);
+    EXPECT_EQ(backend().count("cancel:send"), 0U);
+}
+
+TEST_F(CloseTest, SendsWhatIsBatchedToo) {
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10, .batched = true});
+    const Posted& b = send(socket, {.length = 10, .batched = true});
+    close(socket, 1'000'000);
+    turn();
+    EXPECT_EQ(backend().started.back().count, 2U);
+    backend().deliver(a.id, 20);
+    turns(2);
+    EXPECT_TRUE(a.succeeded() && b.succeeded());
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, EndsReceivesWhileItsSendsDrain) {
+    Socket& socket = open_socket();
+    const Posted& r = receive(socket);
+    const Posted& s = send(socket, {.length = 10});
+    close(socket, 1'000'000);
+    backend().deliver(r.id, -code_cancelled);
+    turn();
+    EXPECT_EQ(r.error.fault, Fault::cancelled);
+    EXPECT_EQ(s.completions, 0);
+    EXPECT_EQ(socket.life, Life::draining);
+    backend().deliver(s.id, 10);
+    turns(2);
+    EXPECT_TRUE(s.succeeded());
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, CancelsWhatDidNotGoBeforeTheDeadline) {
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10});
+    const Posted& b = send(socket, {.length = 20});
+    close(socket, 1000);
+    turn_until(backend().time + 5000);
+    turn();
+    backend().answer_cancels();
+    turns(2);
+    EXPECT_EQ(a.error.fault, Fault::cancelled);
+    EXPECT_EQ(b.error.fault, Fault::cancelled);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, ASecondCloseWithoutTimeEndsTheDrain) {
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10});
+    close(socket, 1'000'000);
+    close(socket, 0);
+    backend().answer_cancels();
+    turns(2);
+    EXPECT_EQ(a.error.fault, Fault::cancelled);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, TheDefaultDeadlineIsThePorts) {
+    PortOptions options;
+    options.close_timeout = 4000;
+    make(options);
+    Socket& socket = open_socket();
+    send(socket, {.length = 10});
+    close(socket, -1);
+    EXPECT_EQ(socket.life, Life::draining);
+    turn_until(-1);
+    EXPECT_EQ(backend().waits.back(), 4000);
+}
+
+TEST_F(CloseTest, AnErrorWhileDrainingEndsTheDrain) {
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10});
+    const Posted& b = send(socket, {.length = 10});
+    close(socket, 1'000'000);
+    backend().deliver(a.id, -code_fatal);
+    turns(2);
+    EXPECT_EQ(a.error.code, code_fatal);
+    EXPECT_EQ(b.error.code, code_fatal);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.code, code_fatal);
+}
+
+TEST_F(CloseTest, ASpentConnectIsNotDrainedFor) {
+    Socket& socket = open_socket();
+    const Posted& op = post(socket, Kind::connect);
+    send(socket);
+    close(socket, 1'000'000'000);
+    EXPECT_EQ(socket.life, Life::cancelling);
+    backend().answer_cancels();
+    turn();
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, TwiceIsOnce) {
+    Socket& socket = open_socket();
+    close(socket);
+    close(socket);
+    abort(socket);
+    turn();
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(CloseTest, APortsCloseCutsDrainsShort) {
+    Socket& socket = open_socket();
+    const Posted& op = send(socket);
+    close(socket, 1'000'000'000'000);
+    locked([&] { port().begin_close(0); });
+    backend().answer_cancels();
+    turns(3);
+    EXPECT_TRUE(op.completed()) << "the port's deadline bounds what drains already";
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+class AbortTest : public CoreTest {};
+
+TEST_F(AbortTest, ResetsAndDrainsNothing) {
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    const Posted& s = send(socket);
+    forget_calls();
+    abort(socket);
+    turns(2);
+    EXPECT_EQ(s.error.fault, Fault::cancelled);
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("reset", "cancel:send", "close"))
+        << "a shutdown would show the peer an orderly end before the reset";
+}
+
+TEST_F(AbortTest, EndsADrain) {
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    const Posted& s = send(socket);
+    close(socket, 1'000'000'000);
+    abort(socket);
+    turns(2);
+    EXPECT_TRUE(s.completed());
+    EXPECT_THAT(backend().calls_on(handle), Contains("reset"));
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+class DetachTest : public CoreTest {};
+
+TEST_F(DetachTest, CancelsAndReapsAndLeavesTheHandle) {
+    backend().answers_cancels = false;
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    const Posted& op = receive(socket);
+    forget_calls();
+    locked([&] { port().detach(socket); });
+    EXPECT_FALSE(locked([&] { return Port::idle(socket); }));
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive"));
+    backend().deliver(op.id, -code_cancelled);
+    EXPECT_FALSE(port().collect(backend().time));
+    EXPECT_TRUE(locked([&] { return Port::idle(socket); }));
+    EXPECT_EQ(socket.handle, handle);
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive", "detach"));
+    turn();
+    EXPECT_TRUE(backend().is_open(handle));
+    expected_handles = 1;
+}
+
+class ShutdownTest : public CoreTest {};
+
+TEST_F(ShutdownTest, FollowsTheQueuedSends) {
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10});
+    const Posted& b = send(socket, {.length = 10});
+    forget_calls();
+    EXPECT_FALSE(locked([&] { return port().shutdown(socket, false, true); }));
+    EXPECT_THAT(calls(socket), IsEmpty());
+    backend().deliver(a.id, 10);
+    turn();
+    EXPECT_THAT(calls(socket), ElementsAre("start:send"));
+    backend().deliver(b.id, 10);
+    turn();
+    EXPECT_THAT(calls(socket), ElementsAre("start:send", "shutdown:w"));
+    EXPECT_EQ(socket.life, Life::open);
+    EXPECT_FALSE(locked([&] { return port().shutdown(socket, false, true); }));
+    EXPECT_EQ(backend().count("shutdown:w"), 1U) << "once";
+}
+
+TEST_F(ShutdownTest, OfAnIdleSocketIsAtOnce) {
+    Socket& socket = open_socket();
+    EXPECT_FALSE(locked([&] { return port().shutdown(socket, true, true); }));
+    EXPECT_THAT(calls(socket), ElementsAre("shutdown:r", "shutdown:w"));
+}
+
+TEST_F(ShutdownTest, FollowsSendsThatAreCancelled) {
+    Socket& socket = open_socket();
+    Posted& a = send(socket, {.length = 10});
+    EXPECT_FALSE(locked([&] { return port().shutdown(socket, false, true); }));
+    cancel(a);
+    turns(2);
+    EXPECT_EQ(a.error.fault, Fault::cancelled);
+    EXPECT_EQ(backend().count("shutdown:w"), 1U);
+}
+
+TEST_F(ShutdownTest, OfAClosedSocketIsRefused) {
+    Socket& socket = open_socket();
+    close(socket);
+    EXPECT_EQ(locked([&] { return port().shutdown(socket, true, true); }).fault,
+              Fault::socket_closed);
+}
+
+class PortCloseTest : public CoreTest {
+protected:
+    // One of everything that can be outstanding.
+    void post_everything() {
+        for (int i = 0; i < 3; ++i) {
+            Socket& socket = open_socket();
+            receive(socket);
+            receive(socket);
+            send(socket);
+            send(socket, {.timeout = 1'000'000});
+            post(open_socket(), Kind::receive_each, {.strategy = Receive::direct});
+            post(open_socket(), Kind::receive_each);
+            post(open_socket(), Kind::accept_each);
+            post(open_socket(), Kind::zero_byte);
+            post(open_socket(), Kind::connect);
+            send(open_socket(), {.batched = true});
+            Socket& draining = open_socket();
+            send(draining);
+            close(draining, 1'000'000'000);
+        }
+    }
+};
+
+TEST_F(PortCloseTest, WithEverythingOutstandingCompletesEverything) {
+    post_everything();
+    EXPECT_GT(charged(), 0U);
+    finish();
+}
+
+TEST_F(PortCloseTest, LetsQueuedSendsGoOut) {
+    Socket& socket = open_socket();
+    const Posted& s = send(socket, {.length = 10});
+    const Posted& r = receive(open_socket());
+    locked([&] { port().begin_close(1'000'000); });
+    turns(2);
+    EXPECT_TRUE(r.completed());
+    EXPECT_EQ(s.completions, 0);
+    backend().deliver(s.id, 10);
+    turns(2);
+    EXPECT_TRUE(s.succeeded());
+    EXPECT_EQ(port().open_sockets(), 0U);
+}
+
+TEST_F(PortCloseTest, TerminateTakesTheLastPacketOfAll) {
+    post_everything();
+    EXPECT_TRUE(port().terminate());
+    EXPECT_EQ(port().open_sockets(), 0U);
+    EXPECT_EQ(charged(), 0U);
+    EXPECT_TRUE(backend().held().empty());
+}
+
+TEST_F(PortCloseTest, TerminateEndsDrains) {
+    Socket& socket = open_socket();
+    send(socket);
+    close(socket, 1'000'000'000'000'000);
+    EXPECT_TRUE(port().terminate());
+}
+
+TEST_F(PortCloseTest, TerminateClosesConnectionsThatNobodyTook) {
+    Socket& listener = open_socket();
+    const Posted& op = post(listener, Kind::accept_each);
+    backend().on(listener).starts = {connection(backend().make_handle()), pending()};
+    backend().deliver_ready(op.id);
+    EXPECT_FALSE(port().collect(backend().time));
+    EXPECT_EQ(port().open_sockets(), 2U);
+    EXPECT_TRUE(port().terminate());
+    EXPECT_EQ(backend().open_handles(), 0U);
+}
+
+TEST_F(PortCloseTest, TerminateSaysWhenTheKernelKeepsSomething) {
+    backend().answers_cancels = false;
+    const Posted& op = receive(open_socket());
+    const std::int64_t before = backend().time;
+    EXPECT_FALSE(port().terminate());
+    EXPECT_GE(backend().time, before + 1'000'000'000) << "it waited for it";
+    EXPECT_EQ(charged(), page()) << "what the kernel holds stays charged";
+    EXPECT_EQ(op.leases_given_back, 0);
+    backend().deliver(op.id, -code_cancelled);
+    turn();
+    EXPECT_TRUE(port().terminate()) << "it is given back at last";
+}
+
+}  // namespace
+}  // namespace iocp::scripted

@@ -1,0 +1,403 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/address_text.hpp"
+#include "backend/families.hpp"
+#include "core/port.hpp"
+#include "platform.hpp"
+
+namespace iocp::contract {
+
+using Bytes = std::vector<std::byte>;
+
+// One post on a real port and all that came of it. Written by the posting thread before the post
+// and by the running thread after its completion.
+struct Op {
+    SlotId id;
+    Operation* core{nullptr};
+    Socket* socket{nullptr};
+    Kind kind{Kind::receive};
+    Bytes memory;
+    std::vector<ConstBytes> parts;
+    Address address;
+    bool accepted{false};
+    Error refusal;
+    Outcome outcome{Outcome::pending};
+
+    std::atomic<int> completions{0};
+    std::size_t transferred{0};
+    Error error;
+    Socket* connection{nullptr};
+    Bytes received;  // what a subscription delivered
+    std::size_t messages{0};
+    int ends{0};
+    std::vector<Socket*> connections;
+    int leases_given_back{0};
+    std::function<void(Op&)> then;                   // run when it completes, without the lock
+    std::function<void(Op&, const Slice&)> on_data;  // instead of `received`
+    std::function<void(Op&, Socket&)> on_connection;
+
+    [[nodiscard]] bool finished() const { return completions.load() != 0; }
+    [[nodiscard]] bool succeeded() const { return completions.load() == 1 && !error; }
+};
+
+struct What {
+    std::int64_t timeout{-1};
+    bool batched{false};
+    Receive strategy{Receive::pooled};
+    std::uint32_t block_size{4096};
+};
+
+// A port on a real backend, run by the thread that made it. When it ends, nothing may be left.
+class Engine {
+public:
+    Engine(const std::string& name, PortOptions options)
+        : descriptors_(platform::open_descriptors()),
+          pool_(BufferPool::create(system_page_size(), options.region_size, options.region_limit)) {
+        auto backend = make_backend(name, *pool_, options.ring_entries, reason_);
+        if (backend != nullptr) {
+            port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
+        }
+    }
+    ~Engine() { finish(); }
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    [[nodiscard]] bool usable() const { return port_ != nullptr; }
+    [[nodiscard]] const std::string& reason() const { return reason_; }
+    Port& port() { return *port_; }
+    BufferPool& pool() { return *pool_; }
+
+    template <class Body>
+    auto locked(Body&& body) {
+        const std::lock_guard lock(port_->mutex());
+        return body();
+    }
+
+    // Any thread.
+    Op& post(Socket& socket, Kind kind, Bytes memory = {}, What what = {},
+             const std::function<void(Op&)>& prepare = {}) {
+        const std::lock_guard lock(port_->mutex());
+        Op& op = ops_.emplace_back();
+        op.socket = &socket;
+        op.kind = kind;
+        op.memory = std::move(memory);
+        if (prepare) {
+            prepare(op);
+        }
+        Operation* core = port_->new_operation(socket, kind);
+        EXPECT_NE(core, nullptr);
+        if (kind == Kind::connect) {
+            core->lease = {reinterpret_cast<std::byte*>(&op.address), sizeof op.address, &op,
+                           count_release};
+        } else if (!op.parts.empty()) {
+            std::size_t total = 0;
+            for (const ConstBytes& part : op.parts) {
+                total += part.length;
+            }
+            core->lease = {reinterpret_cast<std::byte*>(op.parts.data()), total, &op,
+                           count_release};
+            core->slices = static_cast<std::uint16_t>(op.parts.size());
+        } else if (core->subscription()) {
+            op.leases_given_back = 1;  // its buffers are the pool's
+        } else {
+            core->lease = {op.memory.data(), op.memory.size(), &op, count_release};
+        }
+        core->strategy = what.strategy;
+        core->block_size = what.block_size;
+        core->batched = what.batched;
+        core->user = &op;
+        op.id = core->id;
+        op.refusal = port_->submit(*core, what.timeout);
+        if (op.refusal) {
+            core->lease.give_back();
+            port_->discard(*core);
+        } else {
+            op.core = core;
+            op.accepted = true;
+            op.outcome = core->outcome;
+        }
+        return op;
+    }
+    Op& receive(Socket& socket, std::size_t bytes, What what = {}) {
+        return post(socket, Kind::receive, Bytes(bytes), what);
+    }
+    Op& send(Socket& socket, Bytes bytes, What what = {}) {
+        return post(socket, Kind::send, std::move(bytes), what);
+    }
+    Op& subscribe(Socket& socket, Receive strategy, const std::function<void(Op&)>& prepare = {}) {
+        return post(socket, Kind::receive_each, {}, {.strategy = strategy}, prepare);
+    }
+    // False when it has finished already; the name tells, so any thread may ask at any time.
+    bool cancel(const Op& op) {
+        return locked([&] {
+            Operation* core = port_->operations().find(op.id);
+            return core != nullptr && port_->cancel(*core);
+        });
+    }
+    void close(Socket& socket, std::int64_t timeout = 0) {
+        locked([&] { port_->close(socket, timeout); });
+    }
+    void abort(Socket& socket) {
+        locked([&] { port_->abort(socket); });
+    }
+    void shutdown_sending(Socket& socket) {
+        EXPECT_FALSE(locked([&] { return port_->shutdown(socket, false, true); }));
+    }
+
+    // The running thread. Turns until `done` says so; the watchdog is no part of any expectation.
+    bool run_until(const std::function<bool()>& done) {
+        const auto watchdog = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+        while (!done()) {
+            constexpr std::int64_t slice = 100'000'000;
+            if (const Error error = turn(port_->now() + slice)) {
+                ADD_FAILURE() << "poll: " << (error.text != nullptr ? error.text : "?");
+                return false;
+            }
+            if (std::chrono::steady_clock::now() > watchdog) {
+                ADD_FAILURE() << "what the test waits for never came";
+                return false;
+            }
+        }
+        return true;
+    }
+    bool finish_all(const std::vector<Op*>& ops) {
+        for (const Op* op : ops) {
+            EXPECT_TRUE(op->accepted) << "the post was refused with " << op->refusal.code;
+        }
+        return run_until([&] {
+            return std::all_of(ops.begin(), ops.end(),
+                               [](const Op* op) { return !op->accepted || op->finished(); });
+        });
+    }
+    bool finish_one(const Op& op) {
+        if (!op.accepted) {
+            ADD_FAILURE() << "the post was refused: "
+                          << (op.refusal.text != nullptr ? op.refusal.text : "system error ")
+                          << op.refusal.code;
+            return false;
+        }
+        return run_until([&] { return op.finished(); });
+    }
+    Error turn(std::int64_t deadline) {
+        std::vector<Ready> inbox;
+        const Error error = port_->poll(deadline, inbox);
+        hand_out(inbox);
+        return error;
+    }
+    // Turns that wait for nothing: enough for whatever is there already.
+    void settle(int turns = 5) {
+        for (int i = 0; i < turns; ++i) {
+            EXPECT_FALSE(turn(port_->now()));
+        }
+    }
+
+    Socket& open(int type = type_stream) {
+        Socket* socket = nullptr;
+        EXPECT_FALSE(locked([&] { return port_->open(family_inet, type, 0, socket); }));
+        return *socket;
+    }
+    Socket& adopt(Handle handle) {
+        Socket* socket = nullptr;
+        EXPECT_FALSE(locked([&] { return port_->adopt(handle, socket); }));
+        return *socket;
+    }
+    static Address loopback(std::uint16_t port = 0) {
+        AddressText text;
+        text.family = family_inet;
+        text.host = "127.0.0.1";
+        text.port = port;
+        Address address;
+        EXPECT_EQ(address_from_text(text, type_stream, address), 0);
+        return address;
+    }
+    Address name_of(Socket& socket) {
+        Address name;
+        EXPECT_EQ(locked([&] { return port_->backend().name_of(socket, false, name); }), 0);
+        return name;
+    }
+    Socket& bound(int type = type_stream) {
+        Socket& socket = open(type);
+        locked([&] { EXPECT_EQ(port_->backend().bind(socket, loopback()), 0); });
+        return socket;
+    }
+    Socket& listener(int backlog = 128) {
+        Socket& socket = bound();
+        locked([&] { EXPECT_EQ(port_->backend().listen(socket, backlog), 0); });
+        return socket;
+    }
+    Op& connect(Socket& socket, const Address& address) {
+        return post(socket, Kind::connect, {}, {}, [&](Op& op) { op.address = address; });
+    }
+
+    struct Pair {
+        Socket* one;
+        Socket* other;
+    };
+    // A TCP connection over the loopback interface, made by the port itself. `prepare` sees both
+    // listener and client before they are connected.
+    Pair pair(const std::function<void(Socket&)>& prepare = {}) {
+        if (shared_listener_ == nullptr) {
+            shared_listener_ = &listener();
+        }
+        Socket& client = open();
+        if (prepare) {
+            prepare(*shared_listener_);
+            prepare(client);
+        }
+        const Op& accept = post(*shared_listener_, Kind::accept);
+        const Op& reach = connect(client, name_of(*shared_listener_));
+        EXPECT_TRUE(run_until([&] { return accept.finished() && reach.finished(); }));
+        EXPECT_TRUE(accept.succeeded());
+        EXPECT_TRUE(reach.succeeded());
+        return {&client, accept.connection};
+    }
+    // A connection whose two ends the system made.
+    Pair adopted_pair() {
+        Handle one = no_handle;
+        Handle other = no_handle;
+        EXPECT_TRUE(platform::socket_pair(one, other));
+        return {&adopt(one), &adopt(other)};
+    }
+    void set_option(Socket& socket, int option, int value) {
+        locked([&] {
+            EXPECT_EQ(port_->backend().set_option(socket, platform::level_socket, option, &value,
+                                                  sizeof value),
+                      0);
+        });
+    }
+
+    LedgerView view() {
+        return locked([&] { return port_->ledger_view(); });
+    }
+    std::uint64_t charged() { return view().now; }
+
+    // What was handed out besides operations.
+    std::vector<void*> packets;
+    std::size_t timers{0};
+    std::vector<std::pair<Socket*, Error>> closed;
+    [[nodiscard]] bool is_closed(const Socket& socket) const {
+        for (const auto& [one, failure] : closed) {
+            if (one == &socket) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    void finish() {
+        if (port_ == nullptr) {
+            if (pool_ != nullptr) {
+                std::exchange(pool_, nullptr)->close();
+            }
+            return;
+        }
+        locked([&] { port_->begin_close(0); });
+        run_until([&] { return port_->open_sockets() == 0; });
+        EXPECT_TRUE(port_->terminate());
+        settle(2);
+        EXPECT_EQ(port_->outstanding(), 0U);
+        const LedgerView last = view();
+        EXPECT_EQ(last.now, 0U);
+        EXPECT_EQ(port_->operations().free(), port_->operations().capacity());
+        EXPECT_EQ(port_->sockets().free(), port_->sockets().capacity());
+        for (const Op& op : ops_) {
+            EXPECT_EQ(op.completions, op.accepted ? 1 : 0) << "exactly one for each accepted post";
+            EXPECT_EQ(op.leases_given_back, 1);
+        }
+        locked([&] { port_->release_backend(); });
+        port_.reset();
+        EXPECT_EQ(pool_->blocks_out(), 0U);
+        std::exchange(pool_, nullptr)->close();
+        EXPECT_EQ(platform::open_descriptors(), descriptors_);
+    }
+
+private:
+    static void count_release(void* owner) { ++static_cast<Op*>(owner)->leases_given_back; }
+
+    void hand_out(std::vector<Ready>& inbox) {
+        std::vector<Operation*> operations;
+        std::vector<Socket*> sockets;
+        for (Ready& ready : inbox) {
+            auto* op = ready.op != nullptr ? static_cast<Op*>(ready.op->user) : nullptr;
+            switch (ready.what) {
+                case Ready::What::completed:
+                    op->transferred = ready.op->transferred;
+                    op->error = ready.op->error;
+                    op->connection = ready.op->accepted;
+                    ready.op->lease.give_back();
+                    operations.push_back(ready.op);
+                    ++op->completions;
+                    if (op->then) {
+                        op->then(*op);
+                    }
+                    break;
+                case Ready::What::data:
+                    if (ready.slice.length() == 0) {
+                        ++op->ends;
+                        break;
+                    }
+                    EXPECT_EQ(op->ends, 0);
+                    ++op->messages;
+                    if (op->on_data) {
+                        op->on_data(*op, ready.slice);
+                    } else {
+                        op->received.insert(op->received.end(), ready.slice.data(),
+                                            ready.slice.data() + ready.slice.length());
+                    }
+                    break;
+                case Ready::What::accepted:
+                    op->connections.push_back(ready.accepted);
+                    if (op->on_connection) {
+                        op->on_connection(*op, *ready.accepted);
+                    }
+                    break;
+                case Ready::What::accept_error:
+                    ADD_FAILURE() << "accept failed with " << ready.error.code;
+                    break;
+                case Ready::What::closed:
+                    closed.emplace_back(ready.socket, ready.socket->failure);
+                    sockets.push_back(ready.socket);
+                    break;
+                case Ready::What::timer:
+                    ++timers;
+                    Port::retire(ready.timer);
+                    break;
+                case Ready::What::packet:
+                    packets.push_back(ready.user);
+                    break;
+            }
+        }
+        inbox.clear();
+        const std::lock_guard lock(port_->mutex());
+        for (Operation* op : operations) {
+            port_->retire(*op);
+        }
+        for (Socket* socket : sockets) {
+            port_->retire(*socket);
+        }
+    }
+
+    std::size_t descriptors_;
+    BufferPool* pool_;
+    std::string reason_;
+    std::unique_ptr<Port> port_;
+    std::deque<Op> ops_;
+    Socket* shared_listener_{nullptr};
+};
+
+}  // namespace iocp::contract

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "core/socket.hpp"
+
+// The little that the contract suite asks of the system itself.
+namespace iocp::platform {
+
+// The real backends there are on this system, whether or not they are refused here.
+std::vector<std::string> backends();
+
+// How many descriptors or handles of sockets this process has.
+std::size_t open_descriptors();
+
+bool socket_pair(Handle& one, Handle& other);
+Handle duplicate(Handle handle);
+void close_handle(Handle handle);
+bool set_nonblocking(Handle handle);
+bool is_nonblocking(Handle handle);
+
+bool is_reset(int code);
+bool is_refused(int code);
+
+extern const int type_datagram;
+// Option numbers for Backend::set_option: an int of bytes each.
+extern const int level_socket;
+extern const int option_send_buffer;
+extern const int option_receive_buffer;
+
+}  // namespace iocp::platform

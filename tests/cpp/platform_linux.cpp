@@ -1,0 +1,60 @@
+#ifdef __linux__
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+
+#include "platform.hpp"
+
+namespace iocp::platform {
+
+std::vector<std::string> backends() { return {"uring", "epoll"}; }
+
+std::size_t open_descriptors() {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        (void)entry;
+        ++count;
+    }
+    return count;
+}
+
+bool socket_pair(Handle& one, Handle& other) {
+    std::array<int, 2> fds{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) {
+        return false;
+    }
+    one = fds[0];
+    other = fds[1];
+    return true;
+}
+
+Handle duplicate(Handle handle) { return ::fcntl(static_cast<int>(handle), F_DUPFD_CLOEXEC, 0); }
+
+void close_handle(Handle handle) { (void)::close(static_cast<int>(handle)); }
+
+bool set_nonblocking(Handle handle) {
+    const int fd = static_cast<int>(handle);
+    return ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
+}
+
+bool is_nonblocking(Handle handle) {
+    return (::fcntl(static_cast<int>(handle), F_GETFL) & O_NONBLOCK) != 0;
+}
+
+bool is_reset(int code) { return code == ECONNRESET; }
+
+bool is_refused(int code) { return code == ECONNREFUSED; }
+
+const int type_datagram = SOCK_DGRAM;
+const int level_socket = SOL_SOCKET;
+const int option_send_buffer = SO_SNDBUF;
+const int option_receive_buffer = SO_RCVBUF;
+
+}  // namespace iocp::platform
+
+#endif

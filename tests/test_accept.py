@@ -1,0 +1,230 @@
+"""Accepting: single accepts, accept_each(), and errors that never stop a listener."""
+
+import gc
+import os
+import resource
+import socket
+from contextlib import contextmanager
+
+import pytest
+
+import iocp_sock
+from support import Recorder, finish, run_until
+
+
+@contextmanager
+def no_descriptor_left():
+    """Lower the limit of open files so that none can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.open("/dev/null", os.O_RDONLY)
+    os.close(probe)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_accepts_take_connections_in_order(port, peers):
+    """R03 R30: outstanding accepts are served in posting order, each once."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    got = Recorder()
+    ops = [listener.accept(callback=got) for _ in range(5)]
+    raw = [peers.connect(listener.getsockname()) for _ in range(5)]
+    finish(port, *ops)
+    run_until(port, lambda: len(got) == 5)
+    assert [c.operation for c in got] == ops
+    assert [op.accepted.getpeername() for op in ops] == [r.getsockname() for r in raw]
+    assert got[0].accepted is ops[0].accepted
+    for op in ops:
+        assert op.accepted.getsockname() == listener.getsockname()
+        op.accepted.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_families(port, peers, host):
+    """Listening over IPv4 and IPv6; addresses are those of the socket module."""
+    listener = peers.own(port.listen((host, 0)))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    op = listener.accept()
+    peer = peers.connect(listener.getsockname(), family)
+    finish(port, op)
+    conn = op.accepted
+    assert conn.family == listener.family == family
+    assert conn.getpeername() == peer.getsockname()
+    assert conn.getsockname() == peer.getpeername()
+    conn.close()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_unix_paths(port, peers, tmp_path, abstract):
+    """Listening on an AF_UNIX path, and on an abstract name."""
+    path = b"\0iocp-sock-test-%d" % os.getpid() if abstract else str(tmp_path / "socket")
+    listener = peers.own(port.listen(path))
+    assert listener.getsockname() == path
+    accept = listener.accept()
+    connect = port.connect(path)
+    finish(port, accept, connect)
+    connect.socket.send(b"hello")
+    op = accept.accepted.recv(10)
+    finish(port, op)
+    assert bytes(op.data) == b"hello"
+    accept.accepted.close()
+    connect.socket.close()
+
+
+def test_accepted_sockets_are_close_on_exec(port, peers):
+    """Descriptors are close-on-exec, and blocking as the system made them."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    got = Recorder()
+    listener.accept_each(got)
+    peers.connect(listener.getsockname())
+    run_until(port, lambda: got)
+    for sock in (listener, got[0]):
+        assert not os.get_inheritable(sock.fileno())
+    got[0].close()
+
+
+def test_no_descriptor_for_a_single_accept(port, peers):
+    """R10: without descriptors an accept fails with ResourceExhausted; the listener stays."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    waiting = listener.accept()
+    port.run_once(0)
+    peers.connect(listener.getsockname())
+    with no_descriptor_left():
+        finish(port, waiting)
+        assert isinstance(waiting.error, iocp_sock.ResourceExhausted)
+        with pytest.raises(iocp_sock.ResourceExhausted):
+            listener.accept()
+        with pytest.raises(iocp_sock.ResourceExhausted):
+            port.socket()
+    again = listener.accept()
+    finish(port, again)
+    again.accepted.close()
+
+
+def test_accept_each_survives_the_lack_of_descriptors(port, peers):
+    """R32: the error of one accept is reported and never stops the listener."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    got = Recorder()
+    told = Recorder()
+    op = listener.accept_each(got, on_error=told)
+    port.run_once(0)
+    peers.connect(listener.getsockname())
+    with no_descriptor_left():
+        run_until(port, lambda: told)
+        turns = port.stats()["waits"]
+        run_until(port, lambda: len(told) > 1)
+        assert port.stats()["waits"] - turns < 100
+    assert told[0][0] is listener
+    assert isinstance(told[0][1], iocp_sock.ResourceExhausted)
+    run_until(port, lambda: got)
+    assert not op.done
+    got[0].close()
+
+
+def test_close_while_accepting_pauses(port, peers):
+    """R32: a listener that waits for descriptors can be cancelled and closed."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    told = Recorder()
+    op = listener.accept_each(Recorder(), on_error=told)
+    port.run_once(0)
+    peers.connect(listener.getsockname())
+    with no_descriptor_left():
+        run_until(port, lambda: told)
+        op.cancel()
+        run_until(port, lambda: port.outstanding == 0)
+        op = listener.accept_each(Recorder(), on_error=told)
+        before = len(told)
+        run_until(port, lambda: len(told) > before)
+        listener.close()
+        finish(port, op)
+
+
+def test_aborted_connection_does_not_stop_the_listener(port, peers):
+    """R32: a client that resets before it is accepted costs nobody else anything."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    quick = peers.raw()
+    quick.connect(listener.getsockname())
+    quick.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    quick.close()
+    got = Recorder()
+    listener.accept_each(got)
+    peer = peers.connect(listener.getsockname())
+    run_until(port, lambda: any(_peer_of(c) == peer.getsockname() for c in got))
+    for conn in got:
+        conn.close()
+
+
+def _peer_of(conn):
+    try:
+        return conn.getpeername()
+    except OSError:
+        return None
+
+
+def test_connections_waiting_before_the_subscription(port, peers):
+    """Stream level: connections of the backlog are accepted, more than one turn takes."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    for _ in range(200):
+        peers.connect(listener.getsockname())
+    got = Recorder()
+    listener.accept_each(got)
+    run_until(port, lambda: len(got) == 200)
+    for conn in got:
+        conn.close()
+
+
+def test_listener_closed_in_its_own_callback(port, peers):
+    """Stream level: connections that were accepted already are closed with the listener."""
+    listener = port.listen(("127.0.0.1", 0))
+    raw = [peers.connect(listener.getsockname()) for _ in range(5)]
+    got = []
+
+    def first(conn):
+        got.append(conn)
+        conn.close()
+        listener.close()
+
+    listener.accept_each(first)
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+    assert len(got) == 1
+    for peer in raw:
+        try:
+            assert peer.recv(1) == b""
+        except ConnectionResetError:
+            pass
+
+
+def test_accepts_at_close(port, peers):
+    """R03: pending accepts complete when the listener is closed."""
+    listener = port.listen(("127.0.0.1", 0))
+    got = Recorder()
+    ops = [listener.accept(callback=got) for _ in range(3)]
+    listener.close()
+    run_until(port, lambda: len(got) == 3)
+    assert all(isinstance(op.error, iocp_sock.Cancelled) for op in ops)
+    assert all(op.accepted is None for op in ops)
+
+
+def test_reuse_port(port, peers):
+    """Two listeners of one address with reuse_port; without it the second is refused."""
+    one = peers.own(port.listen(("127.0.0.1", 0), reuse_port=True))
+    two = peers.own(port.listen(one.getsockname(), reuse_port=True))
+    assert two.getsockname() == one.getsockname()
+    with pytest.raises(OSError, match="in use"):
+        port.listen(one.getsockname())
+
+
+def test_accepted_connection_nobody_takes(port, peers):
+    """An accepted connection that the application drops is closed, with a ResourceWarning."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    peer = peers.connect(listener.getsockname())
+    op = listener.accept()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        finish(port, op)
+        run_until(port, lambda: port.outstanding == 0)
+        del op
+    gc.collect()
+    run_until(port, lambda: port.stats()["sockets"] == 1)
+    assert peer.recv(1) == b""

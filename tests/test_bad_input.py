@@ -1,0 +1,318 @@
+"""Bad input: a named exception with a sentence; nothing is posted, leaked or charged."""
+
+import array
+import math
+import socket
+
+import pytest
+
+import iocp_sock
+from iocp_sock import ArgumentError, ArgumentTypeError, PortConfig
+from support import Recorder, finish, read, run_until
+
+NO = object()
+
+POSTS = [
+    (lambda s: s.recv(0), ArgumentError),
+    (lambda s: s.recv(-1), ArgumentError),
+    (lambda s: s.recv((1 << 30) + 1), ArgumentError),
+    (lambda s: s.recv(1 << 80), ArgumentError),
+    (lambda s: s.recv(1.5), ArgumentTypeError),
+    (lambda s: s.recv("10"), ArgumentTypeError),
+    (lambda s: s.recv(None), ArgumentTypeError),
+    (lambda s: s.recv(), ArgumentTypeError),
+    (lambda s: s.recv(1, 2), ArgumentTypeError),
+    (lambda s: s.recv(1, nothing=2), ArgumentTypeError),
+    (lambda s: s.recv(1, flags="x"), ArgumentTypeError),
+    (lambda s: s.recv(1, flags=1 << 40), ArgumentError),
+    (lambda s: s.recv(1, callback=5), ArgumentTypeError),
+    (lambda s: s.recv(1, timeout=-1), ArgumentError),
+    (lambda s: s.recv(1, timeout=math.nan), ArgumentError),
+    (lambda s: s.recv(1, timeout="soon"), ArgumentTypeError),
+    (lambda s: s.recv_into(b"read-only"), ArgumentTypeError),
+    (lambda s: s.recv_into(bytearray()), ArgumentError),
+    (lambda s: s.recv_into(10), ArgumentTypeError),
+    (lambda s: s.recv_into(memoryview(bytearray(10))[::2]), ArgumentTypeError),
+    (lambda s: s.recv_into(memoryview(b"abc")), ArgumentTypeError),
+    (lambda s: s.recv_into(bytearray(1), timeout=-0.5), ArgumentError),
+    (lambda s: s.recv_zero(5), ArgumentTypeError),
+    (lambda s: s.recv_zero(callback="x"), ArgumentTypeError),
+    (lambda s: s.send("text"), ArgumentTypeError),
+    (lambda s: s.send(5), ArgumentTypeError),
+    (lambda s: s.send(None), ArgumentTypeError),
+    (lambda s: s.send(), ArgumentTypeError),
+    (lambda s: s.send(b"x", callback=1), ArgumentTypeError),
+    (lambda s: s.send(memoryview(b"abcd")[::2]), ArgumentTypeError),
+    (lambda s: s.sendmsg([]), ArgumentError),
+    (lambda s: s.sendmsg(b"one"), ArgumentTypeError),
+    (lambda s: s.sendmsg("text"), ArgumentTypeError),
+    (lambda s: s.sendmsg(bytearray(b"one")), ArgumentTypeError),
+    (lambda s: s.sendmsg(5), ArgumentTypeError),
+    (lambda s: s.sendmsg([b"x", 5]), ArgumentTypeError),
+    (lambda s: s.sendmsg([b"x", "y"]), ArgumentTypeError),
+    (lambda s: s.sendmsg([b"x"] * 1025), ArgumentError),
+    (lambda s: s.try_recv(0), ArgumentError),
+    (lambda s: s.try_recv("x"), ArgumentTypeError),
+    (lambda s: s.try_send(5), ArgumentTypeError),
+    (lambda s: s.receive(None), ArgumentTypeError),
+    (lambda s: s.receive(5), ArgumentTypeError),
+    (lambda s: s.receive(print, receive="fast"), ArgumentError),
+    (lambda s: s.receive(print, receive=5), ArgumentError),
+    (lambda s: s.receive(print, size=0), ArgumentError),
+    (lambda s: s.receive(print, size="x"), ArgumentTypeError),
+    (lambda s: s.receive(print, on_close=5), ArgumentTypeError),
+    (lambda s: s.accept_each(None), ArgumentTypeError),
+    (lambda s: s.accept_each(print, on_error=5), ArgumentTypeError),
+    (lambda s: s.accept(5), ArgumentTypeError),
+    (lambda s: s.close(timeout=-1), ArgumentError),
+    (lambda s: s.close(timeout="x"), ArgumentTypeError),
+    (lambda s: s.shutdown(3), ArgumentError),
+    (lambda s: s.shutdown("x"), ArgumentTypeError),
+    (lambda s: s.listen("x"), ArgumentTypeError),
+    (lambda s: s.listen(1, 2), ArgumentTypeError),
+    (lambda s: s.getsockopt(1), ArgumentTypeError),
+    (lambda s: s.getsockopt("x", 1), ArgumentTypeError),
+    (lambda s: s.getsockopt(1, 1, -1), ArgumentError),
+    (lambda s: s.getsockopt(1, 1, 5000), ArgumentError),
+    (lambda s: s.setsockopt(1, 1), ArgumentTypeError),
+    (lambda s: s.setsockopt(1, 1, "x"), ArgumentTypeError),
+    (lambda s: s.setsockopt(1, 1, 1 << 40), ArgumentError),
+]
+
+
+@pytest.mark.parametrize(("call", "expected"), POSTS, ids=[str(i) for i in range(len(POSTS))])
+def test_wrong_argument(port, peers, call, expected):
+    """Bad input: the named class, a sentence, and nothing left behind."""
+    sock, peer = peers.unix(port)
+    op = sock.recv(100)
+    ledger = port.ledger
+    stats = port.stats()
+    with pytest.raises(expected) as caught:
+        call(sock)
+    assert isinstance(caught.value, OSError)
+    assert caught.value.errno == 22
+    assert len(str(caught.value).split()) > 4
+    assert port.ledger == ledger
+    after = port.stats()
+    assert (after["slots_free"], after["blocks_out"]) == (stats["slots_free"], stats["blocks_out"])
+    assert (port.outstanding, sock.closed) == (1, False)
+    peer.sendall(b"on")
+    finish(port, op)
+    assert bytes(op.data) == b"on"
+
+
+ADDRESSES = [
+    (socket.AF_INET, "127.0.0.1", ArgumentTypeError),
+    (socket.AF_INET, None, ArgumentTypeError),
+    (socket.AF_INET, ("127.0.0.1",), ArgumentTypeError),
+    (socket.AF_INET, ("127.0.0.1", 1, 2), ArgumentTypeError),
+    (socket.AF_INET, ("127.0.0.1", "80"), ArgumentTypeError),
+    (socket.AF_INET, ("127.0.0.1", 65536), ArgumentError),
+    (socket.AF_INET, ("127.0.0.1", -1), ArgumentError),
+    (socket.AF_INET, (5, 80), ArgumentTypeError),
+    (socket.AF_INET, ("a\0b", 80), ArgumentError),
+    (socket.AF_INET, ("::1", 80), ArgumentError),
+    (socket.AF_INET6, ("127.0.0.1", 80), ArgumentError),
+    (socket.AF_INET6, ("::1", 80, -1), ArgumentError),
+    (socket.AF_UNIX, ("127.0.0.1", 80), ArgumentTypeError),
+    (socket.AF_UNIX, "x" * 200, ArgumentError),
+]
+
+
+@pytest.mark.parametrize(("family", "address", "expected"), ADDRESSES)
+@pytest.mark.parametrize("method", ["bind", "connect"])
+def test_wrong_address(port, peers, family, address, expected, method):
+    """Bad input: an address of the wrong family or shape."""
+    sock = peers.own(port.socket(family, socket.SOCK_STREAM))
+    with pytest.raises(expected):
+        getattr(sock, method)(address)
+    assert port.outstanding == 0
+
+
+@pytest.mark.parametrize("address", [None, 5, "x" * 200, ("127.0.0.1", "x"), (1, 2), ("::1", -1)])
+def test_wrong_address_of_the_port(port, address):
+    """Bad input: listen() and connect() of the port leave no socket behind."""
+    for call in (port.listen, port.connect):
+        with pytest.raises((ArgumentError, ArgumentTypeError)):
+            call(address)
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+
+
+def test_address_in_use(port, peers):
+    """Bad input: what the system refuses is its own OSError, and the socket is closed."""
+    raw = peers.raw()
+    raw.bind(("127.0.0.1", 0))
+    raw.listen()
+    with pytest.raises(OSError, match="in use") as caught:
+        port.listen(raw.getsockname())
+    assert not isinstance(caught.value, iocp_sock.Error)
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"budget": -1}, ArgumentError),
+        ({"budget": "1"}, ArgumentTypeError),
+        ({"budget": 1.5}, ArgumentTypeError),
+        ({"budget": True}, ArgumentTypeError),
+        ({"budget": 1 << 41}, ArgumentError),
+        ({"over_budget": "explode"}, ArgumentError),
+        ({"max_receives": -1}, ArgumentError),
+        ({"max_sends": 1 << 32}, ArgumentError),
+        ({"region_size": 1}, ArgumentError),
+        ({"region_limit": 0}, ArgumentError),
+        ({"ring_entries": 0}, ArgumentError),
+        ({"drain_reads": 0}, ArgumentError),
+        ({"close_timeout": -1}, ArgumentError),
+        ({"close_timeout": math.nan}, ArgumentError),
+        ({"close_timeout": "1"}, ArgumentTypeError),
+        ({"nothing": 1}, ArgumentTypeError),
+        ({"backend": "kqueue"}, ArgumentError),
+        ({"backend": 5}, (ArgumentError, ArgumentTypeError)),
+    ],
+)
+def test_wrong_configuration(given, expected):
+    """Bad input: every field of the configuration is checked where it is given."""
+    with pytest.raises(expected):
+        iocp_sock.Port(**given)
+
+
+def test_configuration_is_frozen_and_exclusive():
+    """Bad input: a PortConfig cannot change, and is given alone."""
+    config = PortConfig(budget=4096)
+    with pytest.raises(AttributeError):
+        config.budget = 1  # type: ignore[misc]
+    with pytest.raises(ArgumentError):
+        iocp_sock.Port(config, budget=1)
+    with pytest.raises(ArgumentTypeError):
+        iocp_sock.Port("epoll")  # type: ignore[arg-type]
+    with iocp_sock.Port(config) as port:
+        assert port.config is config
+        assert port.ledger.budget == 4096
+
+
+def test_wrong_calls_on_the_port(port):
+    """Bad input: the port's own methods."""
+    for call, expected in (
+        (lambda: port.run_once(-1), ArgumentError),
+        (lambda: port.run_once("x"), ArgumentTypeError),
+        (lambda: port.get(math.nan), ArgumentError),
+        (lambda: port.get_batch(0), ArgumentError),
+        (lambda: port.get_batch("x"), ArgumentTypeError),
+        (lambda: port.get_batch(None), ArgumentError),
+        (lambda: port.post(callback=5), ArgumentTypeError),
+        (lambda: port.call_later(-1, print), ArgumentError),
+        (lambda: port.call_later(1, None), ArgumentError),
+        (lambda: port.call_later(None, print), ArgumentError),
+        (lambda: port.call_later(1, 5), ArgumentTypeError),
+        (lambda: port.close(-1), ArgumentError),
+        (lambda: setattr(port, "error_handler", 5), ArgumentTypeError),
+        (lambda: port.socket("x"), ArgumentTypeError),
+        (lambda: port.socket(socket.AF_INET, "x"), ArgumentTypeError),
+        (lambda: port.socket(socket.AF_INET, socket.SOCK_STREAM, "x"), ArgumentTypeError),
+        (lambda: port.adopt("x"), ArgumentTypeError),
+        (lambda: port.adopt(None), ArgumentTypeError),
+        (lambda: port.listen(("127.0.0.1", 0), backlog="x"), ArgumentTypeError),
+    ):
+        with pytest.raises(expected):
+            call()
+    assert not port.closed
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+
+
+def test_adopting_what_is_no_socket(port, tmp_path, peers):
+    """Bad input: descriptors that are none, or no sockets, are refused and left as they are."""
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        port.adopt(-1)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        port.adopt(1_000_000)
+    with open(tmp_path / "file", "wb") as file, pytest.raises(OSError, match="non-socket"):
+        port.adopt(file.fileno())
+    raw = peers.raw()
+    with pytest.raises(OSError):  # noqa: PT011 - any OSError that names the problem
+        port.adopt((1 << 32) + raw.fileno())
+    assert port.stats()["sockets"] == 0
+    assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+
+
+def test_receiving_subscription_on_a_datagram_socket(port, peers):
+    """Bad input: receive() is for streams."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with pytest.raises(ArgumentError, match="stream"):
+        sock.receive(Recorder())
+
+
+def test_accepting_on_a_connection_ends_with_an_error(port, pair):
+    """Bad input: accept() on a socket that does not listen raises, and the socket stays."""
+    sock, peer = pair
+    with pytest.raises(OSError):  # noqa: PT011 - EINVAL or EOPNOTSUPP by family
+        sock.accept()
+    assert not sock.closed
+    peer.sendall(b"x")
+    op = sock.recv(1)
+    finish(port, op)
+    assert bytes(op.data) == b"x"
+
+
+def test_sending_on_a_listener_leaves_it_open(port, peers):
+    """Bad input: a send on a listener, or before connecting, raises and closes nothing."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    accepted = Recorder()
+    listener.accept_each(accepted)
+    with pytest.raises(OSError):  # noqa: PT011 - EPIPE or ENOTCONN
+        listener.send(b"x")
+        run_until(port, lambda: port.outstanding == 1)
+        raise OSError("reported by the completion")
+    assert not listener.closed
+    peers.connect(listener.getsockname())
+    run_until(port, lambda: accepted)
+    accepted[0].close()
+    fresh = peers.own(port.socket(socket.AF_INET, socket.SOCK_STREAM))
+    with pytest.raises(OSError):  # noqa: PT011 - EPIPE or ENOTCONN
+        fresh.send(b"x")
+    assert not fresh.closed
+
+
+def test_types_cannot_be_made_by_hand():
+    """Bad input: objects of the core come from the core only."""
+    for kind in (
+        iocp_sock.Socket,
+        iocp_sock.Operation,
+        iocp_sock.Completion,
+        iocp_sock.Buffer,
+        iocp_sock.Timer,
+    ):
+        with pytest.raises(TypeError):
+            kind()
+
+
+def test_any_buffer_can_be_sent(port, pair):
+    """Buffers of every kind with contiguous memory are sent as their bytes."""
+    sock, peer = pair
+    things = [
+        b"bytes",
+        bytearray(b"bytearray"),
+        memoryview(b"view"),
+        array.array("i", [1, 2, 3]),
+        memoryview(array.array("d", [1.5])),
+    ]
+    expected = b"".join(bytes(memoryview(t).cast("B")) for t in things)
+    for thing in things:
+        sock.send(thing)
+    sock.sendmsg(iter(things))
+    sock.sendmsg(tuple(things))
+    assert read(port, peer, 3 * len(expected)) == 3 * expected
+
+
+def test_exceptions_are_os_errors():
+    """Every exception of the package is an OSError with an errno, and of its builtin meaning."""
+    for name in iocp_sock.__all__:
+        thing = getattr(iocp_sock, name)
+        if isinstance(thing, type) and issubclass(thing, BaseException):
+            assert issubclass(thing, iocp_sock.Error)
+            assert issubclass(thing, OSError)
+    assert issubclass(iocp_sock.TimedOut, TimeoutError)
+    assert issubclass(ArgumentError, ValueError)
+    assert issubclass(ArgumentTypeError, TypeError)
+    assert issubclass(iocp_sock.BudgetExceeded, iocp_sock.ResourceExhausted)

@@ -1,0 +1,258 @@
+"""R31: a cancel is a request; the completion says how the operation ended."""
+
+import socket
+import threading
+
+import pytest
+
+import iocp_sock
+from support import Recorder, arrived, finish, pattern, read, run_until
+
+
+def test_cancelled_receive_leaves_the_data(port, pair):
+    """R31: after a cancelled receive the next one gets every byte."""
+    sock, peer = pair
+    got = Recorder()
+    op = sock.recv(10, callback=got)
+    port.run_once(0)
+    assert op.cancel()
+    assert not op.cancel()
+    run_until(port, lambda: got)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert (op.transferred, op.data) == (0, None)
+    assert not op.cancel()
+    peer.sendall(b"abc")
+    after = sock.recv(10)
+    finish(port, after)
+    assert bytes(after.data) == b"abc"
+    port.run_once(0)
+    assert len(got) == 1
+
+
+def test_lost_race_reports_success(port, pair):
+    """R31: when the data came first, the cancelled receive has it, and reports success."""
+    sock, peer = pair
+    op = sock.recv(10)
+    port.run_once(0)
+    peer.sendall(b"abc")
+    arrived(sock) if port.backend == "epoll" else None
+    op.cancel()
+    finish(port, op)
+    if op.error is None:
+        assert bytes(op.data) == b"abc"
+    else:
+        assert isinstance(op.error, iocp_sock.Cancelled)
+        again = sock.recv(10)
+        finish(port, again)
+        assert bytes(again.data) == b"abc"
+
+
+def test_no_byte_is_lost_to_cancels(port, pair):
+    """R31: receives that race with cancels lose and double nothing."""
+    sock, peer = pair
+    data = pattern(20_000)
+    got = []
+    sent = 0
+
+    def note(completion):
+        if completion.error is None:
+            got.append(bytes(completion.data))
+
+    while sum(map(len, got)) < len(data):
+        if sent < len(data):
+            peer.sendall(data[sent : sent + 100])
+            sent += 100
+        ops = [sock.recv(50, callback=note) for _ in range(3)]
+        port.run_once(0)
+        for op in ops[1:]:
+            op.cancel()
+        ops[0].cancel()
+        finish(port, *ops)
+        run_until(port, lambda: port.outstanding == 0)
+    assert b"".join(got) == data
+
+
+def test_cancel_of_a_queued_operation_is_immediate(port, pair):
+    """R31: what the kernel does not hold ends at once, and the others stay in order."""
+    sock, peer = pair
+    first, second, third = (sock.recv(3) for _ in range(3))
+    assert second.cancel()
+    assert second.done
+    peer.sendall(b"abcdef")
+    finish(port, first, third)
+    assert (bytes(first.data), bytes(third.data)) == (b"abc", b"def")
+    assert isinstance(second.error, iocp_sock.Cancelled)
+
+
+def test_cancel_of_a_done_operation(port, pair):
+    """R31: a done operation is not cancelled, also before its completion was handed out."""
+    sock, peer = pair
+    got = Recorder()
+    op = sock.send(b"abc", callback=got)
+    assert not op.cancel()
+    run_until(port, lambda: got)
+    assert op.error is None
+    assert read(port, peer, 3) == b"abc"
+
+
+def test_cancel_all_of_a_socket(port, pair):
+    """R31: cancel() of the socket asks for the end of everything, and says of how many."""
+    sock, peer = pair
+    got = Recorder()
+    ops = [sock.recv(10, callback=got) for _ in range(3)]
+    ops += [sock.send(bytes(8 << 20), callback=got), sock.send(b"queued", callback=got)]
+    assert sock.cancel() == 5
+    assert sock.cancel() == 0
+    finish(port, *ops)
+    run_until(port, lambda: len(got) == 5)
+    assert all(isinstance(op.error, iocp_sock.Cancelled) for op in ops)
+    assert not sock.closed
+    peer.sendall(b"still")
+    after = sock.recv(10)
+    finish(port, after)
+    assert bytes(after.data) == b"still"
+
+
+def test_cut_send_keeps_its_count_and_ends_the_stream(port, pair):
+    """R31 R04: a cancelled send tells what went; nothing may follow it."""
+    sock, peer = pair
+    data = pattern(8 << 20)
+    op = sock.send(data)
+    behind = sock.send(b"behind")
+    assert op.cancel()
+    finish(port, op, behind)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert 0 < op.transferred < len(data)
+    assert isinstance(behind.error, iocp_sock.Cancelled)
+    assert behind.transferred == 0
+    with pytest.raises(iocp_sock.SocketClosed, match="cut"):
+        sock.send(b"more")
+    sock.shutdown(socket.SHUT_WR)
+    rest = read(port, peer, 1 << 40)
+    assert rest == data[: op.transferred]
+
+
+def test_cancelled_unsent_send_leaves_no_hole(port, pair):
+    """R31 R04: a queued send that is cancelled whole leaves the stream whole."""
+    sock, peer = pair
+    data = pattern(4 << 20)
+    first = sock.send(data)
+    second = sock.send(b"second")
+    third = sock.send(b"third")
+    assert second.cancel()
+    assert read(port, peer, len(data) + 5) == data + b"third"
+    finish(port, first, second, third)
+    assert (second.transferred, third.transferred) == (0, 5)
+
+
+def test_cancel_among_sends_of_one_request(port, pair):
+    """R31 R04: sends that share a request are cancelled one by one; the rest arrives."""
+    sock, peer = pair
+    filler = pattern(4 << 20)
+    ops = [sock.send(filler)]
+    parts = [pattern(5000, seed) for seed in range(20)]
+    ops += [sock.send(part) for part in parts]
+    read_first = read(port, peer, len(filler) // 2)
+    for op in ops[5::3]:
+        op.cancel()
+    sock.shutdown(socket.SHUT_WR)
+    rest = read(port, peer, 1 << 40)
+    finish(port, *ops)
+    went = b"".join(
+        part[: op.transferred] for part, op in zip([filler, *parts], ops, strict=True)
+    )
+    assert read_first + rest == went
+
+
+def test_timeout_is_a_cancel_of_its_own_kind(port, pair):
+    """R31: an operation's timeout ends it with TimedOut; the data stays."""
+    sock, peer = pair
+    got = Recorder()
+    op = sock.recv(10, timeout=0.02, callback=got)
+    zero = sock.recv_zero(timeout=0)
+    run_until(port, lambda: op.done and zero.done)
+    assert isinstance(op.error, iocp_sock.TimedOut)
+    assert isinstance(op.error, TimeoutError)
+    assert isinstance(zero.error, iocp_sock.TimedOut)
+    peer.sendall(b"abc")
+    after = sock.recv(10, timeout=60)
+    finish(port, after)
+    assert bytes(after.data) == b"abc"
+    assert len(got) == 1
+
+
+def test_timeout_of_a_send(port, pair):
+    """R31: a send that times out tells how much went."""
+    sock, _peer = pair
+    op = sock.send(bytes(8 << 20), timeout=0.02)
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.TimedOut)
+    assert 0 < op.transferred < 8 << 20
+
+
+def test_timeout_of_done_operations_never_fires(port, pair):
+    """R31: what was done at once is not timed."""
+    sock, peer = pair
+    op = sock.send(b"abc", timeout=0)
+    run_until(port, lambda: port.outstanding == 0)
+    assert op.error is None
+    assert read(port, peer, 3) == b"abc"
+
+
+def test_cancel_from_another_thread(port, pair):
+    """R31: any thread may cancel; the sleeping port hears of it at once."""
+    sock, _peer = pair
+    got = Recorder()
+    op = sock.recv(10, callback=got)
+    thread = threading.Thread(target=op.cancel)
+    thread.start()
+    run_until(port, lambda: got)
+    thread.join()
+    assert isinstance(op.error, iocp_sock.Cancelled)
+
+
+def test_cancel_in_a_callback(port, pair):
+    """R31: a callback cancels the operations behind its own."""
+    sock, peer = pair
+    ops = []
+    ops.append(sock.recv(1, callback=lambda _c: sock.cancel()))
+    ops += [sock.recv(1) for _ in range(3)]
+    peer.sendall(b"a")
+    finish(port, *ops)
+    assert ops[0].error is None
+    assert all(isinstance(op.error, iocp_sock.Cancelled) for op in ops[1:])
+
+
+def test_cancelled_accept_takes_no_connection(port, peers):
+    """R31: after a cancelled accept the connection goes to the next."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    op = listener.accept()
+    port.run_once(0)
+    op.cancel()
+    finish(port, op)
+    assert op.accepted is None
+    peer = peers.connect(listener.getsockname())
+    after = listener.accept()
+    finish(port, after)
+    assert after.accepted.getpeername() == peer.getsockname()
+    after.accepted.close()
+
+
+def test_cancelled_subscription_ends_once(port, pair):
+    """R31: a cancelled subscription completes, delivers nothing more, and may be renewed."""
+    sock, peer = pair
+    got = Recorder()
+    op = sock.receive(got)
+    peer.sendall(b"abc")
+    run_until(port, lambda: got)
+    assert op.cancel()
+    finish(port, op)
+    run_until(port, lambda: port.outstanding == 0)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    peer.sendall(b"def")
+    arrived(sock, 3)
+    port.run_once(0)
+    assert [bytes(data) for _conn, data in got] == [b"abc"]
+    sock.receive(got)
+    run_until(port, lambda: len(got) == 2)
+    assert bytes(got[1][1]) == b"def"

@@ -1,0 +1,154 @@
+"""Connecting: outcomes, errors, deadlines, and sends posted behind a connect."""
+
+import socket
+
+import pytest
+
+import iocp_sock
+from support import Recorder, finish, pattern, read, run_until
+
+
+@pytest.fixture
+def server(peers):
+    raw = peers.raw()
+    raw.bind(("127.0.0.1", 0))
+    raw.listen()
+    return raw
+
+
+def accepted(peers, server):
+    peer, _address = server.accept()
+    return peers.keep(peer)
+
+
+def test_connects(port, peers, server):
+    """R03: a connect completes once; the socket is connected."""
+    got = Recorder()
+    op = port.connect(server.getsockname(), callback=got)
+    assert op.kind == "connect"
+    run_until(port, lambda: got)
+    assert (op.error, got[0].operation, got[0].socket) == (None, op, op.socket)
+    peer = accepted(peers, server)
+    assert op.socket.getpeername() == server.getsockname()
+    assert op.socket.getsockname() == peer.getpeername()
+    op.socket.close()
+    port.run_once(0)
+    assert len(got) == 1
+
+
+def test_sends_wait_for_the_connect(port, peers, server):
+    """R30: sends posted behind a connect go out after it, in order."""
+    op = port.connect(server.getsockname())
+    parts = [pattern(100_000, i) for i in range(5)]
+    sends = [op.socket.send(part) for part in parts]
+    peer = accepted(peers, server)
+    assert read(port, peer, 500_000) == b"".join(parts)
+    finish(port, op, *sends)
+    op.socket.close()
+
+
+def test_refused(port, peers):
+    """R05: a refused connect and what is behind it end with the error; the socket is not closed."""
+    raw = peers.raw()
+    raw.bind(("127.0.0.1", 0))
+    op = port.connect(raw.getsockname())
+    sock = peers.own(op.socket)
+    behind = None if op.done else sock.send(b"x")
+    finish(port, op)
+    assert isinstance(op.error, ConnectionRefusedError)
+    assert behind is None or isinstance(behind.error, ConnectionRefusedError)
+    assert not sock.closed
+    raw.listen()
+    again = sock.connect(raw.getsockname())
+    finish(port, again)
+    assert again.error is None
+
+
+def test_no_such_path(port, peers, tmp_path):
+    """R05: a connect to a path that is not there."""
+    op = port.connect(str(tmp_path / "missing"))
+    peers.own(op.socket)
+    finish(port, op)
+    assert isinstance(op.error, FileNotFoundError)
+
+
+def full_listener(peers):
+    """A listener whose backlog takes no more connections."""
+    raw = peers.raw()
+    raw.bind(("127.0.0.1", 0))
+    raw.listen(0)
+    for _ in range(3):
+        filler = peers.raw()
+        filler.setblocking(False)
+        filler.connect_ex(raw.getsockname())
+    return raw
+
+
+def test_deadline(port, peers):
+    """R31: a connect that nobody answers ends with TimedOut."""
+    raw = full_listener(peers)
+    op = port.connect(raw.getsockname(), timeout=0.05)
+    peers.own(op.socket)
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.TimedOut)
+
+
+def test_cancel(port, peers):
+    """R31: a pending connect can be cancelled; sends behind it end too or fail."""
+    raw = full_listener(peers)
+    op = port.connect(raw.getsockname())
+    sock = peers.own(op.socket)
+    port.run_once(0)
+    assert op.pending
+    assert op.cancel()
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+
+
+def test_close_while_connecting(port, peers):
+    """Close: a connecting socket closes; connect and sends complete once."""
+    raw = full_listener(peers)
+    got = Recorder()
+    op = port.connect(raw.getsockname(), callback=got)
+    send = op.socket.send(b"x", callback=got)
+    port.run_once(0)
+    op.socket.close()
+    run_until(port, lambda: len(got) == 2)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(send.error, iocp_sock.Cancelled)
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+
+
+def test_ipv6(port, peers):
+    """Connecting over IPv6."""
+    raw = peers.raw(socket.AF_INET6)
+    raw.bind(("::1", 0))
+    raw.listen()
+    op = port.connect(raw.getsockname())
+    finish(port, op)
+    assert op.socket.getpeername() == raw.getsockname()
+    assert op.socket.family == socket.AF_INET6
+    op.socket.close()
+
+
+def test_receive_behind_a_connect(port, peers, server):
+    """A subscription posted when the connect has completed gets what the peer says first."""
+    got = Recorder()
+
+    def connected(completion):
+        completion.socket.receive(got)
+
+    op = port.connect(server.getsockname(), callback=connected)
+    peer = accepted(peers, server)
+    peer.sendall(b"hello")
+    run_until(port, lambda: got)
+    assert bytes(got[0][1]) == b"hello"
+    op.socket.close()
+
+
+def test_hold_of_a_name(port, peers, server):
+    """A host that is a name is looked up."""
+    op = port.connect(("localhost", server.getsockname()[1]))
+    finish(port, op)
+    assert op.error is None
+    op.socket.close()

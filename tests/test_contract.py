@@ -1,0 +1,184 @@
+"""What the package promises beyond single calls."""
+
+import pickle
+import socket
+import sys
+import threading
+
+import pytest
+
+import iocp_sock
+from support import Recorder, finish, pattern, read, read_all, run_until
+
+
+def test_names():
+    """Every public name exists and is documented."""
+    for name in iocp_sock.__all__:
+        thing = getattr(iocp_sock, name)
+        assert name == "PAGE_SIZE" or (thing.__doc__ or "").strip(), name
+    for kind in (
+        iocp_sock.Port,
+        iocp_sock.Socket,
+        iocp_sock.Operation,
+        iocp_sock.Completion,
+        iocp_sock.Buffer,
+        iocp_sock.Timer,
+    ):
+        for name in dir(kind):
+            if not name.startswith("_"):
+                attribute = getattr(kind, name)
+                assert (getattr(attribute, "__doc__", None) or "").strip(), f"{kind}.{name}"
+
+
+def test_backend_is_told(port, backend):
+    """port.backend and port.backend_reason say what was chosen and why."""
+    assert port.backend == backend
+    assert port.backend_reason
+    with iocp_sock.Port() as automatic:
+        assert automatic.backend in ("uring", "epoll")
+        assert automatic.backend_reason
+
+
+def test_probe_and_features(backend):
+    """probe() and features() tell of each backend."""
+    assert set(iocp_sock.probe()) == {"uring", "epoll"}
+    assert all(isinstance(value, bool) for value in iocp_sock.features(backend).values())
+    assert iocp_sock.compiler()
+    assert iocp_sock.version() == iocp_sock.__version__
+
+
+@pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte"])
+@pytest.mark.parametrize("when", ["before", "after", "with data"])
+def test_end_of_stream_exactly_once(port, pair, strategy, when):
+    """End of stream and half-close reach a callback exactly once, whenever they come."""
+    sock, peer = pair
+    got = []
+    closed = Recorder()
+    if when == "before":
+        peer.shutdown(socket.SHUT_WR)
+    elif when == "with data":
+        peer.sendall(b"data")
+        peer.shutdown(socket.SHUT_WR)
+    op = sock.receive(
+        lambda _conn, data: got.append(bytes(data)), receive=strategy, on_close=closed
+    )
+    if when == "after":
+        port.run_once(0)
+        peer.shutdown(socket.SHUT_WR)
+    run_until(port, lambda: got[-1:] == [b""])
+    finish(port, op)
+    for _ in range(5):
+        port.run_once(0)
+    assert got == ([b"data"] if when == "with data" else []) + [b""]
+    assert op.error is None
+    sock.send(b"answer")
+    sock.close()
+    assert read_all(port, peer) == b"answer"
+    run_until(port, lambda: closed)
+    assert closed == [(sock, None)]
+
+
+def test_close_sends_then_abort_does_not(port, peers):
+    """close() sends what is queued within its deadline; abort() does not."""
+    polite, polite_peer = peers.tcp(port, buffers=8192)
+    rude, rude_peer = peers.tcp(port, buffers=8192)
+    data = pattern(2 << 20)
+    polite.send(data)
+    rude.send(data)
+    polite.close()
+    rude.abort()
+    assert read_all(port, polite_peer) == data
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+    got = b""
+    with pytest.raises(ConnectionResetError):
+        while True:
+            got += rude_peer.recv(65536)
+    assert len(got) < len(data)
+
+
+def test_one_client_at_a_time_of_an_echo_server(port, peers):
+    """A whole server in callbacks, with a client on the same port."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    listener.accept_each(
+        lambda conn: conn.receive(lambda c, data: c.send(data) if data else c.close())
+    )
+    for i in range(20):
+        got = []
+        ended = Recorder()
+        op = port.connect(listener.getsockname())
+        client = op.socket
+        finish(port, op)
+        client.receive(lambda _c, data, got=got: got.append(bytes(data)), on_close=ended)
+        message = pattern(10_000 * i + 1, i)
+        client.send(message)
+        client.shutdown(socket.SHUT_WR)
+        run_until(port, lambda got=got: got[-1:] == [b""])
+        assert b"".join(got) == message
+        client.close()
+        run_until(port, lambda ended=ended: ended)
+    run_until(port, lambda: port.stats()["sockets"] == 1)
+
+
+def test_run_until_stop(port, pair):
+    """run() serves until stop() is called in a callback, and can be called again."""
+    sock, peer = pair
+    for i in range(3):
+        sock.recv(10, callback=lambda _c: port.stop())
+        peer.sendall(b"%d" % i)
+        port.run()
+    assert not port.closed
+
+
+def test_objects_are_not_copied_by_accident(port, pair):
+    """Sockets and operations cannot be pickled."""
+    sock, _peer = pair
+    for thing in (sock, sock.recv(1), port.call_later(1000, print)):
+        with pytest.raises(TypeError):
+            pickle.dumps(thing)
+
+
+def test_repr(port, pair):
+    """Every object says what it is."""
+    sock, _peer = pair
+    op = sock.recv(1)
+    assert "pending" in repr(op)
+    assert "receive" in repr(op)
+    assert "open" in repr(sock)
+    sent = sock.send(b"x")
+    completion = port.get(1)
+    assert completion.operation is sent
+    assert "send" in repr(completion)
+    sock.close()
+    assert "clos" in repr(sock)
+
+
+def test_large_messages_over_both_ways(port, pair):
+    """Both directions at once: neither waits for the other."""
+    sock, peer = pair
+    out, back = pattern(3_000_000, 1), pattern(3_000_000, 2)
+    got = []
+    sock.receive(lambda _c, data: got.append(bytes(data)))
+    sock.send(out)
+    peer.setblocking(False)
+    sent, received = 0, b""
+    while sent < len(back) or len(received) < len(out) or sum(map(len, got)) < len(back):
+        try:
+            sent += peer.send(back[sent : sent + 100_000])
+        except BlockingIOError:
+            pass
+        try:
+            received += peer.recv(1 << 20)
+        except BlockingIOError:
+            pass
+        port.run_once(0)
+    assert received == out
+    assert b"".join(got) == back
+    peer.settimeout(20)
+
+
+def test_no_thread_is_started(port, pair):
+    """The package starts no thread of its own."""
+    sock, peer = pair
+    sock.send(b"x")
+    assert read(port, peer, 1) == b"x"
+    assert threading.active_count() == 1 or sys.gettrace() is not None

@@ -1,0 +1,121 @@
+"""io_uring refused, as container runtimes refuse it: the port falls back and says why."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import iocp_sock
+import seccomp
+
+pytestmark = [
+    pytest.mark.skipif(not seccomp.supported(), reason="no io_uring call numbers for this machine"),
+    pytest.mark.skipif("IOCP_SOCK_DENIED" in os.environ, reason="io_uring is denied already"),
+]
+
+REFUSALS = [errno.EPERM, errno.ENOSYS]
+NAMES = [errno.errorcode[code] for code in REFUSALS]
+
+
+@pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
+def test_falls_back_and_says_why(in_subprocess, code):
+    """Kernel fact: refused with EPERM or ENOSYS, 'auto' takes epoll, and the reason names it."""
+    output = in_subprocess(
+        """
+        import json, socket
+        import seccomp
+        seccomp.deny_io_uring(CODE)
+        try:
+            iocp_sock.Port(backend="uring")
+            refused = None
+        except iocp_sock.BackendUnavailable as error:
+            refused = str(error)
+        with iocp_sock.Port() as port:
+            ours, theirs = socket.socketpair()
+            sock = port.adopt(ours)
+            op = sock.recv(10)
+            theirs.sendall(b"abc")
+            while not op.done:
+                port.run_once(1)
+            print(json.dumps([port.backend, port.backend_reason, refused, bytes(op.data).decode(),
+                              iocp_sock.probe()]))
+            theirs.close()
+        """.replace("CODE", str(int(code)))
+    )
+    backend, reason, refused, data, probe = json.loads(output)
+    name = errno.errorcode[code]
+    assert backend == "epoll"
+    assert "io_uring refused" in reason
+    assert name in reason
+    assert name in refused
+    assert data == "abc"
+    assert probe["epoll"] == "ok"
+    assert name in probe["uring"]
+
+
+@pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
+def test_doctor_says_why(in_subprocess, code):
+    """The doctor command reports the refusal."""
+    pytest.importorskip("typer")
+    output = in_subprocess(
+        """
+        import sys
+        import seccomp
+        seccomp.deny_io_uring(CODE)
+        from iocp_sock.cli import main
+        sys.argv = ["iocp-sock", "doctor"]
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, stop.code
+        """.replace("CODE", str(int(code)))
+    )
+    assert errno.errorcode[code] in output
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
+def test_the_suite_passes_where_io_uring_is_denied(code):
+    """The same suite, in a process to which io_uring is denied: it passes on epoll."""
+    here = Path(__file__).parent
+    program = (
+        "import sys, pytest, seccomp\n"
+        f"seccomp.deny_io_uring({int(code)})\n"
+        "sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    environment = {
+        **os.environ,
+        "IOCP_SOCK_DENIED": errno.errorcode[code],
+        "PYTHONPATH": os.pathsep.join([str(Path(iocp_sock.__file__).parents[1]), str(here)]),
+    }
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            "-q",
+            "-x",
+            "--tb=short",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            str(here.parent),
+            "-c",
+            str(here.parent / "pyproject.toml"),
+            "--ignore",
+            str(here / "test_cli.py"),
+            str(here),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    assert " passed" in result.stdout
+    assert f"uring: io_uring_setup: {errno.errorcode[code]}" in result.stdout

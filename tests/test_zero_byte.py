@@ -1,0 +1,118 @@
+"""R11 and R12: zero-byte receives and the draining behind them."""
+
+import socket
+
+import pytest
+
+import iocp_sock
+from support import arrived, finish
+
+
+def test_waits_for_data_and_leaves_it(port, pair):
+    """R11: completes when data is there, with no data of its own, and leaves it in place."""
+    sock, peer = pair
+    op = sock.recv_zero()
+    port.run_once(0)
+    assert op.pending
+    assert port.ledger.now == 0
+    peer.sendall(b"abc")
+    finish(port, op)
+    assert (op.kind, op.transferred, op.data, op.error) == ("zero_byte", 0, None, None)
+    assert sock.available() == 3
+    assert bytes(sock.recv(10).data) == b"abc"
+
+
+def test_is_no_end_of_stream(port, pair):
+    """R11: its completion says nothing of the end; at the end the read that follows does."""
+    sock, peer = pair
+    peer.shutdown(socket.SHUT_WR)
+    op = sock.recv_zero()
+    finish(port, op)
+    assert (op.error, op.transferred, op.data) == (None, 0, None)
+    assert sock.available() == 0
+    end = sock.recv(10)
+    assert (end.outcome, bytes(end.data)) == ("done", b"")
+
+
+def test_completes_on_an_error(port, peers):
+    """R11: it completes when an error is there, which the read that follows reports."""
+    sock, peer = peers.tcp(port)
+    op = sock.recv_zero()
+    port.run_once(0)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    peer.close()
+    finish(port, op)
+    if op.error is None:
+        with pytest.raises(ConnectionResetError):
+            sock.recv(10)
+    else:
+        assert isinstance(op.error, ConnectionResetError)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_eats_no_datagram(port, peers, family):
+    """R11: on a datagram socket it leaves the datagram where it is."""
+    if family == socket.AF_UNIX:
+        sock, peer = peers.unix(port, socket.SOCK_DGRAM)
+    else:
+        sock = peers.own(port.socket(family, socket.SOCK_DGRAM))
+        sock.bind(("127.0.0.1", 0))
+        peer = peers.raw(family, socket.SOCK_DGRAM)
+        peer.connect(sock.getsockname())
+    op = sock.recv_zero()
+    port.run_once(0)
+    assert op.pending
+    peer.send(b"datagram")
+    finish(port, op)
+    again = sock.recv_zero()
+    finish(port, again)
+    assert bytes(sock.recv(100).data) == b"datagram"
+    pending = sock.recv_zero()
+    port.run_once(0)
+    assert pending.pending
+    pending.cancel()
+
+
+def test_drain_by_asking(port, pair):
+    """R12: available() says how much is there, and that much is read."""
+    sock, peer = pair
+    peer.sendall(b"x" * 5000)
+    arrived(sock, 5000)
+    assert len(sock.recv(sock.available()).data) == 5000
+    assert sock.available() == 0
+
+
+def test_drain_until_it_would_block(port, pair):
+    """R12: try_recv() until None empties the socket and leaves nothing pending."""
+    sock, peer = pair
+    peer.sendall(b"x" * 5000)
+    arrived(sock, 5000)
+    total = 0
+    while (data := sock.try_recv(1000)) is not None:
+        total += len(data)
+    assert total == 5000
+    assert sock.outstanding == 0
+
+
+def test_spurious_readiness_is_none(port, pair):
+    """R11: data that another read took away does not complete a later zero-byte receive."""
+    sock, peer = pair
+    first = sock.recv_zero()
+    peer.sendall(b"abc")
+    finish(port, first)
+    assert bytes(sock.try_recv(10)) == b"abc"
+    second = sock.recv_zero()
+    port.run_once(0.05)
+    assert second.pending
+    peer.sendall(b"d")
+    finish(port, second)
+
+
+def test_many_zero_byte_receives(port, pair):
+    """R11: several of one socket complete in order when data is there."""
+    sock, peer = pair
+    ops = [sock.recv_zero() for _ in range(5)]
+    peer.sendall(b"x")
+    finish(port, *ops)
+    assert all(op.error is None for op in ops)
+    assert not isinstance(ops[0].error, iocp_sock.Error)
