@@ -1,4 +1,4 @@
-"""Fixtures: each backend that the system grants, ports that must leave nothing behind, raw peers."""
+"""Fixtures: each backend that the system grants, ports that must leave nothing, raw peers."""
 
 import gc
 import os

@@ -51,9 +51,9 @@ def block(nbytes: int) -> int:
 def pattern(nbytes: int, seed: int = 0) -> bytes:
     """Bytes in which every shift, repetition and swap shows."""
     words = (nbytes + 3) // 4
-    return b"".join((i * 2654435761 + seed & 0xFFFFFFFF).to_bytes(4, "little") for i in range(words))[
-        :nbytes
-    ]
+    return b"".join(
+        (i * 2654435761 + seed & 0xFFFFFFFF).to_bytes(4, "little") for i in range(words)
+    )[:nbytes]
 
 
 class Recorder(list):
@@ -183,7 +183,9 @@ class Peers:
     def raw(self, *arguments: Any) -> socket.socket:
         return self.keep(socket.socket(*arguments))
 
-    def connect(self, address: Any, family: int = socket.AF_INET, buffers: int = 0) -> socket.socket:
+    def connect(
+        self, address: Any, family: int = socket.AF_INET, buffers: int = 0
+    ) -> socket.socket:
         """Connect a raw socket, with a small receive window when buffers is given."""
         peer = self.raw(family, socket.SOCK_STREAM)
         if buffers:

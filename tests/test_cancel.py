@@ -158,9 +158,7 @@ def test_cancel_among_sends_of_one_request(port, pair):
     sock.shutdown(socket.SHUT_WR)
     rest = read(port, peer, 1 << 40)
     finish(port, *ops)
-    went = b"".join(
-        part[: op.transferred] for part, op in zip([filler, *parts], ops, strict=True)
-    )
+    went = b"".join(part[: op.transferred] for part, op in zip([filler, *parts], ops, strict=True))
     assert read_first + rest == went
 
 

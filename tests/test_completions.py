@@ -72,13 +72,17 @@ def test_get_batch_loses_nothing_to_an_interrupt(port, pair):
     ops = [sock.send(b"a"), sock.send(b"b", callback=interrupt), sock.send(b"c")]
     taken = []
     with pytest.raises(KeyboardInterrupt):
-        while True:
-            taken += port.get_batch(10, 1)
+        get_for_ever(port, taken)
     while len(taken) < 2:
         more = port.get_batch(10, 1)
         assert more, f"only {taken} was ever handed out"
         taken += more
     assert [c.operation for c in taken] == [ops[0], ops[2]]
+
+
+def get_for_ever(port, taken):
+    while True:
+        taken += port.get_batch(10, 1)
 
 
 def test_run_once_counts_what_it_dispatched(port, pair):

@@ -97,7 +97,7 @@ def test_cancel(port, peers):
     """R31: a pending connect can be cancelled; sends behind it end too or fail."""
     raw = full_listener(peers)
     op = port.connect(raw.getsockname())
-    sock = peers.own(op.socket)
+    peers.own(op.socket)
     port.run_once(0)
     assert op.pending
     assert op.cancel()

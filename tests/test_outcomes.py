@@ -114,13 +114,17 @@ def test_fatal_error_in_a_post_releases_what_the_socket_holds(port, peers):
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     peer.close()
     with pytest.raises((ConnectionResetError, BrokenPipeError, iocp_sock.SocketClosed)):
-        while True:
-            sock.send(b"x")
+        send_for_ever(sock)
     run_until(port, lambda: got)
     assert isinstance(pending.error, (ConnectionResetError, BrokenPipeError))
     run_until(port, lambda: sock.closed and port.stats()["sockets"] == 0)
     assert len(got) == 1
     assert port.ledger.now == 0
+
+
+def send_for_ever(sock):
+    while True:
+        sock.send(b"x")
 
 
 def test_zero_byte_receive_outcomes(port, pair):

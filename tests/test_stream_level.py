@@ -34,7 +34,8 @@ def test_everything_arrives_in_order(port, pair, strategy):
         part = pattern(size, seed)
         peer.sendall(part)
         expected += part
-        run_until(port, lambda: sum(len(d) for _c, d in got) == len(expected))
+        total = len(expected)
+        run_until(port, lambda n=total: sum(len(d) for _c, d in got) == n)
     peer.shutdown(socket.SHUT_WR)
     run_until(port, lambda: got and not got[-1][1])
     assert collected(got) == expected
@@ -225,7 +226,7 @@ def test_large_messages_and_small_ones_alternate(port, pair):
                 port.run_once(0.01)
         total += size
         if seed % 3 == 0:
-            run_until(port, lambda: sum(len(d) for _c, d in got) == total)
+            run_until(port, lambda n=total: sum(len(d) for _c, d in got) == n)
     run_until(port, lambda: sum(len(d) for _c, d in got) == total)
     assert collected(got) == b"".join(expected)
 
