@@ -18,6 +18,12 @@ from support import Peers, descriptors, settled
 BACKENDS = ("uring", "epoll")
 
 
+def pytest_collection_finish() -> None:
+    """Take what the test run itself consists of out of the collector's sight."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
@@ -27,6 +33,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 passed = pytest.StashKey[bool]()
+
+
+def pytest_collection_finish() -> None:
+    """Leave out what was imported from the collections that the tests make."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=BACKENDS)
@@ -43,7 +55,6 @@ def make_port(
     backend: str, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., iocp_sock.Port]]:
     """Make ports of the backend; at the end they are closed and must have left nothing."""
-    gc.collect()
     before = descriptors()
     ports: list[iocp_sock.Port] = []
     peers = Peers()

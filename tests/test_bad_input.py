@@ -4,6 +4,7 @@ import array
 import contextlib
 import math
 import socket
+import sys
 
 import pytest
 
@@ -304,6 +305,22 @@ def test_any_buffer_can_be_sent(port, pair):
     sock.sendmsg(iter(things))
     sock.sendmsg(tuple(things))
     assert read(port, peer, 3 * len(expected)) == 3 * expected
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__ in Python")
+def test_a_list_that_shrinks_while_it_is_gathered(port, pair):
+    """Bad input: a buffer that empties the list it is gathered from does no harm."""
+    sock, _peer = pair
+    parts = []
+
+    class Shrinker:
+        def __buffer__(self, _flags):
+            parts.clear()
+            return memoryview(b"x")
+
+    parts += [Shrinker() for _ in range(100)]
+    with contextlib.suppress(iocp_sock.Error):
+        sock.sendmsg(parts)
 
 
 def test_exceptions_are_os_errors():

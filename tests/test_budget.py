@@ -195,3 +195,29 @@ def test_retry_after_a_completion(make_port, peers):
     for part in (b"a", b"b", b"c"):
         peer.sendall(part)
         run_until(port, lambda part=part: part in got)
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "abort", "cancel", "timeout"])
+def test_held_posts_resume_however_the_others_end(make_port, peers, how):
+    """R07: what waits for the budget goes on when the budget's holder fails, closes or gives up."""
+    port = make_port(budget=2 * PAGE, over_budget="queue")
+    holder, holder_peer = peers.tcp(port)
+    other, other_peer = peers.unix(port)
+    first = holder.recv(2 * PAGE, timeout=0.02 if how == "timeout" else None)
+    waiting = [other.recv(PAGE), other.recv(PAGE)]
+    other_peer.sendall(b"x" * (PAGE + 1))
+    port.run_once(0)
+    assert not waiting[0].done
+    if how == "reset":
+        holder_peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        holder_peer.close()
+    elif how == "close":
+        holder.close()
+    elif how == "abort":
+        holder.abort()
+    elif how == "cancel":
+        first.cancel()
+    finish(port, first, *waiting)
+    assert first.error is not None
+    assert [op.transferred for op in waiting] == [PAGE, 1]
+    assert port.ledger.now == 0

@@ -254,3 +254,15 @@ def test_reset_refunds_everything(port, peers):
     peer.close()
     finish(port, *ops)
     assert (port.ledger.now, sock.charged) == (0, 0)
+
+
+def test_refund_comes_with_the_last_packet(port, pair):
+    """R06: a callback sees its own charge refunded, and those behind it still there."""
+    sock, peer = pair
+    seen = []
+    sock.recv(PAGE, callback=lambda _c: seen.append((port.ledger.now, sock.charged)))
+    behind = sock.recv(3 * PAGE)
+    peer.sendall(b"x")
+    run_until(port, lambda: seen)
+    assert seen == [(3 * PAGE, 3 * PAGE)]
+    behind.cancel()

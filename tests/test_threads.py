@@ -6,7 +6,7 @@ import time
 import pytest
 
 import iocp_sock
-from support import Recorder, drain_get, finish, read, run_until, wait_for
+from support import Recorder, drain_get, finish, pattern, read, run_until, wait_for
 
 
 class Runner:
@@ -246,6 +246,61 @@ def test_the_runner_may_change(port, peers):
     assert ops[0].error is None
     assert bytes(ops[0].data) == b"data"
     run_until(port, lambda: len(got) == 1)
+
+
+def in_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte"])
+def test_subscriptions_outlive_their_thread(port, peers, strategy):
+    """Kernel fact: a subscription goes on in the next thread; what came meanwhile is not lost."""
+    pairs = [peers.unix(port) for _ in range(10)]
+    got = {sock: [] for sock, _peer in pairs}
+    for sock, _peer in pairs:
+        sock.receive(lambda conn, data: got[conn].append(bytes(data)), receive=strategy)
+    for round_number in range(5):
+        in_thread(lambda: port.run_once(0))
+        for _sock, peer in pairs:
+            peer.sendall(b"%d" % round_number)
+    in_thread(lambda: port.run_once(0))
+    for _sock, peer in pairs:
+        peer.sendall(b"end")
+    in_thread(
+        lambda: run_until(port, lambda: all(b"".join(d) == b"01234end" for d in got.values()))
+    )
+
+
+def test_sends_outlive_their_thread(port, peers):
+    """Kernel fact: a send that was under way when its thread ended goes out whole, once."""
+    sock, peer = peers.unix(port)
+    data = pattern(6 << 20)
+    ops = [sock.send(data), sock.send(b"last")]
+    in_thread(lambda: port.run_once(0))
+    first = read_some(peer)
+    in_thread(lambda: port.run_once(0))
+    rest = []
+    in_thread(lambda: rest.append(read(port, peer, len(data) + 4 - len(first))))
+    assert first + rest[0] == data + b"last"
+    in_thread(lambda: finish(port, *ops))
+    assert [op.transferred for op in ops] == [len(data), 4]
+
+
+def read_some(peer):
+    return peer.recv(100_000)
+
+
+def test_accepts_outlive_their_thread(port, peers):
+    """Kernel fact: a listener goes on in the next thread."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    got = Recorder()
+    listener.accept_each(got)
+    in_thread(lambda: port.run_once(0))
+    peers.connect(listener.getsockname())
+    in_thread(lambda: run_until(port, lambda: got))
+    got[0].close()
 
 
 def test_closing_a_port_whose_thread_has_ended(make_port, peers):

@@ -1,6 +1,7 @@
 #pragma once
 
 // The Python objects of the hot path: raw heap types, visible to the collector.
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -172,7 +173,8 @@ struct PortObject {
     std::uint32_t fork_generation;
     bool closed{false};
     bool stopping{false};
-    std::mutex runner;         // held by the thread that runs the port
+    std::mutex runner;  // held by the thread that runs the port
+    std::atomic<unsigned long> runner_thread{0};
     bool polled{false};        // the get() under way has waited once
     std::vector<Ready> inbox;  // taken from the core; handed out up to `next_ready`
     std::size_t next_ready{0};
@@ -192,6 +194,34 @@ struct PortObject {
     [[nodiscard]] bool forked() const noexcept {
         return iocp::fork_generation() != fork_generation;
     }
+};
+
+// The right to run a port, if nobody has it: not another thread, nor this one's own caller.
+class RunnerHold {
+public:
+    explicit RunnerHold(PortObject& port) : port_(port), held_(port.runner.try_lock()) {
+        if (held_) {
+            port.runner_thread.store(PyThread_get_thread_ident());
+        }
+    }
+    ~RunnerHold() {
+        if (held_) {
+            port_.runner_thread.store(0);
+            port_.runner.unlock();
+        }
+    }
+    RunnerHold(const RunnerHold&) = delete;
+    RunnerHold& operator=(const RunnerHold&) = delete;
+
+    [[nodiscard]] bool held() const noexcept { return held_; }
+    // Whether this thread may wait on the port's behalf: it runs it here, or in a caller.
+    [[nodiscard]] bool here() const noexcept {
+        return held_ || port_.runner_thread.load() == PyThread_get_thread_ident();
+    }
+
+private:
+    PortObject& port_;
+    bool held_;
 };
 
 // Runs `work` with the port's lock held. `work` never touches Python: when the lock is taken the

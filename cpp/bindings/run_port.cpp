@@ -11,24 +11,19 @@ namespace pb = pybind11;
 
 namespace {
 
-// The right to run the port: one thread at a time, never from inside a callback.
 class Runner {
 public:
-    explicit Runner(PortObject& port) : port_(port) {
-        require_usable(port);
-        if (!port.runner.try_lock()) {
+    explicit Runner(PortObject& port) : hold_((require_usable(port), port)) {
+        if (!hold_.held()) {
             raise(*port.types, ErrorClass::port_running, EBUSY,
                   "the port is being run already: by another thread, or by the callback's own "
                   "caller");
             throw_set();
         }
     }
-    ~Runner() { port_.runner.unlock(); }
-    Runner(const Runner&) = delete;
-    Runner& operator=(const Runner&) = delete;
 
 private:
-    PortObject& port_;
+    RunnerHold hold_;
 };
 
 bool all_closed(PortObject& port) {
@@ -198,8 +193,8 @@ void close(const pb::object& self, const pb::object& timeout) {
         port.core->begin_close(nanoseconds);
         return 0;
     });
-    const std::unique_lock runner(port.runner, std::try_to_lock);
-    if (!runner.owns_lock() || port.closed) {
+    const RunnerHold runner(port);
+    if (!runner.held() || port.closed) {
         return;  // whoever runs the port closes it, and its run() returns
     }
     while (!all_closed(port)) {

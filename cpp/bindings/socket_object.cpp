@@ -240,8 +240,14 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     if (refused) {
         return raise(&port, *port.types, refused);
     }
+    const RunnerHold runner(port);
     if (!idle) {
         // Only who runs the port can take operations back: found out before anything is cancelled.
+        if (!runner.here()) {
+            return raise(*port.types, ErrorClass::wrong_thread, EPERM,
+                         "operations are outstanding, and another thread runs the port: only that "
+                         "thread can take them back for detach()");
+        }
         Error failed;
         detached([&] { failed = port.core->collect(0); });
         if (failed) {
