@@ -35,12 +35,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 passed = pytest.StashKey[bool]()
 
 
-def pytest_collection_finish() -> None:
-    """Leave out what was imported from the collections that the tests make."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Name each backend; one that is refused here is skipped with the reason it gives."""
@@ -73,7 +67,7 @@ def make_port(
     if request.node.stash.get(passed, False):
         for port in ports:
             settled(port)
-        assert descriptors() == before, "descriptors were left open"
+        assert descriptors() <= before, "descriptors were left open"
 
 
 @pytest.fixture
