@@ -350,14 +350,18 @@ void Port::later(Socket& socket) noexcept {
     drain_last_ = &socket;
 }
 
-// Goes on with the sockets that had more to read than one turn allows, each once.
+// Goes on with the sockets that had more to read than one turn allows, each once, for as long as
+// the turn has room: who is left keeps its place.
 void Port::continue_drains() {
-    Socket* at = drain_first_;
-    drain_first_ = nullptr;
-    drain_last_ = nullptr;
-    while (at != nullptr) {
-        Socket& socket = *at;
-        at = socket.next_drain;
+    const Socket* last = drain_last_;
+    bool more = drain_first_ != nullptr;
+    while (more && drain_first_ != nullptr && drained_bytes_ < turn_bytes) {
+        Socket& socket = *drain_first_;
+        more = &socket != last;
+        drain_first_ = socket.next_drain;
+        if (drain_first_ == nullptr) {
+            drain_last_ = nullptr;
+        }
         socket.next_drain = nullptr;
         socket.drain_listed = false;
         Operation* op = socket.receiving.head;

@@ -325,7 +325,7 @@ void UringBackend::cancel(Operation& op) {
 }
 
 bool UringBackend::claim() {
-    const auto self = static_cast<int>(::syscall(SYS_gettid));
+    static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
     if (enabled_ && owner_ != self && (!ended(owner_) || !take_over())) {
         return false;
     }
