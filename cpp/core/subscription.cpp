@@ -11,7 +11,7 @@ constexpr unsigned accepts_per_turn = 64;
 constexpr std::int64_t accept_pause = 100'000'000;  // after a refusal for lack of resources
 // Drains read into at least this much space, so that a message is rarely cut by a region's end.
 constexpr std::size_t least_space = std::size_t{64} << 10U;
-constexpr std::size_t turn_bytes = std::size_t{128} << 10U;
+constexpr std::size_t turn_bytes = std::size_t{256} << 10U;
 // A message of `large` bytes is served better by a read into warm memory than by a standing
 // receive; `patience` of a kind in a row change the way a pooled subscription receives.
 constexpr std::size_t large = std::size_t{8} << 10U;
