@@ -410,7 +410,9 @@ def test_echo_shows_rates_on_a_terminal() -> None:
     assert "stopped: closed 0 connections" in shown
 
 
-def read_terminal(terminal: int, enough: Callable[[str], bool], close: bool = True) -> Sequence[str]:
+def read_terminal(
+    terminal: int, enough: Callable[[str], bool], close: bool = True
+) -> Sequence[str]:
     """What is written to the terminal, until it is enough or the writer has gone."""
     pieces: list[str] = []
     deadline = time.monotonic() + SECONDS
@@ -521,7 +523,8 @@ def lying_server(honest_messages: int) -> Iterator[tuple[str, int]]:
     def serve() -> None:
         conn, _ = listener.accept()
         with conn:
-            for number, data in enumerate(iter(lambda: conn.recv(MESSAGE_BYTES, socket.MSG_WAITALL), b"")):
+            messages = iter(lambda: conn.recv(MESSAGE_BYTES, socket.MSG_WAITALL), b"")
+            for number, data in enumerate(messages):
                 truth = number < honest_messages
                 conn.sendall(data if truth else data[:-1] + bytes([data[-1] ^ 1]))
 
@@ -555,4 +558,5 @@ def test_limits() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     unlimited = resource.RLIM_INFINITY
     shown = limits.locked_memory()
-    assert (shown.soft, shown.hard) == tuple(None if one == unlimited else one for one in (soft, hard))
+    limits = tuple(None if one == unlimited else one for one in (soft, hard))
+    assert (shown.soft, shown.hard) == limits
