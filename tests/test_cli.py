@@ -558,5 +558,5 @@ def test_limits() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     unlimited = resource.RLIM_INFINITY
     shown = limits.locked_memory()
-    limits = tuple(None if one == unlimited else one for one in (soft, hard))
-    assert (shown.soft, shown.hard) == limits
+    wanted = tuple(None if one == unlimited else one for one in (soft, hard))
+    assert (shown.soft, shown.hard) == wanted
