@@ -242,7 +242,7 @@ bool hand_out_timer(PortObject& port, const Ready& ready) {
     return go_on;
 }
 
-// Posted packets without a callback wait for get(); run() leaves them where they are.
+// A posted packet without a callback is for get(); run() retires it like any other completion.
 Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     Outcomes outcomes;
     {

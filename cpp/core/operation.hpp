@@ -72,7 +72,6 @@ struct Operation {
     bool watching : 1 {false};      // waits for readability and holds no memory
     bool paused : 1 {false};        // accept_each: backing off until a timer fires
     bool silent : 1 {false};        // finished inside its post, and its packet was not wanted
-    bool dropped : 1 {false};       // the application let go of it: nobody will ask for its result
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
     std::uint32_t block_size{0};    // receive_each, direct: bytes of each posted buffer
