@@ -114,7 +114,7 @@ pb::object make_socket(const pb::object& self, const pb::object& family, const p
     return wrap(self, port, open_checked(port, error, core));
 }
 
-pb::object adopt(const pb::object& self, const pb::object& handle) {
+pb::object adopt(const pb::object& self, const pb::object& handle, bool nonblocking) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
     int number = -1;
@@ -127,7 +127,7 @@ pb::object adopt(const pb::object& self, const pb::object& handle) {
         throw_set();
     }
     Socket* core = nullptr;
-    const Error error = locked(port, [&] { return port.core->adopt(number, core); });
+    const Error error = locked(port, [&] { return port.core->adopt(number, core, nonblocking); });
     return wrap(self, port, open_checked(port, error, core));
 }
 
@@ -270,7 +270,7 @@ void bind_port(pb::module_& module) {
             "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
             "it: they end run().")
         .def("socket", &make_socket, pb::arg("family"), pb::arg("type"), pb::arg("proto"))
-        .def("_adopt", &adopt, pb::arg("handle"))
+        .def("_adopt", &adopt, pb::arg("handle"), pb::arg("nonblocking") = false)
         .def("run", &run, pb::kw_only(), pb::arg("until_idle") = false,
              "Runs callbacks until stop() is called or the port is closed; with until_idle also "
              "until nothing is\noutstanding. KeyboardInterrupt ends it at once. Raises PortClosed, "

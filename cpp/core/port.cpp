@@ -47,18 +47,21 @@ Error Port::open(int family, int type, int protocol, Socket*& out) {
     if (const int code = backend_->open(family, type, protocol, handle); code != 0) {
         return system_error(code);
     }
-    return adopt_handle(handle, false, out);
+    return join(new_socket(handle), handle, false, out);
 }
 
-Error Port::adopt(Handle handle, Socket*& out) {
+Error Port::adopt(Handle handle, Socket*& out, bool nonblocking) {
     if (closing_) {
         return Error::of(Fault::port_closed, "the port is closed; make a new one");
     }
-    return adopt_handle(handle, true, out);
+    Socket* socket = new_socket(handle);
+    if (socket != nullptr) {
+        socket->was_nonblocking = nonblocking;
+    }
+    return join(socket, handle, true, out);
 }
 
-Error Port::adopt_handle(Handle handle, bool adopted, Socket*& out) {
-    Socket* socket = new_socket(handle);
+Error Port::join(Socket* socket, Handle handle, bool adopted, Socket*& out) {
     if (socket == nullptr) {
         if (!adopted) {
             close_unused(handle);
@@ -272,6 +275,7 @@ LedgerView Port::ledger_view() {
     view.peak = ledger_.peak_pages() * page;
     view.budget = ledger_.budget_bytes();
     view.registered = ledger_.registered_bytes();
+    view.internal = backend_->internal_bytes();
     view.receive = ledger_.pages_of(ChargeKind::receive) * page;
     view.send = ledger_.pages_of(ChargeKind::send) * page;
     operations_.each([&](Operation& op) {

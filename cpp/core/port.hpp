@@ -93,7 +93,8 @@ public:
 
     // Sockets.
     Error open(int family, int type, int protocol, Socket*& out);
-    Error adopt(Handle handle, Socket*& out);
+    // `nonblocking` is how the handle was made, for platforms that do not tell.
+    Error adopt(Handle handle, Socket*& out, bool nonblocking = false);
     // Queued sends go out within `timeout` nanoseconds (negative: the port's default), then the
     // socket is cancelled, reaped and closed.
     void close(Socket& socket, std::int64_t timeout);
@@ -219,7 +220,7 @@ private:
     void after_sends(Socket& socket);
 
     Socket* new_socket(Handle handle);
-    Error adopt_handle(Handle handle, bool adopted, Socket*& out);
+    Error join(Socket* socket, Handle handle, bool adopted, Socket*& out);
     void close_unused(Handle handle);
     static void unlist(Socket*& first, Socket*& last, Socket* Socket::*next,
                        Socket& socket) noexcept;

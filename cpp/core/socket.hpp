@@ -89,6 +89,7 @@ public:
     bool ended : 1 {false};        // end of stream was delivered
     bool connected : 1 {false};
     bool adopted : 1 {false};  // others may hold the descriptor too: never shut it down
+    bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
         return op.sending() ? sending : receiving;

@@ -80,11 +80,12 @@ class Port(_core.Port):
         """Take over a socket.socket, which is detached, or an open descriptor.
 
         The port owns it from here on; close() of the Socket closes it without shutting down what
-        duplicates of the descriptor may still use.
+        duplicates of the descriptor may still use. Socket.detach() hands it back blocking or not as
+        it was; Windows does not tell that of a bare descriptor, which is then blocking.
         """
         if not isinstance(sock, _socket.socket):
             return self._adopt(sock)
-        adopted = self._adopt(sock.fileno())
+        adopted = self._adopt(sock.fileno(), sock.gettimeout() is not None)
         sock.detach()
         return adopted
 

@@ -522,7 +522,7 @@ TEST_P(Contract, AnAdoptedSocketMayBeNonblockingAndIsSoAfterwards) {
     Handle other = no_handle;
     ASSERT_TRUE(platform::socket_pair(one, other));
     ASSERT_TRUE(platform::set_nonblocking(one));
-    Socket& socket = engine().adopt(one);
+    Socket& socket = engine().adopt(one, true);
     Socket& peer = engine().adopt(other);
     const Op& op = engine().receive(socket, 10);
     engine().settle();

@@ -211,9 +211,9 @@ public:
         EXPECT_FALSE(locked([&] { return port_->open(family_inet, type, 0, socket); }));
         return *socket;
     }
-    Socket& adopt(Handle handle) {
+    Socket& adopt(Handle handle, bool nonblocking = false) {
         Socket* socket = nullptr;
-        EXPECT_FALSE(locked([&] { return port_->adopt(handle, socket); }));
+        EXPECT_FALSE(locked([&] { return port_->adopt(handle, socket, nonblocking); }));
         return *socket;
     }
     static Address loopback(std::uint16_t port = 0) {

@@ -85,8 +85,8 @@ int LinuxBackend::describe(Handle handle, Socket& out) {
     // io_uring reports EAGAIN instead of waiting where O_NONBLOCK is set, so it is taken off while
     // the socket is here; calls that must not wait say so one by one.
     const int flags = ::fcntl(fd, F_GETFL);
-    if (flags >= 0 && (flags & O_NONBLOCK) != 0) {
-        out.backend_bits |= bit_was_nonblocking;
+    out.was_nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
+    if (out.was_nonblocking) {
         (void)set_nonblocking(fd, false);
     }
     return 0;
@@ -139,7 +139,7 @@ void LinuxBackend::reset_on_close(Socket& socket) {
 }
 
 void LinuxBackend::detach(Socket& socket) {
-    if ((socket.backend_bits & bit_was_nonblocking) != 0) {
+    if (socket.was_nonblocking) {
         (void)set_nonblocking(fd_of(socket), true);
     } else if ((socket.backend_bits & bit_nonblocking) != 0) {
         (void)set_nonblocking(fd_of(socket), false);

@@ -39,7 +39,6 @@ protected:
     static constexpr std::uint32_t bit_unreadable = 1U << 2U;       // a read would block: seen
     static constexpr std::uint32_t bit_unwritable = 1U << 3U;       // a write would block: seen
     static constexpr std::uint32_t bit_read_on = 1U << 4U;          // a short read proves nothing
-    static constexpr std::uint32_t bit_was_nonblocking = 1U << 5U;  // as it was adopted
 
     static StartResult send_now(Operation& op, unsigned count);
     static StartResult connect_now(Operation& op);

@@ -1,13 +1,9 @@
 #include "backend/address_text.hpp"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <cstddef>
 #include <cstring>
+
+#include "native_sockets.hpp"
 
 namespace iocp {
 
@@ -69,7 +65,7 @@ int address_from_text(const AddressText& text, int socket_type, Address& out) {
     return 0;
 }
 
-const char* address_error(int code) noexcept { return ::gai_strerror(code); }
+const char* address_error(int code) noexcept { return gai_strerror(code); }
 
 bool unix_address(const std::string& path, Address& out) {
     sockaddr_un address{};

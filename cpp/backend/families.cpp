@@ -1,6 +1,6 @@
 #include "backend/families.hpp"
 
-#include <sys/socket.h>
+#include "native_sockets.hpp"
 
 namespace iocp {
 

@@ -1,0 +1,8 @@
+#pragma once
+
+// The system's names of addresses and families, for code that is the same on every platform.
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>

@@ -1,0 +1,388 @@
+#include "backend/windows/iocp_backend.hpp"
+
+#include <algorithm>
+
+#include "backend/system_error.hpp"
+#include "backend/windows/winsock_error.hpp"
+
+namespace iocp {
+
+namespace {
+
+constexpr std::size_t most_parts = 1024;  // WSABUFs of one call
+constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
+
+SOCKET socket_of(const Socket& socket) noexcept { return static_cast<SOCKET>(socket.handle); }
+
+HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
+
+int last_error() noexcept { return winsock_code(static_cast<unsigned long>(::WSAGetLastError())); }
+
+StartResult failed(int code) noexcept { return {Start::failed, code}; }
+
+ULONG part_length(std::size_t length) noexcept {
+    constexpr std::size_t most = std::size_t{1} << 30U;
+    return static_cast<ULONG>(length < most ? length : most);
+}
+
+// Waits end no earlier than asked.
+DWORD milliseconds(std::int64_t nanoseconds) noexcept {
+    constexpr std::int64_t longest = 0x7fff'ffff;
+    if (nanoseconds < 0) {
+        return INFINITE;
+    }
+    const std::int64_t rounded = (nanoseconds + 999'999) / 1'000'000;
+    return static_cast<DWORD>(rounded < longest ? rounded : longest);
+}
+
+}  // namespace
+
+IocpBackend::IocpBackend(const Winsock& winsock, HANDLE port) : winsock_(winsock), port_(port) {}
+
+std::unique_ptr<IocpBackend> IocpBackend::create(const Winsock& winsock, std::string& reason) {
+    const HANDLE port = ::CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0);
+    if (port == nullptr) {
+        reason = "CreateIoCompletionPort: " + error_text(static_cast<int>(::GetLastError()));
+        return nullptr;
+    }
+    return std::unique_ptr<IocpBackend>(new IocpBackend(winsock, port));
+}
+
+// What closed listeners had posted is still to report: the kernel owns those requests until then.
+IocpBackend::~IocpBackend() {
+    for (const auto& listener : listeners_) {
+        if (!listener->closed) {
+            end_listener(listener->socket);
+            break;
+        }
+    }
+    std::vector<Packet> ignored;
+    while (!listeners_.empty()) {
+        publish();
+        wait(-1);
+        reap(ignored);
+        ignored.clear();
+    }
+    (void)::CloseHandle(port_);
+}
+
+IocpBackend::Member* IocpBackend::member_of(SlotId socket) noexcept {
+    if (socket.slot >= members_.size()) {
+        return nullptr;
+    }
+    Member& member = members_[socket.slot];
+    const bool same = member.socket != INVALID_SOCKET && member.id.packed() == socket.packed();
+    return same ? &member : nullptr;
+}
+
+// The socket's packets come to this port from here on, under the socket's name.
+int IocpBackend::join(Socket& socket) {
+    if (member_of(socket.id) != nullptr) {
+        return 0;
+    }
+    const SOCKET handle = socket_of(socket);
+    if (winsock_.attach(handle_of(handle), port_, socket.id.packed(), 0) == nullptr) {
+        return winsock_code(::GetLastError());
+    }
+    if (members_.size() <= socket.id.slot) {
+        members_.resize(socket.id.slot + 64);
+    }
+    Member& member = members_[socket.id.slot];
+    member = {};
+    member.socket = handle;
+    member.id = socket.id;
+    // Of datagrams, an error returned at once queues its packet all the same.
+    member.skips = ::SetFileCompletionNotificationModes(handle_of(handle),
+                                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
+                                                            FILE_SKIP_SET_EVENT_ON_HANDLE) != FALSE;
+    return 0;
+}
+
+Request* IocpBackend::new_request(Operation& op) noexcept {
+    Request* request = requests_.take();
+    if (request != nullptr) {
+        request->socket = op.socket->id;
+        request->operation = op.id;
+        request->kind = op.kind;
+        request->looking = op.watching || op.kind == Kind::zero_byte;
+    }
+    return request;
+}
+
+// What the call that started a request came to. The request is the kernel's until its packet, or,
+// where none will come, back in the pool.
+StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, DWORD bytes) {
+    Member& member = *member_of(op.socket->id);
+    const int code = at_once ? 0 : last_error();
+    if (at_once && member.skips) {
+        requests_.give_back(request);
+        return {Start::done, static_cast<std::int64_t>(bytes)};
+    }
+    if (at_once || code == WSA_IO_PENDING) {
+        (op.sending() ? member.sending : member.receiving) = &request;
+        return {};
+    }
+    if (code == WSAEMSGSIZE) {
+        // A datagram longer than its room: it is taken, cut, and its packet is queued as well.
+        request.answered = true;
+        return {Start::done, static_cast<std::int64_t>(request.looking ? 0 : op.remaining())};
+    }
+    requests_.give_back(request);
+    return failed(code);
+}
+
+StartResult IocpBackend::receive(Operation& op) {
+    Member& member = *member_of(op.socket->id);
+    if (member.pending_error != 0) {
+        const bool looks = op.watching || op.kind == Kind::zero_byte;
+        return looks ? StartResult{Start::done, 0} : failed(std::exchange(member.pending_error, 0));
+    }
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    std::array<WSABUF, most_parts> parts;
+    DWORD count = 0;
+    auto flags = static_cast<DWORD>(op.flags);
+    if (request->looking) {
+        // A datagram would be lost to a receive without room: it is only looked at.
+        flags = op.socket->stream ? 0 : MSG_PEEK;
+    } else {
+        op.each_part([&](std::byte* data, std::size_t length) {
+            parts[count++] = {part_length(length), reinterpret_cast<char*>(data)};
+            return count < parts.size();
+        });
+    }
+    if (count == 0) {
+        parts[count++] = {0, nullptr};
+    }
+    DWORD bytes = 0;
+    const bool at_once = winsock_.receive(socket_of(*op.socket), parts.data(), count, &bytes,
+                                          &flags, &request->overlapped, nullptr) == 0;
+    return started(op, *request, at_once, bytes);
+}
+
+StartResult IocpBackend::send(Operation& op, unsigned count) {
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    std::array<WSABUF, most_parts> parts;
+    DWORD used = 0;
+    const Operation* at = &op;
+    for (unsigned i = 0; i < count && used < parts.size(); ++i, at = at->next) {
+        at->each_part([&](std::byte* data, std::size_t length) {
+            if (used == parts.size()) {
+                return false;
+            }
+            parts[used++] = {part_length(length), reinterpret_cast<char*>(data)};
+            return true;
+        });
+    }
+    if (used == 0) {
+        parts[used++] = {0, nullptr};
+    }
+    DWORD bytes = 0;
+    const bool at_once =
+        winsock_.send(socket_of(*op.socket), parts.data(), used, &bytes,
+                      static_cast<DWORD>(op.flags), &request->overlapped, nullptr) == 0;
+    return started(op, *request, at_once, bytes);
+}
+
+StartResult IocpBackend::connect(Operation& op) {
+    Socket& socket = *op.socket;
+    const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
+    const auto* where = reinterpret_cast<const sockaddr*>(address.bytes.data());
+    const SOCKET handle = socket_of(socket);
+    op.begun = true;
+    if (!socket.stream) {
+        return winsock_.connect(handle, where, static_cast<int>(address.length)) == 0
+                   ? StartResult{Start::done, 0}
+                   : failed(last_error());
+    }
+    // ConnectEx wants a bound socket.
+    sockaddr_storage own_name{};
+    int length = sizeof own_name;
+    if (::getsockname(handle, reinterpret_cast<sockaddr*>(&own_name), &length) != 0 ||
+        own_name.ss_family == 0) {
+        own_name = {};
+        own_name.ss_family = static_cast<ADDRESS_FAMILY>(socket.family);
+        length = socket.family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+        if (winsock_.bind(handle, reinterpret_cast<const sockaddr*>(&own_name), length) != 0) {
+            return failed(last_error());
+        }
+    }
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    DWORD bytes = 0;
+    const bool at_once = winsock_.connect_ex(handle, where, static_cast<int>(address.length),
+                                             nullptr, 0, &bytes, &request->overlapped) != FALSE;
+    const StartResult result = started(op, *request, at_once, 0);
+    if (result.start != Start::done) {
+        return result;
+    }
+    const int code = connected(handle);
+    return code == 0 ? result : failed(code);
+}
+
+// Without it the socket has no peer and cannot be shut down (Microsoft, ConnectEx, remarks).
+int IocpBackend::connected(SOCKET socket) const noexcept {
+    return winsock_.set_option(socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, nullptr, 0) == 0
+               ? 0
+               : last_error();
+}
+
+StartResult IocpBackend::start(Operation& op, unsigned count) {
+    if (const int code = join(*op.socket); code != 0) {
+        return failed(code);
+    }
+    switch (op.kind) {
+        case Kind::receive:
+        case Kind::zero_byte:
+        case Kind::receive_each:
+            return receive(op);
+        case Kind::send:
+            return send(op, count);
+        case Kind::connect:
+            return connect(op);
+        case Kind::accept:
+        case Kind::accept_each:
+            return accept(op);
+    }
+    return failed(WSAEINVAL);
+}
+
+// The packet of the request still comes; if it has finished already, with its success.
+void IocpBackend::cancel(Operation& op) {
+    if (op.kind == Kind::accept || op.kind == Kind::accept_each) {
+        if (Listener* listener = listener_of(op.socket->id)) {
+            listener->is_awaited = false;
+            for (Request* at = listener->first; at != nullptr; at = at->next) {
+                (void)winsock_.cancel(handle_of(listener->handle), &at->overlapped);
+            }
+        }
+        Packet packet;
+        packet.operation = op.id;
+        packet.result = cancel_code();
+        answers_.push_back(std::move(packet));
+        return;
+    }
+    const Member* member = member_of(op.socket->id);
+    Request* request = member == nullptr ? nullptr
+                       : op.sending()    ? member->sending
+                                         : member->receiving;
+    if (request != nullptr) {
+        (void)winsock_.cancel(handle_of(member->socket), &request->overlapped);
+    }
+}
+
+void IocpBackend::publish() {
+    waiting_ = true;
+    answered_ = !answers_.empty();
+}
+
+void IocpBackend::wait(std::int64_t timeout_ns) {
+    ULONG count = 0;
+    const BOOL good =
+        ::GetQueuedCompletionStatusEx(port_, entries_.data(), static_cast<ULONG>(entries_.size()),
+                                      &count, answered_ ? 0 : milliseconds(timeout_ns), FALSE);
+    entry_count_ = good != FALSE ? count : 0;
+}
+
+int IocpBackend::failure_of(SOCKET socket, Request& request) const noexcept {
+    if (static_cast<LONG>(request.overlapped.Internal) >= 0) {
+        return 0;
+    }
+    DWORD bytes = 0;
+    DWORD flags = 0;
+    if (::WSAGetOverlappedResult(socket, &request.overlapped, &bytes, FALSE, &flags) != FALSE) {
+        return 0;
+    }
+    return last_error();
+}
+
+void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
+                            std::vector<Packet>& out) {
+    Request*& place = request.kind == Kind::send || request.kind == Kind::connect
+                          ? member.sending
+                          : member.receiving;
+    place = nullptr;
+    int code = failure_of(member.socket, request);
+    Packet packet;
+    packet.operation = request.operation;
+    packet.result = static_cast<std::int64_t>(bytes);
+    if (request.looking && !code_cancelled(code)) {
+        // Looking found something; an error is what the read that follows will find.
+        member.pending_error = code == WSAEMSGSIZE ? 0 : code;
+        packet.ready = request.kind != Kind::zero_byte;
+        packet.result = 0;
+        code = 0;
+    } else if (request.kind == Kind::connect && code == 0) {
+        code = connected(member.socket);
+        packet.result = 0;
+    } else if (code == WSAEMSGSIZE || (request.kind == Kind::send && bytes != 0)) {
+        code = 0;  // a datagram was cut; or what went of a cancelled send has gone
+    }
+    if (code != 0) {
+        packet.result = -static_cast<std::int64_t>(code);
+    }
+    out.push_back(std::move(packet));
+}
+
+void IocpBackend::reap(std::vector<Packet>& out) {
+    for (Packet& packet : answers_) {
+        out.push_back(std::move(packet));
+    }
+    answers_.clear();
+    for (ULONG i = 0; i < entry_count_; ++i) {
+        const OVERLAPPED_ENTRY& entry = entries_[i];
+        if (entry.lpOverlapped == nullptr) {
+            continue;  // a wake
+        }
+        // Only what has joined under a name still known here is ours: the handle of a detached
+        // socket stays bound to the port, and its next owner's requests report here too.
+        const SlotId name = SlotId::unpack(entry.lpCompletionKey);
+        Member* member = member_of(name);
+        Listener* listener = listener_of(name);
+        if (member == nullptr && listener == nullptr) {
+            continue;
+        }
+        auto& request = *reinterpret_cast<Request*>(entry.lpOverlapped);
+        if (request.kind == Kind::accept) {
+            accept_packet(*listener, request, out);
+        } else {
+            if (!request.answered) {
+                packet_of(*member, request, entry.dwNumberOfBytesTransferred, out);
+            }
+            requests_.give_back(request);
+        }
+    }
+    entry_count_ = 0;
+    waiting_ = false;
+}
+
+void IocpBackend::wake() noexcept {
+    (void)::PostQueuedCompletionStatus(port_, 0, wake_key, nullptr);
+}
+
+std::int64_t IocpBackend::now() const noexcept {
+    static const std::int64_t frequency = [] {
+        LARGE_INTEGER value{};
+        (void)::QueryPerformanceFrequency(&value);
+        return value.QuadPart;
+    }();
+    LARGE_INTEGER count{};
+    (void)::QueryPerformanceCounter(&count);
+    constexpr std::int64_t second = 1'000'000'000;
+    return (count.QuadPart / frequency) * second +
+           (count.QuadPart % frequency) * second / frequency;
+}
+
+// Windows locks the buffers of every request in the kernel, page by page, until it is over.
+std::uint32_t IocpBackend::kernel_locked(const Operation& op) const noexcept {
+    return op.state.load(std::memory_order_relaxed) == State::queued ? 0 : op.receipt.pages();
+}
+
+}  // namespace iocp

@@ -1,0 +1,118 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.hpp"
+#include "backend/windows/listener.hpp"
+#include "backend/windows/request.hpp"
+#include "backend/windows/winsock.hpp"
+
+namespace iocp {
+
+// The completion port of Windows. A socket joins it with its first request; a request that finishes
+// at once yields no packet where the provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
+class IocpBackend final : public Backend {
+public:
+    static std::unique_ptr<IocpBackend> create(const Winsock& winsock, std::string& reason);
+    ~IocpBackend() override;
+    IocpBackend(const IocpBackend&) = delete;
+    IocpBackend& operator=(const IocpBackend&) = delete;
+
+    [[nodiscard]] std::string_view name() const noexcept override { return "iocp"; }
+    [[nodiscard]] Capabilities capabilities() const noexcept override { return {}; }
+
+    int open(int family, int type, int protocol, Handle& out) override;
+    int describe(Handle handle, Socket& out) override;
+    int bind(Socket& socket, const Address& address) override;
+    int listen(Socket& socket, int backlog) override;
+    int name_of(const Socket& socket, bool peer, Address& out) override;
+    int get_option(const Socket& socket, int level, int option, void* value,
+                   std::size_t& length) override;
+    int set_option(const Socket& socket, int level, int option, const void* value,
+                   std::size_t length) override;
+    int shutdown(Socket& socket, bool receiving, bool sending) override;
+    void reset_on_close(Socket& socket) override;
+    void detach(Socket& socket) override;
+    void close(Socket& socket) override;
+
+    StartResult attempt(Operation& op) override;
+    StartResult start(Operation& op, unsigned count) override;
+    void cancel(Operation& op) override;
+    StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
+    bool drained(Socket& socket) noexcept override;
+    std::int64_t available(Socket& socket) override;
+
+    // Any thread may wait, one at a time: requests of an attached socket outlive their thread.
+    bool claim() override { return !waiting_; }
+    void publish() override;
+    void wait(std::int64_t timeout_ns) override;
+    void reap(std::vector<Packet>& out) override;
+    void wake() noexcept override;
+    [[nodiscard]] std::int64_t now() const noexcept override;
+
+    [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
+    [[nodiscard]] std::size_t internal_bytes() const noexcept override;
+    [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool exhausted(int code) const noexcept override;
+    [[nodiscard]] std::int64_t cancel_code() const noexcept override;
+    [[nodiscard]] bool cancelled(int code) const noexcept override;
+
+private:
+    static constexpr std::size_t entries_per_wait = 64;
+
+    // What this port knows of a socket that has joined it, by the socket's slot.
+    struct Member {
+        SOCKET socket{INVALID_SOCKET};
+        SlotId id;
+        Request* receiving{nullptr};  // the lane's request in the kernel
+        Request* sending{nullptr};
+        int pending_error{0};  // an answer to looking, for the read that follows
+        bool skips{false};     // a request that finishes at once yields no packet
+    };
+
+    IocpBackend(const Winsock& winsock, HANDLE port);
+
+    int join(Socket& socket);
+    void leave(const Socket& socket);
+    Member* member_of(SlotId socket) noexcept;
+    int pending_error(const Socket& socket) noexcept;
+    Request* new_request(Operation& op) noexcept;
+    StartResult started(Operation& op, Request& request, bool at_once, DWORD bytes);
+    StartResult receive(Operation& op);
+    StartResult send(Operation& op, unsigned count);
+    StartResult connect(Operation& op);
+    StartResult accept(Operation& op);
+    StartResult accept_now(Socket& socket);
+    StartResult receive_now(Operation& op);
+    StartResult send_now(Operation& op);
+    int own(SOCKET socket) noexcept;
+
+    int post_accepts(Listener& listener);
+    int post_accept(Listener& listener);
+    void accept_finished(Listener& listener, Request& request, int code);
+    Listener* listener_of(SlotId socket) noexcept;
+    void accept_packet(Listener& listener, Request& request, std::vector<Packet>& out);
+    void end_listener(SlotId socket);
+    void forget_listener(const Listener& listener);
+
+    int connected(SOCKET socket) const noexcept;
+    int failure_of(SOCKET socket, Request& request) const noexcept;
+    void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
+
+    const Winsock winsock_;
+    HANDLE port_;
+    unsigned posted_accepts_{32};
+    RequestPool requests_;
+    std::vector<Member> members_;
+    std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until the last packet
+    std::array<OVERLAPPED_ENTRY, entries_per_wait> entries_{};
+    ULONG entry_count_{0};
+    bool waiting_{false};          // between publish() and reap()
+    bool answered_{false};         // packets are there already: the wait must not last
+    std::vector<Packet> answers_;  // for the next reap()
+};
+
+}  // namespace iocp

@@ -1,0 +1,277 @@
+// IocpBackend: what it does with sockets, never waiting.
+#include "backend/windows/iocp_backend.hpp"
+#include "backend/windows/winsock_error.hpp"
+
+namespace iocp {
+
+namespace {
+
+constexpr std::size_t most_parts = 1024;  // WSABUFs of one call
+
+SOCKET socket_of(const Socket& socket) noexcept { return static_cast<SOCKET>(socket.handle); }
+
+int last_error() noexcept { return winsock_code(static_cast<unsigned long>(::WSAGetLastError())); }
+
+StartResult failed(int code) noexcept { return {Start::failed, code}; }
+
+// What a call without an OVERLAPPED came to.
+StartResult came_to(int returned, DWORD bytes) noexcept {
+    if (returned == 0) {
+        return {Start::done, static_cast<std::int64_t>(bytes)};
+    }
+    const int code = last_error();
+    return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
+}
+
+const sockaddr* address_of(const Address& address) noexcept {
+    return reinterpret_cast<const sockaddr*>(address.bytes.data());
+}
+
+ULONG part_length(std::size_t length) noexcept {
+    constexpr std::size_t most = std::size_t{1} << 30U;
+    return static_cast<ULONG>(length < most ? length : most);
+}
+
+int set_nonblocking(SOCKET socket, bool on) noexcept {
+    u_long value = on ? 1 : 0;
+    return ::ioctlsocket(socket, FIONBIO, &value) == 0 ? 0 : last_error();
+}
+
+}  // namespace
+
+// Ours alone, and its calls without an OVERLAPPED never wait; those with one are not affected.
+int IocpBackend::own(SOCKET socket) noexcept {
+    (void)::SetHandleInformation(reinterpret_cast<HANDLE>(socket), HANDLE_FLAG_INHERIT, 0);
+    return set_nonblocking(socket, true);
+}
+
+int IocpBackend::open(int family, int type, int protocol, Handle& out) {
+    const SOCKET socket = winsock_.socket(family, type, protocol, nullptr, 0,
+                                          WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    if (socket == INVALID_SOCKET) {
+        return last_error();
+    }
+    out = static_cast<Handle>(socket);
+    return 0;
+}
+
+int IocpBackend::describe(Handle handle, Socket& out) {
+    const auto socket = static_cast<SOCKET>(handle);
+    WSAPROTOCOL_INFOW info{};
+    int length = sizeof info;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&info),
+                     &length) != 0) {
+        return last_error();
+    }
+    out.family = static_cast<std::int16_t>(info.iAddressFamily);
+    out.type = static_cast<std::uint8_t>(info.iSocketType);
+    out.protocol = static_cast<std::int16_t>(info.iProtocol);
+    out.stream = info.iSocketType == SOCK_STREAM;
+    sockaddr_storage peer{};
+    length = sizeof peer;
+    out.connected = ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+    return set_nonblocking(socket, true);
+}
+
+int IocpBackend::bind(Socket& socket, const Address& address) {
+    return winsock_.bind(socket_of(socket), address_of(address),
+                         static_cast<int>(address.length)) == 0
+               ? 0
+               : last_error();
+}
+
+int IocpBackend::listen(Socket& socket, int backlog) {
+    return ::listen(socket_of(socket), backlog) == 0 ? 0 : last_error();
+}
+
+int IocpBackend::name_of(const Socket& socket, bool peer, Address& out) {
+    auto* where = reinterpret_cast<sockaddr*>(out.bytes.data());
+    int length = static_cast<int>(out.bytes.size());
+    const SOCKET handle = socket_of(socket);
+    if ((peer ? ::getpeername(handle, where, &length) : ::getsockname(handle, where, &length)) !=
+        0) {
+        const int code = last_error();
+        if (peer || code != WSAEINVAL) {
+            return code;
+        }
+        // Not bound yet: the wildcard address, as other systems say.
+        out = {};
+        where->sa_family = static_cast<ADDRESS_FAMILY>(socket.family);
+        length = socket.family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+    }
+    out.length = static_cast<std::uint32_t>(length);
+    return 0;
+}
+
+int IocpBackend::get_option(const Socket& socket, int level, int option, void* value,
+                            std::size_t& length) {
+    int size = static_cast<int>(length);
+    if (::getsockopt(socket_of(socket), level, option, static_cast<char*>(value), &size) != 0) {
+        return last_error();
+    }
+    length = static_cast<std::size_t>(size);
+    return 0;
+}
+
+int IocpBackend::set_option(const Socket& socket, int level, int option, const void* value,
+                            std::size_t length) {
+    return winsock_.set_option(socket_of(socket), level, option, static_cast<const char*>(value),
+                               static_cast<int>(length)) == 0
+               ? 0
+               : last_error();
+}
+
+int IocpBackend::shutdown(Socket& socket, bool receiving, bool sending) {
+    const int how = receiving && sending ? SD_BOTH : (receiving ? SD_RECEIVE : SD_SEND);
+    return ::shutdown(socket_of(socket), how) == 0 ? 0 : last_error();
+}
+
+void IocpBackend::reset_on_close(Socket& socket) {
+    const linger hard{1, 0};
+    (void)::setsockopt(socket_of(socket), SOL_SOCKET, SO_LINGER,
+                       reinterpret_cast<const char*>(&hard), sizeof hard);
+}
+
+// Packets of the socket are strangers' from here on. A handle that never became a socket has no
+// name.
+void IocpBackend::leave(const Socket& socket) {
+    Member* member = member_of(socket.id);
+    if (member != nullptr && member->socket == socket_of(socket)) {
+        *member = {};
+        end_listener(socket.id);
+    }
+}
+
+// The handle stays bound to this port, for Windows has no documented way out of one.
+void IocpBackend::detach(Socket& socket) {
+    leave(socket);
+    (void)set_nonblocking(socket_of(socket), socket.was_nonblocking);
+}
+
+void IocpBackend::close(Socket& socket) {
+    leave(socket);
+    (void)winsock_.close(socket_of(socket));
+}
+
+int IocpBackend::pending_error(const Socket& socket) noexcept {
+    Member* member = member_of(socket.id);
+    return member != nullptr ? std::exchange(member->pending_error, 0) : 0;
+}
+
+StartResult IocpBackend::receive_now(Operation& op) {
+    if (const int code = pending_error(*op.socket); code != 0) {
+        return failed(code);
+    }
+    std::array<WSABUF, most_parts> parts;
+    DWORD count = 0;
+    std::size_t room = 0;
+    op.each_part([&](std::byte* data, std::size_t length) {
+        parts[count++] = {part_length(length), reinterpret_cast<char*>(data)};
+        room += length;
+        return count < parts.size();
+    });
+    if (count == 0) {
+        parts[count++] = {0, nullptr};
+    }
+    DWORD bytes = 0;
+    auto flags = static_cast<DWORD>(op.flags);
+    const int returned = winsock_.receive(socket_of(*op.socket), parts.data(), count, &bytes,
+                                          &flags, nullptr, nullptr);
+    const StartResult result = came_to(returned, bytes);
+    if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
+        return {Start::done, static_cast<std::int64_t>(room)};  // a longer datagram, cut
+    }
+    return result;
+}
+
+StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t length) {
+    if (const int code = pending_error(socket); code != 0) {
+        return failed(code);
+    }
+    WSABUF part{part_length(length), reinterpret_cast<char*>(data)};
+    DWORD bytes = 0;
+    DWORD flags = 0;
+    const int returned =
+        winsock_.receive(socket_of(socket), &part, 1, &bytes, &flags, nullptr, nullptr);
+    return came_to(returned, bytes);
+}
+
+// The look that follows says at once if more is there.
+bool IocpBackend::drained(Socket& /*socket*/) noexcept { return true; }
+
+std::int64_t IocpBackend::available(Socket& socket) {
+    u_long bytes = 0;
+    return ::ioctlsocket(socket_of(socket), FIONREAD, &bytes) == 0
+               ? static_cast<std::int64_t>(bytes)
+               : -last_error();
+}
+
+StartResult IocpBackend::send_now(Operation& op) {
+    std::array<WSABUF, most_parts> parts;
+    DWORD count = 0;
+    op.each_part([&](std::byte* data, std::size_t length) {
+        parts[count++] = {part_length(length), reinterpret_cast<char*>(data)};
+        return count < parts.size();
+    });
+    if (count == 0) {
+        parts[count++] = {0, nullptr};
+    }
+    DWORD bytes = 0;
+    const int returned = winsock_.send(socket_of(*op.socket), parts.data(), count, &bytes,
+                                       static_cast<DWORD>(op.flags), nullptr, nullptr);
+    return came_to(returned, bytes);
+}
+
+StartResult IocpBackend::accept_now(Socket& socket) {
+    const SOCKET made = winsock_.accept(socket_of(socket), nullptr, nullptr);
+    if (made == INVALID_SOCKET) {
+        return came_to(SOCKET_ERROR, 0);
+    }
+    if (const int code = own(made); code != 0) {
+        (void)winsock_.close(made);
+        return failed(code);
+    }
+    return {Start::done, 0, static_cast<Handle>(made)};
+}
+
+StartResult IocpBackend::attempt(Operation& op) {
+    switch (op.kind) {
+        case Kind::receive:
+            return receive_now(op);
+        case Kind::zero_byte:
+            break;
+        case Kind::receive_each:
+            if (!op.watching) {
+                return receive_now(op);
+            }
+            break;
+        case Kind::send:
+            return send_now(op);
+        case Kind::accept:
+        case Kind::accept_each: {
+            Listener* listener = listener_of(op.socket->id);
+            return listener != nullptr && !listener->arrived.empty() ? accept(op)
+                                                                     : accept_now(*op.socket);
+        }
+        case Kind::connect:
+            return {};
+    }
+    WSAPOLLFD entry{socket_of(*op.socket), POLLRDNORM, 0};
+    const int count = ::WSAPoll(&entry, 1, 0);
+    if (count < 0) {
+        return failed(last_error());
+    }
+    return {count > 0 ? Start::done : Start::pending, 0};
+}
+
+bool IocpBackend::fatal(const Operation& op, int code) const noexcept {
+    return code_fatal(op, code);
+}
+
+bool IocpBackend::exhausted(int code) const noexcept { return code_exhausted(code); }
+
+bool IocpBackend::cancelled(int code) const noexcept { return code_cancelled(code); }
+
+std::int64_t IocpBackend::cancel_code() const noexcept { return -WSA_OPERATION_ABORTED; }
+
+}  // namespace iocp

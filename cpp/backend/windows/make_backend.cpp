@@ -1,0 +1,47 @@
+#include "backend/windows/iocp_backend.hpp"
+
+namespace iocp {
+
+std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*/,
+                                      unsigned /*ring_entries*/, std::string& reason) {
+    if (name != "iocp" && name != "auto") {
+        reason = "unknown backend; this platform has 'iocp'";
+        return nullptr;
+    }
+    const Winsock* winsock = Winsock::system(reason);
+    if (winsock == nullptr) {
+        return nullptr;
+    }
+    auto made = IocpBackend::create(*winsock, reason);
+    if (made != nullptr) {
+        reason = name == "auto" ? "the completion port of Windows" : "asked for";
+    }
+    return made;
+}
+
+std::vector<std::pair<std::string, std::string>> probe_backends() {
+    std::string reason;
+    const Winsock* winsock = Winsock::system(reason);
+    const bool made = winsock != nullptr && IocpBackend::create(*winsock, reason) != nullptr;
+    return {{"iocp", made ? "ok" : reason}};
+}
+
+std::map<std::string, bool> backend_features(const std::string& name) {
+    std::string reason;
+    const Winsock* winsock = name == "iocp" ? Winsock::system(reason) : nullptr;
+    return winsock != nullptr ? winsock->extensions() : std::map<std::string, bool>{};
+}
+
+// Windows has no fork.
+std::uint32_t fork_generation() noexcept { return 0; }
+
+std::size_t system_page_size() noexcept {
+    static const std::size_t size = [] {
+        SYSTEM_INFO info{};
+        ::GetSystemInfo(&info);
+        return static_cast<std::size_t>(info.dwPageSize);
+    }();
+    return size;
+}
+
+}  // namespace iocp

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <winsock2.h>
+// winsock2.h comes before everything else of the system's.
+#include <mswsock.h>
+#include <windows.h>
+#include <ws2tcpip.h>
+
+#include <map>
+#include <string>
+
+namespace iocp {
+
+// Every call of Winsock that can fail for want of resources or that starts an operation, in one
+// table: the seam at which tests let the system refuse. The extension functions are loaded once.
+struct Winsock {
+    decltype(&::WSASocketW) socket{&::WSASocketW};
+    decltype(&::bind) bind{&::bind};
+    decltype(&::connect) connect{&::connect};
+    decltype(&::accept) accept{&::accept};
+    decltype(&::setsockopt) set_option{&::setsockopt};
+    decltype(&::closesocket) close{&::closesocket};
+    decltype(&::WSARecv) receive{&::WSARecv};
+    decltype(&::WSASend) send{&::WSASend};
+    decltype(&::CreateIoCompletionPort) attach{&::CreateIoCompletionPort};
+    decltype(&::CancelIoEx) cancel{&::CancelIoEx};
+    LPFN_ACCEPTEX accept_ex{nullptr};
+    LPFN_GETACCEPTEXSOCKADDRS accept_addresses{nullptr};
+    LPFN_CONNECTEX connect_ex{nullptr};
+    LPFN_DISCONNECTEX disconnect_ex{nullptr};
+    LPFN_TRANSMITFILE transmit_file{nullptr};
+
+    // The system's own, with Winsock started; null with the reason when it cannot be had.
+    static const Winsock* system(std::string& reason);
+    // The extension functions by name, and whether this system has them.
+    [[nodiscard]] std::map<std::string, bool> extensions() const;
+};
+
+}  // namespace iocp

@@ -1,0 +1,88 @@
+#ifdef _WIN32
+
+#include <winsock2.h>
+// winsock2.h comes before everything else of the system's.
+#include <windows.h>
+#include <ws2tcpip.h>
+
+#include "platform.hpp"
+
+namespace iocp::platform {
+
+namespace {
+
+SOCKET socket_of(Handle handle) noexcept { return static_cast<SOCKET>(handle); }
+
+SOCKET fresh() noexcept {
+    return ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
+                        WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+}
+
+}  // namespace
+
+std::vector<std::string> backends() { return {"iocp"}; }
+
+std::size_t open_descriptors() {
+    DWORD count = 0;
+    (void)::GetProcessHandleCount(::GetCurrentProcess(), &count);
+    return count;
+}
+
+// A pair over loopback: Windows has no socketpair().
+bool socket_pair(Handle& one, Handle& other) {
+    WSADATA data{};
+    (void)::WSAStartup(MAKEWORD(2, 2), &data);
+    const SOCKET listener = fresh();
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* where = reinterpret_cast<sockaddr*>(&address);
+    int length = sizeof address;
+    const SOCKET connecting = fresh();
+    const bool connected =
+        ::bind(listener, where, sizeof address) == 0 && ::listen(listener, 1) == 0 &&
+        ::getsockname(listener, where, &length) == 0 && ::connect(connecting, where, length) == 0;
+    const SOCKET accepted = connected ? ::accept(listener, nullptr, nullptr) : INVALID_SOCKET;
+    (void)::closesocket(listener);
+    one = static_cast<Handle>(connecting);
+    other = static_cast<Handle>(accepted);
+    return accepted != INVALID_SOCKET;
+}
+
+Handle duplicate(Handle handle) {
+    WSAPROTOCOL_INFOW info{};
+    if (::WSADuplicateSocketW(socket_of(handle), ::GetCurrentProcessId(), &info) != 0) {
+        return no_handle;
+    }
+    return static_cast<Handle>(::WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO,
+                                            FROM_PROTOCOL_INFO, &info, 0, WSA_FLAG_OVERLAPPED));
+}
+
+void close_handle(Handle handle) { (void)::closesocket(socket_of(handle)); }
+
+bool set_nonblocking(Handle handle) {
+    u_long on = 1;
+    return ::ioctlsocket(socket_of(handle), FIONBIO, &on) == 0;
+}
+
+// Windows does not tell: a receive of nothing does, at once or after its time limit.
+bool is_nonblocking(Handle handle) {
+    const DWORD limit = 100;
+    (void)::setsockopt(socket_of(handle), SOL_SOCKET, SO_RCVTIMEO,
+                       reinterpret_cast<const char*>(&limit), sizeof limit);
+    char byte = 0;
+    return ::recv(socket_of(handle), &byte, 1, 0) < 0 && ::WSAGetLastError() == WSAEWOULDBLOCK;
+}
+
+bool is_reset(int code) { return code == WSAECONNRESET || code == WSAECONNABORTED; }
+
+bool is_refused(int code) { return code == WSAECONNREFUSED; }
+
+const int type_datagram = SOCK_DGRAM;
+const int level_socket = SOL_SOCKET;
+const int option_send_buffer = SO_SNDBUF;
+const int option_receive_buffer = SO_RCVBUF;
+
+}  // namespace iocp::platform
+
+#endif
