@@ -275,7 +275,7 @@ LedgerView Port::ledger_view() {
     view.peak = ledger_.peak_pages() * page;
     view.budget = ledger_.budget_bytes();
     view.registered = ledger_.registered_bytes();
-    view.internal = backend_->internal_bytes();
+    view.internal = backend_ != nullptr ? backend_->internal_bytes() : 0;
     view.receive = ledger_.pages_of(ChargeKind::receive) * page;
     view.send = ledger_.pages_of(ChargeKind::send) * page;
     operations_.each([&](Operation& op) {
