@@ -1,9 +1,15 @@
 // The one table of what a Linux error number means for its socket (R05, R08, R10, R32).
 #include <cerrno>
+#include <system_error>
 
 #include "backend/linux/linux_backend.hpp"
+#include "backend/system_error.hpp"
 
 namespace iocp {
+
+const bool errors_are_windows_codes = false;
+
+std::string error_text(int code) { return std::generic_category().message(code); }
 
 bool LinuxBackend::exhausted(int code) const noexcept {
     return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;

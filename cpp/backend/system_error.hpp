@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+namespace iocp {
+
+// What the system says of one of its error numbers.
+std::string error_text(int code);
+
+// Whether the error numbers of this platform's backends are Windows error codes.
+extern const bool errors_are_windows_codes;
+
+}  // namespace iocp
