@@ -1,6 +1,6 @@
 #include <cerrno>
-#include <cstring>
 
+#include "backend/system_error.hpp"
 #include "bindings/objects.hpp"
 
 namespace iocp::py {
@@ -17,33 +17,50 @@ constexpr const char* class_names[error_classes] = {
 struct Mapping {
     ErrorClass which;
     int code;
+    const char* text;
 };
 
-Mapping mapping_of(Fault fault) noexcept {
+Mapping mapping_of(const Types& types, Fault fault) noexcept {
     switch (fault) {
         case Fault::cancelled:
-            return {ErrorClass::cancelled, ECANCELED};
+            return {ErrorClass::cancelled, ECANCELED, "the operation was cancelled"};
         case Fault::timed_out:
-            return {ErrorClass::timed_out, ETIMEDOUT};
+            return {ErrorClass::timed_out, types.timed_out_code, "the operation's time is up"};
         case Fault::socket_closed:
-            return {ErrorClass::socket_closed, EBADF};
+            return {ErrorClass::socket_closed, EBADF, "the socket is closed"};
         case Fault::port_closed:
-            return {ErrorClass::port_closed, EBADF};
+            return {ErrorClass::port_closed, EBADF, "the port is closed"};
         case Fault::argument:
-            return {ErrorClass::argument, EINVAL};
+            return {ErrorClass::argument, EINVAL, "the arguments cannot be served"};
         case Fault::wrong_thread:
-            return {ErrorClass::wrong_thread, EPERM};
+            return {ErrorClass::wrong_thread, EPERM, "another thread runs the port"};
         case Fault::forked:
-            return {ErrorClass::forked, EPERM};
+            return {ErrorClass::forked, EPERM, "the port belongs to the parent process"};
         case Fault::budget:
-            return {ErrorClass::budget, ENOBUFS};
+            return {ErrorClass::budget, types.no_buffers_code, "over the budget"};
         case Fault::resource:
-            return {ErrorClass::exhausted, ENOMEM};
+            return {ErrorClass::exhausted, ENOMEM, "the system ran out of memory"};
         case Fault::none:
         case Fault::system:
             break;
     }
-    return {ErrorClass::error, EIO};
+    return {ErrorClass::error, EIO, "unknown error"};
+}
+
+// OSError works the errno out of a Windows code, and picks the builtin subclass of that.
+PyObject* system_exception(PyObject* type, int code, const char* text) {
+    return errors_are_windows_codes ? PyObject_CallFunction(type, "isOi", 0, text, Py_None, code)
+                                    : PyObject_CallFunction(type, "is", code, text);
+}
+
+bool load_code(PyObject* module, const char* name, int& out) {
+    PyObject* number = PyObject_GetAttrString(module, name);
+    if (number == nullptr) {
+        return false;
+    }
+    out = static_cast<int>(PyLong_AsLong(number));
+    Py_DECREF(number);
+    return out != -1 || PyErr_Occurred() == nullptr;
 }
 
 // Precondition: the lock is not held.
@@ -90,19 +107,25 @@ bool load_errors(Types& types) {
         }
     }
     Py_DECREF(module);
-    return true;
+    PyObject* numbers = PyImport_ImportModule("errno");
+    const bool good = numbers != nullptr && load_code(numbers, "ETIMEDOUT", types.timed_out_code) &&
+                      load_code(numbers, "ENOBUFS", types.no_buffers_code);
+    Py_XDECREF(numbers);
+    return good;
 }
 
 PyObject* make_exception(PortObject* port, const Types& types, const Error& error) {
     if (error.fault == Fault::system) {
-        // OSError picks the builtin subclass of the number by itself.
-        return PyObject_CallFunction(PyExc_OSError, "is", error.code, std::strerror(error.code));
+        return system_exception(PyExc_OSError, error.code, error_text(error.code).c_str());
     }
-    const Mapping mapping = mapping_of(error.fault);
-    const int code = error.code != 0 ? error.code : mapping.code;
+    const Mapping mapping = mapping_of(types, error.fault);
+    PyObject* type = types.errors[static_cast<std::size_t>(mapping.which)];
     PyObject* exception =
-        PyObject_CallFunction(types.errors[static_cast<std::size_t>(mapping.which)], "is", code,
-                              error.text != nullptr ? error.text : std::strerror(code));
+        error.code != 0
+            ? system_exception(type, error.code,
+                               error.text != nullptr ? error.text : error_text(error.code).c_str())
+            : PyObject_CallFunction(type, "is", mapping.code,
+                                    error.text != nullptr ? error.text : mapping.text);
     if (exception != nullptr && port != nullptr &&
         (mapping.which == ErrorClass::exhausted || mapping.which == ErrorClass::budget) &&
         !attach_counters(*port, exception)) {

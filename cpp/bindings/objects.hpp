@@ -38,6 +38,9 @@ struct Types {
     PyTypeObject* timer{nullptr};
     PyTypeObject* socket{nullptr};
     PyObject* errors[error_classes]{};
+    // As Python's errno module has them: on Windows these names stand for Winsock's numbers there.
+    int timed_out_code{0};
+    int no_buffers_code{0};
     Types() = default;
     ~Types();
     Types(const Types&) = delete;

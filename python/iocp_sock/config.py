@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +11,10 @@ from iocp_sock.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["BackendName", "OverBudget", "PortConfig"]
 
-BackendName = Literal["auto", "uring", "epoll"]
+BackendName = Literal["auto", "uring", "epoll", "iocp"]
 OverBudget = Literal["raise", "queue", "degrade"]
 
-_BACKENDS = ("auto", "uring", "epoll")
+_BACKENDS = ("auto", "iocp") if sys.platform == "win32" else ("auto", "uring", "epoll")
 _POLICIES = ("raise", "queue", "degrade")
 _LEAST = {
     "budget": 0,
@@ -48,7 +49,8 @@ class PortConfig:
     """
 
     backend: str = ""
-    """'auto', 'uring' or 'epoll'; empty: the environment's IOCP_SOCK_BACKEND, else 'auto'."""
+    """'auto', or a backend of this platform: 'uring' or 'epoll' on Linux, 'iocp' on Windows;
+    empty: the environment's IOCP_SOCK_BACKEND, else 'auto'."""
 
     budget: int = 0
     """Bytes of whole pages that unfinished operations may keep locked."""

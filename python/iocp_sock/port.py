@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["Port"]
 
 
+_REUSE: int = getattr(_socket, "SO_EXCLUSIVEADDRUSE", _socket.SO_REUSEADDR)
+_AF_UNIX: int | None = getattr(_socket, "AF_UNIX", None)
+
+
 def _family_of(address: Any) -> int:
     if isinstance(address, (str, bytes)):
-        return _socket.AF_UNIX
+        if _AF_UNIX is None:
+            raise ArgumentError(22, "there is no AF_UNIX here: an address is a tuple (host, port)")
+        return _AF_UNIX
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
         return _socket.AF_INET6 if len(address) > 2 or ":" in address[0] else _socket.AF_INET
     raise ArgumentTypeError(22, "an address is a tuple (host, port), or a path for AF_UNIX")
@@ -92,14 +98,19 @@ class Port(_core.Port):
     def listen(self, address: Any, *, backlog: int = 1024, reuse_port: bool = False) -> Socket:
         """Make a listening stream socket bound to address, with SO_REUSEADDR.
 
-        The family follows from the address: a path is AF_UNIX, a host with a colon AF_INET6.
+        The family follows from the address: a path is AF_UNIX, a host with a colon AF_INET6. On
+        Windows, where SO_REUSEADDR would share the address with any program that asks, it is
+        SO_EXCLUSIVEADDRUSE, and there is no reuse_port.
         """
+        share: int | None = getattr(_socket, "SO_REUSEPORT", None)
+        if reuse_port and share is None:
+            raise ArgumentError(22, "there is no SO_REUSEPORT here")
         sock = self.socket(_family_of(address))
         try:
-            if sock.family != getattr(_socket, "AF_UNIX", None):
-                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+            if sock.family != _AF_UNIX:
+                sock.setsockopt(_socket.SOL_SOCKET, _REUSE, 1)
+            if reuse_port and share is not None:
+                sock.setsockopt(_socket.SOL_SOCKET, share, 1)
             sock.bind(address)
             sock.listen(backlog)
         except BaseException:

@@ -1,6 +1,10 @@
 """The words an option may take, typed as the core types them."""
 
+import sys
 from typing import Literal, TypeAlias
 
-Backend: TypeAlias = Literal["auto", "uring", "epoll"]
+if sys.platform == "win32":
+    Backend: TypeAlias = Literal["auto", "iocp"]
+else:
+    Backend: TypeAlias = Literal["auto", "uring", "epoll"]
 Receive: TypeAlias = Literal["pooled", "direct", "zero_byte"]

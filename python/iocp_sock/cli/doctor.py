@@ -37,11 +37,15 @@ def examine() -> dict[str, Any]:
         },
         "page_size": iocp_sock.PAGE_SIZE,
         "limits": {
-            "open_files": asdict(limits.open_files()),
-            "locked_memory": asdict(limits.locked_memory()),
+            "open_files": _figures(limits.open_files()),
+            "locked_memory": _figures(limits.locked_memory()),
         },
         "environment": {"IOCP_SOCK_BACKEND": os.environ.get("IOCP_SOCK_BACKEND")},
     }
+
+
+def _figures(limit: limits.Limit | None) -> dict[str, int | None] | None:
+    return None if limit is None else asdict(limit)
 
 
 def _versions() -> dict[str, str]:
@@ -91,7 +95,9 @@ def _system_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "locked memory", _limit(report["limits"]["locked_memory"], " B")
 
 
-def _limit(limit: dict[str, int | None], unit: str) -> str:
+def _limit(limit: dict[str, int | None] | None, unit: str) -> str:
+    if limit is None:
+        return f"not available on {platform.system()}"
     soft, hard = (_amount(limit[which], unit) for which in ("soft", "hard"))
     return f"{soft} (can be raised to {hard})" if soft != hard else soft
 

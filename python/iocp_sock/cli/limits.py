@@ -1,5 +1,6 @@
-"""The limits the system puts on a process; absent ones are reported as none."""
+"""The limits that the system puts on a process, where it has such limits."""
 
+import contextlib
 import sys
 from dataclasses import dataclass
 
@@ -14,16 +15,16 @@ class Limit:
 
 if sys.platform == "win32":
 
-    def open_files() -> Limit:
-        """Sockets are not counted against a per-process limit here."""
-        return Limit(None, None)
+    def open_files() -> Limit | None:
+        """None: Windows has no limit of a process on its sockets."""
+        return None
 
-    def locked_memory() -> Limit:
-        """Locked memory is bounded by the working set here, not by a process limit."""
-        return Limit(None, None)
+    def locked_memory() -> Limit | None:
+        """None: on Windows the working set bounds locked memory, not a limit of the process."""
+        return None
 
     def raise_open_files() -> int | None:
-        """How many files may be open once the limit is as high as it goes."""
+        """None: there is nothing to raise."""
         return None
 
 else:
@@ -36,11 +37,11 @@ else:
         )
         return Limit(soft, hard)
 
-    def open_files() -> Limit:
+    def open_files() -> Limit | None:
         """The limit on open descriptors."""
         return _read(resource.RLIMIT_NOFILE)
 
-    def locked_memory() -> Limit:
+    def locked_memory() -> Limit | None:
         """The limit on locked memory, in bytes."""
         return _read(resource.RLIMIT_MEMLOCK)
 
@@ -48,8 +49,6 @@ else:
         """Raise the soft limit to the hard one, also for children; returns what then applies."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            except (OSError, ValueError):
-                return open_files().soft
-        return open_files().soft
+        return _read(resource.RLIMIT_NOFILE).soft

@@ -1,5 +1,6 @@
 """The tables the commands end with."""
 
+import platform
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
@@ -64,4 +65,4 @@ def _rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def _memory(count: float | None) -> str:
-    return "not shown by this system" if count is None else f"{count:,.0f} B"
+    return f"not available on {platform.system()}" if count is None else f"{count:,.0f} B"
