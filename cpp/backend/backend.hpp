@@ -94,6 +94,8 @@ public:
     virtual void wait(std::int64_t timeout_ns) = 0;
     virtual void reap(std::vector<Packet>& out) = 0;
     virtual void wake() noexcept = 0;
+    // The application's own event for interrupts, which ends waits where a signal does not.
+    virtual void wake_on(void* /*event*/) {}
     [[nodiscard]] virtual std::int64_t now() const noexcept = 0;  // nanoseconds, monotonic
 
     // What the system really locks for a request of `op`, in pages.

@@ -1,5 +1,6 @@
 #include <cerrno>
 
+#include "bindings/interrupt_event.hpp"
 #include "bindings/objects.hpp"
 
 namespace iocp::py {
@@ -16,6 +17,7 @@ PortObject::PortObject(Types* made_types, PyObject* reference, PortOptions optio
         return;
     }
     backend_name = backend->name();
+    backend->wake_on(interrupt_event());
     core = std::make_unique<Port>(options, *pool, std::move(backend));
 }
 

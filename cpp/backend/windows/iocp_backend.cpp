@@ -63,7 +63,35 @@ IocpBackend::~IocpBackend() {
         reap(ignored);
         ignored.clear();
     }
+    if (interrupt_.registration != nullptr) {
+        // Returns when no callback runs any more: it writes to this object and to the port.
+        (void)::UnregisterWaitEx(interrupt_.registration, INVALID_HANDLE_VALUE);
+    }
     (void)::CloseHandle(port_);
+}
+
+void CALLBACK IocpBackend::interrupted(void* self, BOOLEAN /*timed_out*/) {
+    auto& backend = *static_cast<IocpBackend*>(self);
+    backend.interrupt_.seen.store(true);
+    backend.wake();
+}
+
+// Precondition: the interpreter has not looked for signals since the wait that was interrupted, so
+// that a signal which comes before the event is reset is found all the same.
+void IocpBackend::await_interrupt() {
+    if (interrupt_.event == nullptr) {
+        return;
+    }
+    if (interrupt_.registration != nullptr) {
+        if (!interrupt_.seen.exchange(false)) {
+            return;
+        }
+        (void)::UnregisterWaitEx(interrupt_.registration, INVALID_HANDLE_VALUE);
+        interrupt_.registration = nullptr;
+        (void)::ResetEvent(interrupt_.event);
+    }
+    (void)::RegisterWaitForSingleObject(&interrupt_.registration, interrupt_.event, interrupted,
+                                        this, INFINITE, WT_EXECUTEONLYONCE);
 }
 
 IocpBackend::Member* IocpBackend::member_of(SlotId socket) noexcept {
@@ -279,6 +307,9 @@ void IocpBackend::cancel(Operation& op) {
 }
 
 void IocpBackend::publish() {
+    if (interrupt_.registration == nullptr) {
+        await_interrupt();
+    }
     waiting_ = true;
     answered_ = !answers_.empty();
 }
@@ -361,6 +392,7 @@ void IocpBackend::reap(std::vector<Packet>& out) {
     }
     entry_count_ = 0;
     waiting_ = false;
+    await_interrupt();
 }
 
 void IocpBackend::wake() noexcept {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,6 +52,7 @@ public:
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
     void wake() noexcept override;
+    void wake_on(void* event) override { interrupt_.event = event; }
     [[nodiscard]] std::int64_t now() const noexcept override;
 
     [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
@@ -73,8 +75,17 @@ private:
         bool skips{false};     // a request that finishes at once yields no packet
     };
 
+    // Ctrl-C: the event stays set until somebody resets it, so its wait is for once.
+    struct Interrupt {
+        HANDLE event{nullptr};
+        HANDLE registration{nullptr};
+        std::atomic<bool> seen{false};
+    };
+
     IocpBackend(const Winsock& winsock, HANDLE port);
 
+    void await_interrupt();
+    static void CALLBACK interrupted(void* self, BOOLEAN timed_out);
     int join(Socket& socket);
     void leave(const Socket& socket);
     Member* member_of(SlotId socket) noexcept;
@@ -110,6 +121,7 @@ private:
     std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until the last packet
     std::array<OVERLAPPED_ENTRY, entries_per_wait> entries_{};
     ULONG entry_count_{0};
+    Interrupt interrupt_;
     bool waiting_{false};          // between publish() and reap()
     bool answered_{false};         // packets are there already: the wait must not last
     std::vector<Packet> answers_;  // for the next reap()

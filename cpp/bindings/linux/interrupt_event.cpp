@@ -1,0 +1,8 @@
+#include "bindings/interrupt_event.hpp"
+
+namespace iocp::py {
+
+// A signal ends epoll_pwait(2) and io_uring_enter(2).
+void* interrupt_event() noexcept { return nullptr; }
+
+}  // namespace iocp::py
