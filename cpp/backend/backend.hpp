@@ -112,10 +112,15 @@ public:
     [[nodiscard]] virtual bool cancelled(int code) const noexcept = 0;
 };
 
+struct BackendOptions {
+    unsigned ring_entries{256};   // submission entries of an io_uring
+    unsigned posted_accepts{32};  // accepts that stand posted for a subscription to a listener
+};
+
 // Makes the backend called `name` ("auto" picks the best). `reason` says why it was chosen, or,
 // when null is returned, why it was refused.
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
-                                      unsigned ring_entries, std::string& reason);
+                                      const BackendOptions& options, std::string& reason);
 
 // Every backend of this platform with "ok" or the reason it is refused here.
 std::vector<std::pair<std::string, std::string>> probe_backends();

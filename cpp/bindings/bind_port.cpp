@@ -187,7 +187,8 @@ PortOptions options_of(const pb::object& config) {
                                                 : OverBudget::raise;
     options.region_size = config.attr("region_size").cast<std::size_t>();
     options.region_limit = config.attr("region_limit").cast<std::size_t>();
-    options.ring_entries = config.attr("ring_entries").cast<std::uint32_t>();
+    options.backend.ring_entries = config.attr("ring_entries").cast<std::uint32_t>();
+    options.backend.posted_accepts = config.attr("posted_accepts").cast<std::uint32_t>();
     options.drain_reads = config.attr("drain_reads").cast<std::uint32_t>();
     options.drain_bytes = config.attr("drain_bytes").cast<std::size_t>();
     options.close_timeout =

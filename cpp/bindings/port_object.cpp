@@ -11,7 +11,7 @@ PortObject::PortObject(Types* made_types, PyObject* reference, PortOptions optio
       types_reference(Py_NewRef(reference)),
       pool(BufferPool::create(system_page_size(), options.region_size, options.region_limit)),
       fork_generation(iocp::fork_generation()) {
-    auto backend = make_backend(name, *pool, options.ring_entries, backend_reason);
+    auto backend = make_backend(name, *pool, options.backend, backend_reason);
     if (backend == nullptr) {
         closed = true;
         return;

@@ -33,7 +33,7 @@ struct PortOptions {
     OverBudget over_budget{OverBudget::raise};
     std::size_t region_size{std::size_t{256} << 10U};
     std::size_t region_limit{256};  // regions held by readers before messages become copies
-    std::uint32_t ring_entries{256};
+    BackendOptions backend;
     std::uint32_t drain_reads{8};  // per socket and turn
     std::size_t drain_bytes{std::size_t{256} << 10U};
     std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close

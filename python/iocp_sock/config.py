@@ -25,6 +25,7 @@ _LEAST = {
     "region_size": 65536,
     "region_limit": 1,
     "ring_entries": 32,
+    "posted_accepts": 1,
     "drain_reads": 1,
     "drain_bytes": 1,
 }
@@ -36,6 +37,7 @@ _MOST_OF = {
     "max_socket_sends": 0xFFFFFFFF,
     "region_size": 1 << 30,
     "ring_entries": 32768,
+    "posted_accepts": 1024,
     "drain_reads": 65535,
 }
 
@@ -79,6 +81,10 @@ class PortConfig:
 
     ring_entries: int = 256
     """Submission entries of the io_uring; fewer are taken where the lock limit refuses them."""
+
+    posted_accepts: int = 32
+    """Accepts that accept_each keeps posted for a listener on Windows (AcceptEx); each holds a socket
+    that is still to become a connection, and locks its address block (Ledger.internal)."""
 
     drain_reads: int = 8
     """Reads that one socket gets in one turn of the port."""

@@ -797,7 +797,7 @@ TEST_P(Contract, ABounceOfADatagramEndsNoSocket) {
 
 TEST_P(Contract, MoreOperationsThanTheRingHasEntries) {
     PortOptions options;
-    options.ring_entries = 32;
+    options.backend.ring_entries = 32;
     make(options);
     std::vector<Engine::Pair> pairs;
     std::vector<Op*> ops;
@@ -1147,7 +1147,7 @@ TEST_P(Contract, PortsOfManyThreadsAreIndependent) {
         workers.emplace_back([&] {
             std::string reason;
             BufferPool* pool = BufferPool::create(system_page_size(), mebibyte, 64);
-            auto backend = make_backend(GetParam(), *pool, 64, reason);
+            auto backend = make_backend(GetParam(), *pool, {}, reason);
             if (backend != nullptr) {
                 Port mine({}, *pool, std::move(backend));
                 int value = 0;
@@ -1186,7 +1186,7 @@ TEST(Backends, AutoTakesTheFirstThatWorks) {
         }
     }
     {
-        const auto backend = make_backend("auto", *pool, 64, reason);
+        const auto backend = make_backend("auto", *pool, {}, reason);
         ASSERT_NE(backend, nullptr);
         EXPECT_EQ(backend->name(), expected);
         EXPECT_FALSE(reason.empty());
@@ -1197,7 +1197,7 @@ TEST(Backends, AutoTakesTheFirstThatWorks) {
 TEST(Backends, AnUnknownNameIsRefusedWithTheNamesThereAre) {
     BufferPool* pool = BufferPool::create(system_page_size(), mebibyte, 4);
     std::string reason;
-    EXPECT_EQ(make_backend("kqueue", *pool, 64, reason), nullptr);
+    EXPECT_EQ(make_backend("kqueue", *pool, {}, reason), nullptr);
     for (const std::string& name : platform::backends()) {
         EXPECT_NE(reason.find(name), std::string::npos);
     }

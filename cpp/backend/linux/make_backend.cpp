@@ -9,9 +9,9 @@
 namespace iocp {
 
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
-                                      unsigned ring_entries, std::string& reason) {
+                                      const BackendOptions& options, std::string& reason) {
     if (name == "uring" || name == "auto") {
-        if (auto made = UringBackend::create(pool, ring_entries, reason)) {
+        if (auto made = UringBackend::create(pool, options.ring_entries, reason)) {
             if (name == "auto") {
                 reason = "best available: " + reason;
             }
@@ -43,7 +43,7 @@ std::vector<std::pair<std::string, std::string>> probe_backends() {
     for (const char* name : {"uring", "epoll"}) {
         BufferPool* pool = BufferPool::create(system_page_size(), system_page_size(), 1);
         std::string reason;
-        const bool made = make_backend(name, *pool, 32, reason) != nullptr;
+        const bool made = make_backend(name, *pool, {.ring_entries = 32}, reason) != nullptr;
         pool->close();
         result.emplace_back(name, made ? "ok" : reason);
     }
@@ -55,7 +55,7 @@ std::map<std::string, bool> backend_features(const std::string& name) {
     std::string reason;
     std::map<std::string, bool> features;
     {
-        const auto backend = make_backend(name, *pool, 32, reason);
+        const auto backend = make_backend(name, *pool, {.ring_entries = 32}, reason);
         if (backend != nullptr) {
             const Capabilities found = backend->capabilities();
             features["multishot_receive"] = found.multishot_receive;

@@ -25,6 +25,15 @@ ULONG part_length(std::size_t length) noexcept {
     return static_cast<ULONG>(length < most ? length : most);
 }
 
+// Whether the socket's provider is an IFS one.
+bool of_the_system(SOCKET socket) noexcept {
+    WSAPROTOCOL_INFOW info{};
+    int length = sizeof info;
+    return ::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&info),
+                        &length) == 0 &&
+           (info.dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+}
+
 // Waits end no earlier than asked.
 DWORD milliseconds(std::int64_t nanoseconds) noexcept {
     constexpr std::int64_t longest = 0x7fff'ffff;
@@ -37,15 +46,18 @@ DWORD milliseconds(std::int64_t nanoseconds) noexcept {
 
 }  // namespace
 
-IocpBackend::IocpBackend(const Winsock& winsock, HANDLE port) : winsock_(winsock), port_(port) {}
+IocpBackend::IocpBackend(const Winsock& winsock, const BackendOptions& options, HANDLE port)
+    : winsock_(winsock), port_(port), posted_accepts_(options.posted_accepts) {}
 
-std::unique_ptr<IocpBackend> IocpBackend::create(const Winsock& winsock, std::string& reason) {
+std::unique_ptr<IocpBackend> IocpBackend::create(const Winsock& winsock,
+                                                 const BackendOptions& options,
+                                                 std::string& reason) {
     const HANDLE port = ::CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0);
     if (port == nullptr) {
         reason = "CreateIoCompletionPort: " + error_text(static_cast<int>(::GetLastError()));
         return nullptr;
     }
-    return std::unique_ptr<IocpBackend>(new IocpBackend(winsock, port));
+    return std::unique_ptr<IocpBackend>(new IocpBackend(winsock, options, port));
 }
 
 // What closed listeners had posted is still to report: the kernel owns those requests until then.
@@ -119,10 +131,12 @@ int IocpBackend::join(Socket& socket) {
     member = {};
     member.socket = handle;
     member.id = socket.id;
-    // Of datagrams, an error returned at once queues its packet all the same.
-    member.skips = ::SetFileCompletionNotificationModes(handle_of(handle),
-                                                        FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
-                                                            FILE_SKIP_SET_EVENT_ON_HANDLE) != FALSE;
+    // Only where the provider's sockets are handles of the system: a layer above them would queue
+    // packets of its own (Microsoft, SetFileCompletionNotificationModes, remarks).
+    member.skips =
+        of_the_system(handle) &&
+        winsock_.set_modes(handle_of(handle), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
+                                                  FILE_SKIP_SET_EVENT_ON_HANDLE) != FALSE;
     return 0;
 }
 

@@ -17,7 +17,8 @@ namespace iocp {
 // at once yields no packet where the provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
 class IocpBackend final : public Backend {
 public:
-    static std::unique_ptr<IocpBackend> create(const Winsock& winsock, std::string& reason);
+    static std::unique_ptr<IocpBackend> create(const Winsock& winsock,
+                                               const BackendOptions& options, std::string& reason);
     ~IocpBackend() override;
     IocpBackend(const IocpBackend&) = delete;
     IocpBackend& operator=(const IocpBackend&) = delete;
@@ -82,7 +83,7 @@ private:
         std::atomic<bool> seen{false};
     };
 
-    IocpBackend(const Winsock& winsock, HANDLE port);
+    IocpBackend(const Winsock& winsock, const BackendOptions& options, HANDLE port);
 
     void await_interrupt();
     static void CALLBACK interrupted(void* self, BOOLEAN timed_out);
@@ -115,7 +116,7 @@ private:
 
     const Winsock winsock_;
     HANDLE port_;
-    unsigned posted_accepts_{32};
+    unsigned posted_accepts_;
     RequestPool requests_;
     std::vector<Member> members_;
     std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until the last packet

@@ -3,7 +3,7 @@
 namespace iocp {
 
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*/,
-                                      unsigned /*ring_entries*/, std::string& reason) {
+                                      const BackendOptions& options, std::string& reason) {
     if (name != "iocp" && name != "auto") {
         reason = "unknown backend; this platform has 'iocp'";
         return nullptr;
@@ -12,7 +12,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*
     if (winsock == nullptr) {
         return nullptr;
     }
-    auto made = IocpBackend::create(*winsock, reason);
+    auto made = IocpBackend::create(*winsock, options, reason);
     if (made != nullptr) {
         reason = name == "auto" ? "the completion port of Windows" : "asked for";
     }
@@ -22,7 +22,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*
 std::vector<std::pair<std::string, std::string>> probe_backends() {
     std::string reason;
     const Winsock* winsock = Winsock::system(reason);
-    const bool made = winsock != nullptr && IocpBackend::create(*winsock, reason) != nullptr;
+    const bool made = winsock != nullptr && IocpBackend::create(*winsock, {}, reason) != nullptr;
     return {{"iocp", made ? "ok" : reason}};
 }
 

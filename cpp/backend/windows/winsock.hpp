@@ -23,6 +23,8 @@ struct Winsock {
     decltype(&::WSARecv) receive{&::WSARecv};
     decltype(&::WSASend) send{&::WSASend};
     decltype(&::CreateIoCompletionPort) attach{&::CreateIoCompletionPort};
+    decltype(&::SetFileCompletionNotificationModes) set_modes{
+        &::SetFileCompletionNotificationModes};
     decltype(&::CancelIoEx) cancel{&::CancelIoEx};
     LPFN_ACCEPTEX accept_ex{nullptr};
     LPFN_GETACCEPTEXSOCKADDRS accept_addresses{nullptr};
