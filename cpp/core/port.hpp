@@ -37,6 +37,7 @@ struct PortOptions {
     std::uint32_t drain_reads{8};  // per socket and turn
     std::size_t drain_bytes{std::size_t{256} << 10U};
     std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close
+    bool skip_done{false};                      // what sockets start with
 };
 
 // One thing to hand to the application. The operation, and a closed socket, are retired only after
@@ -106,7 +107,8 @@ public:
     Error shutdown(Socket& socket, bool receiving, bool sending);
 
     // Operations. new_operation() takes a slot; submit() accepts the operation or, returning an
-    // error, leaves it to discard().
+    // error, leaves it to discard(). One that is `silent` afterwards has finished, is not handed
+    // out, and is the caller's to retire before the lock is dropped.
     Operation* new_operation(Socket& socket, Kind kind);
     Error submit(Operation& op, std::int64_t timeout = -1);
     void discard(Operation& op) noexcept;

@@ -88,7 +88,8 @@ public:
     bool keep_handle : 1 {false};  // detach(): the descriptor is the caller's again
     bool ended : 1 {false};        // end of stream was delivered
     bool connected : 1 {false};
-    bool adopted : 1 {false};  // others may hold the descriptor too: never shut it down
+    bool skip_done : 1 {false};  // operations that are done by their post leave no packet
+    bool adopted : 1 {false};    // others may hold the descriptor too: never shut it down
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
         return op.sending() ? sending : receiving;

@@ -235,8 +235,11 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
         }
         if (done) {
             accept(op, Outcome::done, timeout);
+            op.silent = socket.skip_done;
             finish(op, {});
-            nudge();
+            if (!op.silent) {
+                nudge();
+            }
             return {};
         }
     }

@@ -111,6 +111,29 @@ TEST_P(Contract, DataThatIsThereMakesAReceiveDone) {
     EXPECT_EQ(taken(op), text("there"));
 }
 
+TEST_P(Contract, ADoneOperationOfASocketThatSkipsLeavesNoPacket) {
+    const auto [one, other] = engine().pair();
+    engine().locked([&, first = one, second = other] {
+        first->skip_done = true;
+        second->skip_done = true;
+    });
+    const Op& outgoing = engine().send(*one, text("there"));
+    EXPECT_TRUE(outgoing.silent);
+    EXPECT_EQ(outgoing.transferred, 5U);
+    ASSERT_TRUE(wait_readable(*other));
+    const Op& op = engine().receive(*other, 64);
+    EXPECT_TRUE(op.silent);
+    EXPECT_EQ(taken(op), text("there"));
+    const Op& next = engine().receive(*other, 64);
+    EXPECT_EQ(next.outcome, Outcome::pending);
+    engine().send(*one, text("more"));
+    ASSERT_TRUE(engine().finish_one(next)) << "what was pending completes as ever";
+    EXPECT_EQ(taken(next), text("more"));
+    engine().settle();
+    EXPECT_EQ(op.completions, 0);
+    EXPECT_EQ(outgoing.completions, 0);
+}
+
 TEST_P(Contract, ThePagesOfAPendingReceiveAreChargedUntilItCompletes) {
     const auto [one, other] = engine().pair();
     const Op& op = engine().receive(*other, 10'000);
