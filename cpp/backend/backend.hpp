@@ -103,7 +103,7 @@ public:
     // Whether an error says that the system ran out of something (R08, R10).
     [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
     // The result of a packet that says that the system ended a request.
-    [[nodiscard]] virtual std::int64_t cancel_code() const noexcept { return -125; }
+    [[nodiscard]] virtual std::int64_t cancel_code() const noexcept = 0;
     // Whether an error answers a cancel.
     [[nodiscard]] virtual bool cancelled(int code) const noexcept = 0;
 };

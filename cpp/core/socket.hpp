@@ -86,7 +86,6 @@ public:
     bool send_cut : 1 {false};     // a send went out in part: the stream's framing is gone (R31)
     bool resetting : 1 {false};    // abort(): nothing may say goodbye to the peer
     bool keep_handle : 1 {false};  // detach(): the descriptor is the caller's again
-    bool ended : 1 {false};        // end of stream was delivered
     bool connected : 1 {false};
     bool skip_done : 1 {false};  // operations that are done by their post leave no packet
     bool adopted : 1 {false};    // others may hold the descriptor too: never shut it down

@@ -156,6 +156,12 @@ public:
         }
     }
 
+    // The thread that issued every request is gone, and the system ended them without a packet.
+    void lose_requests() {
+        held_.clear();
+        took_over_ = true;
+    }
+
     [[nodiscard]] std::string_view name() const noexcept override { return "scripted"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override { return capable; }
 
@@ -274,6 +280,7 @@ public:
     std::int64_t available(Socket& /*socket*/) override { return 0; }
 
     bool claim() override { return claimable; }
+    bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override { record("publish", no_handle); }
     void wait(std::int64_t timeout_ns) override {
         waits.push_back(timeout_ns);
@@ -318,6 +325,7 @@ public:
     [[nodiscard]] bool exhausted(int code) const noexcept override {
         return code == code_exhausted;
     }
+    [[nodiscard]] std::int64_t cancel_code() const noexcept override { return -code_cancelled; }
     [[nodiscard]] bool cancelled(int code) const noexcept override {
         return code == code_cancelled;
     }
@@ -373,6 +381,7 @@ private:
     std::atomic<bool> woken_{false};
     Handle next_handle_{100};
     unsigned next_byte_{0};
+    bool took_over_{false};
 };
 
 }  // namespace iocp::scripted
