@@ -71,6 +71,9 @@ public:
     virtual void close(Socket& socket) = 0;
 
     // Operations.
+    // Whether the caller's flags ask a stream receive to fill its buffer (MSG_WAITALL, and the
+    // bytes are taken). The core goes on until it has; the system is never asked to.
+    [[nodiscard]] virtual bool fills(std::int32_t flags) const noexcept = 0;
     // Tries without blocking and leaves nothing behind: pending says that it would block.
     virtual StartResult attempt(Operation& op) = 0;
     // Hands `count` operations of a lane, from `op` on, to the kernel as one request.

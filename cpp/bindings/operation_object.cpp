@@ -180,7 +180,8 @@ PyGetSetDef operation_properties[] = {
      "Bytes that went, also when it ended with an error; 0 until it is done.", nullptr},
     {"error", get_error, nullptr, "The OSError it ended with, or None.", nullptr},
     {"data", get_data, nullptr,
-     "recv(): the Buffer received, empty at end of stream; None until done, and after an error.",
+     "recv(): the Buffer received, empty at end of stream; None until done, and after an error\n"
+     "before the first byte.",
      nullptr},
     {"accepted", get_accepted, nullptr, "accept(): the new connection, a Socket; else None.",
      nullptr},
@@ -349,7 +350,8 @@ void settle(OperationObject& op) {
         op.transferred = static_cast<Py_ssize_t>(core.transferred);
         if (core.error) {
             error = make_exception(&port, *port.types, core.error);
-        } else if (op.hands_out_block) {
+        }
+        if (op.hands_out_block && (!core.error || core.transferred != 0)) {
             data = received_block(*port.types, core.lease, core.transferred);
         }
         if (core.accepted != nullptr) {

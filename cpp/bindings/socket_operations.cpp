@@ -435,7 +435,12 @@ PyMethodDef operation_methods[] = {
      "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the core;\n"
      "Operation.data is the Buffer received, empty at end of stream. While it is pending the "
      "block's\n"
-     "pages are charged. timeout: seconds until it is cancelled with TimedOut.\n"
+     "pages are charged. timeout: seconds until it is cancelled with TimedOut. With MSG_WAITALL a "
+     "stream's\n"
+     "receive is done only when all nbytes are there, or at the end of the stream, an error or a "
+     "cancel;\n"
+     "transferred and data then tell what came before. MSG_PEEK and MSG_OOB take MSG_WAITALL's "
+     "effect away.\n"
      "Raises ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
     {"recv_into", fast(recv_into), keywords_call,
      "recv_into(buffer, *, flags=0, callback=None, timeout=None) -> Operation\n\n"

@@ -184,6 +184,7 @@ private:
     void complete(Packet& packet);
     void drop_late(const Packet& packet);
     void attempt_degraded(Socket& socket, Lane& lane);
+    [[nodiscard]] static bool goes_on(const Operation& op, std::size_t got) noexcept;
     void progress(Socket& socket, Lane& lane, const StartResult& result);
     void progress_send(Socket& socket, Lane& lane, std::size_t bytes);
     void fail(Socket& socket, Lane& lane, int code);

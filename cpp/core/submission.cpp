@@ -202,7 +202,8 @@ Error Port::attempt(Operation& op, bool& done) {
         op.accepted = accepted(socket, result.accepted);
     }
     op.transferred += static_cast<std::size_t>(result.value);
-    done = op.kind != Kind::send || op.remaining() == 0 || !socket.stream;
+    done = op.kind == Kind::send ? op.remaining() == 0 || !socket.stream
+                                 : !goes_on(op, static_cast<std::size_t>(result.value));
     return {};
 }
 
@@ -224,6 +225,7 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     if (Error refused = check(op)) {
         return refused;
     }
+    op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags);
     Lane& lane = socket.lane_of(op);
     if (attempts_first(op, lane)) {
         bool done = false;

@@ -166,6 +166,71 @@ TEST_P(Contract, ReceivesAreFilledInPostingOrder) {
     }
 }
 
+TEST_P(Contract, AReceiveThatFillsItsBufferWaitsForAllOfIt) {
+    for (const bool tcp : {true, false}) {
+        const auto [one, other] = tcp ? engine().pair() : engine().adopted_pair();
+        const Bytes all = pattern(3000);
+        engine().send(*one, {all.begin(), all.begin() + 1000});
+        ASSERT_TRUE(wait_readable(*other));
+        const Op& op = engine().receive(*other, 3000, {.flags = platform::flag_wait_all});
+        EXPECT_EQ(op.outcome, Outcome::pending) << "part of it was there";
+        engine().send(*one, {all.begin() + 1000, all.begin() + 2000});
+        engine().settle();
+        EXPECT_FALSE(op.finished());
+        engine().send(*one, {all.begin() + 2000, all.end()});
+        ASSERT_TRUE(engine().finish_one(op));
+        EXPECT_TRUE(op.succeeded());
+        EXPECT_EQ(taken(op), all);
+    }
+}
+
+TEST_P(Contract, TheEndOfTheStreamEndsAReceiveThatFillsItsBuffer) {
+    for (const bool at_once : {true, false}) {
+        const auto [one, other] = engine().pair();
+        const Op* op =
+            at_once ? nullptr : &engine().receive(*other, 100, {.flags = platform::flag_wait_all});
+        engine().send(*one, text("part"));
+        engine().shutdown_sending(*one);
+        if (at_once) {
+            ASSERT_TRUE(wait_readable(*other));
+            op = &engine().receive(*other, 100, {.flags = platform::flag_wait_all});
+        }
+        ASSERT_TRUE(engine().finish_one(*op));
+        EXPECT_TRUE(op->succeeded());
+        EXPECT_EQ(taken(*op), text("part"));
+    }
+}
+
+TEST_P(Contract, ACancelKeepsWhatAReceiveThatFillsItsBufferHas) {
+    const auto [one, other] = engine().pair();
+    const Op& op = engine().receive(*other, 100, {.flags = platform::flag_wait_all});
+    engine().send(*one, text("part"));
+    ASSERT_TRUE(engine().run_until(
+        [&] { return engine().locked([&] { return op.core->transferred == 4; }); }));
+    EXPECT_TRUE(engine().cancel(op));
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(taken(op), text("part"));
+    EXPECT_EQ(engine().charged(), 0U);
+    engine().send(*one, text("rest"));
+    EXPECT_EQ(read_exactly(*other, 4), text("rest"));
+}
+
+TEST_P(Contract, APeekThatShouldFillItsBufferTakesWhatIsThereOnce) {
+    const int flags = platform::flag_wait_all | platform::flag_peek;
+    for (const bool tcp : {true, false}) {
+        const auto [one, other] = tcp ? engine().pair() : engine().adopted_pair();
+        const Op& waiting = engine().receive(*other, 100, {.flags = flags});
+        engine().send(*one, text("part"));
+        ASSERT_TRUE(engine().finish_one(waiting));
+        EXPECT_EQ(taken(waiting), text("part"));
+        const Op& there = engine().receive(*other, 100, {.flags = flags});
+        ASSERT_TRUE(engine().finish_one(there));
+        EXPECT_EQ(taken(there), text("part"));
+        EXPECT_EQ(read_exactly(*other, 4), text("part")) << "a peek leaves it in place";
+    }
+}
+
 TEST_P(Contract, SendsOfOneSocketNeverInterleave) {
     const auto [one, other] = engine().pair();
     std::vector<Op*> sends;

@@ -61,6 +61,7 @@ struct What {
     bool batched{false};
     Receive strategy{Receive::pooled};
     std::uint32_t block_size{4096};
+    int flags{0};
 };
 
 // A port on a real backend, run by the thread that made it. When it ends, nothing may be left.
@@ -118,6 +119,7 @@ public:
         } else {
             core->lease = {op.memory.data(), op.memory.size(), &op, count_release};
         }
+        core->flags = what.flags;
         core->strategy = what.strategy;
         core->block_size = what.block_size;
         core->batched = what.batched;

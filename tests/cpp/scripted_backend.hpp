@@ -25,6 +25,8 @@ inline constexpr int code_plain = 9002;
 inline constexpr int code_exhausted = 9003;
 inline constexpr int code_cancelled = 9004;
 
+inline constexpr int flag_fill = 77;  // the one flag that asks a receive to fill its buffer
+
 inline StartResult done(std::int64_t bytes) { return {Start::done, bytes, no_handle}; }
 inline StartResult pending() { return {}; }
 inline StartResult failed(int code) { return {Start::failed, code, no_handle}; }
@@ -208,6 +210,9 @@ public:
         std::erase(open_, socket.handle);
     }
 
+    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override {
+        return flags == flag_fill;
+    }
     StartResult attempt(Operation& op) override {
         record("attempt:" + kind_name(op.kind), op.socket->handle);
         expect_open(*op.socket);
