@@ -169,6 +169,7 @@ private:
     Error check(const Operation& op) const noexcept;
     [[nodiscard]] bool attempts_first(const Operation& op, const Lane& lane) const noexcept;
     Error attempt(Operation& op, bool& done);
+    Error refused(const Operation& op, int code);
     [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
     [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
     void admit(Operation& op, std::size_t pages) noexcept;

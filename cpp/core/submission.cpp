@@ -182,18 +182,23 @@ bool Port::attempts_first(const Operation& op, const Lane& lane) const noexcept 
     return lane.idle() && !op.batched && !op.subscription() && op.kind != Kind::connect;
 }
 
+// What a call that failed inside a post raises there; a fatal error ends the socket too (R05).
+Error Port::refused(const Operation& op, int code) {
+    const Error error = system_error(code);
+    if (backend_->fatal(op, code)) {
+        fail_socket(*op.socket, error);
+        nudge();
+    }
+    return error;
+}
+
 // Tries once. `done` says that the operation needs nothing more; otherwise what is left of it is
 // still to be charged and started.
 Error Port::attempt(Operation& op, bool& done) {
     Socket& socket = *op.socket;
     StartResult result = backend_->attempt(op);
     if (result.start == Start::failed) {
-        const auto code = static_cast<int>(result.value);
-        const Error error = system_error(code);
-        if (backend_->fatal(op, code)) {
-            fail_socket(socket, error);
-        }
-        return error;
+        return refused(op, static_cast<int>(result.value));
     }
     if (result.start == Start::pending) {
         return {};
@@ -222,8 +227,8 @@ void Port::accept(Operation& op, Outcome outcome, std::int64_t timeout) {
 
 Error Port::submit(Operation& op, std::int64_t timeout) {
     Socket& socket = *op.socket;
-    if (Error refused = check(op)) {
-        return refused;
+    if (Error error = check(op)) {
+        return error;
     }
     op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags);
     Lane& lane = socket.lane_of(op);
@@ -247,8 +252,8 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     }
     if (op.subscription()) {
         timeout = -1;  // it ends by cancel; its buffers are charged one by one as they are posted
-    } else if (Error refused = charge(op)) {
-        return refused;
+    } else if (Error error = charge(op)) {
+        return error;
     }
     const bool behind = !lane.idle() || op.batched || op.held;
     accept(op, behind ? Outcome::queued : Outcome::pending, timeout);
@@ -346,7 +351,9 @@ Error Port::try_receive(Socket& socket, std::byte* data, std::size_t length, std
     }
     const StartResult result = backend_->read(socket, data, length);
     if (result.start == Start::failed) {
-        return system_error(static_cast<int>(result.value));
+        Operation probe;
+        probe.socket = &socket;
+        return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
         got = result.value;
@@ -361,15 +368,15 @@ Error Port::try_send(Socket& socket, const std::byte* data, std::size_t length,
     probe.socket = &socket;
     probe.kind = Kind::send;
     probe.lease = {const_cast<std::byte*>(data), length, nullptr, nullptr};
-    if (Error refused = check(probe)) {
-        return refused;
+    if (Error error = check(probe)) {
+        return error;
     }
     if (!socket.sending.idle()) {
         return {};
     }
     const StartResult result = backend_->attempt(probe);
     if (result.start == Start::failed) {
-        return system_error(static_cast<int>(result.value));
+        return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
         went = result.value;
