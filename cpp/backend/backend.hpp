@@ -105,6 +105,11 @@ public:
     [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
     // Whether an error says that the system ran out of something (R08, R10).
     [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
+    // Whether an error of a connect says that the listener's queue is full, and nothing will tell
+    // when it no longer is: the core asks again after a while.
+    [[nodiscard]] virtual bool queue_full(const Operation& /*op*/, int /*code*/) const noexcept {
+        return false;
+    }
     // The result of a packet that says that the system ended a request.
     [[nodiscard]] virtual std::int64_t cancel_code() const noexcept = 0;
     // Whether an error answers a cancel.

@@ -183,6 +183,9 @@ void Port::finish(Operation& op, Error error) noexcept {
     op.error = error;
     op.held = false;
     disarm(op.deadline);
+    if (op.kind == Kind::connect && op.paused) {
+        disarm(op.socket->connect_retry);
+    }
     leave(op);
     op.state.store(State::completed, std::memory_order_relaxed);
     if (op.silent) {
@@ -278,6 +281,11 @@ void Port::fire_timers() {
             disarm(op.deadline);
             op.paused = false;
             start_lane(*op.socket, op.socket->receiving);
+        } else if (kind == TimerKind::connect_retry) {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.socket->connect_retry);
+            op.paused = false;
+            start_lane(*op.socket, op.socket->sending);
         } else {
             timers_.take(timer);
             Ready ready;

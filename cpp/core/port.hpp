@@ -180,6 +180,7 @@ private:
     void start_lane(Socket& socket, Lane& lane);
     [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
     void flush_sends();
+    void connect_later(Operation& op);
 
     // Completion (completion.cpp).
     void complete(Packet& packet);

@@ -68,7 +68,8 @@ public:
     Socket* next_flush{nullptr};  // in the port's list of sockets with sends to start
     Socket* next_drain{nullptr};  // in the port's list of sockets with more to read this turn
     Timer* close_deadline{nullptr};
-    Error failure;  // what ended the socket, if an error did
+    Timer* connect_retry{nullptr};  // of the connect at the head of `sending`, while it is paused
+    Error failure;                  // what ended the socket, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
     std::uint32_t drain_turn{0};    // the port's turn in which it was drained last

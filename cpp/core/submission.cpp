@@ -1,4 +1,5 @@
 // Port: from a post to the kernel. Try, then charge, then start (R01, R06, R07).
+#include <algorithm>
 #include <new>
 
 #include "core/page_span.hpp"
@@ -11,6 +12,9 @@ namespace {
 // A flush carries at most this many buffers and bytes in one request.
 constexpr std::size_t flush_parts = 64;
 constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
+// How long a connect waits for room in its listener's queue: twice as long each time, six times.
+constexpr std::int64_t connect_pause = 1'000'000;
+constexpr std::uint8_t most_doublings = 6;
 
 ChargeKind charge_kind(const Operation& op) noexcept {
     return op.sending() ? ChargeKind::send : ChargeKind::receive;
@@ -297,7 +301,7 @@ unsigned Port::run_length(const Lane& lane) noexcept {
 
 // Starts what can be started at the head of a lane, and goes on behind whatever is done at once.
 void Port::start_lane(Socket& socket, Lane& lane) {
-    while (lane.head != nullptr && lane.started == 0 && !lane.head->held) {
+    while (lane.head != nullptr && lane.started == 0 && !lane.head->held && !lane.head->paused) {
         Operation& op = *lane.head;
         if (op.subscription()) {
             start_subscription(socket, op);
@@ -317,13 +321,25 @@ void Port::start_lane(Socket& socket, Lane& lane) {
             }
             return;
         }
-        if (result.start == Start::failed) {
+        const bool failed = result.start == Start::failed;
+        if (failed && backend_->queue_full(op, static_cast<int>(result.value))) {
+            connect_later(op);
+        } else if (failed) {
             fail(socket, lane, static_cast<int>(result.value));
         } else {
             progress(socket, lane, result);
         }
     }
     after_sends(socket);
+}
+
+// The core holds the connect until the timer fires, as a call that waits would have been held.
+void Port::connect_later(Operation& op) {
+    op.paused = true;
+    op.outcome = Outcome::queued;
+    op.state.store(State::queued, std::memory_order_relaxed);
+    op.socket->connect_retry = arm(connect_pause << op.refusals, TimerKind::connect_retry, &op);
+    op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }
 
 void Port::flush_sends() {

@@ -25,6 +25,7 @@ inline constexpr int code_plain = 9002;
 inline constexpr int code_exhausted = 9003;
 inline constexpr int code_cancelled = 9004;
 
+inline constexpr int code_queue_full = 9005;
 inline constexpr int flag_fill = 77;  // the one flag that asks a receive to fill its buffer
 
 inline StartResult done(std::int64_t bytes) { return {Start::done, bytes, no_handle}; }
@@ -326,6 +327,9 @@ public:
     }
     [[nodiscard]] bool fatal(const Operation& /*op*/, int code) const noexcept override {
         return code == code_fatal;
+    }
+    [[nodiscard]] bool queue_full(const Operation& /*op*/, int code) const noexcept override {
+        return code == code_queue_full;
     }
     [[nodiscard]] bool exhausted(int code) const noexcept override {
         return code == code_exhausted;

@@ -271,8 +271,8 @@ StartResult LinuxBackend::connect_now(Operation& op) {
         return failed(errno);
     }
     const bool again = op.begun;
-    op.begun = true;
     const int code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
+    op.begun = code != EAGAIN;  // refused without a trace
     (void)set_nonblocking(fd, false);
     if (code == 0 || (again && code == EISCONN)) {
         return {Start::done, 0};

@@ -29,6 +29,7 @@ public:
 
     [[nodiscard]] std::int64_t now() const noexcept override;
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool queue_full(const Operation& op, int code) const noexcept override;
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
     [[nodiscard]] std::int64_t cancel_code() const noexcept override;
