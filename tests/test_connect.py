@@ -152,3 +152,74 @@ def test_hold_of_a_name(port, peers, server):
     finish(port, op)
     assert op.error is None
     op.socket.close()
+
+
+@pytest.fixture
+def crowded(peers, tmp_path):
+    """A listener of AF_UNIX whose queue is full."""
+    raw = peers.raw(socket.AF_UNIX)
+    raw.bind(str(tmp_path / "listener"))
+    raw.listen(0)
+    while True:
+        peer = peers.raw(socket.AF_UNIX)
+        peer.setblocking(False)
+        try:
+            peer.connect(raw.getsockname())
+        except BlockingIOError:
+            return raw
+
+
+def make_room(peers, listener):
+    """Take every connection that is in the queue, and return the last."""
+    listener.setblocking(False)
+    while True:
+        try:
+            peer, _address = listener.accept()
+        except BlockingIOError:
+            return peer
+        peers.keep(peer)
+
+
+def test_waits_for_room_in_the_queue_of_a_listener(port, peers, crowded):
+    """R32: a connect to a full queue is held by the core, and made when there is room."""
+    op = port.connect(crowded.getsockname())
+    send = op.socket.send(b"behind it")
+    assert (op.outcome, op.queued) == ("queued", True)
+    for _ in range(5):
+        port.run_once(0.002)
+    assert not op.done
+    make_room(peers, crowded)
+    finish(port, op, send)
+    assert (op.error, send.error) == (None, None)
+    assert read(port, make_room(peers, crowded), 9) == b"behind it"
+    op.socket.close()
+
+
+def test_wait_for_room_ends_with_a_timeout(port, peers, crowded):
+    """R31: its timeout ends the wait; the socket may connect again."""
+    op = port.connect(crowded.getsockname(), timeout=0.01)
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.TimedOut)
+    make_room(peers, crowded)
+    again = op.socket.connect(crowded.getsockname())
+    finish(port, again)
+    assert again.error is None
+    op.socket.close()
+
+
+def test_wait_for_room_can_be_cancelled(port, crowded):
+    """R31: cancel() takes it back at once, for the kernel holds nothing of it."""
+    op = port.connect(crowded.getsockname())
+    assert op.cancel()
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    op.socket.close()
+
+
+def test_wait_for_room_ends_with_the_listener(port, crowded):
+    """R05: when the listener is gone, the connect is refused."""
+    op = port.connect(crowded.getsockname())
+    crowded.close()
+    finish(port, op)
+    assert isinstance(op.error, ConnectionRefusedError)
+    op.socket.close()

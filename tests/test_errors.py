@@ -49,6 +49,21 @@ def test_reset_before_the_post(port, peers):
     assert port.ledger.now == 0
 
 
+@pytest.mark.parametrize("how", ["try_recv", "try_send"])
+def test_reset_met_by_a_try(port, peers, how):
+    """R05: a try that meets the reset raises it, and the socket is closed as by a post."""
+    sock, peer = peers.tcp(port)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HARD)
+    peer.close()
+    finish(port, sock.recv_zero())
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        sock.try_recv(10) if how == "try_recv" else sock.try_send(b"x")
+    assert sock.closed
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+    with pytest.raises(iocp_sock.SocketClosed):
+        sock.try_recv(10)
+
+
 def test_errors_of_datagrams_are_not_fatal(port, peers):
     """R05: an ICMP error is reported, and receiving goes on."""
     target = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)

@@ -71,6 +71,9 @@ public:
     virtual void close(Socket& socket) = 0;
 
     // Operations.
+    // Whether the caller's flags ask a stream receive to fill its buffer (MSG_WAITALL, and the
+    // bytes are taken). The core goes on until it has; the system is never asked to.
+    [[nodiscard]] virtual bool fills(std::int32_t flags) const noexcept = 0;
     // Tries without blocking and leaves nothing behind: pending says that it would block.
     virtual StartResult attempt(Operation& op) = 0;
     // Hands `count` operations of a lane, from `op` on, to the kernel as one request.
@@ -106,8 +109,13 @@ public:
     [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
     // Whether an error says that the system ran out of something (R08, R10).
     [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
+    // Whether an error of a connect says that the listener's queue is full, and nothing will tell
+    // when it no longer is: the core asks again after a while.
+    [[nodiscard]] virtual bool queue_full(const Operation& /*op*/, int /*code*/) const noexcept {
+        return false;
+    }
     // The result of a packet that says that the system ended a request.
-    [[nodiscard]] virtual std::int64_t cancel_code() const noexcept { return -125; }
+    [[nodiscard]] virtual std::int64_t cancel_code() const noexcept = 0;
     // Whether an error answers a cancel.
     [[nodiscard]] virtual bool cancelled(int code) const noexcept = 0;
 };

@@ -191,6 +191,7 @@ PortOptions options_of(const pb::object& config) {
     options.backend.posted_accepts = config.attr("posted_accepts").cast<std::uint32_t>();
     options.drain_reads = config.attr("drain_reads").cast<std::uint32_t>();
     options.drain_bytes = config.attr("drain_bytes").cast<std::size_t>();
+    options.skip_done = config.attr("skip_done_packets").cast<bool>();
     options.close_timeout =
         static_cast<std::int64_t>(config.attr("close_timeout").cast<double>() * 1e9);
     return options;

@@ -280,6 +280,8 @@ PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
 OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback);
 void settle(OperationObject& operation);
+// The Buffer of a receive into a block of the pool, which takes over the lease.
+PyObject* received_block(const Types& types, Lease& lease, std::size_t transferred);
 PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value);
 const char* kind_name(Kind kind) noexcept;
 
@@ -290,6 +292,9 @@ PyObject* new_timer(PyObject* port, PortObject& binding, double delay, PyObject*
 // socket_object.cpp
 PyTypeObject* make_socket_type(PyObject* module);
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core);
+// In two steps: the object first, and, with the port's lock held, what it stands for.
+SocketObject* blank_socket(PyObject* port, PortObject& binding);
+void attach(SocketObject& socket, Socket& core) noexcept;
 extern PyMethodDef operation_methods[];  // socket_operations.cpp
 extern PyMethodDef option_methods[];     // socket_options.cpp
 

@@ -180,7 +180,8 @@ PyGetSetDef operation_properties[] = {
      "Bytes that went, also when it ended with an error; 0 until it is done.", nullptr},
     {"error", get_error, nullptr, "The OSError it ended with, or None.", nullptr},
     {"data", get_data, nullptr,
-     "recv(): the Buffer received, empty at end of stream; None until done, and after an error.",
+     "recv(): the Buffer received, empty at end of stream; None until done, and after an error\n"
+     "before the first byte.",
      nullptr},
     {"accepted", get_accepted, nullptr, "accept(): the new connection, a Socket; else None.",
      nullptr},
@@ -189,9 +190,11 @@ PyGetSetDef operation_properties[] = {
 
 constexpr const char* operation_documentation =
     "One posted receive, send, connect or accept, or one subscription.\n\n"
-    "Exactly one Completion follows each, later and never inside the post. Dropping the object "
-    "drops\n"
-    "nothing: the core holds the operation and its buffer until its completion.";
+    "Exactly one Completion follows each, later and never inside the post, unless the socket asked "
+    "to\n"
+    "skip it (Socket.skip_done_packets). Dropping the object drops nothing: the core holds the "
+    "operation\n"
+    "and its buffer until its completion.";
 
 PyType_Slot operation_slots[] = {
     {Py_tp_doc, const_cast<char*>(operation_documentation)},
@@ -325,6 +328,14 @@ OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callba
     return op;
 }
 
+PyObject* received_block(const Types& types, Lease& lease, std::size_t transferred) {
+    auto* region = static_cast<Region*>(lease.owner);
+    // With MSG_TRUNC the count is the datagram's, which may be longer than its block.
+    const std::size_t received = std::min(transferred, lease.length);
+    lease = {};
+    return new_buffer(types, Slice(region, region->data(), received));
+}
+
 // Takes the result over from the core, once. Precondition: the core's operation is completed, and
 // not retired.
 void settle(OperationObject& op) {
@@ -339,12 +350,9 @@ void settle(OperationObject& op) {
         op.transferred = static_cast<Py_ssize_t>(core.transferred);
         if (core.error) {
             error = make_exception(&port, *port.types, core.error);
-        } else if (op.hands_out_block) {
-            auto* region = static_cast<Region*>(core.lease.owner);
-            // With MSG_TRUNC the count is the datagram's, which may be longer than its block.
-            const std::size_t received = std::min(core.transferred, core.lease.length);
-            core.lease = {};
-            data = new_buffer(*port.types, Slice(region, region->data(), received));
+        }
+        if (op.hands_out_block && (!core.error || core.transferred != 0)) {
+            data = received_block(*port.types, core.lease, core.transferred);
         }
         if (core.accepted != nullptr) {
             accepted = reinterpret_cast<PyObject*>(

@@ -118,6 +118,32 @@ PyObject* get_outstanding(PyObject* self, void* /*unused*/) {
     return figure(self, [](const Socket& core) -> std::size_t { return core.outstanding; });
 }
 
+PyObject* get_skip_done_packets(PyObject* self, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (socket.binding->forked()) {
+        Py_RETURN_FALSE;
+    }
+    const bool skip =
+        locked(*socket.binding, [&] { return socket.core != nullptr && socket.core->skip_done; });
+    return PyBool_FromLong(skip ? 1 : 0);
+}
+int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (given == nullptr || !PyBool_Check(given)) {
+        raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
+              "skip_done_packets is True or False");
+        return -1;
+    }
+    const bool skip = given == Py_True;
+    return with_open(socket,
+                     [&](Socket& core) {
+                         core.skip_done = skip;
+                         return Error{};
+                     })
+               ? 0
+               : -1;
+}
+
 PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
     SocketObject& socket = self_of(self);
     if (socket.binding->forked()) {
@@ -318,6 +344,14 @@ PyGetSetDef properties[] = {
      "Bytes of accepted sends that are still to go to the system.", nullptr},
     {"outstanding", get_outstanding, nullptr,
      "Accepted operations whose completion was not handed out.", nullptr},
+    {"skip_done_packets", get_skip_done_packets, set_skip_done_packets,
+     "Whether a single operation that is done by its post leaves no completion: its callback is "
+     "not\n"
+     "called, get() does not see it, and all it came to is in the Operation. What was pending or "
+     "queued\n"
+     "completes as ever. Starts as the port's; may be changed at any time, for the posts that "
+     "follow.",
+     nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -364,9 +398,38 @@ PyTypeObject* make_socket_type(PyObject* module) {
     return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
 }
 
+SocketObject* blank_socket(PyObject* port, PortObject& binding) {
+    auto* socket = PyObject_GC_New(SocketObject, binding.types->socket);
+    if (socket == nullptr) {
+        return nullptr;
+    }
+    socket->port = Py_NewRef(port);
+    socket->binding = &binding;
+    socket->core = nullptr;
+    socket->on_item = nullptr;
+    socket->on_close = nullptr;
+    socket->on_error = nullptr;
+    socket->links = {};
+    socket->family = 0;
+    socket->protocol = 0;
+    socket->type = 0;
+    socket->subscribed = false;
+    socket->ending = false;
+    PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
+    return socket;
+}
+
+void attach(SocketObject& socket, Socket& core) noexcept {
+    socket.core = &core;
+    socket.family = core.family;
+    socket.protocol = core.protocol;
+    socket.type = core.type;
+    core.user = &socket;
+}
+
 // The object of an open socket of the core. Without memory for it the socket is closed.
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core) {
-    auto* socket = PyObject_GC_New(SocketObject, binding.types->socket);
+    SocketObject* socket = blank_socket(port, binding);
     if (socket == nullptr) {
         locked(binding, [&] {
             binding.core->close(*core, 0);
@@ -374,20 +437,7 @@ SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core) {
         });
         return nullptr;
     }
-    socket->port = Py_NewRef(port);
-    socket->binding = &binding;
-    socket->core = core;
-    socket->on_item = nullptr;
-    socket->on_close = nullptr;
-    socket->on_error = nullptr;
-    socket->links = {};
-    socket->family = core->family;
-    socket->protocol = core->protocol;
-    socket->type = core->type;
-    socket->subscribed = false;
-    socket->ending = false;
-    core->user = socket;
-    PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
+    attach(*socket, *core);
     return socket;
 }
 

@@ -22,6 +22,19 @@ struct Post {
     std::uint32_t block_size{0};
 };
 
+// The core's operation is done and nobody is to hear of it: its result moves to the object, and its
+// slot is free again. Called with the lock held, so without a word to Python.
+void take_silent(Port& port, Operation& core, OperationObject& op, SocketObject*& connection) {
+    op.settled = true;
+    op.transferred = static_cast<Py_ssize_t>(core.transferred);
+    if (core.accepted != nullptr) {
+        attach(*connection, *std::exchange(core.accepted, nullptr));
+        op.accepted = reinterpret_cast<PyObject*>(std::exchange(connection, nullptr));
+    }
+    core.lease = {};
+    port.retire(core);
+}
+
 // Posts and returns a new reference to the Operation. The object is the port's before the core can
 // complete the operation; a refused post leaves nothing behind.
 OperationObject* post(SocketObject& socket, Post& what) {
@@ -36,6 +49,15 @@ OperationObject* post(SocketObject& socket, Post& what) {
         return nullptr;
     }
     op->hands_out_block = what.hands_out_block;
+    SocketObject* connection = nullptr;
+    if (what.kind == Kind::accept) {
+        connection = blank_socket(socket.port, port);  // under the lock it could not be made
+        if (connection == nullptr) {
+            Py_DECREF(reinterpret_cast<PyObject*>(op));
+            return nullptr;
+        }
+    }
+    bool silent = false;
     const bool subscription = what.kind == Kind::receive_each || what.kind == Kind::accept_each;
     const bool kept = keep_subscription_objects || !subscription;
     auto* object = reinterpret_cast<PyObject*>(op);
@@ -65,21 +87,35 @@ OperationObject* post(SocketObject& socket, Post& what) {
             port.core->discard(*core);
             return refused;
         }
-        op->core = core;
         op->outcome = core->outcome;
         op->sequence = core->sequence;
+        silent = core->silent;
+        if (silent) {
+            take_silent(*port.core, *core, *op, connection);
+        } else {
+            op->core = core;
+        }
         return {};
     });
+    Py_XDECREF(reinterpret_cast<PyObject*>(connection));
+    if ((error || silent) && kept && unlink(port, port.operations, *op)) {
+        Py_DECREF(object);
+    }
     if (error) {
         what.lease.give_back();
-        if (kept && unlink(port, port.operations, *op)) {
-            Py_DECREF(object);
-        }
         Py_DECREF(object);
         raise(&port, *port.types, error);
         return nullptr;
     }
-    if (op->outcome == Outcome::done) {
+    if (silent) {
+        if (what.hands_out_block) {
+            assign(op->data, received_block(*port.types, what.lease,
+                                            static_cast<std::size_t>(op->transferred)));
+        }
+        what.lease.give_back();
+        Py_CLEAR(op->callback);
+        PyErr_Clear();  // out of memory for the result itself
+    } else if (op->outcome == Outcome::done) {
         settle(*op);
     }
     return op;
@@ -399,7 +435,12 @@ PyMethodDef operation_methods[] = {
      "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the core;\n"
      "Operation.data is the Buffer received, empty at end of stream. While it is pending the "
      "block's\n"
-     "pages are charged. timeout: seconds until it is cancelled with TimedOut.\n"
+     "pages are charged. timeout: seconds until it is cancelled with TimedOut. With MSG_WAITALL a "
+     "stream's\n"
+     "receive is done only when all nbytes are there, or at the end of the stream, an error or a "
+     "cancel;\n"
+     "transferred and data then tell what came before. MSG_PEEK and MSG_OOB take MSG_WAITALL's "
+     "effect away.\n"
      "Raises ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
     {"recv_into", fast(recv_into), keywords_call,
      "recv_into(buffer, *, flags=0, callback=None, timeout=None) -> Operation\n\n"

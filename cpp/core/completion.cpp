@@ -72,6 +72,12 @@ void Port::attempt_degraded(Socket& socket, Lane& lane) {
     }
 }
 
+// A receive that fills its buffer goes on after every part, and ends only with the last byte, the
+// end of the stream (nothing got), an error or a cancel. What it got is in `transferred`.
+bool Port::goes_on(const Operation& op, std::size_t got) noexcept {
+    return op.fills && got != 0 && op.remaining() != 0;
+}
+
 // The request at the head of the lane finished with a count.
 void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
     Operation& op = *lane.head;
@@ -79,16 +85,19 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
         progress_send(socket, lane, static_cast<std::size_t>(result.value));
         return;
     }
-    lane.pop();
     op.transferred += static_cast<std::size_t>(result.value);
+    if (goes_on(op, static_cast<std::size_t>(result.value))) {
+        finish_cancelled(lane);
+        return;
+    }
+    lane.pop();
     if (op.kind == Kind::accept) {
         op.accepted = accepted(socket, result.accepted);
     } else if (op.kind == Kind::connect) {
         socket.connected = true;
     }
     // What ended the socket may have taken the error that this receive would have got.
-    const bool masked =
-        op.kind == Kind::receive && result.value == 0 && op.transferred == 0 && socket.failure;
+    const bool masked = op.kind == Kind::receive && result.value == 0 && socket.failure;
     finish(op, masked ? socket.failure : Error{});
 }
 
@@ -174,6 +183,9 @@ void Port::finish(Operation& op, Error error) noexcept {
     op.error = error;
     op.held = false;
     disarm(op.deadline);
+    if (op.kind == Kind::connect && op.paused) {
+        disarm(op.socket->connect_retry);
+    }
     leave(op);
     op.state.store(State::completed, std::memory_order_relaxed);
     if (op.silent) {
@@ -200,7 +212,7 @@ bool Port::cancel(Operation& op) {
     if (position < lane.started) {
         op.state.store(State::cancelling, std::memory_order_relaxed);
         backend_->cancel(*lane.head);
-    } else if (op.transferred == 0 || position != 0) {
+    } else if (op.kind != Kind::send || op.transferred == 0 || position != 0) {
         lane.unlink(op);
         finish(op, cancel_error(op));
         const bool awaits_flush = &lane == &socket.sending && socket.flush_listed;
@@ -269,6 +281,11 @@ void Port::fire_timers() {
             disarm(op.deadline);
             op.paused = false;
             start_lane(*op.socket, op.socket->receiving);
+        } else if (kind == TimerKind::connect_retry) {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.socket->connect_retry);
+            op.paused = false;
+            start_lane(*op.socket, op.socket->sending);
         } else {
             timers_.take(timer);
             Ready ready;

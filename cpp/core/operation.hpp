@@ -70,10 +70,12 @@ struct Operation {
     bool admitted : 1 {false};      // counted against the caps
     bool begun : 1 {false};         // connect: the system was asked once
     bool watching : 1 {false};      // waits for readability and holds no memory
-    bool paused : 1 {false};        // accept_each: backing off until a timer fires
-    bool silent : 1 {false};        // finished inside its post, and its packet was not wanted
+    bool paused : 1 {false};        // accept_each, connect: backing off until a timer fires
+    bool fills : 1 {false};         // a receive that is not done before its buffer is full
+    bool silent : 1 {false};        // done by its post, and its packet is not wanted
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
+    std::uint8_t refusals{0};       // connect: by a listener whose queue is full
     std::uint32_t block_size{0};    // receive_each, direct: bytes of each posted buffer
 
     [[nodiscard]] bool finished() const noexcept {

@@ -32,6 +32,7 @@ Socket* Port::new_socket(Handle handle) {
         Socket& socket = sockets_.take();
         socket.handle = handle;
         socket.life = Life::open;
+        socket.skip_done = options_.skip_done;
         ++open_sockets_;
         return &socket;
     } catch (const std::bad_alloc&) {

@@ -37,6 +37,7 @@ struct PortOptions {
     std::uint32_t drain_reads{8};  // per socket and turn
     std::size_t drain_bytes{std::size_t{256} << 10U};
     std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close
+    bool skip_done{false};                      // what sockets start with
 };
 
 // One thing to hand to the application. The operation, and a closed socket, are retired only after
@@ -107,7 +108,8 @@ public:
     Error shutdown(Socket& socket, bool receiving, bool sending);
 
     // Operations. new_operation() takes a slot; submit() accepts the operation or, returning an
-    // error, leaves it to discard().
+    // error, leaves it to discard(). One that is `silent` afterwards has finished, is not handed
+    // out, and is the caller's to retire before the lock is dropped.
     Operation* new_operation(Socket& socket, Kind kind);
     Error submit(Operation& op, std::int64_t timeout = -1);
     void discard(Operation& op) noexcept;
@@ -168,6 +170,7 @@ private:
     Error check(const Operation& op) const noexcept;
     [[nodiscard]] bool attempts_first(const Operation& op, const Lane& lane) const noexcept;
     Error attempt(Operation& op, bool& done);
+    Error refused(const Operation& op, int code);
     [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
     [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
     void admit(Operation& op, std::size_t pages) noexcept;
@@ -178,11 +181,13 @@ private:
     void start_lane(Socket& socket, Lane& lane);
     [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
     void flush_sends();
+    void connect_later(Operation& op);
 
     // Completion (completion.cpp).
     void complete(Packet& packet);
     void drop_late(const Packet& packet);
     void attempt_degraded(Socket& socket, Lane& lane);
+    [[nodiscard]] static bool goes_on(const Operation& op, std::size_t got) noexcept;
     void progress(Socket& socket, Lane& lane, const StartResult& result);
     void progress_send(Socket& socket, Lane& lane, std::size_t bytes);
     void fail(Socket& socket, Lane& lane, int code);

@@ -68,7 +68,8 @@ public:
     Socket* next_flush{nullptr};  // in the port's list of sockets with sends to start
     Socket* next_drain{nullptr};  // in the port's list of sockets with more to read this turn
     Timer* close_deadline{nullptr};
-    Error failure;  // what ended the socket, if an error did
+    Timer* connect_retry{nullptr};  // of the connect at the head of `sending`, while it is paused
+    Error failure;                  // what ended the socket, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
     std::uint32_t drain_turn{0};    // the port's turn in which it was drained last
@@ -86,9 +87,9 @@ public:
     bool send_cut : 1 {false};     // a send went out in part: the stream's framing is gone (R31)
     bool resetting : 1 {false};    // abort(): nothing may say goodbye to the peer
     bool keep_handle : 1 {false};  // detach(): the descriptor is the caller's again
-    bool ended : 1 {false};        // end of stream was delivered
     bool connected : 1 {false};
-    bool adopted : 1 {false};  // others may hold the descriptor too: never shut it down
+    bool skip_done : 1 {false};        // operations that are done by their post leave no packet
+    bool adopted : 1 {false};          // others may hold the descriptor too: never shut it down
     bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {

@@ -1,4 +1,5 @@
 // Port: from a post to the kernel. Try, then charge, then start (R01, R06, R07).
+#include <algorithm>
 #include <new>
 
 #include "core/page_span.hpp"
@@ -11,6 +12,9 @@ namespace {
 // A flush carries at most this many buffers and bytes in one request.
 constexpr std::size_t flush_parts = 64;
 constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
+// How long a connect waits for room in its listener's queue: twice as long each time, six times.
+constexpr std::int64_t connect_pause = 1'000'000;
+constexpr std::uint8_t most_doublings = 6;
 
 ChargeKind charge_kind(const Operation& op) noexcept {
     return op.sending() ? ChargeKind::send : ChargeKind::receive;
@@ -182,18 +186,23 @@ bool Port::attempts_first(const Operation& op, const Lane& lane) const noexcept 
     return lane.idle() && !op.batched && !op.subscription() && op.kind != Kind::connect;
 }
 
+// What a call that failed inside a post raises there; a fatal error ends the socket too (R05).
+Error Port::refused(const Operation& op, int code) {
+    const Error error = system_error(code);
+    if (backend_->fatal(op, code)) {
+        fail_socket(*op.socket, error);
+        nudge();
+    }
+    return error;
+}
+
 // Tries once. `done` says that the operation needs nothing more; otherwise what is left of it is
 // still to be charged and started.
 Error Port::attempt(Operation& op, bool& done) {
     Socket& socket = *op.socket;
     StartResult result = backend_->attempt(op);
     if (result.start == Start::failed) {
-        const auto code = static_cast<int>(result.value);
-        const Error error = system_error(code);
-        if (backend_->fatal(op, code)) {
-            fail_socket(socket, error);
-        }
-        return error;
+        return refused(op, static_cast<int>(result.value));
     }
     if (result.start == Start::pending) {
         return {};
@@ -202,7 +211,8 @@ Error Port::attempt(Operation& op, bool& done) {
         op.accepted = accepted(socket, result.accepted);
     }
     op.transferred += static_cast<std::size_t>(result.value);
-    done = op.kind != Kind::send || op.remaining() == 0 || !socket.stream;
+    done = op.kind == Kind::send ? op.remaining() == 0 || !socket.stream
+                                 : !goes_on(op, static_cast<std::size_t>(result.value));
     return {};
 }
 
@@ -221,9 +231,10 @@ void Port::accept(Operation& op, Outcome outcome, std::int64_t timeout) {
 
 Error Port::submit(Operation& op, std::int64_t timeout) {
     Socket& socket = *op.socket;
-    if (Error refused = check(op)) {
-        return refused;
+    if (Error error = check(op)) {
+        return error;
     }
+    op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags);
     Lane& lane = socket.lane_of(op);
     if (attempts_first(op, lane)) {
         bool done = false;
@@ -235,15 +246,18 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
         }
         if (done) {
             accept(op, Outcome::done, timeout);
+            op.silent = socket.skip_done;
             finish(op, {});
-            nudge();
+            if (!op.silent) {
+                nudge();
+            }
             return {};
         }
     }
     if (op.subscription()) {
         timeout = -1;  // it ends by cancel; its buffers are charged one by one as they are posted
-    } else if (Error refused = charge(op)) {
-        return refused;
+    } else if (Error error = charge(op)) {
+        return error;
     }
     const bool behind = !lane.idle() || op.batched || op.held;
     accept(op, behind ? Outcome::queued : Outcome::pending, timeout);
@@ -287,7 +301,7 @@ unsigned Port::run_length(const Lane& lane) noexcept {
 
 // Starts what can be started at the head of a lane, and goes on behind whatever is done at once.
 void Port::start_lane(Socket& socket, Lane& lane) {
-    while (lane.head != nullptr && lane.started == 0 && !lane.head->held) {
+    while (lane.head != nullptr && lane.started == 0 && !lane.head->held && !lane.head->paused) {
         Operation& op = *lane.head;
         if (op.subscription()) {
             start_subscription(socket, op);
@@ -307,13 +321,25 @@ void Port::start_lane(Socket& socket, Lane& lane) {
             }
             return;
         }
-        if (result.start == Start::failed) {
+        const bool failed = result.start == Start::failed;
+        if (failed && backend_->queue_full(op, static_cast<int>(result.value))) {
+            connect_later(op);
+        } else if (failed) {
             fail(socket, lane, static_cast<int>(result.value));
         } else {
             progress(socket, lane, result);
         }
     }
     after_sends(socket);
+}
+
+// The core holds the connect until the timer fires, as a call that waits would have been held.
+void Port::connect_later(Operation& op) {
+    op.paused = true;
+    op.outcome = Outcome::queued;
+    op.state.store(State::queued, std::memory_order_relaxed);
+    op.socket->connect_retry = arm(connect_pause << op.refusals, TimerKind::connect_retry, &op);
+    op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }
 
 void Port::flush_sends() {
@@ -341,7 +367,9 @@ Error Port::try_receive(Socket& socket, std::byte* data, std::size_t length, std
     }
     const StartResult result = backend_->read(socket, data, length);
     if (result.start == Start::failed) {
-        return system_error(static_cast<int>(result.value));
+        Operation probe;
+        probe.socket = &socket;
+        return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
         got = result.value;
@@ -356,15 +384,15 @@ Error Port::try_send(Socket& socket, const std::byte* data, std::size_t length,
     probe.socket = &socket;
     probe.kind = Kind::send;
     probe.lease = {const_cast<std::byte*>(data), length, nullptr, nullptr};
-    if (Error refused = check(probe)) {
-        return refused;
+    if (Error error = check(probe)) {
+        return error;
     }
     if (!socket.sending.idle()) {
         return {};
     }
     const StartResult result = backend_->attempt(probe);
     if (result.start == Start::failed) {
-        return system_error(static_cast<int>(result.value));
+        return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
         went = result.value;

@@ -222,7 +222,6 @@ void Port::end_of_stream(Socket& socket, Operation& op) {
         finish(op, socket.failure);
         return;
     }
-    socket.ended = true;
     deliver(socket, op, {});
     socket.receiving.pop();
     finish(op, {});

@@ -6,7 +6,13 @@
 
 namespace iocp {
 
-enum class TimerKind : std::uint8_t { call, operation_deadline, close_deadline, accept_retry };
+enum class TimerKind : std::uint8_t {
+    call,
+    operation_deadline,
+    close_deadline,
+    accept_retry,
+    connect_retry,
+};
 
 struct Timer {
     std::int64_t when{0};    // nanoseconds of the backend's clock

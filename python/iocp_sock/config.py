@@ -83,8 +83,8 @@ class PortConfig:
     """Submission entries of the io_uring; fewer are taken where the lock limit refuses them."""
 
     posted_accepts: int = 32
-    """Accepts that accept_each keeps posted for a listener on Windows (AcceptEx); each holds a socket
-    that is still to become a connection, and locks its address block (Ledger.internal)."""
+    """Accepts that accept_each keeps posted for a listener on Windows (AcceptEx); each holds a
+    socket that is still to become a connection, and locks its address block (Ledger.internal)."""
 
     drain_reads: int = 8
     """Reads that one socket gets in one turn of the port."""
@@ -94,6 +94,9 @@ class PortConfig:
 
     close_timeout: float = 5.0
     """Seconds that queued sends get when a socket or the port is closed."""
+
+    skip_done_packets: bool = False
+    """What Socket.skip_done_packets starts as, on every socket of the port, accepted ones too."""
 
     def __post_init__(self) -> None:
         """Check every field and settle the backend."""
@@ -112,6 +115,10 @@ class PortConfig:
             most = _MOST_OF.get(name, _MOST)
             if not least <= value <= most:
                 raise ArgumentError(22, f"{name} is an int from {least} to {most}, not {value!r}")
+        if not isinstance(self.skip_done_packets, bool):
+            raise ArgumentTypeError(
+                22, f"skip_done_packets is True or False, not {self.skip_done_packets!r}"
+            )
         if not isinstance(self.close_timeout, (int, float)):
             raise ArgumentTypeError(
                 22, f"close_timeout is a number of seconds, not {self.close_timeout!r}"

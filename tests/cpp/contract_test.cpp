@@ -111,6 +111,29 @@ TEST_P(Contract, DataThatIsThereMakesAReceiveDone) {
     EXPECT_EQ(taken(op), text("there"));
 }
 
+TEST_P(Contract, ADoneOperationOfASocketThatSkipsLeavesNoPacket) {
+    const auto [one, other] = engine().pair();
+    engine().locked([&, first = one, second = other] {
+        first->skip_done = true;
+        second->skip_done = true;
+    });
+    const Op& outgoing = engine().send(*one, text("there"));
+    EXPECT_TRUE(outgoing.silent);
+    EXPECT_EQ(outgoing.transferred, 5U);
+    ASSERT_TRUE(wait_readable(*other));
+    const Op& op = engine().receive(*other, 64);
+    EXPECT_TRUE(op.silent);
+    EXPECT_EQ(taken(op), text("there"));
+    const Op& next = engine().receive(*other, 64);
+    EXPECT_EQ(next.outcome, Outcome::pending);
+    engine().send(*one, text("more"));
+    ASSERT_TRUE(engine().finish_one(next)) << "what was pending completes as ever";
+    EXPECT_EQ(taken(next), text("more"));
+    engine().settle();
+    EXPECT_EQ(op.completions, 0);
+    EXPECT_EQ(outgoing.completions, 0);
+}
+
 TEST_P(Contract, ThePagesOfAPendingReceiveAreChargedUntilItCompletes) {
     const auto [one, other] = engine().pair();
     const Op& op = engine().receive(*other, 10'000);
@@ -140,6 +163,71 @@ TEST_P(Contract, ReceivesAreFilledInPostingOrder) {
             all.insert(all.end(), part.begin(), part.end());
         }
         EXPECT_EQ(all, pattern(all.size()));
+    }
+}
+
+TEST_P(Contract, AReceiveThatFillsItsBufferWaitsForAllOfIt) {
+    for (const bool tcp : {true, false}) {
+        const auto [one, other] = tcp ? engine().pair() : engine().adopted_pair();
+        const Bytes all = pattern(3000);
+        engine().send(*one, {all.begin(), all.begin() + 1000});
+        ASSERT_TRUE(wait_readable(*other));
+        const Op& op = engine().receive(*other, 3000, {.flags = platform::flag_wait_all});
+        EXPECT_EQ(op.outcome, Outcome::pending) << "part of it was there";
+        engine().send(*one, {all.begin() + 1000, all.begin() + 2000});
+        engine().settle();
+        EXPECT_FALSE(op.finished());
+        engine().send(*one, {all.begin() + 2000, all.end()});
+        ASSERT_TRUE(engine().finish_one(op));
+        EXPECT_TRUE(op.succeeded());
+        EXPECT_EQ(taken(op), all);
+    }
+}
+
+TEST_P(Contract, TheEndOfTheStreamEndsAReceiveThatFillsItsBuffer) {
+    for (const bool at_once : {true, false}) {
+        const auto [one, other] = engine().pair();
+        const Op* op =
+            at_once ? nullptr : &engine().receive(*other, 100, {.flags = platform::flag_wait_all});
+        engine().send(*one, text("part"));
+        engine().shutdown_sending(*one);
+        if (at_once) {
+            ASSERT_TRUE(wait_readable(*other));
+            op = &engine().receive(*other, 100, {.flags = platform::flag_wait_all});
+        }
+        ASSERT_TRUE(engine().finish_one(*op));
+        EXPECT_TRUE(op->succeeded());
+        EXPECT_EQ(taken(*op), text("part"));
+    }
+}
+
+TEST_P(Contract, ACancelKeepsWhatAReceiveThatFillsItsBufferHas) {
+    const auto [one, other] = engine().pair();
+    const Op& op = engine().receive(*other, 100, {.flags = platform::flag_wait_all});
+    engine().send(*one, text("part"));
+    ASSERT_TRUE(engine().run_until(
+        [&] { return engine().locked([&] { return op.core->transferred == 4; }); }));
+    EXPECT_TRUE(engine().cancel(op));
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(taken(op), text("part"));
+    EXPECT_EQ(engine().charged(), 0U);
+    engine().send(*one, text("rest"));
+    EXPECT_EQ(read_exactly(*other, 4), text("rest"));
+}
+
+TEST_P(Contract, APeekThatShouldFillItsBufferTakesWhatIsThereOnce) {
+    const int flags = platform::flag_wait_all | platform::flag_peek;
+    for (const bool tcp : {true, false}) {
+        const auto [one, other] = tcp ? engine().pair() : engine().adopted_pair();
+        const Op& waiting = engine().receive(*other, 100, {.flags = flags});
+        engine().send(*one, text("part"));
+        ASSERT_TRUE(engine().finish_one(waiting));
+        EXPECT_EQ(taken(waiting), text("part"));
+        const Op& there = engine().receive(*other, 100, {.flags = flags});
+        ASSERT_TRUE(engine().finish_one(there));
+        EXPECT_EQ(taken(there), text("part"));
+        EXPECT_EQ(read_exactly(*other, 4), text("part")) << "a peek leaves it in place";
     }
 }
 

@@ -25,6 +25,9 @@ bool is_reset(int code);
 bool is_refused(int code);
 
 extern const int type_datagram;
+// Flags of a receive.
+extern const int flag_wait_all;
+extern const int flag_peek;
 // Option numbers for Backend::set_option: an int of bytes each.
 extern const int level_socket;
 extern const int option_send_buffer;

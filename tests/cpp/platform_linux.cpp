@@ -51,6 +51,8 @@ bool is_reset(int code) { return code == ECONNRESET; }
 bool is_refused(int code) { return code == ECONNREFUSED; }
 
 const int type_datagram = SOCK_DGRAM;
+const int flag_wait_all = MSG_WAITALL;
+const int flag_peek = MSG_PEEK;
 const int level_socket = SOL_SOCKET;
 const int option_send_buffer = SO_SNDBUF;
 const int option_receive_buffer = SO_RCVBUF;

@@ -79,6 +79,8 @@ bool is_reset(int code) { return code == WSAECONNRESET || code == WSAECONNABORTE
 bool is_refused(int code) { return code == WSAECONNREFUSED; }
 
 const int type_datagram = SOCK_DGRAM;
+const int flag_peek = MSG_PEEK;
+const int flag_wait_all = MSG_WAITALL;
 const int level_socket = SOL_SOCKET;
 const int option_send_buffer = SO_SNDBUF;
 const int option_receive_buffer = SO_RCVBUF;

@@ -60,6 +60,21 @@ TEST_F(PortTest, AnotherThreadMayNotRunIt) {
     EXPECT_FALSE(turn());
 }
 
+TEST_F(PortTest, TheNextThreadStartsAgainWhatTheSystemEndedWithTheLastOne) {
+    Socket& socket = open_socket();
+    const Posted& op = receive(socket);
+    const Posted& cancelled = send(socket);
+    cancel(const_cast<Posted&>(cancelled));
+    backend().lose_requests();
+    turn();
+    EXPECT_EQ(cancelled.error.fault, Fault::cancelled) << "its end is the answer to its cancel";
+    ASSERT_NE(backend().request_of(op.id), nullptr);
+    EXPECT_EQ(charged(), page());
+    backend().deliver(op.id, 7);
+    turn();
+    EXPECT_TRUE(op.succeeded());
+}
+
 TEST_F(PortTest, WhatIsCollectedWaitsForTheNextPoll) {
     int value = 0;
     EXPECT_FALSE(locked([&] { return port().post(&value); }));

@@ -25,6 +25,9 @@ inline constexpr int code_plain = 9002;
 inline constexpr int code_exhausted = 9003;
 inline constexpr int code_cancelled = 9004;
 
+inline constexpr int code_queue_full = 9005;
+inline constexpr int flag_fill = 77;  // the one flag that asks a receive to fill its buffer
+
 inline StartResult done(std::int64_t bytes) { return {Start::done, bytes, no_handle}; }
 inline StartResult pending() { return {}; }
 inline StartResult failed(int code) { return {Start::failed, code, no_handle}; }
@@ -156,6 +159,12 @@ public:
         }
     }
 
+    // The thread that issued every request is gone, and the system ended them without a packet.
+    void lose_requests() {
+        held_.clear();
+        took_over_ = true;
+    }
+
     [[nodiscard]] std::string_view name() const noexcept override { return "scripted"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override { return capable; }
 
@@ -202,6 +211,9 @@ public:
         std::erase(open_, socket.handle);
     }
 
+    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override {
+        return flags == flag_fill;
+    }
     StartResult attempt(Operation& op) override {
         record("attempt:" + kind_name(op.kind), op.socket->handle);
         expect_open(*op.socket);
@@ -274,6 +286,7 @@ public:
     std::int64_t available(Socket& /*socket*/) override { return 0; }
 
     bool claim() override { return claimable; }
+    bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override { record("publish", no_handle); }
     void wait(std::int64_t timeout_ns) override {
         waits.push_back(timeout_ns);
@@ -315,9 +328,13 @@ public:
     [[nodiscard]] bool fatal(const Operation& /*op*/, int code) const noexcept override {
         return code == code_fatal;
     }
+    [[nodiscard]] bool queue_full(const Operation& /*op*/, int code) const noexcept override {
+        return code == code_queue_full;
+    }
     [[nodiscard]] bool exhausted(int code) const noexcept override {
         return code == code_exhausted;
     }
+    [[nodiscard]] std::int64_t cancel_code() const noexcept override { return -code_cancelled; }
     [[nodiscard]] bool cancelled(int code) const noexcept override {
         return code == code_cancelled;
     }
@@ -373,6 +390,7 @@ private:
     std::atomic<bool> woken_{false};
     Handle next_handle_{100};
     unsigned next_byte_{0};
+    bool took_over_{false};
 };
 
 }  // namespace iocp::scripted

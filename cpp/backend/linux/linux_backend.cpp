@@ -177,6 +177,13 @@ StartResult LinuxBackend::poll_now(const Socket& socket) {
     return {count > 0 ? Start::done : Start::pending, 0};
 }
 
+bool LinuxBackend::fills(std::int32_t flags) const noexcept {
+    constexpr int elsewhere = MSG_PEEK | MSG_OOB | MSG_ERRQUEUE;  // nothing of the stream is taken
+    return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
+}
+
+int LinuxBackend::receive_flags(const Operation& op) noexcept { return op.flags & ~MSG_WAITALL; }
+
 StartResult LinuxBackend::receive_now(Operation& op) {
     Socket& socket = *op.socket;
     std::array<iovec, most_parts> parts;
@@ -188,7 +195,7 @@ StartResult LinuxBackend::receive_now(Operation& op) {
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = count;
-    const int flags = op.flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+    const int flags = receive_flags(op) | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
     const ssize_t got = retry([&] { return ::recvmsg(fd_of(socket), &message, flags); });
     return came_to(socket, got, bit_unreadable);
 }
@@ -264,8 +271,8 @@ StartResult LinuxBackend::connect_now(Operation& op) {
         return failed(errno);
     }
     const bool again = op.begun;
-    op.begun = true;
     const int code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
+    op.begun = code != EAGAIN;  // refused without a trace
     (void)set_nonblocking(fd, false);
     if (code == 0 || (again && code == EISCONN)) {
         return {Start::done, 0};

@@ -21,6 +21,7 @@ public:
     void detach(Socket& socket) override;
     void close(Socket& socket) override;
 
+    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
     StartResult attempt(Operation& op) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     bool drained(Socket& socket) noexcept override;
@@ -28,6 +29,7 @@ public:
 
     [[nodiscard]] std::int64_t now() const noexcept override;
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool queue_full(const Operation& op, int code) const noexcept override;
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
     [[nodiscard]] std::int64_t cancel_code() const noexcept override;
@@ -40,6 +42,10 @@ protected:
     static constexpr std::uint32_t bit_unwritable = 1U << 3U;       // a write would block: seen
     static constexpr std::uint32_t bit_read_on = 1U << 4U;          // a short read proves nothing
 
+    // The caller's flags for a receive. Never MSG_WAITALL: io_uring would wait for the rest itself,
+    // run messages of a packet socket together, peek the same bytes twice, and hide the error that
+    // came after a part.
+    static int receive_flags(const Operation& op) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
     static StartResult connect_now(Operation& op);
 

@@ -1,4 +1,6 @@
 // The one table of what a Linux error number means for its socket (R05, R08, R10, R32).
+#include <sys/socket.h>
+
 #include <cerrno>
 #include <system_error>
 
@@ -13,6 +15,12 @@ std::string error_text(int code) { return std::generic_category().message(code);
 
 bool LinuxBackend::exhausted(int code) const noexcept {
     return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;
+}
+
+// A connect that does not wait is refused so by a listener of AF_UNIX; elsewhere EAGAIN means that
+// the system has no port left.
+bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
+    return code == EAGAIN && op.kind == Kind::connect && op.socket->family == AF_UNIX;
 }
 
 std::int64_t LinuxBackend::cancel_code() const noexcept { return -ECANCELED; }

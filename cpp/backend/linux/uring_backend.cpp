@@ -303,9 +303,9 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         entry.flags = uring::sqe_buffer_select;
         entry.buf_group = buffer_group;
     } else {
-        entry.op_flags = static_cast<std::uint32_t>(op.flags);
-        entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data);
-        entry.len = static_cast<std::uint32_t>(std::min(op.lease.length, most_bytes));
+        entry.op_flags = static_cast<std::uint32_t>(receive_flags(op));
+        entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
+        entry.len = static_cast<std::uint32_t>(std::min(op.remaining(), most_bytes));
     }
     push(entry);
     return {};

@@ -185,7 +185,7 @@ StartResult IocpBackend::receive(Operation& op) {
     }
     std::array<WSABUF, most_parts> parts;
     DWORD count = 0;
-    auto flags = static_cast<DWORD>(op.flags);
+    DWORD flags = receive_flags(op);
     if (request->looking) {
         // A datagram would be lost to a receive without room: it is only looked at.
         flags = op.socket->stream ? 0 : MSG_PEEK;

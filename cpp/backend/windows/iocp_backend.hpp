@@ -45,6 +45,7 @@ public:
     void cancel(Operation& op) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     bool drained(Socket& socket) noexcept override;
+    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
     std::int64_t available(Socket& socket) override;
 
     // Any thread may wait, one at a time: requests of an attached socket outlive their thread.
@@ -64,6 +65,12 @@ public:
     [[nodiscard]] bool cancelled(int code) const noexcept override;
 
 private:
+    // The caller's flags for a receive. Never MSG_WAITALL: calls that must not wait refuse it, and
+    // the core goes on by itself.
+    static DWORD receive_flags(const Operation& op) noexcept {
+        return static_cast<DWORD>(op.flags) & ~static_cast<DWORD>(MSG_WAITALL);
+    }
+
     static constexpr std::size_t entries_per_wait = 64;
 
     // What this port knows of a socket that has joined it, by the socket's slot.

@@ -174,7 +174,7 @@ StartResult IocpBackend::receive_now(Operation& op) {
         parts[count++] = {0, nullptr};
     }
     DWORD bytes = 0;
-    auto flags = static_cast<DWORD>(op.flags);
+    DWORD flags = receive_flags(op);
     const int returned = winsock_.receive(socket_of(*op.socket), parts.data(), count, &bytes,
                                           &flags, nullptr, nullptr);
     const StartResult result = came_to(returned, bytes);
@@ -198,6 +198,11 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
 
 // The look that follows says at once if more is there.
 bool IocpBackend::drained(Socket& /*socket*/) noexcept { return true; }
+
+bool IocpBackend::fills(std::int32_t flags) const noexcept {
+    constexpr std::int32_t elsewhere = MSG_PEEK | MSG_OOB;
+    return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
+}
 
 std::int64_t IocpBackend::available(Socket& socket) {
     u_long bytes = 0;

@@ -1,0 +1,110 @@
+// A connect to a listener whose queue is full: asked again after a while (R32).
+#include "core_fixture.hpp"
+
+namespace iocp::scripted {
+namespace {
+
+using ::testing::ElementsAre;
+
+class ConnectTest : public CoreTest {
+protected:
+    // A socket whose connect finds the queue full so many times.
+    Socket& refused(std::size_t times) {
+        Socket& socket = open_socket();
+        for (std::size_t i = 0; i < times; ++i) {
+            backend().on(socket).starts.push_back(failed(code_queue_full));
+        }
+        return socket;
+    }
+};
+
+TEST_F(ConnectTest, IsAskedAgainUntilThereIsRoom) {
+    Socket& socket = refused(2);
+    const Posted& op = post(socket, Kind::connect);
+    EXPECT_EQ(op.outcome, Outcome::queued) << "the core holds it";
+    EXPECT_EQ(op.state(), State::queued);
+    backend().on(socket).starts.push_back(done(0));
+    turns(3);
+    EXPECT_EQ(backend().count("start:connect"), 1U) << "not before the pause is over";
+    for (int i = 0; i < 2; ++i) {
+        turn_until(-1);
+    }
+    EXPECT_TRUE(op.succeeded());
+    EXPECT_TRUE(socket.connected);
+    EXPECT_EQ(backend().count("start:connect"), 3U);
+}
+
+TEST_F(ConnectTest, MayPendWhenItIsAskedAgain) {
+    Socket& socket = refused(1);
+    const Posted& op = post(socket, Kind::connect);
+    turn_until(-1);
+    EXPECT_EQ(op.state(), State::pending);
+    backend().deliver(op.id, 0);
+    turn();
+    EXPECT_TRUE(op.succeeded());
+}
+
+TEST_F(ConnectTest, WaitsTwiceAsLongEachTimeUpToABound) {
+    post(refused(9), Kind::connect);
+    backend().waits.clear();
+    for (int i = 0; i < 9; ++i) {
+        turn_until(-1);
+    }
+    constexpr std::int64_t ms = 1'000'000;
+    EXPECT_THAT(backend().waits, ElementsAre(ms, 2 * ms, 4 * ms, 8 * ms, 16 * ms, 32 * ms, 64 * ms,
+                                             64 * ms, 64 * ms));
+}
+
+TEST_F(ConnectTest, AnotherErrorEndsIt) {
+    Socket& socket = refused(1);
+    const Posted& op = post(socket, Kind::connect);
+    const Posted& behind = send(socket);
+    backend().on(socket).starts.push_back(failed(code_plain));
+    turn_until(-1);
+    turn();
+    EXPECT_EQ(op.error.code, code_plain);
+    EXPECT_EQ(behind.error.code, code_plain);
+}
+
+TEST_F(ConnectTest, NothingBehindItStartsIt) {
+    Socket& socket = refused(1);
+    const Posted& op = post(socket, Kind::connect);
+    Posted& first = send(socket);
+    const Posted& second = send(socket, {.batched = true});
+    cancel(first);
+    turns(2);
+    EXPECT_EQ(backend().count("start:connect"), 1U);
+    EXPECT_EQ(backend().count("start:send"), 0U);
+    EXPECT_EQ(op.completions, 0);
+    EXPECT_EQ(second.completions, 0);
+}
+
+TEST_F(ConnectTest, CanBeCancelledWhileItWaits) {
+    Socket& socket = refused(1);
+    Posted& op = post(socket, Kind::connect);
+    EXPECT_TRUE(cancel(op));
+    turn();
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(socket.connect_retry, nullptr);
+    EXPECT_EQ(socket.life, Life::open);
+    EXPECT_EQ(backend().count("start:connect"), 1U);
+}
+
+TEST_F(ConnectTest, ItsTimeoutEndsTheWait) {
+    const Posted& op = post(refused(1), Kind::connect, {.timeout = 500});
+    turn_until(-1);
+    turn();
+    EXPECT_EQ(op.error.fault, Fault::timed_out);
+}
+
+TEST_F(ConnectTest, ClosingTheSocketEndsTheWait) {
+    Socket& socket = refused(1);
+    const Posted& op = post(socket, Kind::connect);
+    close(socket, 1'000'000'000);
+    turn();
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+}  // namespace
+}  // namespace iocp::scripted
