@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "engine.hpp"
 
@@ -30,6 +34,15 @@ inline Bytes pattern(std::size_t length, std::size_t from = 0) {
 
 inline Bytes taken(const Op& op) {
     return {op.memory.begin(), op.memory.begin() + static_cast<std::ptrdiff_t>(op.transferred)};
+}
+
+inline Bytes taken(const std::vector<Op*>& ops) {
+    Bytes all;
+    for (const Op* op : ops) {
+        const Bytes part = taken(*op);
+        all.insert(all.end(), part.begin(), part.end());
+    }
+    return all;
 }
 
 class Contract : public ::testing::TestWithParam<std::string> {
@@ -77,6 +90,24 @@ protected:
             }
             sent += static_cast<std::size_t>(went);
         }
+    }
+    // Runs body(number) in so many threads at once, and the port until they have all returned.
+    bool run_with_threads(std::size_t threads, const std::function<void(std::size_t)>& body) {
+        std::atomic<std::size_t> finished{0};
+        std::vector<std::thread> workers;
+        workers.reserve(threads);
+        for (std::size_t number = 0; number < threads; ++number) {
+            workers.emplace_back([&, number] {
+                body(number);
+                ++finished;
+                engine().locked([&] { port().wake(); });
+            });
+        }
+        const bool ran = engine().run_until([&] { return finished == threads; });
+        for (std::thread& worker : workers) {
+            worker.join();
+        }
+        return ran;
     }
 
 private:

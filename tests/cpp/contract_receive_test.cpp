@@ -76,11 +76,7 @@ TEST_P(Contract, ReceivesAreFilledInPostingOrder) {
         engine().settle();
         engine().send(*one, pattern(1600));
         ASSERT_TRUE(engine().finish_all(ops));
-        Bytes all;
-        for (const Op* op : ops) {
-            const Bytes part = taken(*op);
-            all.insert(all.end(), part.begin(), part.end());
-        }
+        const Bytes all = taken(ops);
         EXPECT_EQ(all, pattern(all.size()));
     }
 }

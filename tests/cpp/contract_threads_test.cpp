@@ -55,44 +55,30 @@ TEST_P(Contract, EightThreadsPostWhileOneRuns) {
     for (std::size_t i = 0; i < threads; ++i) {
         pairs.push_back(i % 2 == 0 ? engine().pair() : engine().adopted_pair());
     }
-    std::atomic<std::size_t> finished{0};
     std::vector<std::vector<Op*>> receives(threads);
-    std::vector<std::thread> workers;
-    workers.reserve(threads);
-    for (std::size_t worker = 0; worker < threads; ++worker) {
-        workers.emplace_back([&, worker] {
-            const Engine::Pair& pair = pairs[worker];
-            std::mt19937 random(static_cast<unsigned>(worker));
-            for (std::size_t i = 0; i < rounds; ++i) {
-                receives[worker].push_back(&engine().receive(*pair.other, 10));
-                engine().send(*pair.one, pattern(10, i * 10), {.batched = random() % 2 == 0});
-                if (random() % 8 == 0) {
-                    engine().locked([&] { (void)port().post(&pairs); });
-                }
-                if (random() % 16 == 0) {
-                    engine().locked([&] { (void)port().call_at(port().now(), nullptr); });
-                }
-                if (random() % 16 == 0) {
-                    (void)engine().view();
-                }
+    ASSERT_TRUE(run_with_threads(threads, [&](std::size_t worker) {
+        const Engine::Pair& pair = pairs[worker];
+        std::mt19937 random(static_cast<unsigned>(worker));
+        for (std::size_t i = 0; i < rounds; ++i) {
+            receives[worker].push_back(&engine().receive(*pair.other, 10));
+            engine().send(*pair.one, pattern(10, i * 10), {.batched = random() % 2 == 0});
+            if (random() % 8 == 0) {
+                engine().locked([&] { (void)port().post(&pairs); });
             }
-            ++finished;
-            engine().locked([&] { port().wake(); });
-        });
-    }
-    const bool ran = engine().run_until([&] { return finished == threads; });
-    for (std::thread& worker : workers) {
-        worker.join();
-    }
-    ASSERT_TRUE(ran);
+            if (random() % 16 == 0) {
+                engine().locked([&] { (void)port().call_at(port().now(), nullptr); });
+            }
+            if (random() % 16 == 0) {
+                (void)engine().view();
+            }
+        }
+    }));
     for (std::size_t worker = 0; worker < threads; ++worker) {
         ASSERT_TRUE(engine().finish_all(receives[worker]));
-        Bytes all;
         for (const Op* op : receives[worker]) {
             ASSERT_TRUE(op->succeeded());
-            const Bytes part = taken(*op);
-            all.insert(all.end(), part.begin(), part.end());
         }
+        const Bytes all = taken(receives[worker]);
         ASSERT_EQ(all, pattern(all.size()));
     }
 }
@@ -106,41 +92,27 @@ TEST_P(Contract, ThreadsCancelWhatTheRunnerFinishes) {
     }
     std::vector<std::vector<Op*>> ops(threads);
     std::vector<std::size_t> sent(threads);
-    std::atomic<std::size_t> finished{0};
-    std::vector<std::thread> workers;
-    workers.reserve(threads);
-    for (std::size_t worker = 0; worker < threads; ++worker) {
-        workers.emplace_back([&, worker] {
-            const Engine::Pair& pair = pairs[worker];
-            std::mt19937 random(static_cast<unsigned>(worker));
-            for (std::size_t i = 0; i < rounds; ++i) {
-                Op& op = engine().receive(*pair.other, 64);
-                ops[worker].push_back(&op);
-                if (random() % 2 == 0) {
-                    engine().send(*pair.one, pattern(16, sent[worker]));
-                    sent[worker] += 16;
-                }
-                const Op& victim = *ops[worker][random() % ops[worker].size()];
-                engine().cancel(victim);
-                engine().cancel(op);
+    ASSERT_TRUE(run_with_threads(threads, [&](std::size_t worker) {
+        const Engine::Pair& pair = pairs[worker];
+        std::mt19937 random(static_cast<unsigned>(worker));
+        for (std::size_t i = 0; i < rounds; ++i) {
+            Op& op = engine().receive(*pair.other, 64);
+            ops[worker].push_back(&op);
+            if (random() % 2 == 0) {
+                engine().send(*pair.one, pattern(16, sent[worker]));
+                sent[worker] += 16;
             }
-            ++finished;
-            engine().locked([&] { port().wake(); });
-        });
-    }
-    const bool ran = engine().run_until([&] { return finished == threads; });
-    for (std::thread& worker : workers) {
-        worker.join();
-    }
-    ASSERT_TRUE(ran);
+            const Op& victim = *ops[worker][random() % ops[worker].size()];
+            engine().cancel(victim);
+            engine().cancel(op);
+        }
+    }));
     for (std::size_t worker = 0; worker < threads; ++worker) {
         ASSERT_TRUE(engine().finish_all(ops[worker]));
-        Bytes all;
         for (const Op* op : ops[worker]) {
             ASSERT_TRUE(op->succeeded() || op->error.fault == Fault::cancelled);
-            const Bytes part = taken(*op);
-            all.insert(all.end(), part.begin(), part.end());
         }
+        Bytes all = taken(ops[worker]);
         if (all.size() < sent[worker]) {
             const Bytes rest = read_exactly(*pairs[worker].other, sent[worker] - all.size());
             all.insert(all.end(), rest.begin(), rest.end());
@@ -151,28 +123,16 @@ TEST_P(Contract, ThreadsCancelWhatTheRunnerFinishes) {
 
 TEST_P(Contract, SocketsAreOpenedAndClosedByManyThreads) {
     constexpr std::size_t threads = 4;
-    std::atomic<std::size_t> finished{0};
-    std::vector<std::thread> workers;
-    workers.reserve(threads);
-    for (std::size_t worker = 0; worker < threads; ++worker) {
-        workers.emplace_back([&] {
-            for (int i = 0; i < 150; ++i) {
-                const auto [one, other] = engine().adopted_pair();
-                engine().receive(*one, 16);
-                engine().subscribe(*other, static_cast<Receive>(i % 3));
-                engine().send(*one, pattern(4));
-                engine().close(*one);
-                engine().abort(*other);
-            }
-            ++finished;
-            engine().locked([&] { port().wake(); });
-        });
-    }
-    const bool ran = engine().run_until([&] { return finished == threads; });
-    for (std::thread& worker : workers) {
-        worker.join();
-    }
-    ASSERT_TRUE(ran);
+    ASSERT_TRUE(run_with_threads(threads, [&](std::size_t /*number*/) {
+        for (int i = 0; i < 150; ++i) {
+            const auto [one, other] = engine().adopted_pair();
+            engine().receive(*one, 16);
+            engine().subscribe(*other, static_cast<Receive>(i % 3));
+            engine().send(*one, pattern(4));
+            engine().close(*one);
+            engine().abort(*other);
+        }
+    }));
     ASSERT_TRUE(engine().run_until([&] { return engine().closed.size() == threads * 300; }));
     EXPECT_EQ(port().open_sockets(), 0U);
 }

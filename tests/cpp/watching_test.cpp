@@ -12,6 +12,19 @@ protected:
     Posted& subscribe(Socket& socket) {
         return post(socket, Kind::receive_each, {.strategy = Receive::zero_byte});
     }
+    // A subscription that reads once in a turn and has four reads still to make.
+    Posted& read_once_of_five() {
+        PortOptions options;
+        options.drain_reads = 1;
+        make(options);
+        Socket& socket = open_socket();
+        backend().on(socket).drained = false;
+        Posted& op = subscribe(socket);
+        backend().on(socket).reads = std::deque<StartResult>(5, done(1));
+        backend().deliver_ready(op.id);
+        turn();
+        return op;
+    }
 };
 
 TEST_F(WatchingTest, HoldsNoMemoryWhileItWaits) {
@@ -239,15 +252,7 @@ TEST_F(WatchingTest, CancelledWhileItWaits) {
 }
 
 TEST_F(WatchingTest, CancelledBetweenTurnsWhileThereIsMoreToRead) {
-    PortOptions options;
-    options.drain_reads = 1;
-    make(options);
-    Socket& socket = open_socket();
-    backend().on(socket).drained = false;
-    Posted& op = subscribe(socket);
-    backend().on(socket).reads = std::deque<StartResult>(5, done(1));
-    backend().deliver_ready(op.id);
-    turn();
+    Posted& op = read_once_of_five();
     EXPECT_TRUE(cancel(op));
     turns(3);
     EXPECT_EQ(op.error.fault, Fault::cancelled);
@@ -255,15 +260,8 @@ TEST_F(WatchingTest, CancelledBetweenTurnsWhileThereIsMoreToRead) {
 }
 
 TEST_F(WatchingTest, ASocketClosedWhileThereIsMoreToReadIsReadNoMore) {
-    PortOptions options;
-    options.drain_reads = 1;
-    make(options);
-    Socket& socket = open_socket();
-    backend().on(socket).drained = false;
-    const Posted& op = subscribe(socket);
-    backend().on(socket).reads = std::deque<StartResult>(5, done(1));
-    backend().deliver_ready(op.id);
-    turn();
+    const Posted& op = read_once_of_five();
+    Socket& socket = *op.socket;
     close(socket);
     turns(3);
     EXPECT_TRUE(op.completed());
@@ -272,15 +270,8 @@ TEST_F(WatchingTest, ASocketClosedWhileThereIsMoreToReadIsReadNoMore) {
 }
 
 TEST_F(WatchingTest, ASlotTakenAgainIsNotReadForItsPredecessor) {
-    PortOptions options;
-    options.drain_reads = 1;
-    make(options);
-    Socket& socket = open_socket();
-    backend().on(socket).drained = false;
-    const Posted& op = subscribe(socket);
-    backend().on(socket).reads = std::deque<StartResult>(5, done(1));
-    backend().deliver_ready(op.id);
-    turn();
+    const Posted& op = read_once_of_five();
+    Socket& socket = *op.socket;
     close(socket);
     turn();
     Socket& next = open_socket();
