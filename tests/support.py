@@ -7,6 +7,7 @@ import mmap
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -91,6 +92,12 @@ def finish(port: iocp_sock.Port, *operations: iocp_sock.Operation) -> None:
 def readable(peer: socket.socket, patience: float = PATIENCE) -> None:
     """Wait until a read from the socket would not block."""
     assert select.select([peer], [], [], patience)[0], "nothing to read"
+
+
+def reset(peer: socket.socket) -> None:
+    """Close a raw TCP socket so that its peer gets a reset."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
 
 
 def arrived(sock: iocp_sock.Socket, nbytes: int = 1) -> None:

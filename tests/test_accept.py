@@ -9,7 +9,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, run_until
+from support import Recorder, finish, reset, run_until
 
 
 @contextlib.contextmanager
@@ -146,8 +146,7 @@ def test_aborted_connection_does_not_stop_the_listener(port, peers):
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     quick = peers.raw()
     quick.connect(listener.getsockname())
-    quick.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    quick.close()
+    reset(quick)
     got = Recorder()
     listener.accept_each(got)
     peer = peers.connect(listener.getsockname())

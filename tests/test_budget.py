@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import PAGE, Recorder, arrived, drain_get, finish, pattern, read, run_until
+from support import PAGE, Recorder, arrived, drain_get, finish, pattern, read, reset, run_until
 
 
 def test_over_budget_raises(make_port, peers):
@@ -209,8 +209,7 @@ def test_held_posts_resume_however_the_others_end(make_port, peers, how):
     port.run_once(0)
     assert not waiting[0].done
     if how == "reset":
-        holder_peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        holder_peer.close()
+        reset(holder_peer)
     elif how == "close":
         holder.close()
     elif how == "abort":

@@ -6,9 +6,7 @@ import sys
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, run_until
-
-HARD = b"\1\0\0\0\0\0\0\0"
+from support import Recorder, finish, reset, run_until
 
 
 def test_reset_releases_everything(port, peers):
@@ -23,8 +21,7 @@ def test_reset_releases_everything(port, peers):
         sock.send(bytearray(4 << 20), callback=got),
         sock.sendmsg([b"a", b"b"], callback=got),
     ]
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HARD)
-    peer.close()
+    reset(peer)
     run_until(port, lambda: len(got) == len(ops))
     assert all(isinstance(op.error, (ConnectionResetError, BrokenPipeError)) for op in ops)
     assert sock.closed
@@ -38,8 +35,7 @@ def test_reset_releases_everything(port, peers):
 def test_reset_before_the_post(port, peers):
     """R05: a post that meets the reset raises it; nothing is outstanding."""
     sock, peer = peers.tcp(port)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HARD)
-    peer.close()
+    reset(peer)
     ready = sock.recv_zero()
     finish(port, ready)
     with pytest.raises((ConnectionResetError, iocp_sock.SocketClosed)):
@@ -53,8 +49,7 @@ def test_reset_before_the_post(port, peers):
 def test_reset_met_by_a_try(port, peers, how):
     """R05: a try that meets the reset raises it, and the socket is closed as by a post."""
     sock, peer = peers.tcp(port)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, HARD)
-    peer.close()
+    reset(peer)
     finish(port, sock.recv_zero())
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         sock.try_recv(10) if how == "try_recv" else sock.try_send(b"x")

@@ -1,7 +1,6 @@
 """R06 and R09: the ledger equals, to the byte, what the outstanding operations imply."""
 
 import mmap
-import socket
 
 import pytest
 
@@ -15,6 +14,7 @@ from support import (
     finish,
     pages,
     read,
+    reset,
     run_until,
     span,
 )
@@ -250,8 +250,7 @@ def test_reset_refunds_everything(port, peers):
     sock, peer = peers.tcp(port, buffers=8192)
     ops = [sock.recv(100_000), sock.recv(10), sock.send(bytes(4 << 20)), sock.send(bytes(5000))]
     assert port.ledger.now > 4 << 20
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    peer.close()
+    reset(peer)
     finish(port, *ops)
     assert (port.ledger.now, sock.charged) == (0, 0)
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, read, run_until, span
+from support import Recorder, arrived, finish, read, reset, run_until, span
 
 
 def test_receive_is_pending_while_nothing_is_there(port, pair):
@@ -111,8 +111,7 @@ def test_fatal_error_in_a_post_releases_what_the_socket_holds(port, peers):
     sock, peer = peers.tcp(port)
     got = Recorder()
     pending = sock.recv(100, callback=got)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    peer.close()
+    reset(peer)
     with pytest.raises((ConnectionResetError, BrokenPipeError, iocp_sock.SocketClosed)):
         send_for_ever(sock)
     run_until(port, lambda: got)

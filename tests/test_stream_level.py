@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import PAGE, Recorder, finish, pattern, read, read_all, run_until
+from support import PAGE, Recorder, finish, pattern, read, read_all, reset, run_until
 
 STRATEGIES = ["pooled", "direct", "zero_byte"]
 
@@ -98,8 +98,7 @@ def test_reset_reaches_on_close_with_the_error(port, peers, strategy):
     closed = Recorder()
     op = sock.receive(got, receive=strategy, on_close=closed)
     port.run_once(0)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    peer.close()
+    reset(peer)
     run_until(port, lambda: closed)
     port.run_once(0)
     assert got == []

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, pattern, run_until, span
+from support import Recorder, arrived, finish, pattern, reset, run_until, span
 
 ALL = socket.MSG_WAITALL
 
@@ -152,8 +152,7 @@ def test_reset_after_a_part_is_an_error(port, peers):
     """R05 R29: a reset is not taken for the end of the stream."""
     sock, peer = peers.tcp(port)
     op = part_taken(port, sock, peer)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    peer.close()
+    reset(peer)
     finish(port, op)
     assert isinstance(op.error, ConnectionResetError)
     assert (op.transferred, bytes(op.data)) == (4, b"part")

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import arrived, finish
+from support import arrived, finish, reset
 
 
 def test_waits_for_data_and_leaves_it(port, pair):
@@ -39,8 +39,7 @@ def test_completes_on_an_error(port, peers):
     sock, peer = peers.tcp(port)
     op = sock.recv_zero()
     port.run_once(0)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    peer.close()
+    reset(peer)
     finish(port, op)
     if op.error is None:
         with pytest.raises(ConnectionResetError):

@@ -10,6 +10,13 @@ protected:
         what.flags = flag_fill;
         return receive(socket, what);
     }
+    // Holds 100 of its 4096 bytes.
+    Posted& filled_in_part() {
+        Posted& op = fill(open_socket());
+        backend().deliver(op.id, 100);
+        turn();
+        return op;
+    }
 };
 
 TEST_F(FillTest, APartThatIsThereMakesItPendingForTheRest) {
@@ -70,10 +77,7 @@ TEST_F(FillTest, PartsThatAreThereWhenItStartsAreTakenAtOnce) {
 }
 
 TEST_F(FillTest, TheEndOfTheStreamKeepsTheCount) {
-    Socket& socket = open_socket();
-    const Posted& op = fill(socket);
-    backend().deliver(op.id, 100);
-    turn();
+    const Posted& op = filled_in_part();
     backend().deliver(op.id, 0);
     turn();
     EXPECT_TRUE(op.succeeded());
@@ -81,10 +85,7 @@ TEST_F(FillTest, TheEndOfTheStreamKeepsTheCount) {
 }
 
 TEST_F(FillTest, AnErrorKeepsTheCount) {
-    Socket& socket = open_socket();
-    const Posted& op = fill(socket);
-    backend().deliver(op.id, 100);
-    turn();
+    const Posted& op = filled_in_part();
     backend().deliver(op.id, -code_plain);
     turn();
     EXPECT_EQ(op.error.code, code_plain);
@@ -92,10 +93,8 @@ TEST_F(FillTest, AnErrorKeepsTheCount) {
 }
 
 TEST_F(FillTest, TheEndAfterAnErrorOfTheSocketIsThatError) {
-    Socket& socket = open_socket();
-    const Posted& op = fill(socket);
-    backend().deliver(op.id, 100);
-    turn();
+    const Posted& op = filled_in_part();
+    Socket& socket = *op.socket;
     const Posted& out = send(socket, {.batched = true});
     backend().answers_cancels = false;
     backend().on(socket).starts = {failed(code_fatal)};
@@ -108,10 +107,7 @@ TEST_F(FillTest, TheEndAfterAnErrorOfTheSocketIsThatError) {
 }
 
 TEST_F(FillTest, ACancelKeepsTheCount) {
-    Socket& socket = open_socket();
-    Posted& op = fill(socket);
-    backend().deliver(op.id, 100);
-    turn();
+    Posted& op = filled_in_part();
     EXPECT_TRUE(cancel(op));
     turn();
     EXPECT_EQ(op.error.fault, Fault::cancelled);
@@ -142,10 +138,8 @@ TEST_F(FillTest, TheLastPartThatBeatTheCancelIsSuccess) {
 }
 
 TEST_F(FillTest, ClosingTheSocketKeepsTheCount) {
-    Socket& socket = open_socket();
-    const Posted& op = fill(socket);
-    backend().deliver(op.id, 100);
-    turn();
+    const Posted& op = filled_in_part();
+    Socket& socket = *op.socket;
     backend().answers_cancels = false;
     close(socket);
     backend().deliver(op.id, 50);

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine.hpp"
+
+// What the files of the contract suite share: bytes that tell where they belong, and the fixture.
+namespace iocp::contract {
+
+inline constexpr std::size_t mebibyte = std::size_t{1} << 20U;
+
+inline Bytes text(const std::string& characters) {
+    const auto* first = reinterpret_cast<const std::byte*>(characters.data());
+    return {first, first + characters.size()};
+}
+
+// Bytes that tell by their value where in the stream they belong.
+inline Bytes pattern(std::size_t length, std::size_t from = 0) {
+    Bytes bytes(length);
+    for (std::size_t i = 0; i < length; ++i) {
+        const std::size_t at = from + i;
+        bytes[i] = static_cast<std::byte>((at ^ (at >> 8U) ^ (at >> 16U)) & 0xffU);
+    }
+    return bytes;
+}
+
+inline Bytes taken(const Op& op) {
+    return {op.memory.begin(), op.memory.begin() + static_cast<std::ptrdiff_t>(op.transferred)};
+}
+
+inline Bytes taken(const std::vector<Op*>& ops) {
+    Bytes all;
+    for (const Op* op : ops) {
+        const Bytes part = taken(*op);
+        all.insert(all.end(), part.begin(), part.end());
+    }
+    return all;
+}
+
+class Contract : public ::testing::TestWithParam<std::string> {
+protected:
+    void SetUp() override { make({}); }
+    void TearDown() override { engine_.reset(); }
+
+    void make(const PortOptions& options) {
+        engine_.reset();
+        engine_ = std::make_unique<Engine>(GetParam(), options);
+        if (!engine_->usable()) {
+            GTEST_SKIP() << GetParam() << ": " << engine_->reason();
+        }
+    }
+    Engine& engine() { return *engine_; }
+    Port& port() { return engine_->port(); }
+
+    // Reads exactly `bytes` bytes with receives of at most `piece`.
+    Bytes read_exactly(Socket& socket, std::size_t bytes, std::size_t piece = 65536) {
+        Bytes all;
+        while (all.size() < bytes) {
+            const Op& op = engine().receive(socket, std::min(piece, bytes - all.size()));
+            if (!engine().finish_one(op) || op.error || op.transferred == 0) {
+                ADD_FAILURE() << "the stream ended after " << all.size() << " bytes";
+                break;
+            }
+            const Bytes part = taken(op);
+            all.insert(all.end(), part.begin(), part.end());
+        }
+        return all;
+    }
+    bool wait_readable(Socket& socket) {
+        return engine().finish_one(engine().post(socket, Kind::zero_byte));
+    }
+    // Fills the connection until the next send pends.
+    std::size_t fill(Socket& socket) {
+        std::size_t sent = 0;
+        const Bytes block(65536);
+        for (;;) {
+            std::int64_t went = 0;
+            EXPECT_FALSE(engine().locked(
+                [&] { return port().try_send(socket, block.data(), block.size(), went); }));
+            if (went == 0) {
+                return sent;
+            }
+            sent += static_cast<std::size_t>(went);
+        }
+    }
+    // Runs body(number) in so many threads at once, and the port until they have all returned.
+    bool run_with_threads(std::size_t threads, const std::function<void(std::size_t)>& body) {
+        std::atomic<std::size_t> finished{0};
+        std::vector<std::thread> workers;
+        workers.reserve(threads);
+        for (std::size_t number = 0; number < threads; ++number) {
+            workers.emplace_back([&, number] {
+                body(number);
+                ++finished;
+                engine().locked([&] { port().wake(); });
+            });
+        }
+        const bool ran = engine().run_until([&] { return finished == threads; });
+        for (std::thread& worker : workers) {
+            worker.join();
+        }
+        return ran;
+    }
+
+private:
+    std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace iocp::contract

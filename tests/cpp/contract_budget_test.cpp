@@ -1,0 +1,85 @@
+// More than the ring or the budget has room for.
+#include "contract.hpp"
+
+namespace iocp::contract {
+namespace {
+
+TEST_P(Contract, MoreOperationsThanTheRingHasEntries) {
+    PortOptions options;
+    options.backend.ring_entries = 32;
+    make(options);
+    std::vector<Engine::Pair> pairs;
+    std::vector<Op*> ops;
+    for (int i = 0; i < 600; ++i) {
+        pairs.push_back(engine().adopted_pair());
+        ops.push_back(&engine().receive(*pairs.back().other, 16));
+    }
+    engine().settle();
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+        engine().send(*pairs[i].one, pattern(4, i));
+    }
+    ASSERT_TRUE(engine().finish_all(ops));
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+        ASSERT_EQ(taken(*ops[i]), pattern(4, i));
+    }
+    // And once more with sends that only the kernel can finish, all cancelled in one go.
+    std::vector<Op*> pending;
+    for (const Engine::Pair& pair : pairs) {
+        pending.push_back(&engine().receive(*pair.other, 16));
+        pending.push_back(&engine().post(*pair.one, Kind::zero_byte));
+    }
+    for (const Op* op : pending) {
+        engine().cancel(*op);
+    }
+    ASSERT_TRUE(engine().finish_all(pending));
+    EXPECT_EQ(engine().charged(), 0U);
+}
+
+TEST_P(Contract, PostsOverTheBudgetWaitAndAllGoThrough) {
+    PortOptions options;
+    options.budget_bytes = 8 * system_page_size();
+    options.over_budget = OverBudget::queue;
+    make(options);
+    std::vector<Engine::Pair> pairs;
+    std::vector<Op*> ops;
+    for (int i = 0; i < 40; ++i) {
+        pairs.push_back(engine().adopted_pair());
+        ops.push_back(&engine().receive(*pairs.back().other, 4096));
+        EXPECT_TRUE(ops.back()->accepted);
+        EXPECT_LE(engine().charged(), options.budget_bytes);
+    }
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+        engine().send(*pairs[i].one, pattern(8, i));
+    }
+    ASSERT_TRUE(engine().finish_all(ops));
+    EXPECT_LE(engine().view().peak, options.budget_bytes);
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+        EXPECT_EQ(taken(*ops[i]), pattern(8, i));
+    }
+}
+
+TEST_P(Contract, DegradedReceivesGetTheirData) {
+    PortOptions options;
+    options.budget_bytes = 2 * system_page_size();
+    options.over_budget = OverBudget::degrade;
+    make(options);
+    std::vector<Engine::Pair> pairs;
+    std::vector<Op*> ops;
+    for (int i = 0; i < 20; ++i) {
+        pairs.push_back(engine().adopted_pair());
+        ops.push_back(&engine().receive(*pairs.back().other, 64));
+        EXPECT_TRUE(ops.back()->accepted);
+    }
+    engine().settle();
+    EXPECT_LE(engine().view().peak, options.budget_bytes);
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+        engine().send(*pairs[i].one, pattern(8, i));
+    }
+    ASSERT_TRUE(engine().finish_all(ops));
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+        EXPECT_EQ(taken(*ops[i]), pattern(8, i));
+    }
+}
+
+}  // namespace
+}  // namespace iocp::contract
