@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, pattern, read, read_all, run_until
+from support import Recorder, arrived, finish, linger, pattern, read, read_all, run_until
 
 
 @pytest.mark.parametrize("size", [1, 4095, 65536, 3_000_001])
@@ -175,7 +175,7 @@ def test_reset_fails_the_send_with_its_count(port, peers):
     behind = sock.send(b"behind", callback=got)
     taken = read(port, peer, 100_000)
     assert len(taken) == 100_000
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(0))
     peer.close()
     finish(port, op, behind)
     assert isinstance(op.error, (ConnectionResetError, BrokenPipeError))
