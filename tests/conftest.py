@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 import iocp_sock
-from support import Peers, descriptors, settled
-
-BACKENDS = ("uring", "epoll")
+from support import BACKENDS, FAMILIES, Peers, descriptors, settled
 
 
 def pytest_collection_finish() -> None:
@@ -82,7 +80,7 @@ def port(make_port: Callable[..., iocp_sock.Port]) -> iocp_sock.Port:
     return make_port()
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture(params=FAMILIES)
 def pair(
     request: pytest.FixtureRequest, port: iocp_sock.Port, peers: Peers
 ) -> tuple[iocp_sock.Socket, socket.socket]:

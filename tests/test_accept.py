@@ -1,28 +1,24 @@
 """Accepting: single accepts, accept_each(), and errors that never stop a listener."""
 
 import contextlib
+import errno
 import gc
 import os
-import resource
 import socket
 
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, reset, run_until
-
-
-@contextlib.contextmanager
-def no_descriptor_left():
-    """Lower the limit of open files so that none can be opened."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    probe = os.open("/dev/null", os.O_RDONLY)
-    os.close(probe)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+from support import (
+    WINDOWS,
+    Recorder,
+    finish,
+    linux_only,
+    needs_unix,
+    no_descriptor_left,
+    reset,
+    run_until,
+)
 
 
 def test_accepts_take_connections_in_order(port, peers):
@@ -41,6 +37,17 @@ def test_accepts_take_connections_in_order(port, peers):
         op.accepted.close()
 
 
+def test_a_listener_holds_its_address(port, peers):
+    """A second listener on an address is refused; so is sharing it where there is no such thing."""
+    one = peers.own(port.listen(("127.0.0.1", 0)))
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
+        port.listen(one.getsockname())
+    assert caught.value.errno == errno.EADDRINUSE
+    if not hasattr(socket, "SO_REUSEPORT"):
+        with pytest.raises(iocp_sock.ArgumentError, match="SO_REUSEPORT"):
+            port.listen(("127.0.0.1", 0), reuse_port=True)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_families(port, peers, host):
     """Listening over IPv4 and IPv6; addresses are those of the socket module."""
@@ -56,6 +63,7 @@ def test_families(port, peers, host):
     conn.close()
 
 
+@needs_unix
 @pytest.mark.parametrize("abstract", [False, True])
 def test_unix_paths(port, peers, tmp_path, abstract):
     """Listening on an AF_UNIX path, and on an abstract name."""
@@ -81,10 +89,14 @@ def test_accepted_sockets_are_close_on_exec(port, peers):
     peers.connect(listener.getsockname())
     run_until(port, lambda: got)
     for sock in (listener, got[0]):
-        assert not os.get_inheritable(sock.fileno())
+        if WINDOWS:
+            assert not os.get_handle_inheritable(sock.fileno())
+        else:
+            assert not os.get_inheritable(sock.fileno())
     got[0].close()
 
 
+@linux_only("lowers RLIMIT_NOFILE")
 def test_no_descriptor_for_a_single_accept(port, peers):
     """R10: without descriptors an accept fails with ResourceExhausted; the listener stays."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
@@ -103,6 +115,7 @@ def test_no_descriptor_for_a_single_accept(port, peers):
     again.accepted.close()
 
 
+@linux_only("lowers RLIMIT_NOFILE")
 def test_accept_each_survives_the_lack_of_descriptors(port, peers):
     """R32: the error of one accept is reported and never stops the listener."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
@@ -123,6 +136,7 @@ def test_accept_each_survives_the_lack_of_descriptors(port, peers):
     got[0].close()
 
 
+@linux_only("lowers RLIMIT_NOFILE")
 def test_close_while_accepting_pauses(port, peers):
     """R32: a listener that waits for descriptors can be cancelled and closed."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
@@ -204,6 +218,7 @@ def test_accepts_at_close(port, peers):
     assert all(op.accepted is None for op in ops)
 
 
+@linux_only("SO_REUSEPORT")
 def test_reuse_port(port, peers):
     """Two listeners of one address with reuse_port; without it the second is refused."""
     one = peers.own(port.listen(("127.0.0.1", 0), reuse_port=True))

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import errno
 import math
 import socket
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 import iocp_sock
 from iocp_sock import ArgumentError, ArgumentTypeError, PortConfig
-from support import Recorder, finish, read, run_until
+from support import AF_UNIX, WINDOWS, Recorder, finish, needs_unix, read, run_until
 
 NO = object()
 
@@ -85,14 +86,14 @@ POSTS = [
 @pytest.mark.parametrize(("call", "expected"), POSTS, ids=[str(i) for i in range(len(POSTS))])
 def test_wrong_argument(port, peers, call, expected):
     """Bad input: the named class, a sentence, and nothing left behind."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     op = sock.recv(100)
     ledger = port.ledger
     stats = port.stats()
     with pytest.raises(expected) as caught:
         call(sock)
     assert isinstance(caught.value, OSError)
-    assert caught.value.errno == 22
+    assert caught.value.errno == errno.EINVAL
     assert len(str(caught.value).split()) > 4
     assert port.ledger == ledger
     after = port.stats()
@@ -116,8 +117,8 @@ ADDRESSES = [
     (socket.AF_INET, ("::1", 80), ArgumentError),
     (socket.AF_INET6, ("127.0.0.1", 80), ArgumentError),
     (socket.AF_INET6, ("::1", 80, -1), ArgumentError),
-    (socket.AF_UNIX, ("127.0.0.1", 80), ArgumentTypeError),
-    (socket.AF_UNIX, "x" * 200, ArgumentError),
+    pytest.param(AF_UNIX, ("127.0.0.1", 80), ArgumentTypeError, marks=needs_unix),
+    pytest.param(AF_UNIX, "x" * 200, ArgumentError, marks=needs_unix),
 ]
 
 
@@ -145,8 +146,9 @@ def test_address_in_use(port, peers):
     raw = peers.raw()
     raw.bind(("127.0.0.1", 0))
     raw.listen()
-    with pytest.raises(OSError, match="in use") as caught:
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
         port.listen(raw.getsockname())
+    assert caught.value.errno == errno.EADDRINUSE
     assert not isinstance(caught.value, iocp_sock.Error)
     run_until(port, lambda: port.stats()["sockets"] == 0)
 
@@ -188,7 +190,7 @@ def test_configuration_is_frozen_and_exclusive():
     with pytest.raises(ArgumentError):
         iocp_sock.Port(config, budget=1)
     with pytest.raises(ArgumentTypeError):
-        iocp_sock.Port("epoll")  # type: ignore[arg-type]
+        iocp_sock.Port("auto")  # type: ignore[arg-type]
     with iocp_sock.Port(config) as port:
         assert port.config is config
         assert port.ledger.budget == 4096
@@ -225,12 +227,15 @@ def test_wrong_calls_on_the_port(port):
 
 def test_adopting_what_is_no_socket(port, tmp_path, peers):
     """Bad input: descriptors that are none, or no sockets, are refused and left as they are."""
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        port.adopt(-1)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        port.adopt(1_000_000)
-    with open(tmp_path / "file", "wb") as file, pytest.raises(OSError, match="non-socket"):
-        port.adopt(file.fileno())
+    with open(tmp_path / "file", "wb") as file:
+        for number, code in (
+            (-1, errno.EBADF),
+            (1_000_000, errno.EBADF),
+            (file.fileno(), errno.ENOTSOCK),
+        ):
+            with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
+                port.adopt(number)
+            assert caught.value.errno == (errno.ENOTSOCK if WINDOWS else code)
     raw = peers.raw()
     with pytest.raises(OSError):  # noqa: PT011 - any OSError that names the problem
         port.adopt((1 << 32) + raw.fileno())

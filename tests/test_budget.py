@@ -5,13 +5,23 @@ import socket
 import pytest
 
 import iocp_sock
-from support import PAGE, Recorder, arrived, drain_get, finish, pattern, read, reset, run_until
+from support import (
+    PAGE,
+    Recorder,
+    arrived,
+    drain_get,
+    finish,
+    pattern,
+    read,
+    reset,
+    run_until,
+)
 
 
 def test_over_budget_raises(make_port, peers):
     """R07: over the budget a post raises BudgetExceeded and never reaches the kernel."""
     port = make_port(budget=4 * PAGE)
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     ops = [sock.recv(PAGE) for _ in range(4)]
     before = port.ledger
     with pytest.raises(iocp_sock.BudgetExceeded) as caught:
@@ -28,12 +38,12 @@ def test_over_budget_raises(make_port, peers):
 def test_done_needs_no_budget(make_port, peers):
     """R07: what is done at once needs no budget."""
     port = make_port(budget=PAGE)
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     held = sock.recv(PAGE)
     assert sock.send(b"fits").outcome == "done"
     assert read(port, peer, 4) == b"fits"
     assert sock.recv_zero().outcome == "queued"
-    other, other_peer = peers.unix(port)
+    other, other_peer = peers.pair(port)
     other_peer.sendall(b"x")
     arrived(other)
     assert other.recv(10).outcome == "done"
@@ -44,7 +54,7 @@ def test_done_needs_no_budget(make_port, peers):
 def test_larger_than_the_budget_always_raises(make_port, peers, policy):
     """R07: one post larger than the whole budget raises by every policy; not a byte goes."""
     port = make_port(budget=2 * PAGE, over_budget=policy)
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     for post in (
         lambda: sock.recv(2 * PAGE + 1),
         lambda: sock.recv_into(bytearray(4 * PAGE)),
@@ -61,8 +71,8 @@ def test_larger_than_the_budget_always_raises(make_port, peers, policy):
 def test_queue_waits_in_order(make_port, peers):
     """R07: with 'queue' posts over the budget wait in order, uncharged, and all complete."""
     port = make_port(budget=2 * PAGE, over_budget="queue")
-    sock, peer = peers.unix(port)
-    other, other_peer = peers.unix(port)
+    sock, peer = peers.pair(port)
+    other, other_peer = peers.pair(port)
     ops = [sock.recv(PAGE) for _ in range(6)]
     ops.append(other.recv(PAGE))
     assert [op.outcome for op in ops] == ["pending"] + ["queued"] * 6
@@ -80,7 +90,7 @@ def test_queue_waits_in_order(make_port, peers):
 def test_queued_sends_keep_the_stream(make_port, peers):
     """R07 R04: sends that wait for the budget go out whole and in order."""
     port = make_port(budget=64 * PAGE, over_budget="queue")
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     parts = [pattern(50 * PAGE, seed) for seed in range(20)]
     ops = [sock.send(part) for part in parts]
     assert port.ledger.now <= 64 * PAGE
@@ -93,8 +103,8 @@ def test_queued_sends_keep_the_stream(make_port, peers):
 def test_cancel_of_a_held_operation(make_port, peers):
     """R07 R31: what waits for the budget is cancelled at once; the next takes its place."""
     port = make_port(budget=PAGE, over_budget="queue")
-    sock, _peer = peers.unix(port)
-    other, other_peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
+    other, other_peer = peers.pair(port)
     first = sock.recv(PAGE)
     second = other.recv(PAGE)
     third = other.recv(PAGE)
@@ -111,8 +121,8 @@ def test_cancel_of_a_held_operation(make_port, peers):
 def test_degrade_waits_without_a_buffer(make_port, peers):
     """R07: with 'degrade' a receive over the budget waits without locking, and gets its data."""
     port = make_port(budget=PAGE, over_budget="degrade")
-    sock, _peer = peers.unix(port)
-    other, other_peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
+    other, other_peer = peers.pair(port)
     sock.recv(PAGE)
     op = other.recv(PAGE)
     assert op.outcome == "pending"
@@ -129,8 +139,8 @@ def test_degrade_waits_without_a_buffer(make_port, peers):
 def test_direct_subscription_over_the_budget_watches(make_port, peers):
     """R07: a direct subscription without budget for its block waits without one."""
     port = make_port(budget=PAGE)
-    sock, _peer = peers.unix(port)
-    other, other_peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
+    other, other_peer = peers.pair(port)
     sock.receive(Recorder(), receive="direct")
     got = Recorder()
     other.receive(got, receive="direct")
@@ -147,8 +157,8 @@ def test_caps(make_port, peers, scope):
     """R07: caps on unfinished receives and sends, of the port and of each socket."""
     name = "max_" if scope == "port" else "max_socket_"
     port = make_port(**{f"{name}receives": 2, f"{name}sends": 2})
-    sock, peer = peers.unix(port)
-    other, _other_peer = peers.unix(port)
+    sock, peer = peers.pair(port)
+    other, _other_peer = peers.pair(port)
     sock.recv(1)
     sock.recv(1)
     with pytest.raises(iocp_sock.BudgetExceeded):
@@ -171,7 +181,7 @@ def test_caps(make_port, peers, scope):
 def test_caps_queue(make_port, peers):
     """R07: with 'queue' a post over a cap waits, and takes its turn."""
     port = make_port(max_socket_receives=1, over_budget="queue")
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     ops = [sock.recv(1) for _ in range(5)]
     peer.sendall(b"abcde")
     finish(port, *ops)
@@ -181,7 +191,7 @@ def test_caps_queue(make_port, peers):
 def test_retry_after_a_completion(make_port, peers):
     """R08: a refused post can be made again after a completion."""
     port = make_port(budget=PAGE)
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     got = []
 
     def again(completion):
@@ -202,7 +212,7 @@ def test_held_posts_resume_however_the_others_end(make_port, peers, how):
     """R07: what waits for the budget goes on when the budget's holder fails, closes or gives up."""
     port = make_port(budget=2 * PAGE, over_budget="queue")
     holder, holder_peer = peers.tcp(port)
-    other, other_peer = peers.unix(port)
+    other, other_peer = peers.pair(port)
     first = holder.recv(2 * PAGE, timeout=0.02 if how == "timeout" else None)
     waiting = [other.recv(PAGE), other.recv(PAGE)]
     other_peer.sendall(b"x" * (PAGE + 1))

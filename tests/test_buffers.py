@@ -90,7 +90,7 @@ def test_kept_buffers_never_change(port, pair, strategy):
 def test_buffers_outlive_the_port(make_port, peers):
     """A Buffer, and a view of it, are good after the port is closed and gone."""
     port = make_port()
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     kept = []
     for strategy in ("pooled", "direct", "zero_byte"):
         got = Recorder()
@@ -117,8 +117,8 @@ def test_buffers_outlive_the_port(make_port, peers):
 def test_hoarding_costs_the_hoarder_only(make_port, peers):
     """Whoever keeps every Buffer exhausts nothing: the others go on, pool memory is bounded."""
     port = make_port(region_size=65536, region_limit=4)
-    hoarder, hoarder_peer = peers.unix(port)
-    other, other_peer = peers.unix(port)
+    hoarder, hoarder_peer = peers.pair(port)
+    other, other_peer = peers.pair(port)
     hoard = Recorder()
     got = []
     hoarder.receive(hoard)
@@ -138,8 +138,8 @@ def test_hoarding_costs_the_hoarder_only(make_port, peers):
 
 def test_received_buffer_is_sent_and_dropped(port, peers):
     """A Buffer that is being sent lives until it went, whoever drops it."""
-    sock, peer = peers.unix(port)
-    other, other_peer = peers.unix(port)
+    sock, peer = peers.pair(port)
+    other, other_peer = peers.pair(port)
     filler = other.send(bytes(4 << 20))
     peer.sendall(b"kept alive")
     arrived(sock, 10)
@@ -180,7 +180,7 @@ def test_bytearray_cannot_be_resized_while_pending(port, pair):
 
 def test_huge_target(port, peers):
     """A target of 4 GiB and more is received into like any other."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     area = mmap.mmap(-1, 1 << 32)
     op = sock.recv_into(area)
     port.run_once(0)

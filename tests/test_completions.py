@@ -114,7 +114,7 @@ def test_completion_at_port_close(make_port, peers):
     """R03: closing the port completes everything of every socket exactly once."""
     port = make_port()
     got = Recorder()
-    socks = [peers.unix(port)[0] for _ in range(5)]
+    socks = [peers.pair(port)[0] for _ in range(5)]
     ops = []
     for sock in socks:
         ops += [sock.recv(10, callback=got), sock.recv_zero(callback=got)]
@@ -129,7 +129,7 @@ def test_completion_at_port_close(make_port, peers):
 def test_completion_without_callback_at_port_close(make_port, peers):
     """R03: operations without callback are final after the port was closed."""
     port = make_port()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     op = sock.recv(10)
     port.close(0)
     assert op.done
@@ -140,7 +140,7 @@ def test_on_close_comes_when_the_port_closes(make_port, peers):
     """R03: closing the port tells on_close of every socket, also of one that is idle."""
     port = make_port()
     told = Recorder()
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     ended = Recorder()
     sock.receive(ended, on_close=told)
     peer.shutdown(socket.SHUT_WR)
@@ -153,7 +153,7 @@ def test_on_close_comes_when_a_busy_port_closes(make_port, peers):
     """R03: the same for a connection whose subscription stands."""
     port = make_port()
     told = Recorder()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     sock.receive(Recorder(), on_close=told)
     port.close(0)
     assert told == [(sock, None)]

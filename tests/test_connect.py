@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, pattern, read, run_until
+from support import Recorder, finish, needs_unix, pattern, read, run_until
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_refused(port, peers):
     assert again.error is None
 
 
+@needs_unix
 def test_no_such_path(port, peers, tmp_path):
     """R05: a connect to a path that is not there."""
     op = port.connect(str(tmp_path / "missing"))

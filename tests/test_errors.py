@@ -1,12 +1,22 @@
 """R05: errors that end a socket, errors that do not, and exceptions in every kind of callback."""
 
+import errno
 import socket
 import sys
 
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, reset, run_until
+from support import (
+    WINE,
+    Recorder,
+    finish,
+    linger,
+    reset,
+    run_until,
+)
+
+HARD = linger(0)
 
 
 def test_reset_releases_everything(port, peers):
@@ -32,6 +42,7 @@ def test_reset_releases_everything(port, peers):
         sock.send(b"x")
 
 
+@pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
 def test_reset_before_the_post(port, peers):
     """R05: a post that meets the reset raises it; nothing is outstanding."""
     sock, peer = peers.tcp(port)
@@ -88,8 +99,9 @@ def test_too_large_a_datagram_is_not_fatal(port, peers):
     target.bind(("127.0.0.1", 0))
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     finish(port, sock.connect(target.getsockname()))
-    with pytest.raises(OSError, match="too long"):
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
         sock.send(bytes(100_000))
+    assert caught.value.errno == errno.EMSGSIZE
     sock.send(b"fits")
     assert target.recv(100) == b"fits"
     assert not sock.closed

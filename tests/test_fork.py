@@ -9,7 +9,9 @@ import pytest
 
 import iocp_sock
 from iocp_sock import ForkedPort
-from support import Recorder, finish
+from support import Recorder, finish, linux_only
+
+pytestmark = linux_only("os.fork()")
 
 
 def in_child(work):

@@ -50,7 +50,7 @@ def test_pending_operation_cycle_is_collected(backend, peers, what):
 
     def make():
         port = iocp_sock.Port(backend=backend)
-        sock, _peer = peers.unix(port)
+        sock, _peer = peers.pair(port)
         peers.ours.clear()
         token = Token()
 
@@ -99,13 +99,13 @@ def test_accept_each_cycle_is_collected(backend, peers):
 def test_closed_port_keeps_nothing(make_port, peers):
     """After close() callbacks and values are gone, also without the collector."""
     port = make_port()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     token = Token()
     watch = weakref.ref(token)
     sock.receive(lambda *_given, token=token: token, on_close=lambda *_given, token=token: token)
     port.post(token)
     port.call_later(1000, lambda token=token: token)
-    other, _other_peer = peers.unix(port)
+    other, _other_peer = peers.pair(port)
     other.recv(10, callback=lambda _c, token=token: token)
     del token
     port.close(0)
@@ -128,7 +128,7 @@ def test_finished_callbacks_are_dropped(port, pair):
 
 def test_dropped_socket_is_closed_with_a_warning(port, peers):
     """A Socket that is dropped open warns like socket.socket does, and is closed."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     peers.ours.clear()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -143,7 +143,7 @@ def test_dropped_socket_is_closed_with_a_warning(port, peers):
 
 def test_dropped_socket_with_operations_lives_on(port, peers):
     """A Socket that nobody holds stays while operations are outstanding."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     peers.ours.clear()
     got = Recorder()
     sock.recv(10, callback=got)
@@ -157,7 +157,7 @@ def test_dropped_socket_with_operations_lives_on(port, peers):
 
 def test_subscribed_socket_lives_on(port, peers):
     """A subscribed connection needs no reference of the application."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     peers.ours.clear()
     got = []
     sock.receive(lambda conn, data: got.append(bytes(data)) if data else conn.close())
@@ -172,10 +172,10 @@ def test_subscribed_socket_lives_on(port, peers):
 def test_operations_outlive_sockets_and_ports(make_port, peers):
     """Operations, completions and sockets answer after the port is gone."""
     port = make_port()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     completions = Recorder()
     op = sock.recv(10, callback=completions)
-    subscription_holder, _other = peers.unix(port)
+    subscription_holder, _other = peers.pair(port)
     subscription = subscription_holder.receive(Recorder())
     port.close(0)
     del port

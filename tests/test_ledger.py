@@ -7,6 +7,7 @@ import pytest
 import iocp_sock
 from support import (
     PAGE,
+    WINDOWS,
     Recorder,
     address_of,
     arrived,
@@ -51,7 +52,7 @@ def test_receive_charges_its_block(port, pair, size):
 @pytest.mark.parametrize("length", [1, 2, 100, PAGE, PAGE + 1, 3 * PAGE])
 def test_receive_into_charges_every_page_touched(port, peers, offset, length):
     """R06: every page the caller's buffer touches, borders included."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     area = mmap.mmap(-1, 8 * PAGE)
     assert address_of(area) % PAGE == 0
     with memoryview(area) as whole, whole[offset : offset + length] as part:
@@ -66,7 +67,7 @@ def test_receive_into_charges_every_page_touched(port, peers, offset, length):
 
 def test_charges_add_up_over_operations_and_sockets(port, peers):
     """R06 R09: the sum over operations, by socket, by kind and by state; pages are not shared."""
-    first, first_peer = peers.unix(port)
+    first, first_peer = peers.pair(port)
     second, second_peer = peers.tcp(port)
     target = bytearray(10 * PAGE + 3)
     ops = [first.recv(10), first.recv(PAGE + 1), first.recv_into(target)]
@@ -85,7 +86,8 @@ def test_charges_add_up_over_operations_and_sockets(port, peers):
     finish(port, ops[3], *([] if ops[4].done else [ops[3]]))
     assert port.ledger.now == charges[1] + charges[2]
     assert port.ledger.peak == sum(charges)
-    assert port.ledger.kernel_locked == 0
+    # Windows locks the pages of what it was given; Linux locks none of these.
+    assert port.ledger.kernel_locked == (port.ledger.by_state["pending"] if WINDOWS else 0)
     assert port.ledger.internal == 0
 
 
@@ -186,7 +188,7 @@ def test_subscription_charges(port, peers):
         ("direct", 5000, 2 * PAGE),
         ("direct", 1, PAGE),
     ):
-        sock, peer = peers.unix(port)
+        sock, peer = peers.pair(port)
         sock.receive(got, receive=strategy, size=size)
         port.run_once(0)
         assert (port.ledger.now, sock.charged) == (charge, charge), strategy
@@ -239,7 +241,7 @@ def test_ledger_is_frozen(port):
 def test_ledger_is_readable_after_close(make_port, peers):
     """R09: at any time: also of a closed port, with its peak."""
     port = make_port()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     sock.recv(PAGE + 1)
     port.close(0)
     assert (port.ledger.now, port.ledger.peak) == (0, 2 * PAGE)

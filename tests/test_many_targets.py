@@ -5,7 +5,7 @@ from support import Recorder, finish, run_until
 
 def test_posts_to_many_sockets(port, peers):
     """R28: each post has an operation of its own, and ends as its own target does."""
-    pairs = [peers.unix(port) for _ in range(60)]
+    pairs = [peers.pair(port) for _ in range(60)]
     got = Recorder()
     ops = [sock.recv(100, callback=got) for sock, _peer in pairs]
     assert len(set(map(id, ops))) == len(ops)
@@ -38,7 +38,7 @@ def test_connects_to_many_targets(port, peers):
 def test_more_operations_than_the_ring_has_entries(make_port, peers):
     """R28: posts beyond the size of the submission queue are all started."""
     port = make_port(ring_entries=32)
-    pairs = [peers.unix(port) for _ in range(200)]
+    pairs = [peers.pair(port) for _ in range(200)]
     ops = [sock.recv(10) for sock, _peer in pairs]
     for _sock, peer in pairs:
         peer.sendall(b"x")
@@ -53,7 +53,7 @@ def test_more_completions_than_the_queue_has_room_for(make_port, peers):
     """R28: completions beyond the completion queue's size are kept, none is lost."""
     port = make_port(ring_entries=32)
     got = Recorder()
-    pairs = [peers.unix(port) for _ in range(400)]
+    pairs = [peers.pair(port) for _ in range(400)]
     for sock, _peer in pairs:
         sock.receive(got)
     port.run_once(0)

@@ -6,7 +6,15 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, read, reset, run_until, span
+from support import (
+    Recorder,
+    arrived,
+    finish,
+    read,
+    reset,
+    run_until,
+    span,
+)
 
 
 def test_receive_is_pending_while_nothing_is_there(port, pair):
@@ -94,7 +102,7 @@ def test_operation_behind_another_is_queued(port, pair):
 def test_failed_post_raises_and_leaves_nothing(port, peers):
     """R01: any other error raises from the post; nothing is outstanding or charged."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_STREAM))
-    with pytest.raises(OSError, match="not connected") as caught:
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
         sock.recv(10)
     assert caught.value.errno == errno.ENOTCONN
     target = bytearray(10)

@@ -11,8 +11,10 @@ import pytest
 
 import iocp_sock
 import seccomp
+from support import linux_only
 
 pytestmark = [
+    linux_only("io_uring and a seccomp filter"),
     pytest.mark.skipif(not seccomp.supported(), reason="no io_uring call numbers for this machine"),
     pytest.mark.skipif("IOCP_SOCK_DENIED" in os.environ, reason="io_uring is denied already"),
 ]

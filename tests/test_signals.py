@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support import Recorder, finish, run_until
+from support import Recorder, finish, interrupt, linux_only, run_until
 
 
 def interrupt_soon(ready):
@@ -16,7 +16,7 @@ def interrupt_soon(ready):
     def work():
         ready.wait(20)
         time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -55,7 +55,7 @@ def test_interrupt_ends_the_wait(port, pair, how):
 def test_interrupt_ends_a_close(make_port, peers):
     """Ctrl-C ends close() while it waits for a peer that does not read; it can be resumed."""
     port = make_port()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     op = sock.send(bytes(4 << 20))
     ready = threading.Event()
     thread = interrupt_soon(ready)
@@ -69,6 +69,7 @@ def test_interrupt_ends_a_close(make_port, peers):
     assert op.done
 
 
+@linux_only("SIGALRM")
 def test_signals_without_an_exception_do_not_end_a_wait(port):
     """A handler that returns: the wait goes on to its end."""
     seen = []
@@ -85,6 +86,7 @@ def test_signals_without_an_exception_do_not_end_a_wait(port):
     assert len(seen) > 2
 
 
+@linux_only("SIGUSR1 sent by os.kill()")
 def test_handlers_run_while_the_port_is_busy(port):
     """A signal's handler runs between turns; it may stop the port."""
     old = signal.signal(signal.SIGUSR1, lambda *_given: port.stop())

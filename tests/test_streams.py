@@ -5,7 +5,16 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, pattern, read, read_all, reset, run_until
+from support import (
+    Recorder,
+    arrived,
+    finish,
+    pattern,
+    read,
+    read_all,
+    reset,
+    run_until,
+)
 
 
 @pytest.mark.parametrize("size", [1, 4095, 65536, 3_000_001])

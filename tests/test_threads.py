@@ -42,7 +42,7 @@ class Runner:
 def test_posts_from_eight_threads(port, peers):
     """R03: packets and operations posted by eight threads while the port runs: each once."""
     counts = [0] * 8
-    pairs = [peers.unix(port) for _ in range(8)]
+    pairs = [peers.pair(port) for _ in range(8)]
     done = threading.Event()
     total = 0
 
@@ -94,7 +94,7 @@ def test_wakes_a_sleeping_port_at_once(port, peers):
 
 def test_operations_of_other_threads_are_started_at_once(port, peers):
     """A receive posted while the port sleeps is started without waiting for its next turn."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     arrived = threading.Event()
     with Runner(port):
         for _ in range(200):
@@ -106,7 +106,7 @@ def test_operations_of_other_threads_are_started_at_once(port, peers):
 
 def test_sends_of_other_threads(port, peers):
     """R04: sends from another thread while the port runs keep their order."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     sock.receive(Recorder())
     parts = [b"%06d" % i for i in range(5000)]
     with Runner(port):
@@ -122,7 +122,7 @@ def test_sends_of_other_threads(port, peers):
 
 def test_cancel_races_with_data(port, peers):
     """R31: cancels from another thread race with arriving data; each ends once, one way."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     results = []
     event = threading.Event()
 
@@ -155,7 +155,7 @@ def test_cancel_races_with_data(port, peers):
 
 def test_close_from_eight_threads_while_running(port, peers):
     """Sockets with operations outstanding are closed by several threads at once."""
-    socks = [peers.unix(port)[0] for _ in range(80)]
+    socks = [peers.pair(port)[0] for _ in range(80)]
     got = Recorder()
     closed = Recorder()
     for i, sock in enumerate(socks):
@@ -229,7 +229,7 @@ def test_the_runner_may_change(port, peers):
     """Kernel fact: what a thread submitted ends with it in io_uring; the port's operations live
     on when its thread ends, and another thread goes on, with the data unlost.
     """
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     got = Recorder()
     ops = []
 
@@ -257,7 +257,7 @@ def in_thread(work):
 @pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte"])
 def test_subscriptions_outlive_their_thread(port, peers, strategy):
     """Kernel fact: a subscription goes on in the next thread; what came meanwhile is not lost."""
-    pairs = [peers.unix(port) for _ in range(10)]
+    pairs = [peers.pair(port) for _ in range(10)]
     got = {sock: [] for sock, _peer in pairs}
     for sock, _peer in pairs:
         sock.receive(lambda conn, data: got[conn].append(bytes(data)), receive=strategy)
@@ -275,7 +275,7 @@ def test_subscriptions_outlive_their_thread(port, peers, strategy):
 
 def test_sends_outlive_their_thread(port, peers):
     """Kernel fact: a send that was under way when its thread ended goes out whole, once."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     data = pattern(6 << 20)
     ops = [sock.send(data), sock.send(b"last")]
     in_thread(lambda: port.run_once(0))
@@ -306,7 +306,7 @@ def test_accepts_outlive_their_thread(port, peers):
 def test_closing_a_port_whose_thread_has_ended(make_port, peers):
     """A port whose thread has ended can be closed by another, with everything outstanding."""
     port = make_port()
-    sock, _peer = peers.unix(port)
+    sock, _peer = peers.pair(port)
     ops = [sock.recv(10), sock.recv_zero()]
     thread = threading.Thread(target=lambda: port.run_once(0))
     thread.start()
@@ -318,7 +318,7 @@ def test_closing_a_port_whose_thread_has_ended(make_port, peers):
 
 def test_posting_thread_may_end(port, peers):
     """R24: an operation outlives the thread that posted it."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     ops = []
     thread = threading.Thread(target=lambda: ops.append(sock.recv(10)))
     thread.start()
@@ -348,7 +348,7 @@ def test_ports_in_threads(make_port, peers):
 
 def test_socket_dropped_by_another_thread(port, peers):
     """Objects may lose their last reference in any thread."""
-    socks = [[peers.unix(port)[0]] for _ in range(20)]
+    socks = [[peers.pair(port)[0]] for _ in range(20)]
     peers.ours.clear()
     got = Recorder()
     for holder in socks:
@@ -363,7 +363,7 @@ def test_socket_dropped_by_another_thread(port, peers):
 
 def test_ledger_is_read_by_other_threads(port, peers):
     """R09: the ledger can be read at any time, by any thread."""
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     stop = threading.Event()
     seen = []
 
@@ -400,7 +400,7 @@ def test_get_in_a_thread_of_its_own(port, peers):
         port.post(i)
     thread.join(20)
     assert [c.value for c in taken] == list(range(10))
-    sock, peer = peers.unix(port)
+    sock, peer = peers.pair(port)
     sock.send(b"x")
     assert read(port, peer, 1) == b"x"
 
