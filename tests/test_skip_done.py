@@ -198,7 +198,7 @@ def test_skipped_operation_and_callback_are_let_go(port, skipping):
 
 def test_threads_post_skipped_sends_while_the_port_runs(port, peers):
     """R03: posts of other threads are skipped alike, and the port closes with nothing left."""
-    pairs = [peers.unix(port) for _ in range(4)]
+    pairs = [peers.pair(port) for _ in range(4)]
     for sock, _peer in pairs:
         sock.skip_done_packets = True
     got = Recorder()

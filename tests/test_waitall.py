@@ -186,7 +186,7 @@ def test_peek_takes_what_is_there(port, pair):
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
 def test_messages_keep_their_borders(port, peers, kind):
     """R29: on sockets that keep messages apart one message is all."""
-    sock, peer = peers.unix(port, kind)
+    sock, peer = peers.pair(port, kind)
     waiting = sock.recv(100, flags=ALL)
     peer.send(b"one")
     peer.send(b"two")
