@@ -33,7 +33,9 @@ def echo(
     """Send back whatever arrives, until Ctrl-C."""
     where = _address(listen)
     limits.raise_open_files()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGBREAK"):  # the second is Ctrl-Break, on Windows
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     with Port(backend=backend) as port:
         server = _listen(port, where, receive)
         console = Console(soft_wrap=True, highlight=False)

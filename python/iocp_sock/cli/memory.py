@@ -1,5 +1,6 @@
 """The anonymous memory of this process, where the system tells it."""
 
+import sys
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -7,6 +8,8 @@ _STATUS = Path("/proc/self/status")
 
 def anonymous_bytes() -> int | None:
     """Resident anonymous memory (RssAnon) in bytes; None where there is no such figure."""
+    if sys.platform == "win32":
+        return None  # a path without a drive would name a file of somebody's
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
