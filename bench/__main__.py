@@ -34,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     echo.add_arguments(
         commands.add_parser("echo", parents=[common], help="echo rate, CPU and latency")
     )
+    echo.add_arguments(
+        commands.add_parser(
+            "windows", parents=[common], help="the same of Windows servers, under Wine"
+        )
+    )
     idle.add_arguments(
         commands.add_parser("idle", parents=[common], help="memory per idle connection")
     )
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     raise_file_limit()
     try:
-        return echo.main(options) if options.command == "echo" else idle.main(options)
+        return idle.main(options) if options.command == "idle" else echo.main(options)
     except CompileError as error:
         raise SystemExit(str(error)) from error
 

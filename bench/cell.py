@@ -24,12 +24,13 @@ class Cell:
 
 PIECES = Cell(64, 100, pieces=8)
 ALL = [*(Cell(size, count) for size in (64, 1024, 102400) for count in (10, 100, 1000)), PIECES]
+WINDOWS = [Cell(64, 64), Cell(16384, 16)]
 QUICK = [Cell(64, 100), Cell(1024, 1000), Cell(102400, 100), PIECES]
 
 
 def select_cells(names: list[str]) -> list[Cell]:
     """The named cells; an unknown name ends the program with the list."""
-    by_name = {cell.name: cell for cell in ALL}
+    by_name = {cell.name: cell for cell in [*ALL, *WINDOWS]}
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise SystemExit(f"no cell {', '.join(unknown)}; there are {', '.join(by_name)}")

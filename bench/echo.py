@@ -7,10 +7,18 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from bench import report
-from bench.cell import ALL, QUICK, Cell, select_cells
+from bench.cell import ALL, QUICK, WINDOWS, Cell, select_cells
 from bench.load import Measurement, RunFailed, measure
 from bench.machine import Cpus, describe
-from bench.server import ECHO_SERVERS, UVLOOP, Server, ServerUnavailable, select_servers
+from bench.server import (
+    ECHO_SERVERS,
+    PROACTOR,
+    UVLOOP,
+    WINDOWS_SERVERS,
+    Server,
+    ServerUnavailable,
+    select_servers,
+)
 
 _QUICK_SERVERS = ["iocp_sock-uring", "iocp_sock-epoll", "uvloop", "c-epoll"]
 _QUIET = 0.1
@@ -32,9 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Echo:
     """The runs made so far: rounds of the servers in turn, in every cell."""
 
-    def __init__(self, cells: Sequence[Cell], servers: Sequence[Server], cpus: Cpus) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], servers: Sequence[Server], baseline: Server, cpus: Cpus
+    ) -> None:
         self.cells = cells
         self.servers = list(servers)
+        self.baseline = baseline.name
         self.cpus = cpus
         self.runs: dict[tuple[Cell, str], dict[int, Measurement]] = {}
         self.skipped: dict[str, str] = {}
@@ -70,21 +81,21 @@ class Echo:
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per cell and server: medians over the rounds, of figures and of ratios."""
         for cell in self.cells:
-            uvloop = self.runs.get((cell, UVLOOP.name), {})
+            baseline = self.runs.get((cell, self.baseline), {})
             for server in self.servers:
                 runs = self.runs.get((cell, server.name), {})
-                pairs = [(run, uvloop[at]) for at, run in runs.items() if at in uvloop]
+                pairs = [(run, baseline[at]) for at, run in runs.items() if at in baseline]
                 if runs:
                     yield {
                         "cell": cell.name,
                         **asdict(cell),
                         "server": server.name,
                         **_medians(runs.values()),
-                        "rate_vs_uvloop": _median(
+                        f"rate_vs_{self.baseline}": _median(
                             own.messages_per_second / base.messages_per_second
                             for own, base in pairs
                         ),
-                        "cpu_vs_uvloop": _median(
+                        f"cpu_vs_{self.baseline}": _median(
                             base.cpu_us_per_message / own.cpu_us_per_message for own, base in pairs
                         ),
                         "runs": [{"round": at, **_rounded(run)} for at, run in runs.items()],
@@ -114,7 +125,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _print_table(result: dict[str, Any]) -> None:
+def _print_table(result: dict[str, Any], baseline: str) -> None:
     lines: list[list[str] | None] = []
     for row in result["rows"]:
         if lines and lines[-1] and lines[-1][0] != row["cell"]:
@@ -122,11 +133,13 @@ def _print_table(result: dict[str, Any]) -> None:
         line = [
             row["cell"], row["server"], f"{row['messages_per_second']:,.0f}",
             f"{row['cpu_us_per_message']:.2f}", f"{row['p50_us']:,.0f}", f"{row['p99_us']:,.0f}",
-            _times(row["rate_vs_uvloop"]), _times(row["cpu_vs_uvloop"]),
+            _times(row[f"rate_vs_{baseline}"]), _times(row[f"cpu_vs_{baseline}"]),
             f"{row['server_busy']:.0%}/{row['client_busy']:.0%}/{row['other_busy']:.0%}",
         ]  # fmt: skip
         lines.append(line)
-    notes = ["rate, CPU: times as good as uvloop, above 1 is better; busy: server/client/others"]
+    notes = [
+        f"rate, CPU: times as good as {baseline}, above 1 is better; busy: server/client/others"
+    ]
     if any(row["other_busy"] > _QUIET for row in result["rows"]):
         notes.append("NOISY: other processes took CPU time during the runs; measure again without")
     notes += [f"skipped {name}: {why}" for name, why in result["skipped"].items()]
@@ -136,17 +149,20 @@ def _print_table(result: dict[str, Any]) -> None:
 
 def main(options: argparse.Namespace) -> int:
     quick = options.quick
-    cells = select_cells(options.cells.split(",")) if options.cells else QUICK if quick else ALL
-    names = options.servers or (_QUICK_SERVERS if quick else None)
+    under_wine = options.command == "windows"
+    known, baseline = (WINDOWS_SERVERS, PROACTOR) if under_wine else (ECHO_SERVERS, UVLOOP)
+    usual = WINDOWS if under_wine else QUICK if quick else ALL
+    cells = select_cells(options.cells.split(",")) if options.cells else usual
+    names = options.servers or (_QUICK_SERVERS if quick and not under_wine else None)
     cpus = Cpus.choose(options.cpus)
     rounds: int = options.rounds or (3 if quick else 5)
     seconds: float = options.seconds or (0.7 if quick else 2.0)
     warmup: float = options.warmup or (0.25 if quick else 0.5)
     environment = describe(cpus)
-    echo = Echo(cells, select_servers(ECHO_SERVERS, names), cpus)
+    echo = Echo(cells, select_servers(known, names), baseline, cpus)
     echo.run(rounds=rounds, seconds=seconds, warmup=warmup)
     result = {
-        "benchmark": "echo",
+        "benchmark": options.command,
         "environment": environment,
         "settings": {"rounds": rounds, "seconds": seconds, "warmup": warmup},
         "rows": list(echo.rows()),
@@ -155,5 +171,5 @@ def main(options: argparse.Namespace) -> int:
     }
     report.write(result, as_json=options.json, out=options.out)
     if not options.json:
-        _print_table(result)
+        _print_table(result, baseline.name)
     return 1 if echo.failures or not result["rows"] else 0

@@ -40,6 +40,8 @@ def measure(
         "replies": cell.pieces, "warmup": warmup, "seconds": seconds, "limit": limit,
     }.items():  # fmt: skip
         command += [f"--{name}", str(value)]
+    if server.also is not None:
+        command += ["--also", str(server.also)]
     try:
         with pinned(cpu):
             done = subprocess.run(

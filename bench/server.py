@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from bench import wine
 from bench.machine import pinned
 from bench.program import CompileError, program
 
@@ -33,6 +34,7 @@ class Server:
     name: str
     command: Callable[[], list[str]]
     pieces_only: bool = False
+    under_wine: bool = False
 
     def start(self, cpu: int, *, pieces: int = 1, size: int = 64) -> "RunningServer":
         """Starts it on one CPU; with pieces > 1 that many sends of size bytes answer a request."""
@@ -40,21 +42,29 @@ class Server:
             command = [*self.command(), "--pieces", str(pieces), "--size", str(size)]
         except CompileError as error:
             raise ServerUnavailable(str(error)) from error
-        return RunningServer(command, cpu)
+        return RunningServer(command, cpu, wine.environment() if self.under_wine else None)
 
 
 class RunningServer:
-    """A server process that has printed its port; leaving the context ends it."""
+    """A server process that has printed its port; leaving the context ends it.
 
-    def __init__(self, command: list[str], cpu: int) -> None:
+    With an environment it is a Windows program under Wine, whose server works for it: `also` is the
+    pid of that one, and both are pinned.
+    """
+
+    def __init__(self, command: list[str], cpu: int, environment: dict[str, str] | None) -> None:
         self._open = contextlib.ExitStack()
-        self._errors = os.memfd_create("errors")
+        # A pipe, since a Windows program cannot have a file there.
+        self._errors, errors = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._open.callback(os.close, self._errors)
+        self.also = None if environment is None else wine.server_pid(cpu)
         with pinned(cpu):
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, cwd=_ROOT,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=_ROOT,
+                env=environment,
             )  # fmt: skip
+        os.close(errors)
         self._open.callback(self._end)
         self.pid = self._process.pid
         try:
@@ -77,13 +87,11 @@ class RunningServer:
         """The last line the server wrote to stderr."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=0.2)
-        start = max(0, os.fstat(self._errors).st_size - _COMPLAINT_BYTES)
-        lines = (
-            os.pread(self._errors, _COMPLAINT_BYTES, start)
-            .decode(errors="replace")
-            .strip()
-            .splitlines()
-        )
+        written = b""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._errors, _COMPLAINT_BYTES):
+                written = chunk
+        lines = written.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def open_files(self) -> int:
@@ -111,7 +119,11 @@ class RunningServer:
         self._open.close()
 
     def _end(self) -> None:
-        self._process.terminate()
+        if self.also is None:
+            self._process.terminate()
+        else:  # killed while its peers close, it could take Wine's server with it
+            assert self._process.stdin is not None
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -141,6 +153,10 @@ def _native(name: str) -> Callable[[], list[str]]:
     return lambda: [str(program(name))]
 
 
+def _windows(module: str, *arguments: str) -> Callable[[], list[str]]:
+    return lambda: [*wine.python(), "-m", f"bench.servers.{module}", *arguments]
+
+
 ASYNCIO = Server("asyncio", _python("protocol_server", "--loop", "asyncio"))
 UVLOOP = Server("uvloop", _python("protocol_server", "--loop", "uvloop"))
 
@@ -156,6 +172,19 @@ ECHO_SERVERS = [
     ),
     Server("c-epoll", _native("epoll_echo")),
     Server("c-uring", _native("uring_echo")),
+]
+
+PROACTOR = Server("proactor", _windows("protocol_server", "--loop", "asyncio"), under_wine=True)
+
+WINDOWS_SERVERS = [
+    Server("iocp_sock-iocp", _windows("iocp_server", "--backend", "iocp"), under_wine=True),
+    Server(
+        "iocp_sock-iocp-direct",
+        _windows("iocp_server", "--backend", "iocp", "--receive", "direct", "--block", "65536"),
+        under_wine=True,
+    ),
+    PROACTOR,
+    Server("winloop", _windows("protocol_server", "--loop", "winloop"), under_wine=True),
 ]
 
 IDLE_SERVERS = [

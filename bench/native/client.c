@@ -1,7 +1,7 @@
 /* Closed-loop load: each connection sends one message of S bytes, waits for K * S bytes, sends the
  * next.
  *
- *   client --port P --pid SERVER [--connections C] [--size S] [--replies K]
+ *   client --port P --pid SERVER [--also PID] [--connections C] [--size S] [--replies K]
  *          [--warmup SECONDS] [--seconds T | --messages M] [--limit SECONDS]
  *
  * Every reply's length is checked, and in the warm-up its bytes too. The measured window starts
@@ -33,7 +33,8 @@ struct load {
     size_t size, expected;
     const unsigned char* message;
     unsigned char* reply;
-    clockid_t server_clock;
+    clockid_t server_clocks[2]; /* of the server, and of a process that works for it */
+    int clocks;
     int measuring, finished;
     int64_t warm_until, window, messages, done;
     struct moment begin, end;
@@ -75,9 +76,10 @@ static int64_t machine_ns(void) {
     return (user + nice + system + interrupt + soft + stolen) * (1000000000 / sysconf(_SC_CLK_TCK));
 }
 
-static struct moment moment(int64_t wall, clockid_t server) {
-    return (struct moment){wall, clock_ns(server), clock_ns(CLOCK_PROCESS_CPUTIME_ID),
-                           machine_ns()};
+static struct moment moment(int64_t wall, const struct load* load) {
+    int64_t server = 0;
+    for (int i = 0; i < load->clocks; ++i) server += clock_ns(load->server_clocks[i]);
+    return (struct moment){wall, server, clock_ns(CLOCK_PROCESS_CPUTIME_ID), machine_ns()};
 }
 
 static void finish_message(struct load* load, struct connection* c, int64_t now) {
@@ -86,13 +88,13 @@ static void finish_message(struct load* load, struct connection* c, int64_t now)
         load->done++;
         if (load->messages ? load->done >= load->messages
                            : now - load->begin.wall >= load->window) {
-            load->end = moment(now, load->server_clock);
+            load->end = moment(now, load);
             load->finished = 1;
             return;
         }
     } else if (now >= load->warm_until) {
         load->measuring = 1;
-        load->begin = moment(now, load->server_clock);
+        load->begin = moment(now, load);
     }
     next_message(load, c, now);
 }
@@ -159,8 +161,13 @@ int main(int argc, char** argv) {
     load.messages = (int64_t)option(argc, argv, "--messages", 0);
     if (port <= 0 || connections <= 0 || load.size == 0 || load.expected == 0)
         die("client needs --port, and positive --connections, --size and --replies");
-    if (clock_getcpuclockid((pid_t)option(argc, argv, "--pid", 0), &load.server_clock) != 0)
-        die("no process with the given --pid");
+    static const char* const pids[] = {"--pid", "--also"};
+    for (int i = 0; i < 2; ++i) {
+        pid_t pid = (pid_t)option(argc, argv, pids[i], 0);
+        if (i == 1 && pid == 0) continue;
+        if (clock_getcpuclockid(pid, &load.server_clocks[load.clocks++]) != 0)
+            die("no process with the given %s", pids[i]);
+    }
     load.message = pattern(load.size);
     load.reply = malloc(READ_SIZE);
 

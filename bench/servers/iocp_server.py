@@ -27,8 +27,9 @@ def _answer(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
 
 def main() -> None:
     parser = shape.parser()
-    parser.add_argument("--backend", choices=["uring", "epoll"], required=True)
+    parser.add_argument("--backend", choices=["uring", "epoll", "iocp"], required=True)
     parser.add_argument("--receive", choices=["pooled", "zero_byte", "direct"], default="pooled")
+    parser.add_argument("--block", type=int, default=4096, help="bytes of a buffer posted (direct)")
     options = parser.parse_args()
     _pieces[:] = shape.pieces(options)
     on_data = _echo if options.pieces == 1 else _answer
@@ -36,7 +37,7 @@ def main() -> None:
     def serve(conn: iocp_sock.Socket) -> None:
         # The peers' transports set it too.
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        conn.receive(on_data, receive=options.receive)
+        conn.receive(on_data, receive=options.receive, size=options.block)
 
     with iocp_sock.Port(backend=options.backend) as port:
         listener = port.listen((shape.HOST, 0), backlog=shape.BACKLOG)

@@ -1,6 +1,7 @@
-"""asyncio.Protocol with transport.write, on asyncio's own loop or on uvloop's."""
+"""asyncio.Protocol with transport.write, on asyncio's own loop, uvloop's or winloop's."""
 
 import asyncio
+import importlib
 from typing import ClassVar, cast
 
 from bench.servers import shape
@@ -40,17 +41,15 @@ class Gathered(Pieces):
 
 
 def _new_loop(name: str) -> asyncio.AbstractEventLoop:
-    if name == "uvloop":
-        import uvloop
-
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    if name != "asyncio":
+        loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
         return loop
     return asyncio.new_event_loop()
 
 
 def main() -> None:
     parser = shape.parser()
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop", "winloop"], default="asyncio")
     parser.add_argument(
         "--writelines", action="store_true", help="hand the pieces over in one call"
     )

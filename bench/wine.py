@@ -1,0 +1,55 @@
+"""Windows programs under Wine, as tools/windows/setup prepared them."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+_WINE = "/usr/lib/wine/wine64"
+
+
+def _home() -> Path:
+    return Path(os.environ.get("IOCP_SOCK_WINDOWS") or _ROOT / "build" / "windows")
+
+
+def python() -> list[str]:
+    """The command of the Windows CPython: the process is the program itself, with its pid."""
+    return [_WINE, str(_home() / "python" / "python.exe")]
+
+
+def environment() -> dict[str, str]:
+    """What a Windows program is started with; its sources are found from the top of the tree."""
+    left_out = ("PYTHONHOME", "VIRTUAL_ENV", "TMPDIR", "TEMP", "TMP", "DISPLAY")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept | {
+        "WINEPREFIX": str(_home() / "prefix"),
+        "WINEARCH": "win64",
+        "WINEDEBUG": "-all",
+        "WINEDLLOVERRIDES": "mscoree=;mshtml=;winemenubuilder.exe=",
+        "PYTHONPATH": "",
+    }
+
+
+def _servers() -> Iterator[int]:
+    prefix = f"WINEPREFIX={_home() / 'prefix'}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                name = (entry / "comm").read_text().strip()
+                if name.startswith("wineserver") and prefix in (
+                    (entry / "environ").read_bytes().split(b"\0")
+                ):
+                    yield int(entry.name)
+            except OSError:
+                continue  # it has ended meanwhile
+
+
+def server_pid(cpu: int) -> int:
+    """The pid of the prefix's server, started if need be, with the server on that CPU."""
+    found = list(_servers())
+    if not found:
+        subprocess.run([_ROOT / "tools/windows/python", "-c", "pass"], check=True)
+        found = list(_servers())
+    os.sched_setaffinity(found[0], {cpu})
+    return found[0]
