@@ -14,8 +14,8 @@ CompletionObject& completion_of(PyObject* self) noexcept {
     return *reinterpret_cast<CompletionObject*>(self);
 }
 
-constexpr std::array<const char*, 7> kind_names{"receive", "zero_byte",    "send",       "connect",
-                                                "accept",  "receive_each", "accept_each"};
+constexpr std::array<const char*, 8> kind_names{
+    "receive", "zero_byte", "send", "connect", "accept", "writable", "receive_each", "accept_each"};
 constexpr std::array<const char*, 3> outcome_names{"done", "pending", "queued"};
 
 int traverse(PyObject* self, visitproc visit, void* arg) {

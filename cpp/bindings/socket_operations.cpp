@@ -200,6 +200,12 @@ PyObject* recv_zero(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
     return post_bare(self, Kind::zero_byte, signature, given, count, keywords);
 }
 
+PyObject* wait_writable(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                        PyObject* keywords) {
+    static constexpr Signature<2> signature{"wait_writable", {"callback", "timeout"}, 0, 0};
+    return post_bare(self, Kind::writable, signature, given, count, keywords);
+}
+
 PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     static constexpr Signature<2> signature{"accept", {"callback", "timeout"}, 0, 0};
     return post_bare(self, Kind::accept, signature, given, count, keywords);
@@ -449,6 +455,11 @@ PyMethodDef operation_methods[] = {
      "until the completion: a bytearray cannot be resized meanwhile. Charged: every page the "
      "buffer\n"
      "touches."},
+    {"wait_writable", fast(wait_writable), keywords_call,
+     "wait_writable(*, callback=None, timeout=None) -> Operation\n\n"
+     "Completes when there is room to send, or an error to be had from a send; holds no memory and "
+     "charges\nnothing. It follows the sends posted before it. try_send() then takes what fits. "
+     "Linux: a poll; Windows:\na poll of AFD, the socket layer."},
     {"recv_zero", fast(recv_zero), keywords_call,
      "recv_zero(*, callback=None, timeout=None) -> Operation\n\n"
      "Zero-byte receive: completes when data, end of stream or an error is there, and leaves it "

@@ -4,6 +4,19 @@
 
 namespace iocp {
 
+namespace {
+
+bool has_sends(const Lane& lane) noexcept {
+    for (const Operation* op = lane.head; op != nullptr; op = op->next) {
+        if (op->kind == Kind::send) {
+            return lane.head->kind != Kind::connect;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
 void Port::close(Socket& socket, std::int64_t timeout) {
     if (timeout < 0) {
         timeout = options_.close_timeout;
@@ -15,8 +28,7 @@ void Port::close(Socket& socket, std::int64_t timeout) {
     if (socket.life != Life::open) {
         return;
     }
-    const Lane& sends = socket.sending;
-    if (timeout > 0 && !sends.idle() && sends.head->kind == Kind::send) {
+    if (timeout > 0 && has_sends(socket.sending)) {
         socket.life = Life::draining;
         socket.close_deadline = arm(timeout, TimerKind::close_deadline, &socket);
         cancel_lane(socket, socket.receiving);

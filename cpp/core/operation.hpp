@@ -20,6 +20,7 @@ enum class Kind : std::uint8_t {
     send,
     connect,
     accept,
+    writable,      // waits for room to send and holds no memory
     receive_each,  // a subscription: every message of a stream
     accept_each,   // a subscription: every connection of a listener
 };
@@ -85,7 +86,7 @@ struct Operation {
         return kind == Kind::receive_each || kind == Kind::accept_each;
     }
     [[nodiscard]] bool sending() const noexcept {
-        return kind == Kind::send || kind == Kind::connect;
+        return kind == Kind::send || kind == Kind::connect || kind == Kind::writable;
     }
     [[nodiscard]] std::size_t remaining() const noexcept { return lease.length - transferred; }
 

@@ -12,7 +12,15 @@ _Address: TypeAlias = tuple[Any, ...] | str | bytes
 _Outcome: TypeAlias = Literal["done", "pending", "queued"]
 _State: TypeAlias = Literal["queued", "pending", "cancelling", "completed"]
 _Kind: TypeAlias = Literal[
-    "receive", "zero_byte", "send", "connect", "accept", "receive_each", "accept_each", "packet"
+    "receive",
+    "zero_byte",
+    "send",
+    "connect",
+    "accept",
+    "writable",
+    "receive_each",
+    "accept_each",
+    "packet",
 ]
 _Receive: TypeAlias = Literal["pooled", "direct", "zero_byte"]
 
@@ -159,6 +167,9 @@ class Socket:
         timeout: float | None = None,
     ) -> Operation: ...
     def recv_zero(
+        self, *, callback: _OnCompletion | None = None, timeout: float | None = None
+    ) -> Operation: ...
+    def wait_writable(
         self, *, callback: _OnCompletion | None = None, timeout: float | None = None
     ) -> Operation: ...
     def send(

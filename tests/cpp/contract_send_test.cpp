@@ -91,6 +91,24 @@ TEST_P(Contract, DatagramsKeepTheirBorders) {
     EXPECT_EQ(sizes, (std::multiset<std::size_t>{10, 20, 30, 40, 50}));
 }
 
+TEST_P(Contract, AWaitForRoomIsChargedNothingAndFollowsWhatWasSent) {
+    const auto [one, other] = engine().pair();
+    const Op& at_once = engine().post(*one, Kind::writable);
+    EXPECT_EQ(at_once.outcome, Outcome::done);
+    const std::size_t total = 16 * mebibyte;
+    const Op& send = engine().send(*one, pattern(total));
+    const std::uint64_t charged = engine().charged();
+    const Op& room = engine().post(*one, Kind::writable);
+    EXPECT_EQ(room.outcome, Outcome::queued);
+    EXPECT_EQ(engine().charged(), charged);
+    engine().settle();
+    EXPECT_FALSE(room.finished());
+    EXPECT_EQ(read_exactly(*other, total), pattern(total));
+    ASSERT_TRUE(engine().finish_one(send));
+    ASSERT_TRUE(engine().finish_one(room));
+    EXPECT_TRUE(room.succeeded());
+}
+
 TEST_P(Contract, ABounceOfADatagramEndsNoSocket) {
     Socket& one = engine().bound(platform::type_datagram);
     Socket& gone = engine().bound(platform::type_datagram);

@@ -355,6 +355,8 @@ private:
                 return "connect";
             case Kind::accept:
                 return "accept";
+            case Kind::writable:
+                return "writable";
             case Kind::receive_each:
                 return "receive_each";
             case Kind::accept_each:

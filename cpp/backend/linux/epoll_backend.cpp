@@ -126,7 +126,10 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
         return connect_now(op);
     }
     if (op.sending()) {
-        return (socket.backend_bits & bit_unwritable) != 0 ? StartResult{} : send_now(op, count);
+        if ((socket.backend_bits & bit_unwritable) != 0) {
+            return {};
+        }
+        return op.kind == Kind::send ? send_now(op, count) : attempt(op);
     }
     return (socket.backend_bits & bit_unreadable) != 0 ? StartResult{} : attempt(op);
 }

@@ -177,6 +177,22 @@ StartResult LinuxBackend::poll_now(const Socket& socket) {
     return {count > 0 ? Start::done : Start::pending, 0};
 }
 
+// Asking arms the edge that tells of room later: the kernel notes that somebody waits for it.
+StartResult LinuxBackend::room_now(Socket& socket) {
+    pollfd entry{fd_of(socket), POLLOUT, 0};
+    const int count = retry([&] { return ::poll(&entry, 1, 0); });
+    if (count < 0) {
+        return failed(errno);
+    }
+    if (count > 0 && (entry.revents & POLLNVAL) != 0) {
+        return failed(EBADF);
+    }
+    if (count == 0) {
+        socket.backend_bits |= bit_unwritable;
+    }
+    return {count > 0 ? Start::done : Start::pending, 0};
+}
+
 bool LinuxBackend::fills(std::int32_t flags) const noexcept {
     constexpr int elsewhere = MSG_PEEK | MSG_OOB | MSG_ERRQUEUE;  // nothing of the stream is taken
     return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
@@ -289,6 +305,8 @@ StartResult LinuxBackend::attempt(Operation& op) {
             return receive_now(op);
         case Kind::zero_byte:
             return poll_now(*op.socket);
+        case Kind::writable:
+            return room_now(*op.socket);
         case Kind::send:
             return send_now(op, 1);
         case Kind::connect:

@@ -36,11 +36,11 @@ public:
 
 protected:
     // Bits of Socket::backend_bits.
-    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;      // O_NONBLOCK was set by us
-    static constexpr std::uint32_t bit_watched = 1U << 1U;          // known to epoll
-    static constexpr std::uint32_t bit_unreadable = 1U << 2U;       // a read would block: seen
-    static constexpr std::uint32_t bit_unwritable = 1U << 3U;       // a write would block: seen
-    static constexpr std::uint32_t bit_read_on = 1U << 4U;          // a short read proves nothing
+    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // O_NONBLOCK was set by us
+    static constexpr std::uint32_t bit_watched = 1U << 1U;      // known to epoll
+    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read would block: seen
+    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write would block: seen
+    static constexpr std::uint32_t bit_read_on = 1U << 4U;      // a short read proves nothing
 
     // The caller's flags for a receive. Never MSG_WAITALL: io_uring would wait for the rest itself,
     // run messages of a packet socket together, peek the same bytes twice, and hide the error that
@@ -53,6 +53,7 @@ private:
     static StartResult receive_now(Operation& op);
     static StartResult accept_now(Operation& op);
     static StartResult poll_now(const Socket& socket);
+    static StartResult room_now(Socket& socket);
     static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
 };
 

@@ -265,6 +265,10 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         case Kind::zero_byte:
             poll(op, POLLIN | POLLRDHUP, tag_empty);
             return {};
+        case Kind::writable:
+            socket.backend_bits &= ~bit_unwritable;  // its completion says when there is room
+            poll(op, POLLOUT, tag_empty);
+            return {};
         case Kind::connect:
         case Kind::accept:
         case Kind::accept_each: {

@@ -1,6 +1,7 @@
 #include "backend/windows/iocp_backend.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "backend/system_error.hpp"
 #include "backend/windows/winsock_error.hpp"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr std::size_t most_parts = 1024;  // WSABUFs of one call
 constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
+constexpr ULONG_PTR afd_key = wake_key - 1;
 
 SOCKET socket_of(const Socket& socket) noexcept { return static_cast<SOCKET>(socket.handle); }
 
@@ -24,6 +26,10 @@ ULONG part_length(std::size_t length) noexcept {
     constexpr std::size_t most = std::size_t{1} << 30U;
     return static_cast<ULONG>(length < most ? length : most);
 }
+
+constexpr ULONG afd_poll_code = 0x0001'2024;
+// Room to send, and every way in which there will never be any.
+constexpr ULONG afd_room = 0x0004 | 0x0010 | 0x0020 | 0x0100;
 
 // Whether the socket's provider is an IFS one.
 bool of_the_system(SOCKET socket) noexcept {
@@ -78,6 +84,9 @@ IocpBackend::~IocpBackend() {
     if (interrupt_.registration != nullptr) {
         // Returns when no callback runs any more: it writes to this object and to the port.
         (void)::UnregisterWaitEx(interrupt_.registration, INVALID_HANDLE_VALUE);
+    }
+    if (afd_ != INVALID_HANDLE_VALUE) {
+        (void)::CloseHandle(afd_);
     }
     (void)::CloseHandle(port_);
 }
@@ -289,6 +298,8 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
             return send(op, count);
         case Kind::connect:
             return connect(op);
+        case Kind::writable:
+            return wait_for_room(op);
         case Kind::accept:
         case Kind::accept_each:
             return accept(op);
@@ -316,7 +327,8 @@ void IocpBackend::cancel(Operation& op) {
                        : op.sending()    ? member->sending
                                          : member->receiving;
     if (request != nullptr) {
-        (void)winsock_.cancel(handle_of(member->socket), &request->overlapped);
+        const HANDLE handle = request->kind == Kind::writable ? afd_ : handle_of(member->socket);
+        (void)winsock_.cancel(handle, &request->overlapped);
     }
 }
 
@@ -336,6 +348,82 @@ void IocpBackend::wait(std::int64_t timeout_ns) {
     entry_count_ = good != FALSE ? count : 0;
 }
 
+int IocpBackend::open_afd() {
+    if (afd_ != INVALID_HANDLE_VALUE) {
+        return 0;
+    }
+    // The rest of the name is ours; it only tells handles apart.
+    wchar_t text[] = L"\\Device\\Afd\\iocp_sock";
+    UNICODE_STRING name{};
+    name.Buffer = text;
+    name.Length = sizeof text - sizeof text[0];
+    name.MaximumLength = name.Length;
+    OBJECT_ATTRIBUTES attributes{};
+    attributes.Length = sizeof attributes;
+    attributes.ObjectName = &name;
+    IO_STATUS_BLOCK status{};
+    HANDLE made = nullptr;
+    const NTSTATUS opened =
+        ::NtCreateFile(&made, SYNCHRONIZE, &attributes, &status, nullptr, 0,
+                       FILE_SHARE_READ | FILE_SHARE_WRITE, FILE_OPEN, 0, nullptr, 0);
+    if (opened != 0) {
+        return winsock_code(::RtlNtStatusToDosError(opened));
+    }
+    if (::CreateIoCompletionPort(made, port_, afd_key, 0) == nullptr) {
+        const int code = winsock_code(::GetLastError());
+        (void)::CloseHandle(made);
+        return code;
+    }
+    afd_ = made;
+    return 0;
+}
+
+// Writability is asked of AFD, as select() does: Microsoft's text promises no wait of a zero-byte
+// WSASend.
+StartResult IocpBackend::wait_for_room(Operation& op) {
+    if (const int code = open_afd(); code != 0) {
+        return failed(code);
+    }
+    Member& member = *member_of(op.socket->id);
+    SOCKET base = INVALID_SOCKET;
+    DWORD length = 0;
+    if (::WSAIoctl(member.socket, SIO_BASE_HANDLE, nullptr, 0, &base, sizeof base, &length, nullptr,
+                   nullptr) != 0) {
+        base = member.socket;
+    }
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    request->poll.reset(new (std::nothrow) AfdPoll{});
+    if (request->poll == nullptr) {
+        requests_.give_back(*request);
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    AfdPoll& poll = *request->poll;
+    poll.timeout.QuadPart = INT64_MAX;
+    poll.count = 1;
+    poll.socket = handle_of(base);
+    poll.events = afd_room;
+    auto& overlapped = request->overlapped;
+    overlapped.Internal = static_cast<ULONG_PTR>(STATUS_PENDING);
+    const NTSTATUS status = winsock_.control(afd_, nullptr, nullptr, &overlapped,
+                                             reinterpret_cast<IO_STATUS_BLOCK*>(&overlapped),
+                                             afd_poll_code, &poll, sizeof poll, &poll, sizeof poll);
+    if (status < 0) {
+        requests_.give_back(*request);
+        return failed(winsock_code(::RtlNtStatusToDosError(status)));
+    }
+    member.sending = request;  // answered at once or not, its packet comes
+    return {};
+}
+
+// An error of the socket is room as well: the send that follows has it.
+int IocpBackend::poll_failure(const Request& request) noexcept {
+    const auto status = static_cast<NTSTATUS>(request.overlapped.Internal);
+    return status < 0 ? winsock_code(::RtlNtStatusToDosError(status)) : 0;
+}
+
 int IocpBackend::failure_of(SOCKET socket, Request& request) const noexcept {
     if (static_cast<LONG>(request.overlapped.Internal) >= 0) {
         return 0;
@@ -350,15 +438,18 @@ int IocpBackend::failure_of(SOCKET socket, Request& request) const noexcept {
 
 void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
                             std::vector<Packet>& out) {
-    Request*& place = request.kind == Kind::send || request.kind == Kind::connect
-                          ? member.sending
-                          : member.receiving;
+    const bool receiving = request.kind == Kind::receive || request.kind == Kind::zero_byte ||
+                           request.kind == Kind::receive_each;
+    Request*& place = receiving ? member.receiving : member.sending;
     place = nullptr;
-    int code = failure_of(member.socket, request);
+    int code =
+        request.kind == Kind::writable ? poll_failure(request) : failure_of(member.socket, request);
     Packet packet;
     packet.operation = request.operation;
     packet.result = static_cast<std::int64_t>(bytes);
-    if (request.looking && !code_cancelled(code)) {
+    if (request.kind == Kind::writable) {
+        packet.result = 0;
+    } else if (request.looking && !code_cancelled(code)) {
         // Looking found something; an error is what the read that follows will find.
         member.pending_error = code == WSAEMSGSIZE ? 0 : code;
         packet.ready = request.kind != Kind::zero_byte;
@@ -388,7 +479,9 @@ void IocpBackend::reap(std::vector<Packet>& out) {
         }
         // Only what has joined under a name still known here is ours: the handle of a detached
         // socket stays bound to the port, and its next owner's requests report here too.
-        const SlotId name = SlotId::unpack(entry.lpCompletionKey);
+        const SlotId name = entry.lpCompletionKey == afd_key
+                                ? reinterpret_cast<const Request*>(entry.lpOverlapped)->socket
+                                : SlotId::unpack(entry.lpCompletionKey);
         Member* member = member_of(name);
         Listener* listener = listener_of(name);
         if (member == nullptr && listener == nullptr) {

@@ -103,6 +103,8 @@ private:
     StartResult receive(Operation& op);
     StartResult send(Operation& op, unsigned count);
     StartResult connect(Operation& op);
+    StartResult wait_for_room(Operation& op);
+    int open_afd();
     StartResult accept(Operation& op);
     StartResult accept_now(Socket& socket);
     StartResult receive_now(Operation& op);
@@ -118,11 +120,13 @@ private:
     void forget_listener(const Listener& listener);
 
     int connected(SOCKET socket) const noexcept;
+    static int poll_failure(const Request& request) noexcept;
     int failure_of(SOCKET socket, Request& request) const noexcept;
     void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
 
     const Winsock winsock_;
     HANDLE port_;
+    HANDLE afd_{INVALID_HANDLE_VALUE};  // opened for the first wait for room
     unsigned posted_accepts_;
     RequestPool requests_;
     std::vector<Member> members_;

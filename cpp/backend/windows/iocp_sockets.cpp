@@ -260,8 +260,11 @@ StartResult IocpBackend::attempt(Operation& op) {
         }
         case Kind::connect:
             return {};
+        case Kind::writable:
+            break;
     }
-    WSAPOLLFD entry{socket_of(*op.socket), POLLRDNORM, 0};
+    const SHORT events = op.kind == Kind::writable ? POLLWRNORM : POLLRDNORM;
+    WSAPOLLFD entry{socket_of(*op.socket), events, 0};
     const int count = ::WSAPoll(&entry, 1, 0);
     if (count < 0) {
         return failed(last_error());

@@ -11,6 +11,16 @@
 
 namespace iocp {
 
+// What AFD, the socket layer of Windows, is asked and answers: its input and output alike.
+struct AfdPoll {
+    LARGE_INTEGER timeout;
+    ULONG count;
+    ULONG exclusive;
+    HANDLE socket;
+    ULONG events;
+    LONG status;
+};
+
 // What AcceptEx writes: the two addresses, each with the 16 bytes more that it asks for.
 struct AcceptAddresses {
     static constexpr DWORD each = sizeof(sockaddr_storage) + 16;
@@ -28,6 +38,7 @@ struct Request {
     bool answered{false};                        // its result is known; only its packet is to come
     Handle accepting{no_handle};                 // AcceptEx: the socket that becomes the connection
     std::unique_ptr<AcceptAddresses> addresses;  // AcceptEx
+    std::unique_ptr<AfdPoll> poll;               // waiting for room
     Request* next{nullptr};                      // in the pool's free list or the listener's list
 };
 

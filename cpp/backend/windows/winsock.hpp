@@ -4,6 +4,7 @@
 // winsock2.h comes before everything else of the system's.
 #include <mswsock.h>
 #include <windows.h>
+#include <winternl.h>
 #include <ws2tcpip.h>
 
 #include <map>
@@ -26,6 +27,7 @@ struct Winsock {
     decltype(&::SetFileCompletionNotificationModes) set_modes{
         &::SetFileCompletionNotificationModes};
     decltype(&::CancelIoEx) cancel{&::CancelIoEx};
+    decltype(&::NtDeviceIoControlFile) control{&::NtDeviceIoControlFile};
     LPFN_ACCEPTEX accept_ex{nullptr};
     LPFN_GETACCEPTEXSOCKADDRS accept_addresses{nullptr};
     LPFN_CONNECTEX connect_ex{nullptr};
