@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import iocp_sock
+from windows_handles import handles
 
 WINDOWS = sys.platform == "win32"
 WINE = WINDOWS and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
@@ -187,15 +188,9 @@ def drain_get(port: iocp_sock.Port, count: int) -> list[iocp_sock.Completion]:
 
 
 def descriptors() -> set[str]:
-    """The open descriptors by name; on Windows, which lists none, as many numbers as handles."""
+    """The open descriptors, or handles, and what they are."""
     if WINDOWS:
-        count = ctypes.c_uint32()
-        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-        kernel.GetCurrentProcess.restype = ctypes.c_void_p
-        process = ctypes.c_void_p(kernel.GetCurrentProcess())
-        if not kernel.GetProcessHandleCount(process, ctypes.byref(count)):
-            raise ctypes.WinError(ctypes.get_last_error())
-        return {str(number) for number in range(count.value)}
+        return handles()
     found = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, pattern, reset, run_until, span
+from support import Recorder, arrived, finish, needs_unix, pattern, reset, run_until, span
 
 ALL = socket.MSG_WAITALL
 
@@ -183,7 +183,9 @@ def test_peek_takes_what_is_there(port, pair):
     assert bytes(sock.recv(100).data) == b"part"
 
 
-@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+@pytest.mark.parametrize(
+    "kind", [socket.SOCK_DGRAM, pytest.param(socket.SOCK_SEQPACKET, marks=needs_unix)]
+)
 def test_messages_keep_their_borders(port, peers, kind):
     """R29: on sockets that keep messages apart one message is all."""
     sock, peer = peers.pair(port, kind)

@@ -77,8 +77,9 @@ public:
             port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
         }
     }
-    Engine(std::unique_ptr<Backend> backend, PortOptions options)
-        : descriptors_(platform::open_descriptors()),
+    // `descriptors`: how many were open before the backend was made.
+    Engine(std::unique_ptr<Backend> backend, PortOptions options, std::size_t descriptors)
+        : descriptors_(descriptors),
           pool_(BufferPool::create(system_page_size(), options.region_size, options.region_limit)),
           port_(std::make_unique<Port>(options, *pool_, std::move(backend))) {}
     ~Engine() { finish(); }

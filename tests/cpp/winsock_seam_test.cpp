@@ -110,9 +110,10 @@ protected:
         if (!skips) {
             table.set_modes = no_modes;
         }
+        const std::size_t descriptors = platform::open_descriptors();
         auto backend = IocpBackend::create(table, options.backend, reason);
         ASSERT_NE(backend, nullptr) << reason;
-        engine_ = std::make_unique<Engine>(std::move(backend), options);
+        engine_ = std::make_unique<Engine>(std::move(backend), options, descriptors);
     }
     Engine& engine() { return *engine_; }
     Port& port() { return engine_->port(); }
