@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, read, read_all, run_until
+from support import Recorder, finish, read, read_all, reset, run_until
 
 
 def fill(sock):
@@ -74,6 +74,20 @@ def test_cancelled_and_timed_out(port, peers):
     late = sock.wait_writable(timeout=0.01)
     finish(port, late)
     assert isinstance(late.error, iocp_sock.TimedOut)
+
+
+def test_a_reset_ends_the_wait(port, peers):
+    """R15: where there will never be room, the wait completes and a send has the error."""
+    sock, peer = peers.tcp(port, buffers=8192)
+    fill(sock)
+    op = sock.wait_writable()
+    port.run_once(0)
+    assert op.pending
+    reset(peer)
+    finish(port, op)
+    with pytest.raises((ConnectionResetError, BrokenPipeError, iocp_sock.SocketClosed)):
+        while True:
+            sock.try_send(b"more")
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
