@@ -42,12 +42,12 @@ def test_close_deadline(port, pair):
     got = Recorder()
     op = sock.send(bytes(8 << 20), callback=got)
     receive = sock.recv(10, callback=got)
-    began = time.monotonic()
+    began = time.perf_counter()
     sock.close(timeout=0.2)
     run_until(port, lambda: receive.done)
     assert not op.done
     run_until(port, lambda: port.stats()["sockets"] == 0)
-    took = time.monotonic() - began
+    took = time.perf_counter() - began
     assert 0.2 <= took < 4
     assert isinstance(op.error, iocp_sock.Cancelled)
     assert 0 < op.transferred < 8 << 20
@@ -58,10 +58,10 @@ def test_close_without_patience(port, pair):
     """Close: close(0) sends nothing more."""
     sock, _peer = pair
     op = sock.send(bytes(8 << 20))
-    began = time.monotonic()
+    began = time.perf_counter()
     sock.close(0)
     finish(port, op)
-    assert time.monotonic() - began < 2
+    assert time.perf_counter() - began < 2
     assert isinstance(op.error, iocp_sock.Cancelled)
 
 
@@ -271,9 +271,9 @@ def test_port_close_deadline(make_port, peers):
     port = make_port()
     sock, _peer = peers.pair(port)
     op = sock.send(bytes(8 << 20))
-    began = time.monotonic()
+    began = time.perf_counter()
     port.close(0.1)
-    assert 0.1 <= time.monotonic() - began < 3
+    assert 0.1 <= time.perf_counter() - began < 3
     assert isinstance(op.error, iocp_sock.Cancelled)
 
 
@@ -283,9 +283,9 @@ def test_port_close_deadline_covers_closing_sockets(make_port, peers):
     sock, _peer = peers.pair(port)
     op = sock.send(bytes(8 << 20))
     sock.close(timeout=8)
-    began = time.monotonic()
+    began = time.perf_counter()
     port.close(0.1)
-    assert time.monotonic() - began < 3
+    assert time.perf_counter() - began < 3
     assert isinstance(op.error, iocp_sock.Cancelled)
 
 
