@@ -241,11 +241,11 @@ void Port::direct_data(Socket& socket, Operation& op, std::size_t length) {
 }
 
 bool Port::reserve_space() noexcept {
-    if (space_ != nullptr && space_->size() - space_used_ >= least_space) {
+    if (space_ != nullptr && space_->exclusive()) {
+        space_used_ = 0;  // every message cut from it is gone: what is warm is used again
         return true;
     }
-    if (space_ != nullptr && space_->exclusive()) {
-        space_used_ = 0;  // every message cut from it is gone: it is warm, use it again
+    if (space_ != nullptr && space_->size() - space_used_ >= least_space) {
         return true;
     }
     Region* fresh = pool_.take_region();
