@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import AF_UNIX, Recorder, finish, needs_unix, pattern, read, run_until
+from support import AF_UNIX, WINE, Recorder, finish, needs_unix, pattern, read, run_until
 
 
 @pytest.fixture
@@ -58,6 +58,8 @@ def test_refused(port, peers):
     assert isinstance(op.error, ConnectionRefusedError)
     assert behind is None or isinstance(behind.error, ConnectionRefusedError)
     assert not sock.closed
+    if WINE:
+        pytest.skip("a socket whose ConnectEx was refused cannot connect again under Wine 8.0")
     raw.listen()
     again = sock.connect(raw.getsockname())
     finish(port, again)

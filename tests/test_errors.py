@@ -87,6 +87,8 @@ def test_errors_of_datagrams_are_not_fatal(port, peers):
     finish(port, op)
     assert isinstance(op.error, ConnectionRefusedError)
     assert not sock.closed
+    if WINE:
+        pytest.skip("after an ICMP error Wine 8.0 completes no pending receive of that socket")
     again = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
     again.bind(address)
     op = sock.recv(100)

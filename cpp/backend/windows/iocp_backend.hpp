@@ -81,6 +81,8 @@ private:
         Request* sending{nullptr};
         int pending_error{0};  // an answer to looking, for the read that follows
         bool skips{false};     // a request that finishes at once yields no packet
+        bool stream{false};
+        bool deaf{false};  // shut down for receiving: what waited to read is at the end
     };
 
     // Ctrl-C: the event stays set until somebody resets it, so its wait is for once.
@@ -101,6 +103,10 @@ private:
     Request* new_request(Operation& op) noexcept;
     StartResult started(Operation& op, Request& request, bool at_once, DWORD bytes);
     StartResult receive(Operation& op);
+    // Wine 8.0 keeps a send on a listening socket for ever.
+    static bool can_send(const Socket& socket) noexcept {
+        return socket.connected || !socket.stream;
+    }
     StartResult send(Operation& op, unsigned count);
     StartResult connect(Operation& op);
     StartResult wait_for_room(Operation& op);
@@ -121,6 +127,7 @@ private:
 
     int connected(SOCKET socket) const noexcept;
     static int poll_failure(const Request& request) noexcept;
+    static bool at_end(SOCKET socket) noexcept;
     int failure_of(SOCKET socket, Request& request) const noexcept;
     void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
 

@@ -23,6 +23,14 @@ StartResult came_to(int returned, DWORD bytes) noexcept {
     return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
 }
 
+// The same of a receive: after a shutdown there is nothing, for good.
+StartResult received(int returned, DWORD bytes) noexcept {
+    const StartResult result = came_to(returned, bytes);
+    return result.start == Start::failed && result.value == WSAESHUTDOWN
+               ? StartResult{Start::done, 0}
+               : result;
+}
+
 const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
 }
@@ -123,7 +131,17 @@ int IocpBackend::set_option(const Socket& socket, int level, int option, const v
 
 int IocpBackend::shutdown(Socket& socket, bool receiving, bool sending) {
     const int how = receiving && sending ? SD_BOTH : (receiving ? SD_RECEIVE : SD_SEND);
-    return ::shutdown(socket_of(socket), how) == 0 ? 0 : last_error();
+    if (::shutdown(socket_of(socket), how) != 0) {
+        return last_error();
+    }
+    Member* member = receiving ? member_of(socket.id) : nullptr;
+    if (member != nullptr && member->receiving != nullptr) {
+        // It would wait for ever: Windows lets it.
+        member->deaf = true;
+        (void)winsock_.cancel(reinterpret_cast<HANDLE>(member->socket),
+                              &member->receiving->overlapped);
+    }
+    return 0;
 }
 
 void IocpBackend::reset_on_close(Socket& socket) {
@@ -177,7 +195,7 @@ StartResult IocpBackend::receive_now(Operation& op) {
     DWORD flags = receive_flags(op);
     const int returned = winsock_.receive(socket_of(*op.socket), parts.data(), count, &bytes,
                                           &flags, nullptr, nullptr);
-    const StartResult result = came_to(returned, bytes);
+    const StartResult result = received(returned, bytes);
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
         return {Start::done, static_cast<std::int64_t>(room)};  // a longer datagram, cut
     }
@@ -193,7 +211,7 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     DWORD flags = 0;
     const int returned =
         winsock_.receive(socket_of(socket), &part, 1, &bytes, &flags, nullptr, nullptr);
-    return came_to(returned, bytes);
+    return received(returned, bytes);
 }
 
 // The look that follows says at once if more is there.
@@ -212,6 +230,9 @@ std::int64_t IocpBackend::available(Socket& socket) {
 }
 
 StartResult IocpBackend::send_now(Operation& op) {
+    if (!can_send(*op.socket)) {
+        return failed(WSAENOTCONN);
+    }
     std::array<WSABUF, most_parts> parts;
     DWORD count = 0;
     op.each_part([&](std::byte* data, std::size_t length) {
