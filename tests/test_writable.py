@@ -16,6 +16,11 @@ def fill(sock):
     return total
 
 
+def try_for_ever(sock):
+    while True:
+        sock.try_send(b"more")
+
+
 def test_room_is_there_at_once(port, pair):
     """R15: with room in the send buffer it is done when the post returns."""
     sock, _peer = pair
@@ -86,8 +91,7 @@ def test_a_reset_ends_the_wait(port, peers):
     reset(peer)
     finish(port, op)
     with pytest.raises((ConnectionResetError, BrokenPipeError, iocp_sock.SocketClosed)):
-        while True:
-            sock.try_send(b"more")
+        try_for_ever(sock)
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
