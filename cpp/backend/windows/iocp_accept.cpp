@@ -2,16 +2,10 @@
 #include <algorithm>
 #include <new>
 
+#include "backend/windows/call.hpp"
 #include "backend/windows/iocp_backend.hpp"
-#include "backend/windows/winsock_error.hpp"
 
 namespace iocp {
-
-namespace {
-
-int last_error() noexcept { return winsock_code(static_cast<unsigned long>(::WSAGetLastError())); }
-
-}  // namespace
 
 Listener* IocpBackend::listener_of(SlotId socket) noexcept {
     for (const auto& listener : listeners_) {

@@ -4,28 +4,16 @@
 #include <new>
 
 #include "backend/system_error.hpp"
-#include "backend/windows/winsock_error.hpp"
+#include "backend/windows/call.hpp"
 
 namespace iocp {
 
 namespace {
 
-constexpr std::size_t most_parts = 1024;  // WSABUFs of one call
 constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
 constexpr ULONG_PTR afd_key = wake_key - 1;
 
-SOCKET socket_of(const Socket& socket) noexcept { return static_cast<SOCKET>(socket.handle); }
-
 HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
-
-int last_error() noexcept { return winsock_code(static_cast<unsigned long>(::WSAGetLastError())); }
-
-StartResult failed(int code) noexcept { return {Start::failed, code}; }
-
-ULONG part_length(std::size_t length) noexcept {
-    constexpr std::size_t most = std::size_t{1} << 30U;
-    return static_cast<ULONG>(length < most ? length : most);
-}
 
 constexpr ULONG afd_poll_code = 0x0001'2024;
 // Room to send, and every way in which there will never be any.
@@ -193,23 +181,17 @@ StartResult IocpBackend::receive(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    std::array<WSABUF, most_parts> parts;
-    DWORD count = 0;
+    Parts parts;
     DWORD flags = receive_flags(op);
     if (request->looking) {
         // A datagram would be lost to a receive without room: it is only looked at.
         flags = op.socket->stream ? 0 : MSG_PEEK;
     } else {
-        op.each_part([&](std::byte* data, std::size_t length) {
-            parts[count++] = {part_length(length), reinterpret_cast<char*>(data)};
-            return count < parts.size();
-        });
+        parts.add(op);
     }
-    if (count == 0) {
-        parts[count++] = {0, nullptr};
-    }
+    WSABUF* first = parts.data();
     DWORD bytes = 0;
-    const bool at_once = winsock_.receive(socket_of(*op.socket), parts.data(), count, &bytes,
+    const bool at_once = winsock_.receive(socket_of(*op.socket), first, parts.count(), &bytes,
                                           &flags, &request->overlapped, nullptr) == 0;
     return started(op, *request, at_once, bytes);
 }
@@ -222,24 +204,15 @@ StartResult IocpBackend::send(Operation& op, unsigned count) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    std::array<WSABUF, most_parts> parts;
-    DWORD used = 0;
+    Parts parts;
     const Operation* at = &op;
-    for (unsigned i = 0; i < count && used < parts.size(); ++i, at = at->next) {
-        at->each_part([&](std::byte* data, std::size_t length) {
-            if (used == parts.size()) {
-                return false;
-            }
-            parts[used++] = {part_length(length), reinterpret_cast<char*>(data)};
-            return true;
-        });
+    for (unsigned i = 0; i < count && parts.add(*at); ++i) {
+        at = at->next;
     }
-    if (used == 0) {
-        parts[used++] = {0, nullptr};
-    }
+    WSABUF* first = parts.data();
     DWORD bytes = 0;
     const bool at_once =
-        winsock_.send(socket_of(*op.socket), parts.data(), used, &bytes,
+        winsock_.send(socket_of(*op.socket), first, parts.count(), &bytes,
                       static_cast<DWORD>(op.flags), &request->overlapped, nullptr) == 0;
     return started(op, *request, at_once, bytes);
 }

@@ -1,18 +1,10 @@
 // IocpBackend: what it does with sockets, never waiting.
+#include "backend/windows/call.hpp"
 #include "backend/windows/iocp_backend.hpp"
-#include "backend/windows/winsock_error.hpp"
 
 namespace iocp {
 
 namespace {
-
-constexpr std::size_t most_parts = 1024;  // WSABUFs of one call
-
-SOCKET socket_of(const Socket& socket) noexcept { return static_cast<SOCKET>(socket.handle); }
-
-int last_error() noexcept { return winsock_code(static_cast<unsigned long>(::WSAGetLastError())); }
-
-StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
 // What a call without an OVERLAPPED came to.
 StartResult came_to(int returned, DWORD bytes) noexcept {
@@ -33,11 +25,6 @@ StartResult received(int returned, DWORD bytes) noexcept {
 
 const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
-}
-
-ULONG part_length(std::size_t length) noexcept {
-    constexpr std::size_t most = std::size_t{1} << 30U;
-    return static_cast<ULONG>(length < most ? length : most);
 }
 
 int set_nonblocking(SOCKET socket, bool on) noexcept {
@@ -180,24 +167,16 @@ StartResult IocpBackend::receive_now(Operation& op) {
     if (const int code = pending_error(*op.socket); code != 0) {
         return failed(code);
     }
-    std::array<WSABUF, most_parts> parts;
-    DWORD count = 0;
-    std::size_t room = 0;
-    op.each_part([&](std::byte* data, std::size_t length) {
-        parts[count++] = {part_length(length), reinterpret_cast<char*>(data)};
-        room += length;
-        return count < parts.size();
-    });
-    if (count == 0) {
-        parts[count++] = {0, nullptr};
-    }
+    Parts parts;
+    parts.add(op);
+    WSABUF* first = parts.data();
     DWORD bytes = 0;
     DWORD flags = receive_flags(op);
-    const int returned = winsock_.receive(socket_of(*op.socket), parts.data(), count, &bytes,
+    const int returned = winsock_.receive(socket_of(*op.socket), first, parts.count(), &bytes,
                                           &flags, nullptr, nullptr);
     const StartResult result = received(returned, bytes);
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
-        return {Start::done, static_cast<std::int64_t>(room)};  // a longer datagram, cut
+        return {Start::done, static_cast<std::int64_t>(op.remaining())};  // a longer datagram, cut
     }
     return result;
 }
@@ -206,11 +185,12 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     if (const int code = pending_error(socket); code != 0) {
         return failed(code);
     }
-    WSABUF part{part_length(length), reinterpret_cast<char*>(data)};
+    Parts parts;
+    parts.add(data, length);
     DWORD bytes = 0;
     DWORD flags = 0;
     const int returned =
-        winsock_.receive(socket_of(socket), &part, 1, &bytes, &flags, nullptr, nullptr);
+        winsock_.receive(socket_of(socket), parts.data(), 1, &bytes, &flags, nullptr, nullptr);
     return received(returned, bytes);
 }
 
@@ -233,17 +213,11 @@ StartResult IocpBackend::send_now(Operation& op) {
     if (!can_send(*op.socket)) {
         return failed(WSAENOTCONN);
     }
-    std::array<WSABUF, most_parts> parts;
-    DWORD count = 0;
-    op.each_part([&](std::byte* data, std::size_t length) {
-        parts[count++] = {part_length(length), reinterpret_cast<char*>(data)};
-        return count < parts.size();
-    });
-    if (count == 0) {
-        parts[count++] = {0, nullptr};
-    }
+    Parts parts;
+    parts.add(op);
+    WSABUF* first = parts.data();
     DWORD bytes = 0;
-    const int returned = winsock_.send(socket_of(*op.socket), parts.data(), count, &bytes,
+    const int returned = winsock_.send(socket_of(*op.socket), first, parts.count(), &bytes,
                                        static_cast<DWORD>(op.flags), nullptr, nullptr);
     return came_to(returned, bytes);
 }

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "backend/backend.hpp"
+#include "backend/windows/winsock.hpp"
+#include "backend/windows/winsock_error.hpp"
+
+// What every call of Winsock here is made with, and how its failure is told.
+namespace iocp {
+
+inline SOCKET socket_of(const Socket& socket) noexcept {
+    return static_cast<SOCKET>(socket.handle);
+}
+
+inline int last_error() noexcept {
+    return winsock_code(static_cast<unsigned long>(::WSAGetLastError()));
+}
+
+inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
+
+// The buffers of one call, as many as it takes.
+class Parts {
+public:
+    // What is still to go of an operation; false when not all of it has found room.
+    bool add(const Operation& op) {
+        return op.each_part([this](std::byte* data, std::size_t length) {
+            if (count_ == parts_.size()) {
+                return false;
+            }
+            add(data, length);
+            return true;
+        });
+    }
+    // Room for one more is the caller's to see to.
+    void add(std::byte* data, std::size_t length) noexcept {
+        constexpr std::size_t most_bytes = std::size_t{1} << 30U;
+        parts_[count_++] = {static_cast<ULONG>(length < most_bytes ? length : most_bytes),
+                            reinterpret_cast<char*>(data)};
+    }
+    // Winsock wants one at least: an empty one where there is nothing.
+    WSABUF* data() noexcept {
+        if (count_ == 0) {
+            add(nullptr, 0);
+        }
+        return parts_.data();
+    }
+    [[nodiscard]] DWORD count() const noexcept { return count_; }
+
+private:
+    static constexpr std::size_t most = 1024;
+    std::array<WSABUF, most> parts_;
+    DWORD count_{0};
+};
+
+}  // namespace iocp
