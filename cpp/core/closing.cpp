@@ -30,7 +30,7 @@ void Port::close(Socket& socket, std::int64_t timeout) {
     }
     if (timeout > 0 && has_sends(socket.sending)) {
         socket.life = Life::draining;
-        socket.close_deadline = arm(timeout, TimerKind::close_deadline, &socket);
+        socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
         cancel_lane(socket, socket.receiving);
     } else {
         begin_cancel(socket);
@@ -44,9 +44,9 @@ void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
     if (timeout == 0) {
         begin_cancel(socket);
         settle(socket);
-    } else if (socket.close_deadline->when - backend_->now() > timeout) {
-        disarm(socket.close_deadline);
-        socket.close_deadline = arm(timeout, TimerKind::close_deadline, &socket);
+    } else if (socket.timer->when - backend_->now() > timeout) {
+        disarm(socket.timer);
+        socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
     }
     nudge();
 }
@@ -119,7 +119,7 @@ void Port::begin_cancel(Socket& socket) {
         return;
     }
     socket.life = Life::cancelling;
-    disarm(socket.close_deadline);
+    disarm(socket.timer);
     cancel_lane(socket, socket.sending);
     cancel_lane(socket, socket.receiving);
 }

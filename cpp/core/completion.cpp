@@ -184,7 +184,7 @@ void Port::finish(Operation& op, Error error) noexcept {
     op.held = false;
     disarm(op.deadline);
     if (op.kind == Kind::connect && op.paused) {
-        disarm(op.socket->connect_retry);
+        disarm(op.socket->timer);
     }
     leave(op);
     op.state.store(State::completed, std::memory_order_relaxed);
@@ -273,7 +273,7 @@ void Port::fire_timers() {
             cancel(op);
         } else if (kind == TimerKind::close_deadline) {
             auto& socket = *static_cast<Socket*>(target);
-            disarm(socket.close_deadline);
+            disarm(socket.timer);
             begin_cancel(socket);
             settle(socket);
         } else if (kind == TimerKind::accept_retry) {
@@ -283,7 +283,7 @@ void Port::fire_timers() {
             start_lane(*op.socket, op.socket->receiving);
         } else if (kind == TimerKind::connect_retry) {
             auto& op = *static_cast<Operation*>(target);
-            disarm(op.socket->connect_retry);
+            disarm(op.socket->timer);
             op.paused = false;
             start_lane(*op.socket, op.socket->sending);
         } else {

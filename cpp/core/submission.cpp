@@ -338,7 +338,7 @@ void Port::connect_later(Operation& op) {
     op.paused = true;
     op.outcome = Outcome::queued;
     op.state.store(State::queued, std::memory_order_relaxed);
-    op.socket->connect_retry = arm(connect_pause << op.refusals, TimerKind::connect_retry, &op);
+    op.socket->timer = arm(connect_pause << op.refusals, TimerKind::connect_retry, &op);
     op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }
 

@@ -85,7 +85,7 @@ TEST_F(ConnectTest, CanBeCancelledWhileItWaits) {
     EXPECT_TRUE(cancel(op));
     turn();
     EXPECT_EQ(op.error.fault, Fault::cancelled);
-    EXPECT_EQ(socket.connect_retry, nullptr);
+    EXPECT_EQ(socket.timer, nullptr);
     EXPECT_EQ(socket.life, Life::open);
     EXPECT_EQ(backend().count("start:connect"), 1U);
 }
