@@ -10,7 +10,8 @@ namespace iocp {
 
 namespace {
 
-constexpr std::size_t chunk_bytes = std::size_t{256} * 1024;
+// An allocation of its own touches one page more than it gives: the larger, the less a block bears.
+constexpr std::size_t chunk_bytes = std::size_t{1024} * 1024;
 
 std::byte* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
     return static_cast<std::byte*>(
