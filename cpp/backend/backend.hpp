@@ -14,15 +14,19 @@
 
 namespace iocp {
 
+// A send from where its data lies ends in two steps: once its bytes went, and once nothing reads
+// its memory any more. Everything else ends whole.
+enum class Phase : std::uint8_t { whole, transferred, released };
+
 // One event the kernel reports for one request. A request may yield several while `more` is set.
 struct Packet {
     SlotId operation;
     std::int64_t result{0};  // bytes, a readiness mask, or the negated system error
     Slice slice;             // a pooled receive's data
     Handle accepted{no_handle};
-    bool more{false};     // the request stands; another packet follows
-    bool ready{false};    // the request only waited: starting it again will now do something
-    bool released{true};  // false: transferred, but the kernel still reads the memory
+    bool more{false};   // the request stands; another packet follows
+    bool ready{false};  // the request only waited: starting it again will now do something
+    Phase phase{Phase::whole};
 };
 
 enum class Start : std::uint8_t { done, pending, failed };
@@ -38,7 +42,8 @@ struct StartResult {
 struct Capabilities {
     bool multishot_receive{false};  // pooled receives stand in the kernel and pick their memory
     bool zero_copy_send{false};
-    bool ordered{false};  // the kernel keeps the posting order of several requests
+    Receive busy{Receive::pooled};  // how a busy subscription receives at the least cost
+    bool ordered{false};            // the kernel keeps the posting order of several requests
 };
 
 // The whole seam between portable and platform code. It carries no policy: no ledger, no queue, no
@@ -74,10 +79,20 @@ public:
     // Whether the caller's flags ask a stream receive to fill its buffer (MSG_WAITALL, and the
     // bytes are taken). The core goes on until it has; the system is never asked to.
     [[nodiscard]] virtual bool fills(std::int32_t flags) const noexcept = 0;
-    // Tries without blocking and leaves nothing behind: pending says that it would block.
-    virtual StartResult attempt(Operation& op) = 0;
+    // Tries `count` operations of a lane without blocking and leaves nothing behind: pending says
+    // that it would block.
+    virtual StartResult attempt(Operation& op, unsigned count) = 0;
     // Hands `count` operations of a lane, from `op` on, to the kernel as one request.
     virtual StartResult start(Operation& op, unsigned count) = 0;
+    // Whether this socket can send from where the data lies. Where that is the socket's own setting
+    // it is made here, and taken back with `on` false.
+    virtual bool send_direct(Socket& /*socket*/, bool /*on*/) { return false; }
+    // Makes memory known to the kernel, which keeps it locked until unpin(). Both are for the
+    // thread that runs the port; unpin() says whether the kernel has let go.
+    virtual Error pin(std::byte* /*data*/, std::size_t /*length*/) {
+        return Error::of(Fault::argument, "this backend registers no memory with the system");
+    }
+    virtual bool unpin(std::byte* /*data*/) { return true; }
     // Asks for the end of the request that `op` heads; its packet still comes.
     virtual void cancel(Operation& op) = 0;
     // Reads without blocking into memory of the core: drains.

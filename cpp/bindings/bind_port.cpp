@@ -114,6 +114,20 @@ pb::object make_socket(const pb::object& self, const pb::object& family, const p
     return wrap(self, port, open_checked(port, error, core));
 }
 
+pb::object register_memory(const pb::object& self, const pb::object& nbytes) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    Py_ssize_t size = 0;
+    if (!to_size(*port.types, nbytes.ptr(), "nbytes", 1, size)) {
+        throw_set();
+    }
+    PyObject* memory = new_registered(self.ptr(), port, static_cast<std::size_t>(size));
+    if (memory == nullptr) {
+        throw_set();
+    }
+    return pb::reinterpret_steal<pb::object>(memory);
+}
+
 pb::object adopt(const pb::object& self, const pb::object& handle, bool nonblocking) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
@@ -167,6 +181,10 @@ pb::dict counts_of(PortObject& port) {
     result["sends"] = all.counts.sends;
     result["drains"] = all.counts.drains;
     result["refusals"] = all.counts.refusals;
+    result["degraded"] = all.counts.degraded;
+    result["switches"] = all.counts.switches;
+    result["pauses"] = all.counts.pauses;
+    result["evictions"] = all.counts.evictions;
     result["slots"] = all.slots;
     result["slots_free"] = all.slots_free;
     result["sockets"] = all.sockets;
@@ -174,8 +192,26 @@ pb::dict counts_of(PortObject& port) {
     return result;
 }
 
+std::int64_t to_nanoseconds(const pb::object& seconds) {
+    return static_cast<std::int64_t>(seconds.cast<double>() * 1e9);
+}
+
+AdaptiveRule rule_of(const pb::object& given) {
+    AdaptiveRule rule;
+    rule.messages = given.attr("messages").cast<std::uint32_t>();
+    rule.window = to_nanoseconds(given.attr("window"));
+    rule.idle = to_nanoseconds(given.attr("idle"));
+    rule.budget_percent = given.attr("budget_percent").cast<std::uint32_t>();
+    const pb::object busy = given.attr("busy");
+    if (!busy.is_none()) {
+        rule.busy = busy.cast<std::string>() == "direct" ? Receive::direct : Receive::pooled;
+    }
+    return rule;
+}
+
 PortOptions options_of(const pb::object& config) {
     PortOptions options;
+    const auto nanoseconds = [&](const char* name) { return to_nanoseconds(config.attr(name)); };
     options.budget_bytes = config.attr("budget").cast<std::size_t>();
     options.port_receives = config.attr("max_receives").cast<std::uint32_t>();
     options.port_sends = config.attr("max_sends").cast<std::uint32_t>();
@@ -191,9 +227,15 @@ PortOptions options_of(const pb::object& config) {
     options.backend.posted_accepts = config.attr("posted_accepts").cast<std::uint32_t>();
     options.drain_reads = config.attr("drain_reads").cast<std::uint32_t>();
     options.drain_bytes = config.attr("drain_bytes").cast<std::size_t>();
+    options.queue_patience = nanoseconds("queue_patience");
+    options.marks.high = config.attr("send_high").cast<std::uint32_t>();
+    options.marks.low = config.attr("send_low").cast<std::uint32_t>();
+    options.marks.cap = config.attr("send_cap").cast<std::uint32_t>();
+    options.max_connections = config.attr("max_connections").cast<std::uint32_t>();
+    options.idle_timeout = nanoseconds("idle_timeout");
+    options.adaptive = rule_of(config.attr("adaptive"));
     options.skip_done = config.attr("skip_done_packets").cast<bool>();
-    options.close_timeout =
-        static_cast<std::int64_t>(config.attr("close_timeout").cast<double>() * 1e9);
+    options.close_timeout = nanoseconds("close_timeout");
     return options;
 }
 
@@ -272,6 +314,12 @@ void bind_port(pb::module_& module) {
             "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
             "it: they end run().")
         .def("socket", &make_socket, pb::arg("family"), pb::arg("type"), pb::arg("proto"))
+        .def("register", &register_memory, pb::arg("nbytes"),
+             "Page-aligned, zeroed memory of nbytes that is registered with the kernel "
+             "(io_uring fixed buffers):\nlocked, and counted against the budget, until it is "
+             "released. Direct sends from it are pinned\nonce instead of each time. For the thread "
+             "that runs the port. Raises BudgetExceeded,\nResourceExhausted (the lock limit), "
+             "WrongThread, and ArgumentError where the backend has none.")
         .def("_adopt", &adopt, pb::arg("handle"), pb::arg("nonblocking") = false)
         .def("run", &run, pb::kw_only(), pb::arg("until_idle") = false,
              "Runs callbacks until stop() is called or the port is closed; with until_idle also "

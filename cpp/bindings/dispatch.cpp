@@ -190,6 +190,20 @@ bool hand_out_accept_error(PortObject& port, const Ready& ready) {
     return go_on;
 }
 
+bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
+    auto* socket = static_cast<SocketObject*>(ready.socket->user);
+    if (socket == nullptr || socket->ending || socket->*which == nullptr) {
+        return true;
+    }
+    auto* object = reinterpret_cast<PyObject*>(socket);
+    PyObject* callback = Py_NewRef(socket->*which);
+    Py_INCREF(object);
+    const bool go_on = call_with(port, callback, object);
+    Py_DECREF(object);
+    Py_DECREF(callback);
+    return go_on;
+}
+
 bool hand_out_closed(PortObject& port, Ready& ready) {
     Socket& core = *ready.socket;
     auto* socket = static_cast<SocketObject*>(core.user);
@@ -217,6 +231,8 @@ bool hand_out_closed(PortObject& port, Ready& ready) {
     }
     assign(socket->on_item, nullptr);
     assign(socket->on_error, nullptr);
+    assign(socket->on_pause, nullptr);
+    assign(socket->on_resume, nullptr);
     drop_link(port, *socket);
     Py_DECREF(object);
     return go_on;
@@ -276,6 +292,10 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready) {
             return {hand_out_accept_error(port, ready)};
         case Ready::What::closed:
             return {hand_out_closed(port, ready)};
+        case Ready::What::pause_sends:
+            return {hand_out_flow(port, ready, &SocketObject::on_pause)};
+        case Ready::What::resume_sends:
+            return {hand_out_flow(port, ready, &SocketObject::on_resume)};
         case Ready::What::timer:
             return {hand_out_timer(port, ready)};
         case Ready::What::packet:

@@ -29,6 +29,8 @@ void make_types(pb::module_& module) {
              types->completion = iocp::py::make_completion_type(module.ptr()));
     add_type(module, "Timer", types->timer = iocp::py::make_timer_type(module.ptr()));
     add_type(module, "Socket", types->socket = iocp::py::make_socket_type(module.ptr()));
+    add_type(module, "RegisteredMemory",
+             types->registered = iocp::py::make_registered_type(module.ptr()));
     if (!iocp::py::load_errors(*types)) {
         throw pb::error_already_set();
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct Types {
     PyTypeObject* completion{nullptr};
     PyTypeObject* timer{nullptr};
     PyTypeObject* socket{nullptr};
+    PyTypeObject* registered{nullptr};
     PyObject* errors[error_classes]{};
     // As Python's errno module has them: on Windows these names stand for Winsock's numbers there.
     int timed_out_code{0};
@@ -73,6 +75,8 @@ struct SocketObject {
     PyObject* on_item;    // receive(): (socket, Buffer); accept_each(): (socket)
     PyObject* on_close;   // (socket, exception or None)
     PyObject* on_error;   // (socket, exception): one failed accept
+    PyObject* on_pause;   // (socket): too much is queued to send
+    PyObject* on_resume;  // (socket): little enough again
     Links<SocketObject> links;
     std::int16_t family;
     std::int16_t protocol;
@@ -275,6 +279,10 @@ bool lease_bytes(const Types& types, PyObject* source, Lease& out);
 bool lease_writable(const Types& types, PyObject* target, Lease& out);
 bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint16_t& slices);
 
+// registered_object.cpp
+PyTypeObject* make_registered_type(PyObject* module);
+PyObject* new_registered(PyObject* port, PortObject& binding, std::size_t bytes);
+
 // operation_object.cpp
 PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
@@ -297,6 +305,10 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
 extern PyMethodDef operation_methods[];  // socket_operations.cpp
 extern PyMethodDef option_methods[];     // socket_options.cpp
+extern PyMethodDef flow_methods[];       // socket_flow.cpp
+extern PyGetSetDef flow_properties[];
+// 'pooled', 'direct', 'zero_byte', or 'adaptive': no value. False with an exception set.
+bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out);
 
 // dispatch.cpp
 // Polls once, up to `deadline`; false with an exception set.

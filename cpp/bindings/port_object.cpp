@@ -148,6 +148,8 @@ void PortObject::drop(Ready& ready) {
         }
         case Ready::What::data:
         case Ready::What::accepted:
+        case Ready::What::pause_sends:
+        case Ready::What::resume_sends:
         case Ready::What::accept_error:
         case Ready::What::packet:
             break;  // slices free themselves; packets and sockets are in their lists

@@ -20,6 +20,8 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(socket.on_item);
     Py_VISIT(socket.on_close);
     Py_VISIT(socket.on_error);
+    Py_VISIT(socket.on_pause);
+    Py_VISIT(socket.on_resume);
     return 0;
 }
 
@@ -28,6 +30,8 @@ int clear(PyObject* self) {
     Py_CLEAR(socket.on_item);
     Py_CLEAR(socket.on_close);
     Py_CLEAR(socket.on_error);
+    Py_CLEAR(socket.on_pause);
+    Py_CLEAR(socket.on_resume);
     return 0;
 }
 
@@ -260,6 +264,11 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
         if (socket.core == nullptr || socket.core->life != Life::open) {
             return Error::of(Fault::socket_closed, "the socket is closed");
         }
+        if (socket.core->releasing != 0) {
+            return Error::of(Fault::argument,
+                             "a direct send is on its way from memory that is held; wait for its "
+                             "completion before detach()");
+        }
         idle = Port::idle(*socket.core);
         return {};
     });
@@ -352,7 +361,6 @@ PyGetSetDef properties[] = {
      "completes as ever. Starts as the port's; may be changed at any time, for the posts that "
      "follow.",
      nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* documentation =
@@ -373,10 +381,21 @@ PyTypeObject* make_socket_type(PyObject* module) {
         for (const PyMethodDef& method : life_methods) {
             all.at(used++) = method;
         }
-        for (const PyMethodDef* table : {option_methods, operation_methods}) {
+        for (const PyMethodDef* table : {option_methods, flow_methods, operation_methods}) {
             for (const PyMethodDef* at = table; at->ml_name != nullptr; ++at) {
                 all.at(used++) = *at;
             }
+        }
+        return all;
+    }();
+    static const auto all_properties = [] {
+        std::array<PyGetSetDef, 32> all{};
+        std::size_t used = 0;
+        for (const PyGetSetDef& property : properties) {
+            all.at(used++) = property;
+        }
+        for (const PyGetSetDef* at = flow_properties; at->name != nullptr; ++at) {
+            all.at(used++) = *at;
         }
         return all;
     }();
@@ -388,7 +407,7 @@ PyTypeObject* make_socket_type(PyObject* module) {
         {Py_tp_clear, reinterpret_cast<void*>(clear)},
         {Py_tp_repr, reinterpret_cast<void*>(represent)},
         {Py_tp_methods, const_cast<PyMethodDef*>(methods.data())},
-        {Py_tp_getset, properties},
+        {Py_tp_getset, const_cast<PyGetSetDef*>(all_properties.data())},
         {0, nullptr},
     };
     PyType_Spec spec = {"iocp_sock._core.Socket", sizeof(SocketObject), 0,
@@ -409,6 +428,8 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding) {
     socket->on_item = nullptr;
     socket->on_close = nullptr;
     socket->on_error = nullptr;
+    socket->on_pause = nullptr;
+    socket->on_resume = nullptr;
     socket->links = {};
     socket->family = 0;
     socket->protocol = 0;

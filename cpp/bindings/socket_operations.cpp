@@ -18,7 +18,7 @@ struct Post {
     std::int64_t timeout{-1};
     PyObject* callback{nullptr};
     bool hands_out_block{false};
-    Receive strategy{Receive::pooled};
+    std::optional<Receive> strategy{Receive::pooled};  // none: adaptive
     std::uint32_t block_size{0};
 };
 
@@ -77,7 +77,8 @@ OperationObject* post(SocketObject& socket, Post& what) {
         core->lease = what.lease;
         core->slices = what.slices;
         core->flags = what.flags;
-        core->strategy = what.strategy;
+        core->strategy = what.strategy.value_or(Receive::zero_byte);
+        core->adaptive = what.kind == Kind::receive_each && !what.strategy.has_value();
         core->block_size = what.block_size;
         core->user = op;
         // A socket with a subscription is used at the stream level, where sends share a flush.
@@ -324,29 +325,6 @@ PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
     return subscribe(socket, what, on_item, nullptr, on_error);
 }
 
-bool to_strategy(const Types& types, PyObject* given, Receive& out) {
-    if (given == nullptr) {
-        return true;
-    }
-    if (PyUnicode_Check(given)) {
-        if (PyUnicode_CompareWithASCIIString(given, "pooled") == 0) {
-            out = Receive::pooled;
-            return true;
-        }
-        if (PyUnicode_CompareWithASCIIString(given, "direct") == 0) {
-            out = Receive::direct;
-            return true;
-        }
-        if (PyUnicode_CompareWithASCIIString(given, "zero_byte") == 0) {
-            out = Receive::zero_byte;
-            return true;
-        }
-    }
-    raise(types, ErrorClass::argument, EINVAL,
-          "receive is one of 'pooled', 'direct' and 'zero_byte'");
-    return false;
-}
-
 PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     static constexpr Signature<4> signature{
         "receive", {"callback", "receive", "size", "on_close"}, 1, 1};
@@ -502,7 +480,9 @@ PyMethodDef operation_methods[] = {
      "the socket is closed, with the error if one closed it.\n"
      "receive: 'pooled' and 'zero_byte' keep no buffer while nothing arrives; 'direct' posts a "
      "block\n"
-     "of size bytes, which is charged."},
+     "of size bytes, which is charged; 'adaptive' is zero_byte while little arrives and what costs "
+     "least\n"
+     "while much does (AdaptiveRule). receive_strategy changes it later."},
     {"try_recv", try_recv, METH_O,
      "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing "
      "is, "

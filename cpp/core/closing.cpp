@@ -28,8 +28,9 @@ void Port::close(Socket& socket, std::int64_t timeout) {
     if (socket.life != Life::open) {
         return;
     }
-    if (timeout > 0 && has_sends(socket.sending)) {
+    if (timeout > 0 && (has_sends(socket.sending) || socket.releasing != 0)) {
         socket.life = Life::draining;
+        disarm(socket.timer);  // of the idle timeout
         socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
         cancel_lane(socket, socket.receiving);
     } else {
@@ -96,7 +97,7 @@ void Port::after_sends(Socket& socket) {
     if (!socket.sending.idle()) {
         return;
     }
-    if (socket.life == Life::draining) {
+    if (socket.life == Life::draining && socket.releasing == 0) {
         begin_cancel(socket);
         settle(socket);
     } else if (socket.send_shut && !socket.fin_sent && socket.life == Life::open) {
@@ -154,6 +155,16 @@ void Port::settle(Socket& socket) {
     }
     socket.life = Life::closed;
     --open_sockets_;
+    if (socket.capped) {
+        socket.capped = false;
+        --capped_sockets_;
+        resume_capped();
+    }
+    if (socket.releasing != 0) {
+        // Nobody waits for the peer any more: a reset makes the kernel let go of the memory.
+        backend_->reset_on_close(socket);
+        socket.resetting = true;
+    }
     if (socket.keep_handle) {
         backend_->detach(socket);
     } else {
@@ -163,6 +174,14 @@ void Port::settle(Socket& socket) {
         }
         backend_->close(socket);
         socket.handle = no_handle;
+    }
+    hand_out_closed(socket);
+}
+
+// The last that is heard of a socket, so it waits for sends whose memory the kernel still reads.
+void Port::hand_out_closed(Socket& socket) {
+    if (socket.releasing != 0) {
+        return;
     }
     Ready ready;
     ready.what = Ready::What::closed;
@@ -189,12 +208,12 @@ bool Port::terminate() {
     });
     constexpr std::int64_t patience = 5'000'000'000;
     const std::int64_t deadline = backend_->now() + patience;
-    while (open_sockets_ != 0 && backend_->now() < deadline) {
+    while (open_sockets_ + unreleased_ != 0 && backend_->now() < deadline) {
         if (turn(lock, deadline)) {
             break;
         }
     }
-    abandoned_ = open_sockets_ != 0;
+    abandoned_ = open_sockets_ + unreleased_ != 0;
     return !abandoned_;
 }
 

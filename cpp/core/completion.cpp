@@ -24,6 +24,10 @@ void Port::complete(Packet& packet) {
         drop_late(packet);
         return;
     }
+    if (packet.phase == Phase::released) {
+        released(*op);
+        return;
+    }
     Socket& socket = *op->socket;
     Lane& lane = socket.lane_of(*op);
     if (lane.head != op || lane.started == 0) {
@@ -34,12 +38,11 @@ void Port::complete(Packet& packet) {
         subscription_packet(socket, *op, packet);
     } else {
         lane.started = 0;
+        op->releases += packet.phase == Phase::transferred ? 1 : 0;
         if (packet.result < 0) {
             fail(socket, lane, static_cast<int>(-packet.result));
         } else if (packet.ready && op->cancel_requested && op->kind != Kind::zero_byte) {
             finish_cancelled(lane);  // started again, it could miss the answer to its cancel
-        } else if (packet.ready && op->watching) {
-            attempt_degraded(socket, lane);
         } else if (packet.ready && op->kind != Kind::zero_byte) {
             // The start that follows makes the attempt.
         } else {
@@ -62,16 +65,6 @@ void Port::drop_late(const Packet& packet) {
     }
 }
 
-// A receive without room in the budget takes what is there and never waits with its buffer.
-void Port::attempt_degraded(Socket& socket, Lane& lane) {
-    const StartResult result = backend_->attempt(*lane.head);
-    if (result.start == Start::done) {
-        progress(socket, lane, result);
-    } else if (result.start == Start::failed) {
-        fail(socket, lane, static_cast<int>(result.value));
-    }
-}
-
 // A receive that fills its buffer goes on after every part, and ends only with the last byte, the
 // end of the stream (nothing got), an error or a cancel. What it got is in `transferred`.
 bool Port::goes_on(const Operation& op, std::size_t got) noexcept {
@@ -86,6 +79,7 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
         return;
     }
     op.transferred += static_cast<std::size_t>(result.value);
+    moved_bytes(socket);
     if (goes_on(op, static_cast<std::size_t>(result.value))) {
         finish_cancelled(lane);
         return;
@@ -104,10 +98,11 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
 // Shares the bytes that went among the sends of one request, in order; whole sends complete, the
 // rest goes on from where it stands.
 void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
+    socket.active_ms = milliseconds();
     for (;;) {
         Operation& op = *lane.head;
         const std::size_t part = op.remaining() < bytes ? op.remaining() : bytes;
-        op.transferred += part;
+        lane.advance(part);
         bytes -= part;
         if (op.remaining() != 0 && socket.stream) {
             break;
@@ -125,7 +120,14 @@ void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
 void Port::fail(Socket& socket, Lane& lane, int code) {
     Operation& op = *lane.head;
     if (backend_->cancelled(code)) {
+        if (op.yields) {
+            yield(op);
+        }
         finish_cancelled(lane);
+        return;
+    }
+    if (waits_for_resources(code) && !op.cancel_requested) {
+        starve(op);
         return;
     }
     const Error error = system_error(code);
@@ -178,16 +180,24 @@ void Port::refuse_rest(Lane& lane, Error error) {
     }
 }
 
-// The one place where an operation ends and its charge returns.
+// The one place where an operation ends and its charge returns: both wait for the memory that the
+// kernel still reads.
 void Port::finish(Operation& op, Error error) noexcept {
     op.error = error;
     op.held = false;
     disarm(op.deadline);
+    if (op.releases != 0) {
+        op.releasing = true;
+        ++op.socket->releasing;
+        ++unreleased_;
+        return;
+    }
     if (op.kind == Kind::connect && op.paused) {
         disarm(op.socket->timer);
     }
     leave(op);
     op.state.store(State::completed, std::memory_order_relaxed);
+    feeds_ = !starved_.empty();
     if (op.silent) {
         return;
     }
@@ -203,6 +213,9 @@ bool Port::cancel(Operation& op) {
         return false;
     }
     op.cancel_requested = true;
+    if (op.releasing) {
+        return true;  // all its bytes went: the cancel has lost the race
+    }
     Socket& socket = *op.socket;
     Lane& lane = socket.lane_of(op);
     unsigned position = 0;
@@ -223,6 +236,7 @@ bool Port::cancel(Operation& op) {
         finish_cancelled(lane);
         after_sends(socket);
     }
+    tell_flow(socket);
     settle(socket);
     nudge();
     return true;
@@ -264,35 +278,72 @@ void Port::fire_timers() {
     const std::int64_t now = backend_->now();
     while (!timers_.empty() && timers_.first()->when <= now) {
         Timer* timer = timers_.first();
-        void* target = timer->target;
-        const TimerKind kind = timer->kind;
-        if (kind == TimerKind::operation_deadline) {
-            auto& op = *static_cast<Operation*>(target);
-            disarm(op.deadline);
-            op.timed_out = true;
-            cancel(op);
-        } else if (kind == TimerKind::close_deadline) {
-            auto& socket = *static_cast<Socket*>(target);
-            disarm(socket.timer);
-            begin_cancel(socket);
-            settle(socket);
-        } else if (kind == TimerKind::accept_retry) {
-            auto& op = *static_cast<Operation*>(target);
-            disarm(op.deadline);
-            op.paused = false;
-            start_lane(*op.socket, op.socket->receiving);
-        } else if (kind == TimerKind::connect_retry) {
-            auto& op = *static_cast<Operation*>(target);
-            disarm(op.socket->timer);
-            op.paused = false;
-            start_lane(*op.socket, op.socket->sending);
-        } else {
+        if (timer->kind == TimerKind::call) {
             timers_.take(timer);
+            --calls_;
             Ready ready;
             ready.what = Ready::What::timer;
             ready.timer = timer;
             push(std::move(ready));
+        } else {
+            fire(*timer);
         }
+    }
+}
+
+// A timer of the core's own: whoever it is for gives it up first.
+void Port::fire(const Timer& timer) {
+    void* const target = timer.target;
+    const auto resume = [this](Operation& op) {
+        op.paused = false;
+        start_lane(*op.socket, op.socket->lane_of(op));
+    };
+    switch (timer.kind) {
+        case TimerKind::operation_deadline: {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.deadline);
+            op.timed_out = true;
+            cancel(op);
+            break;
+        }
+        case TimerKind::close_deadline: {
+            auto& socket = *static_cast<Socket*>(target);
+            disarm(socket.timer);
+            begin_cancel(socket);
+            settle(socket);
+            break;
+        }
+        case TimerKind::accept_retry: {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.deadline);
+            resume(op);
+            break;
+        }
+        case TimerKind::connect_retry: {
+            auto& op = *static_cast<Operation*>(target);
+            disarm(op.socket->timer);
+            resume(op);
+            break;
+        }
+        case TimerKind::idle_connection: {
+            auto& socket = *static_cast<Socket*>(target);
+            disarm(socket.timer);
+            check_idle(socket);
+            break;
+        }
+        case TimerKind::patience:
+            disarm(patience_);
+            ease_queue();
+            break;
+        case TimerKind::starved:
+            feed_starved();
+            break;
+        case TimerKind::cooling:
+            disarm(cooling_);
+            cool_down();
+            break;
+        case TimerKind::call:
+            break;
     }
 }
 

@@ -32,7 +32,7 @@ enum class State : std::uint8_t { idle, queued, pending, cancelling, completed }
 // What a post came to, as its caller saw it when the post returned (R01); failed posts leave none.
 enum class Outcome : std::uint8_t { done, pending, queued };
 
-// How a subscription receives (R13).
+// How a subscription receives (R13). An adaptive one is at every moment one of these.
 enum class Receive : std::uint8_t { pooled, direct, zero_byte };
 
 struct ConstBytes {
@@ -71,13 +71,23 @@ struct Operation {
     bool admitted : 1 {false};      // counted against the caps
     bool begun : 1 {false};         // connect: the system was asked once
     bool watching : 1 {false};      // waits for readability and holds no memory
-    bool paused : 1 {false};        // accept_each, connect: backing off until a timer fires
+    bool paused : 1 {false};        // the core starts it again later: a refusal, a cap
     bool fills : 1 {false};         // a receive that is not done before its buffer is full
     bool silent : 1 {false};        // done by its post, and its packet is not wanted
+    bool direct : 1 {false};        // a send from where the data lies
+    bool releasing : 1 {false};     // over but for the releases that it waits for
+    bool yields : 1 {false};        // asked to give its pages back and to wait without
+    bool adaptive : 1 {false};      // receive_each: the strategy follows the traffic
+    bool tried : 1 {false};         // by its post, and it would have blocked
+    bool switched : 1 {false};      // receive_each: the strategy is another one from the next start
+    std::uint8_t releases{0};       // requests that went and whose memory the kernel still reads
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
-    std::uint8_t refusals{0};       // connect: by a listener whose queue is full
-    std::uint32_t block_size{0};    // receive_each, direct: bytes of each posted buffer
+    union {
+        std::uint8_t refusals{0};  // connect: by a listener whose queue is full
+        std::uint8_t streak;       // receive_each, adaptive: messages that came close together
+    };
+    std::uint32_t block_size{0};  // receive_each, direct: bytes of each posted buffer
 
     [[nodiscard]] bool finished() const noexcept {
         return state.load(std::memory_order_relaxed) == State::completed;

@@ -25,6 +25,10 @@ Port::~Port() {
     if (space_ != nullptr) {
         space_->drop_reference();
     }
+    for (Registered& memory : registered_) {
+        memory.unwanted = true;
+    }
+    free_registered();
 }
 
 Socket* Port::new_socket(Handle handle) {
@@ -33,6 +37,7 @@ Socket* Port::new_socket(Handle handle) {
         socket.handle = handle;
         socket.life = Life::open;
         socket.skip_done = options_.skip_done;
+        socket.marks = options_.marks;
         ++open_sockets_;
         return &socket;
     } catch (const std::bad_alloc&) {
@@ -120,6 +125,7 @@ void Port::unlist(Socket*& first, Socket*& last, Socket* Socket::*next, Socket& 
 
 Timer* Port::call_at(std::int64_t when, void* user) {
     Timer* timer = timers_.add(when, TimerKind::call, user);
+    ++calls_;
     nudge();
     return timer;
 }
@@ -130,6 +136,7 @@ bool Port::cancel_call(Timer* timer) noexcept {
         return false;
     }
     timers_.remove(timer);
+    --calls_;
     return true;
 }
 
@@ -162,7 +169,7 @@ void Port::wake() noexcept {
 }
 
 bool Port::quiet() const noexcept {
-    return outstanding_ == 0 && timers_.empty() && ready_.empty() && flush_first_ == nullptr &&
+    return outstanding_ == 0 && calls_ == 0 && ready_.empty() && flush_first_ == nullptr &&
            drain_first_ == nullptr;
 }
 
@@ -175,7 +182,12 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     if (backend_->took_over()) {
         restart_requests();
     }
+    turn_time_ = backend_->now();
     fire_timers();
+    if (feeds_) {
+        feed_starved();
+    }
+    free_registered();
     admit_held();
     flush_sends();  // before anything new is read: what callbacks sent is still in the cache
     drained_bytes_ = 0;
@@ -198,6 +210,7 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     backend_->wait(timeout);
     lock.lock();
     sleeping_ = false;
+    turn_time_ = backend_->now();
     reap();
     fire_timers();
     return {};
@@ -216,6 +229,7 @@ void Port::reap() {
 // operations outlive the thread that runs them: they are started again, and nothing was read.
 void Port::restart_requests() {
     reap();
+    lose_releases();
     sockets_.each([this](Socket& socket) {
         for (Lane* lane : {&socket.sending, &socket.receiving}) {
             if (lane->started != 0) {
@@ -259,14 +273,11 @@ void Port::release_backend() noexcept {
         space_ = nullptr;
     }
     backend_.reset();
+    free_registered();
 }
 
 std::size_t Port::queued_bytes(const Socket& socket) const noexcept {
-    std::size_t bytes = 0;
-    for (const Operation* op = socket.sending.head; op != nullptr; op = op->next) {
-        bytes += op->remaining();
-    }
-    return bytes;
+    return static_cast<std::size_t>(socket.sending.bytes);
 }
 
 LedgerView Port::ledger_view() {

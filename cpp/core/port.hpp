@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,15 @@
 #include "core/timer.hpp"
 
 namespace iocp {
+
+// When an adaptive subscription changes the way it receives (R13).
+struct AdaptiveRule {
+    std::uint32_t messages{4};         // so many in a row,
+    std::int64_t window{100'000'000};  // each within so many nanoseconds of the last: busy
+    std::int64_t idle{1'000'000'000};  // nothing for so long: no longer
+    std::uint32_t budget_percent{75};  // of the budget in use: nobody posts a buffer
+    std::optional<Receive> busy;       // how busy ones receive; without: the backend's best
+};
 
 // What a post over the budget or a cap comes to (R07).
 enum class OverBudget : std::uint8_t { raise, queue, degrade };
@@ -36,8 +46,13 @@ struct PortOptions {
     BackendOptions backend;
     std::uint32_t drain_reads{8};  // per socket and turn
     std::size_t drain_bytes{std::size_t{256} << 10U};
-    std::int64_t close_timeout{5'000'000'000};  // nanoseconds that queued sends get at close
-    bool skip_done{false};                      // what sockets start with
+    std::int64_t close_timeout{5'000'000'000};   // nanoseconds that queued sends get at close
+    bool skip_done{false};                       // what sockets start with
+    std::int64_t queue_patience{1'000'000'000};  // in the budget queue, nanoseconds
+    SendMarks marks;                             // what sockets start with
+    std::uint32_t max_connections{0};            // open and accepted by subscriptions
+    std::int64_t idle_timeout{0};                // of accepted connections, nanoseconds; 0: none
+    AdaptiveRule adaptive;
 };
 
 // One thing to hand to the application. The operation, and a closed socket, are retired only after
@@ -49,6 +64,8 @@ struct Ready {
         accepted,      // `accepted` arrived for the subscription of `socket`
         accept_error,  // one accept failed with `error`; the subscription stands
         closed,        // `socket` is closed; socket->failure says whether an error did it
+        pause_sends,   // the bytes queued to send on `socket` passed its high mark
+        resume_sends,  // and fell to its low one
         timer,         // `timer` fired; its target is null if it was cancelled since
         packet,        // `user` was posted
     };
@@ -69,7 +86,11 @@ struct PortCounts {
     std::uint64_t flushes{0};  // requests that carried sends
     std::uint64_t sends{0};    // sends they carried
     std::uint64_t drains{0};
-    std::uint64_t refusals{0};  // posts refused by the budget or a cap
+    std::uint64_t refusals{0};   // by the budget, a cap, or the system for lack of something
+    std::uint64_t degraded{0};   // receives that wait without the buffer they were posted with
+    std::uint64_t switches{0};   // of an adaptive subscription's strategy
+    std::uint64_t pauses{0};     // of senders, by their high mark
+    std::uint64_t evictions{0};  // connections closed for making no progress
 };
 
 struct LedgerView {
@@ -106,6 +127,14 @@ public:
         return socket.receiving.idle() && socket.sending.idle();
     }
     Error shutdown(Socket& socket, bool receiving, bool sending);
+    Error set_send_strategy(Socket& socket, Send strategy);
+    void set_marks(Socket& socket, SendMarks marks);
+    // Of the standing receive_each; without a value adaptive.
+    Error set_receive_strategy(Socket& socket, std::optional<Receive> strategy);
+
+    // Page-aligned memory of at least `bytes`, zeroed, that the kernel knows from here on.
+    Error register_memory(std::size_t bytes, std::byte*& out);
+    void unregister(std::byte* data);
 
     // Operations. new_operation() takes a slot; submit() accepts the operation or, returning an
     // error, leaves it to discard(). One that is `silent` afterwards has finished, is not handed
@@ -166,17 +195,42 @@ public:
     [[nodiscard]] Error system_error(int code) const noexcept;
 
 private:
-    // Submission (submission.cpp).
-    Error check(const Operation& op) const noexcept;
-    [[nodiscard]] bool attempts_first(const Operation& op, const Lane& lane) const noexcept;
-    Error attempt(Operation& op, bool& done);
-    Error refused(const Operation& op, int code);
+    // A post that the budget queue holds, and the time since when.
+    struct Held {
+        SlotId id;
+        std::int64_t since;
+    };
+
+    // Admission (admission.cpp).
     [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
     [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
     void admit(Operation& op, std::size_t pages) noexcept;
     void leave(Operation& op) noexcept;  // the counterpart of admit()
     Error charge(Operation& op);
     void admit_held();
+    void ease_queue();
+    void reclaim(std::size_t pages);
+    void yield(Operation& op) noexcept;
+    [[nodiscard]] bool waits_for_resources(int code) const noexcept;
+    void starve(Operation& op);
+    void feed_starved();
+
+    // Registered memory (registration.cpp).
+    struct Registered {
+        std::byte* data;
+        std::size_t length;
+        bool unwanted;  // to be taken back by who runs the port
+    };
+    void free_registered();
+    [[nodiscard]] bool inside_registered(const std::byte* data, std::size_t length) const noexcept;
+
+    // Submission (submission.cpp).
+    Error check(const Operation& op) const noexcept;
+    [[nodiscard]] bool attempts_first(const Operation& op, const Lane& lane) const noexcept;
+    Error attempt(Operation& op, bool& done);
+    Error refused(const Operation& op, int code);
+    Error prepare_send(Operation& op);
+    StartResult start(Operation& op, unsigned count);
     void accept(Operation& op, Outcome outcome, std::int64_t timeout);
     void start_lane(Socket& socket, Lane& lane);
     [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
@@ -186,7 +240,6 @@ private:
     // Completion (completion.cpp).
     void complete(Packet& packet);
     void drop_late(const Packet& packet);
-    void attempt_degraded(Socket& socket, Lane& lane);
     [[nodiscard]] static bool goes_on(const Operation& op, std::size_t got) noexcept;
     void progress(Socket& socket, Lane& lane, const StartResult& result);
     void progress_send(Socket& socket, Lane& lane, std::size_t bytes);
@@ -198,6 +251,19 @@ private:
     Timer* arm(std::int64_t delay, TimerKind kind, void* target);
     void disarm(Timer*& timer) noexcept;
     void fire_timers();
+    void fire(const Timer& timer);
+
+    // Sending (sending.cpp).
+    void tell_flow(Socket& socket);
+    void released(Operation& op);
+    void lose_releases();
+    // The port's time, modulo 2^32.
+    [[nodiscard]] std::uint32_t milliseconds() const noexcept {
+        return static_cast<std::uint32_t>(turn_time_ / 1'000'000);
+    }
+    void moved_bytes(Socket& socket) noexcept;
+    void watch_idle(Socket& socket);
+    void check_idle(Socket& socket);
 
     // Subscriptions (subscription.cpp).
     void start_subscription(Socket& socket, Operation& op);
@@ -212,7 +278,15 @@ private:
     void later(Socket& socket) noexcept;
     void continue_drains();
     [[nodiscard]] bool adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept;
+
+    // Strategies (strategy.cpp).
+    void restart_receive(Socket& socket, Operation& op, Receive strategy);
+    void busier(Socket& socket, Operation& op);
+    void cool_down();
+    [[nodiscard]] bool tight() const noexcept;
     Socket* accepted(Socket& listener, Handle handle);
+    [[nodiscard]] bool at_cap(Operation& op);
+    void resume_capped();
     void accept_failed(Socket& listener, Operation& op, int code);
     [[nodiscard]] bool reserve_space() noexcept;
 
@@ -222,6 +296,7 @@ private:
     void begin_cancel(Socket& socket);
     void cancel_lane(Socket& socket, Lane& lane);
     void settle(Socket& socket);
+    void hand_out_closed(Socket& socket);
     void after_sends(Socket& socket);
 
     Socket* new_socket(Handle handle);
@@ -246,7 +321,14 @@ private:
     Capabilities capabilities_;
     std::vector<Ready> ready_;
     std::vector<Packet> packets_;
-    std::deque<SlotId> held_;  // the budget queue: posted, not accepted into the ledger yet
+    std::deque<Held> held_;  // the budget queue: posted, not accepted into the ledger yet
+    std::vector<Registered> registered_;
+    std::vector<SlotId> starved_;  // refused by the system, to be tried again
+    std::vector<SlotId> capped_;   // accept_each at the cap on connections
+    std::vector<SlotId> busy_;     // adaptive subscriptions that are not zero-byte
+    Timer* patience_{nullptr};     // while something is held
+    Timer* starvation_{nullptr};   // while something is starved
+    Timer* cooling_{nullptr};      // while something is busy
     Socket* flush_first_{nullptr};
     Socket* flush_last_{nullptr};
     Socket* drain_first_{nullptr};
@@ -255,13 +337,18 @@ private:
     std::size_t space_used_{0};
     std::size_t drained_bytes_{0};  // in this turn
     std::uint32_t turn_number_{1};
+    std::size_t calls_{0};  // timers of the application
     std::size_t outstanding_{0};
     std::size_t open_sockets_{0};
+    std::size_t capped_sockets_{0};  // open, and counted against the cap on connections
+    std::size_t unreleased_{0};      // sends that only wait for their release
+    std::int64_t turn_time_{0};      // the backend's time of this turn
     std::array<std::uint32_t, charge_kinds> unfinished_{};
     PortCounts counts_;
     bool sleeping_{false};
     bool woken_{false};      // the next wait must not last
     bool was_woken_{false};  // some wait was ended by wake()
+    bool feeds_{false};      // something completed since the starved were tried
     bool closing_{false};
     bool abandoned_{false};
 };

@@ -19,7 +19,8 @@ inline constexpr Handle no_handle = -1;
 struct Lane {
     Operation* head{nullptr};
     Operation* tail{nullptr};
-    std::uint16_t started{0};
+    std::uint64_t started : 16 {0};
+    std::uint64_t bytes : 48 {0};  // still to go of the sends that stand here
     // The request is over for the kernel, or never reached it; what is left is the core's.
     [[nodiscard]] bool idle() const noexcept { return head == nullptr; }
 
@@ -27,6 +28,7 @@ struct Lane {
         op.next = nullptr;
         (tail != nullptr ? tail->next : head) = &op;
         tail = &op;
+        bytes += to_go(op);
     }
     Operation& pop() noexcept {
         Operation& op = *head;
@@ -35,6 +37,7 @@ struct Lane {
             tail = nullptr;
         }
         op.next = nullptr;
+        bytes -= to_go(op);
         return op;
     }
     void unlink(Operation& op) noexcept {
@@ -47,7 +50,30 @@ struct Lane {
             tail = before;
         }
         op.next = nullptr;
+        bytes -= to_go(op);
     }
+    // Bytes of the send at the head have gone.
+    void advance(std::size_t count) noexcept {
+        head->transferred += count;
+        bytes -= count;
+    }
+
+private:
+    static std::size_t to_go(const Operation& op) noexcept {
+        return op.kind == Kind::send ? op.remaining() : 0;
+    }
+};
+
+// How a socket sends (R16): copied to the system's buffer, the same but without ever leaving memory
+// with the system while it waits for room, or from where the data lies.
+enum class Send : std::uint8_t { buffered, when_writable, direct };
+
+// Bytes queued to send: over `high` the sender is asked to pause, at `low` to go on; a post beyond
+// `cap` is refused. 0: none.
+struct SendMarks {
+    std::uint32_t high{0};
+    std::uint32_t low{0};
+    std::uint32_t cap{0};
 };
 
 enum class Life : std::uint8_t {
@@ -74,10 +100,14 @@ public:
     std::uint32_t drain_turn{0};    // the port's turn in which it was drained last
     std::uint32_t outstanding{0};   // accepted operations whose completion was not handed out
     std::uint32_t backend_bits{0};  // the backend's own; zero when the socket is made
+    std::uint32_t active_ms{0};     // the port's time when it last moved bytes, modulo 2^32
+    SendMarks marks;
+    std::uint32_t releasing{0};  // sends that went and whose memory the kernel still reads
     std::int16_t family{0};
     std::int16_t protocol{0};
     std::uint8_t type{0};
     Life life{Life::free};
+    Send send_strategy{Send::buffered};
     bool stream : 1 {false};  // bytes without borders: sends may be coalesced
     bool flush_listed : 1 {false};
     bool drain_listed : 1 {false};
@@ -90,6 +120,8 @@ public:
     bool skip_done : 1 {false};        // operations that are done by their post leave no packet
     bool adopted : 1 {false};          // others may hold the descriptor too: never shut it down
     bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
+    bool send_paused : 1 {false};      // over the high mark, and not yet down to the low one
+    bool capped : 1 {false};           // counts against the port's cap on connections
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
         return op.sending() ? sending : receiving;

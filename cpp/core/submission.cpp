@@ -1,8 +1,7 @@
-// Port: from a post to the kernel. Try, then charge, then start (R01, R06, R07).
+// Port: from a post to the kernel. Try, then charge (admission.cpp), then start (R01, R06).
 #include <algorithm>
 #include <new>
 
-#include "core/page_span.hpp"
 #include "core/port.hpp"
 
 namespace iocp {
@@ -15,10 +14,6 @@ constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
 // How long a connect waits for room in its listener's queue: twice as long each time, six times.
 constexpr std::int64_t connect_pause = 1'000'000;
 constexpr std::uint8_t most_doublings = 6;
-
-ChargeKind charge_kind(const Operation& op) noexcept {
-    return op.sending() ? ChargeKind::send : ChargeKind::receive;
-}
 
 }  // namespace
 
@@ -76,114 +71,9 @@ Error Port::check(const Operation& op) const noexcept {
     return {};
 }
 
-std::size_t Port::pages_of(const Operation& op) const noexcept {
-    if (op.kind != Kind::receive && op.kind != Kind::send && op.kind != Kind::receive_each) {
-        return 0;
-    }
-    std::size_t pages = 0;
-    op.each_part([&](const std::byte* data, std::size_t length) {
-        pages += page_span(reinterpret_cast<std::uintptr_t>(data), length, ledger_.page_size());
-        return true;
-    });
-    return pages;
-}
-
-bool Port::admissible(const Operation& op, std::size_t pages) const noexcept {
-    const bool sending = op.sending();
-    const std::uint32_t port_cap = sending ? options_.port_sends : options_.port_receives;
-    const std::uint32_t socket_cap = sending ? options_.socket_sends : options_.socket_receives;
-    if (port_cap != 0 && unfinished_[sending ? 1 : 0] >= port_cap) {
-        return false;
-    }
-    if (socket_cap != 0) {
-        const Lane& lane = sending ? op.socket->sending : op.socket->receiving;
-        std::uint32_t count = 0;
-        for (const Operation* at = lane.head; at != nullptr; at = at->next) {
-            count += at->admitted ? 1U : 0U;
-        }
-        if (count >= socket_cap) {
-            return false;
-        }
-    }
-    return ledger_.fits(pages);
-}
-
-void Port::admit(Operation& op, std::size_t pages) noexcept {
-    op.receipt = ledger_.charge(charge_kind(op), static_cast<std::uint32_t>(pages),
-                                op.socket->charged_pages);
-    op.admitted = true;
-    ++unfinished_[op.sending() ? 1 : 0];
-}
-
-void Port::leave(Operation& op) noexcept {
-    op.receipt.refund();
-    if (op.admitted) {
-        op.admitted = false;
-        --unfinished_[op.sending() ? 1 : 0];
-    }
-}
-
-// Admits the operation, holds it back, or refuses it. Bytes of a stream that the attempt already
-// took are never followed by a refusal: the rest waits in the budget queue instead.
-Error Port::charge(Operation& op) {
-    const std::size_t pages = pages_of(op);
-    if (!ledger_.could_fit(pages) && op.transferred == 0) {
-        ++counts_.refusals;
-        return Error::of(Fault::budget,
-                         "one post alone passes the port's budget of locked memory; post less at "
-                         "a time or raise the budget");
-    }
-    if (held_.empty() && admissible(op, pages)) {
-        admit(op, pages);
-        return {};
-    }
-    if (op.transferred == 0) {
-        if (options_.over_budget == OverBudget::degrade && op.kind == Kind::receive &&
-            !ledger_.fits(pages)) {
-            op.watching = true;
-            return {};
-        }
-        const Lane& lane = op.socket->lane_of(op);
-        const bool behind_held = lane.head != nullptr && lane.head->held;
-        if (options_.over_budget != OverBudget::queue || outstanding_ == 0) {
-            // What is admitted behind a held operation would keep the very room it waits for.
-            if (!behind_held && admissible(op, pages)) {
-                admit(op, pages);
-                return {};
-            }
-            ++counts_.refusals;
-            return Error::of(Fault::budget,
-                             "the port's budget or cap on unfinished operations is used up; retry "
-                             "after a completion, or set over_budget to 'queue'");
-        }
-    }
-    op.held = true;
-    held_.push_back(op.id);
-    return {};
-}
-
-// First come, first served: an operation that still does not fit keeps its place.
-void Port::admit_held() {
-    while (!held_.empty()) {
-        Operation* op = operations_.find(held_.front());
-        if (op == nullptr || !op->held || op->finished()) {
-            held_.pop_front();
-            continue;
-        }
-        const std::size_t pages = pages_of(*op);
-        if (!admissible(*op, pages)) {
-            return;
-        }
-        held_.pop_front();
-        op->held = false;
-        admit(*op, pages);
-        Socket& socket = *op->socket;
-        start_lane(socket, socket.lane_of(*op));
-    }
-}
-
 bool Port::attempts_first(const Operation& op, const Lane& lane) const noexcept {
-    return lane.idle() && !op.batched && !op.subscription() && op.kind != Kind::connect;
+    return lane.idle() && !op.batched && !op.subscription() && op.kind != Kind::connect &&
+           !op.direct;
 }
 
 // What a call that failed inside a post raises there; a fatal error ends the socket too (R05).
@@ -200,11 +90,12 @@ Error Port::refused(const Operation& op, int code) {
 // still to be charged and started.
 Error Port::attempt(Operation& op, bool& done) {
     Socket& socket = *op.socket;
-    StartResult result = backend_->attempt(op);
-    if (result.start == Start::failed) {
+    const StartResult result = backend_->attempt(op, 1);
+    if (result.start == Start::failed && !waits_for_resources(static_cast<int>(result.value))) {
         return refused(op, static_cast<int>(result.value));
     }
-    if (result.start == Start::pending) {
+    if (result.start != Start::done) {
+        op.tried = true;
         return {};
     }
     if (op.kind == Kind::accept) {
@@ -235,6 +126,11 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
         return error;
     }
     op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags);
+    if (op.kind == Kind::send) {
+        if (Error error = prepare_send(op)) {
+            return error;
+        }
+    }
     Lane& lane = socket.lane_of(op);
     if (attempts_first(op, lane)) {
         bool done = false;
@@ -271,12 +167,28 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     } else if (!behind) {
         start_lane(socket, lane);
     }
+    tell_flow(socket);
     nudge();
     return {};
 }
 
+// How the socket sends decides how this one goes, and its cap whether it may be queued.
+Error Port::prepare_send(Operation& op) {
+    Socket& socket = *op.socket;
+    const std::uint64_t cap = socket.marks.cap;
+    if (cap != 0 && (op.lease.length > cap || socket.sending.bytes > cap - op.lease.length)) {
+        ++counts_.refusals;
+        return Error::of(Fault::budget,
+                         "the bytes queued to send would pass the socket's cap; go on when "
+                         "on_resume is called, or raise the cap");
+    }
+    op.watching = socket.send_strategy == Send::when_writable;
+    op.direct = socket.send_strategy == Send::direct && op.lease.length != 0;
+    return {};
+}
+
 // How many sends from the head on may share one request: never across a datagram's border, a flag,
-// or an operation that is not the kernel's yet.
+// a direct one, whose release is its alone, or an operation that is not the kernel's yet.
 unsigned Port::run_length(const Lane& lane) noexcept {
     const Operation& head = *lane.head;
     if (head.kind != Kind::send || !head.socket->stream) {
@@ -286,7 +198,8 @@ unsigned Port::run_length(const Lane& lane) noexcept {
     std::size_t parts = 0;
     std::size_t bytes = 0;
     for (const Operation* op = &head; op != nullptr; op = op->next) {
-        if (op->kind != Kind::send || op->held || op->flags != head.flags) {
+        if (op->kind != Kind::send || op->held || op->flags != head.flags ||
+            op->watching != head.watching || op->direct) {
             break;
         }
         parts += op->slices != 0 ? op->slices : 1U;
@@ -312,14 +225,14 @@ void Port::start_lane(Socket& socket, Lane& lane) {
             ++counts_.flushes;
             counts_.sends += count;
         }
-        const StartResult result = backend_->start(op, count);
+        const StartResult result = start(op, count);
         if (result.start == Start::pending) {
             lane.started = static_cast<std::uint16_t>(count);
             Operation* at = &op;
             for (unsigned i = 0; i < count; ++i, at = at->next) {
                 at->state.store(State::pending, std::memory_order_relaxed);
             }
-            return;
+            break;
         }
         const bool failed = result.start == Start::failed;
         if (failed && backend_->queue_full(op, static_cast<int>(result.value))) {
@@ -331,6 +244,20 @@ void Port::start_lane(Socket& socket, Lane& lane) {
         }
     }
     after_sends(socket);
+    tell_flow(socket);
+}
+
+// What only watches leaves no memory with the system: it is tried, and then watches.
+StartResult Port::start(Operation& op, unsigned count) {
+    const bool tried = op.tried;
+    op.tried = false;
+    if (op.watching && !tried) {
+        const StartResult result = backend_->attempt(op, count);
+        if (result.start != Start::pending) {
+            return result;
+        }
+    }
+    return backend_->start(op, count);
 }
 
 // The core holds the connect until the timer fires, as a call that waits would have been held.
@@ -390,7 +317,7 @@ Error Port::try_send(Socket& socket, const std::byte* data, std::size_t length,
     if (!socket.sending.idle()) {
         return {};
     }
-    const StartResult result = backend_->attempt(probe);
+    const StartResult result = backend_->attempt(probe, 1);
     if (result.start == Start::failed) {
         return refused(probe, static_cast<int>(result.value));
     }

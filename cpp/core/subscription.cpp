@@ -36,6 +36,9 @@ void Port::start_subscription(Socket& socket, Operation& op) {
 // own end stops it (R32).
 void Port::start_accept_each(Socket& socket, Operation& op) {
     for (unsigned i = 0; i < accepts_per_turn; ++i) {
+        if (at_cap(op)) {
+            return;
+        }
         const StartResult result = backend_->start(op, 1);
         if (result.start == Start::pending) {
             socket.receiving.started = 1;
@@ -54,10 +57,32 @@ void Port::start_accept_each(Socket& socket, Operation& op) {
         ready.op = &op;
         ready.accepted = accepted(socket, result.accepted);
         if (ready.accepted != nullptr) {
+            ready.accepted->capped = true;
+            ++capped_sockets_;
             push(std::move(ready));
         }
     }
     later(socket);
+}
+
+// With as many connections as the port may have, who comes next waits in the listener's queue.
+bool Port::at_cap(Operation& op) {
+    if (options_.max_connections == 0 || capped_sockets_ < options_.max_connections) {
+        return false;
+    }
+    op.paused = true;
+    capped_.push_back(op.id);
+    return true;
+}
+
+void Port::resume_capped() {
+    for (const SlotId id : std::exchange(capped_, {})) {
+        Operation* op = operations_.find(id);
+        if (op != nullptr && op->paused && !op->finished()) {
+            op->paused = false;
+            later(*op->socket);
+        }
+    }
 }
 
 Socket* Port::accepted(Socket& listener, Handle handle) {
@@ -71,6 +96,7 @@ Socket* Port::accepted(Socket& listener, Handle handle) {
     socket->protocol = listener.protocol;
     socket->stream = listener.stream;
     socket->connected = true;
+    watch_idle(*socket);
     return socket;
 }
 
@@ -98,6 +124,7 @@ void Port::accept_failed(Socket& listener, Operation& op, int code) {
 // A posted buffer of the direct strategy. Without memory or budget for it the subscription watches
 // instead: it never fails for lack of a buffer.
 Error Port::lease_block(Operation& op) {
+    op.yields = false;
     Region* region = pool_.take(op.block_size);
     if (region == nullptr) {
         return Error::of(Fault::resource, "no memory for a receive buffer");
@@ -106,7 +133,7 @@ Error Port::lease_block(Operation& op) {
                 [](void* owner) { static_cast<Region*>(owner)->drop_reference(); }};
     op.transferred = 0;
     const std::size_t pages = pages_of(op);
-    if (!held_.empty() || !admissible(op, pages)) {
+    if (!held_.empty() || !admissible(op, pages) || (op.adaptive && tight())) {
         op.lease.give_back();
         ++counts_.refusals;
         return Error::of(Fault::budget, "the budget has no room for a posted receive");
@@ -116,6 +143,16 @@ Error Port::lease_block(Operation& op) {
 }
 
 void Port::start_receive_each(Socket& socket, Operation& op) {
+    if (op.switched) {
+        op.switched = false;
+        op.watching = false;
+        op.small_reads = 0;
+        op.large_packets = 0;
+        if (op.lease.data != nullptr) {
+            leave(op);
+            op.lease.give_back();
+        }
+    }
     for (unsigned i = 0; i < options_.drain_reads; ++i) {
         if (op.strategy == Receive::pooled) {
             op.watching = op.watching || !capabilities_.multishot_receive;
@@ -170,6 +207,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         return;  // otherwise it is started again, with the buffer it has
     }
     if (packet.result < 0) {
+        counts_.degraded += op.yields ? 1 : 0;
         leave(op);
         op.lease.give_back();
         const auto code = static_cast<int>(-packet.result);
@@ -183,7 +221,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         fail_socket(socket, error);
         return;
     }
-    if (op.strategy == Receive::direct) {
+    if (op.lease.data != nullptr) {
         direct_data(socket, op, static_cast<std::size_t>(packet.result));
     } else if (packet.result == 0) {
         end_of_stream(socket, op);
@@ -206,6 +244,12 @@ void Port::deliver(Socket& socket, Operation& op, Slice slice) {
         if (copy.region() != nullptr) {
             slice = std::move(copy);
         }
+    }
+    if (slice.length() != 0) {
+        if (op.adaptive) {
+            busier(socket, op);
+        }
+        moved_bytes(socket);
     }
     Ready ready;
     ready.what = Ready::What::data;

@@ -12,6 +12,10 @@ enum class TimerKind : std::uint8_t {
     close_deadline,
     accept_retry,
     connect_retry,
+    idle_connection,
+    patience,
+    starved,
+    cooling,
 };
 
 struct Timer {

@@ -5,6 +5,7 @@ from iocp_sock._core import (
     Buffer,
     Completion,
     Operation,
+    RegisteredMemory,
     Socket,
     Timer,
     compiler,
@@ -13,7 +14,7 @@ from iocp_sock._core import (
     probe,
     version,
 )
-from iocp_sock.config import PortConfig
+from iocp_sock.config import AdaptiveRule, PortConfig
 from iocp_sock.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -36,6 +37,7 @@ __version__ = version()
 
 __all__ = [
     "PAGE_SIZE",
+    "AdaptiveRule",
     "ArgumentError",
     "ArgumentTypeError",
     "BackendUnavailable",
@@ -51,6 +53,7 @@ __all__ = [
     "PortClosed",
     "PortConfig",
     "PortRunning",
+    "RegisteredMemory",
     "ResourceExhausted",
     "Socket",
     "SocketClosed",

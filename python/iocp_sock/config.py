@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["BackendName", "OverBudget", "PortConfig"]
+__all__ = ["AdaptiveRule", "BackendName", "OverBudget", "PortConfig"]
 
 BackendName = Literal["auto", "uring", "epoll", "iocp"]
 OverBudget = Literal["raise", "queue", "degrade"]
@@ -28,6 +28,10 @@ _LEAST = {
     "posted_accepts": 1,
     "drain_reads": 1,
     "drain_bytes": 1,
+    "send_high": 0,
+    "send_low": 0,
+    "send_cap": 0,
+    "max_connections": 0,
 }
 _MOST = 1 << 40
 _MOST_OF = {
@@ -39,7 +43,60 @@ _MOST_OF = {
     "ring_entries": 32768,
     "posted_accepts": 1024,
     "drain_reads": 65535,
+    "send_high": 0xFFFFFFFF,
+    "send_low": 0xFFFFFFFF,
+    "send_cap": 0xFFFFFFFF,
+    "max_connections": 0xFFFFFFFF,
 }
+_SECONDS = {"close_timeout": 0.0, "queue_patience": 0.001, "idle_timeout": 0.0}
+
+
+def _check_seconds(name: str, value: object, least: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ArgumentTypeError(22, f"{name} is a number of seconds, not {value!r}")
+    if not least <= value <= 86400:
+        raise ArgumentError(22, f"{name} is a number of seconds from {least:g} to 86400")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveRule:
+    """When receive="adaptive" changes the way it receives.
+
+    It starts as 'zero_byte'. After `messages` in a row, each within `window` seconds of the one
+    before, the socket is busy and receives as `busy` says; after `idle` seconds without a message
+    it is 'zero_byte' again. While `budget_percent` of the port's budget is in use nobody becomes
+    busy, and busy ones go back. Both are looked at every `idle` / 2 seconds.
+    Raises ArgumentError or ArgumentTypeError for a value that cannot be.
+    """
+
+    messages: int = 4
+    """From 1 to 255."""
+
+    window: float = 0.1
+    """Seconds."""
+
+    idle: float = 1.0
+    """Seconds."""
+
+    budget_percent: int = 75
+    """Percent of the port's budget, from 1 to 100."""
+
+    busy: str | None = None
+    """'direct' or 'pooled'; None: what costs least on the backend ('direct' on iocp, 'pooled' on
+    uring and epoll)."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name, most in (("messages", 255), ("budget_percent", 100)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ArgumentTypeError(22, f"{name} is an int, not {value!r}")
+            if not 1 <= value <= most:
+                raise ArgumentError(22, f"{name} is an int from 1 to {most}, not {value!r}")
+        for name in ("window", "idle"):
+            _check_seconds(name, getattr(self, name), 0.001)
+        if self.busy not in (None, "direct", "pooled"):
+            raise ArgumentError(22, f"busy is 'direct', 'pooled' or None, not {self.busy!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +152,31 @@ class PortConfig:
     close_timeout: float = 5.0
     """Seconds that queued sends get when a socket or the port is closed."""
 
+    queue_patience: float = 1.0
+    """Seconds that a post waits in the budget queue for the memory it asks for (over_budget
+    'queue'). After that a receive waits without its buffer, as a zero-byte one does; where a send
+    is in front, receives that wait with a buffer give theirs up instead."""
+
+    send_high: int = 65536
+    """What Socket.set_send_marks(high=...) starts as, on every socket, in bytes."""
+
+    send_low: int = 16384
+    """What its low starts as, in bytes."""
+
+    send_cap: int = 0
+    """What its cap starts as, in bytes."""
+
+    max_connections: int = 0
+    """Connections made by accept_each that are open at once; who comes next waits in the
+    listener's queue until one is closed (on Windows the posted accepts are taken in before)."""
+
+    idle_timeout: float = 0.0
+    """Seconds without progress after which an accepted connection is closed with TimedOut; 0:
+    never. Progress is bytes that arrive, or, while some are queued to send, bytes that go."""
+
+    adaptive: AdaptiveRule = field(default_factory=AdaptiveRule)
+    """When receive='adaptive' changes the way it receives."""
+
     skip_done_packets: bool = False
     """What Socket.skip_done_packets starts as, on every socket of the port, accepted ones too."""
 
@@ -119,9 +201,11 @@ class PortConfig:
             raise ArgumentTypeError(
                 22, f"skip_done_packets is True or False, not {self.skip_done_packets!r}"
             )
-        if not isinstance(self.close_timeout, (int, float)):
-            raise ArgumentTypeError(
-                22, f"close_timeout is a number of seconds, not {self.close_timeout!r}"
+        for name, shortest in _SECONDS.items():
+            _check_seconds(name, getattr(self, name), shortest)
+        if self.send_low > self.send_high or 0 < self.send_cap < self.send_high:
+            raise ArgumentError(
+                22, "send_low is at most send_high, and that at most send_cap (0: no cap)"
             )
-        if not 0 <= self.close_timeout <= 86400:
-            raise ArgumentError(22, "close_timeout is a number of seconds from 0 to 86400")
+        if not isinstance(self.adaptive, AdaptiveRule):
+            raise ArgumentTypeError(22, f"adaptive is an AdaptiveRule, not {self.adaptive!r}")

@@ -208,6 +208,7 @@ protected:
         Handle handle;
         Error failure;
     };
+    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
     std::vector<Closed> closed;
     std::vector<void*> packets;
     std::vector<void*> fired;
@@ -362,6 +363,10 @@ private:
                 closed.push_back({ready.socket, ready.socket->handle, ready.socket->failure});
                 EXPECT_EQ(ready.socket->life, Life::closed);
                 sockets.push_back(ready.socket);
+                break;
+            case Ready::What::pause_sends:
+            case Ready::What::resume_sends:
+                flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
                 break;
             case Ready::What::timer:
                 fired.push_back(ready.timer->target);

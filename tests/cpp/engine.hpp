@@ -307,6 +307,7 @@ public:
     // What was handed out besides operations.
     std::vector<void*> packets;
     std::size_t timers{0};
+    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
     std::vector<std::pair<Socket*, Error>> closed;
     [[nodiscard]] bool is_closed(const Socket& socket) const {
         for (const auto& [one, failure] : closed) {
@@ -394,6 +395,10 @@ private:
                 case Ready::What::closed:
                     closed.emplace_back(ready.socket, ready.socket->failure);
                     sockets.push_back(ready.socket);
+                    break;
+                case Ready::What::pause_sends:
+                case Ready::What::resume_sends:
+                    flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
                     break;
                 case Ready::What::timer:
                     ++timers;

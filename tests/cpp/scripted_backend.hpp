@@ -65,6 +65,7 @@ class ScriptedBackend final : public Backend {
 public:
     Capabilities capable;
     std::int64_t time{1'000'000'000};
+    bool sends_direct{true};
     bool answers_cancels{true};  // with the cancelled code, at the next reap
     int next_open_error{0};
     int next_describe_error{0};
@@ -136,6 +137,20 @@ public:
         packet.operation = operation;
         packet.ready = true;
         packet.more = more;
+        deliver(std::move(packet));
+    }
+    // The two steps of a send from where its data lies.
+    void deliver_transferred(SlotId operation, std::int64_t result) {
+        Packet packet;
+        packet.operation = operation;
+        packet.result = result;
+        packet.phase = Phase::transferred;
+        deliver(std::move(packet));
+    }
+    void deliver_released(SlotId operation) {
+        Packet packet;
+        packet.operation = operation;
+        packet.phase = Phase::released;
         deliver(std::move(packet));
     }
     void deliver_slice(SlotId operation, Slice slice, bool more) {
@@ -214,7 +229,7 @@ public:
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override {
         return flags == flag_fill;
     }
-    StartResult attempt(Operation& op) override {
+    StartResult attempt(Operation& op, unsigned /*count*/) override {
         record("attempt:" + kind_name(op.kind), op.socket->handle);
         expect_open(*op.socket);
         return next(on(*op.socket).attempts, pending());
@@ -281,6 +296,10 @@ public:
             }
         }
         return result;
+    }
+    bool send_direct(Socket& socket, bool on) override {
+        record(on ? "direct" : "buffered", socket.handle);
+        return sends_direct;
     }
     bool drained(Socket& socket) noexcept override { return scripts_[socket.handle].drained; }
     std::int64_t available(Socket& /*socket*/) override { return 0; }

@@ -129,9 +129,9 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
         if ((socket.backend_bits & bit_unwritable) != 0) {
             return {};
         }
-        return op.kind == Kind::send ? send_now(op, count) : attempt(op);
+        return attempt(op, count);
     }
-    return (socket.backend_bits & bit_unreadable) != 0 ? StartResult{} : attempt(op);
+    return (socket.backend_bits & bit_unreadable) != 0 ? StartResult{} : attempt(op, count);
 }
 
 void EpollBackend::cancel(Operation& op) {
@@ -160,7 +160,7 @@ void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>&
         Operation* op = socket.receiving.started != 0 ? socket.receiving.head : nullptr;
         // An edge may be older than the operation: a zero-byte receive looks again.
         if (op != nullptr &&
-            (op->kind != Kind::zero_byte || attempt(*op).start != Start::pending)) {
+            (op->kind != Kind::zero_byte || attempt(*op, 1).start != Start::pending)) {
             Packet packet;
             packet.operation = op->id;
             packet.ready = true;

@@ -165,8 +165,8 @@ StartResult LinuxBackend::came_to(Socket& socket, std::int64_t result,
     return failed(errno);
 }
 
-StartResult LinuxBackend::poll_now(const Socket& socket) {
-    pollfd entry{fd_of(socket), POLLIN | POLLRDHUP, 0};
+StartResult LinuxBackend::poll_now(const Socket& socket, short events) {
+    pollfd entry{fd_of(socket), events, 0};
     const int count = retry([&] { return ::poll(&entry, 1, 0); });
     if (count < 0) {
         return failed(errno);
@@ -179,18 +179,11 @@ StartResult LinuxBackend::poll_now(const Socket& socket) {
 
 // Asking arms the edge that tells of room later: the kernel notes that somebody waits for it.
 StartResult LinuxBackend::room_now(Socket& socket) {
-    pollfd entry{fd_of(socket), POLLOUT, 0};
-    const int count = retry([&] { return ::poll(&entry, 1, 0); });
-    if (count < 0) {
-        return failed(errno);
-    }
-    if (count > 0 && (entry.revents & POLLNVAL) != 0) {
-        return failed(EBADF);
-    }
-    if (count == 0) {
+    const StartResult result = poll_now(socket, POLLOUT);
+    if (result.start == Start::pending) {
         socket.backend_bits |= bit_unwritable;
     }
-    return {count > 0 ? Start::done : Start::pending, 0};
+    return result;
 }
 
 bool LinuxBackend::fills(std::int32_t flags) const noexcept {
@@ -299,23 +292,23 @@ StartResult LinuxBackend::connect_now(Operation& op) {
     return failed(code);
 }
 
-StartResult LinuxBackend::attempt(Operation& op) {
+StartResult LinuxBackend::attempt(Operation& op, unsigned count) {
     switch (op.kind) {
         case Kind::receive:
             return receive_now(op);
         case Kind::zero_byte:
-            return poll_now(*op.socket);
+            return poll_now(*op.socket, POLLIN | POLLRDHUP);
         case Kind::writable:
             return room_now(*op.socket);
         case Kind::send:
-            return send_now(op, 1);
+            return send_now(op, count);
         case Kind::connect:
             return connect_now(op);
         case Kind::accept:
         case Kind::accept_each:
             return accept_now(op);
         case Kind::receive_each:
-            return op.watching ? poll_now(*op.socket) : receive_now(op);
+            return op.watching ? poll_now(*op.socket, POLLIN | POLLRDHUP) : receive_now(op);
     }
     return failed(EINVAL);
 }

@@ -22,7 +22,7 @@ public:
     void close(Socket& socket) override;
 
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
-    StartResult attempt(Operation& op) override;
+    StartResult attempt(Operation& op, unsigned count) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     bool drained(Socket& socket) noexcept override;
     std::int64_t available(Socket& socket) override;
@@ -52,7 +52,7 @@ protected:
 private:
     static StartResult receive_now(Operation& op);
     static StartResult accept_now(Operation& op);
-    static StartResult poll_now(const Socket& socket);
+    static StartResult poll_now(const Socket& socket, short events);
     static StartResult room_now(Socket& socket);
     static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
 };

@@ -84,6 +84,34 @@ struct BufReg {
 };
 static_assert(sizeof(BufReg) == 40);
 
+// A change of registered resources, from entry `offset` on.
+struct RsrcUpdate {
+    std::uint32_t offset, resv;
+    std::uint64_t data, tags;
+    std::uint32_t nr, resv2;
+};
+static_assert(sizeof(RsrcUpdate) == 32);
+struct RsrcRegister {
+    std::uint32_t nr, flags;
+    std::uint64_t resv2, data, tags;
+};
+static_assert(sizeof(RsrcRegister) == 32);
+
+// What the kernel answers about each of its operations.
+struct ProbeOp {
+    std::uint8_t op, resv;
+    std::uint16_t flags;
+    std::uint32_t resv2;
+};
+struct Probe {
+    std::uint8_t last_op, ops_len;
+    std::uint16_t resv;
+    std::uint32_t resv2[3];
+    ProbeOp ops[64];
+};
+static_assert(sizeof(Probe) == 16 + 64 * sizeof(ProbeOp));
+inline constexpr std::uint16_t probe_supported = 1;
+
 inline constexpr std::uint32_t setup_cqsize = 1U << 3U;
 inline constexpr std::uint32_t setup_clamp = 1U << 4U;
 inline constexpr std::uint32_t setup_r_disabled = 1U << 6U;
@@ -106,6 +134,10 @@ inline constexpr std::uint32_t enter_ext_arg = 1U << 3U;
 
 inline constexpr std::uint32_t sq_cq_overflow = 1U << 1U;
 
+inline constexpr unsigned register_probe = 8;
+inline constexpr unsigned register_buffers = 15;
+inline constexpr unsigned register_buffers_update = 16;
+inline constexpr std::uint32_t rsrc_register_sparse = 1U << 0U;
 inline constexpr unsigned register_enable_rings = 12;
 inline constexpr unsigned register_pbuf_ring = 22;
 inline constexpr std::uint16_t pbuf_ring_inc = 2;
@@ -115,15 +147,19 @@ inline constexpr std::uint8_t op_sendmsg = 9;
 inline constexpr std::uint8_t op_async_cancel = 14;
 inline constexpr std::uint8_t op_send = 26;
 inline constexpr std::uint8_t op_recv = 27;
+inline constexpr std::uint8_t op_send_zc = 47;
+inline constexpr std::uint8_t op_sendmsg_zc = 48;
 
 inline constexpr std::uint8_t sqe_buffer_select = 1U << 5U;
 inline constexpr std::uint8_t sqe_cqe_skip_success = 1U << 6U;
 
+inline constexpr std::uint16_t send_fixed_buffer = 1U << 2U;
 inline constexpr std::uint16_t recv_multishot = 1U << 1U;
 inline constexpr std::uint32_t poll_add_multi = 1U << 0U;
 
 inline constexpr std::uint32_t cqe_f_buffer = 1U << 0U;
 inline constexpr std::uint32_t cqe_f_more = 1U << 1U;
+inline constexpr std::uint32_t cqe_f_notif = 1U << 3U;
 inline constexpr std::uint32_t cqe_f_buf_more = 1U << 4U;
 inline constexpr unsigned cqe_buffer_shift = 16;
 

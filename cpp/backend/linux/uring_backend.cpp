@@ -29,7 +29,6 @@ constexpr std::uint64_t generation_bits = ~std::uint64_t{0} << 32U;
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
 constexpr std::uint64_t ignored_token = ~std::uint64_t{0} - 1;
 
-constexpr std::uint16_t buffer_group = 0;
 constexpr std::uint32_t send_patience_us = 50;
 // With more sends than these there is enough to come back for: small turns keep the caches warm.
 constexpr unsigned most_patient_sends = 16;
@@ -83,6 +82,7 @@ bool UringBackend::open_ring(std::string& reason) {
     ring_ = std::move(ring);
     enabled_ = false;
     multishot_ = provide_buffers();
+    sends_direct_ = supports(uring::op_send_zc) && supports(uring::op_sendmsg_zc);
     expects_more_ = (ring_->features() & uring::feat_min_timeout) != 0;
     arm_wake();
     return true;
@@ -96,81 +96,35 @@ UringBackend::~UringBackend() {
     }
 }
 
-void UringBackend::drop_buffers() noexcept {
-    for (Posted& posted : posted_) {
-        if (posted.region != nullptr) {
-            posted.region->drop_reference();
-        }
-        posted = {};
-    }
-    if (buffer_ring_ != nullptr) {
-        ::operator delete (buffer_ring_, std::align_val_t{system_page_size()});
-        buffer_ring_ = nullptr;
-    }
-    buffer_tail_ = 0;
-}
-
 Capabilities UringBackend::capabilities() const noexcept {
     Capabilities result;
     result.multishot_receive = multishot_;
+    result.zero_copy_send = sends_direct_;
     return result;
 }
 
-// A ring of regions that the kernel fills incrementally (since 6.12), so that messages of any
-// number of connections share warm memory and an idle connection holds none.
-bool UringBackend::provide_buffers() {
-    const std::size_t page = system_page_size();
-    auto* ring =
-        static_cast<uring::Buf*>(::operator new (page, std::align_val_t{page}, std::nothrow));
-    if (ring == nullptr) {
-        return false;
-    }
-    std::memset(ring, 0, page);
-    uring::BufReg registration{};
-    registration.ring_addr = reinterpret_cast<std::uint64_t>(ring);
-    registration.ring_entries = buffer_slots;
-    registration.bgid = buffer_group;
-    registration.flags = uring::pbuf_ring_inc;
-    if (ring_->register_with(uring::register_pbuf_ring, &registration, 1) < 0) {
-        ::operator delete (ring, std::align_val_t{page});
-        return false;
-    }
-    buffer_ring_ = ring;
-    for (std::uint16_t slot = 0; slot < regions_posted; ++slot) {
-        post_region(slot);
-    }
-    return true;
+bool UringBackend::supports(std::uint8_t opcode) const {
+    uring::Probe probe{};
+    constexpr unsigned entries = sizeof probe.ops / sizeof probe.ops[0];
+    return ring_->register_with(uring::register_probe, &probe, entries) == 0 && opcode < entries &&
+           (probe.ops[opcode].flags & uring::probe_supported) != 0;
 }
 
-void UringBackend::post_region(std::uint16_t slot) {
-    Posted& posted = posted_[slot];
-    posted.used = 0;
-    posted.region = pool_.take_region();
-    if (posted.region == nullptr) {
-        return;
-    }
-    uring::Buf& entry = buffer_ring_[buffer_tail_ & (buffer_slots - 1)];
-    entry.addr = reinterpret_cast<std::uint64_t>(posted.region->data());
-    entry.len = static_cast<std::uint32_t>(posted.region->size());
-    entry.bid = slot;
-    ++buffer_tail_;
-    __atomic_store_n(&buffer_ring_[0].resv, buffer_tail_, __ATOMIC_RELEASE);
+bool UringBackend::send_direct(Socket& socket, bool /*on*/) {
+    return sends_direct_ && (socket.family == AF_INET || socket.family == AF_INET6);
 }
 
-// The part of a posted region that one receive filled. A region is used up exactly when its bytes
-// are, whatever the flags say: a receive of 0 bytes leaves it where it was.
-Slice UringBackend::take_received(std::uint32_t flags, std::int32_t length) {
-    const auto slot = static_cast<std::uint16_t>(flags >> uring::cqe_buffer_shift);
-    Posted& posted = posted_[slot];
-    Slice slice = Slice::share(*posted.region, posted.region->data() + posted.used,
-                               static_cast<std::size_t>(length));
-    posted.used += static_cast<std::size_t>(length);
-    if (posted.used == posted.region->size()) {
-        posted.region->drop_reference();
-        posted.region = nullptr;
-        post_region(slot);
+// What the kernel charges to the lock limit for a zero-copy send, until its notification: a page
+// for each whole one of its length, and two (io_uring/notif.c; measured in tests/test_truth.py).
+std::uint32_t UringBackend::kernel_locked(const Operation& op) const noexcept {
+    const State state = op.state.load(std::memory_order_relaxed);
+    const bool in_flight =
+        op.releases != 0 || (op.socket->sending.head == &op && op.socket->sending.started != 0);
+    if (!op.direct || !in_flight || state == State::completed ||
+        (op.slices == 0 && pin_of(op.lease.data, op.lease.length) >= 0)) {
+        return 0;
     }
-    return slice;
+    return static_cast<std::uint32_t>(op.lease.length / system_page_size()) + 2;
 }
 
 std::byte* UringBackend::scratch(std::size_t bytes) {
@@ -225,9 +179,14 @@ void UringBackend::send(Operation& op, unsigned count) {
     }
     entry.user_data = name_of(op, 0);
     if (count == 1 && op.slices == 0) {
-        entry.opcode = uring::op_send;
+        entry.opcode = op.direct ? uring::op_send_zc : uring::op_send;
         entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
         entry.len = static_cast<std::uint32_t>(std::min(op.remaining(), most_bytes));
+        const int pin = op.direct ? pin_of(op.lease.data, op.lease.length) : -1;
+        if (pin >= 0) {
+            entry.ioprio = uring::send_fixed_buffer;
+            entry.buf_group = static_cast<std::uint16_t>(pin);
+        }
         push(entry);
         return;
     }
@@ -249,7 +208,7 @@ void UringBackend::send(Operation& op, unsigned count) {
     *message = {};
     message->msg_iov = vector;
     message->msg_iovlen = used;
-    entry.opcode = uring::op_sendmsg;
+    entry.opcode = op.direct ? uring::op_sendmsg_zc : uring::op_sendmsg;
     entry.addr = reinterpret_cast<std::uint64_t>(message);
     entry.len = 1;
     push(entry);
@@ -258,7 +217,7 @@ void UringBackend::send(Operation& op, unsigned count) {
 StartResult UringBackend::start(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
     if (op.watching) {
-        poll(op, POLLIN | POLLRDHUP, tag_ready);
+        poll(op, op.sending() ? POLLOUT : POLLIN | POLLRDHUP, tag_ready);
         return {};
     }
     switch (op.kind) {
@@ -272,7 +231,7 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         case Kind::connect:
         case Kind::accept:
         case Kind::accept_each: {
-            const StartResult result = attempt(op);
+            const StartResult result = attempt(op, 1);
             if (result.start == Start::pending) {
                 poll(op, op.kind == Kind::connect ? POLLOUT : POLLIN, tag_ready);
             }
@@ -284,7 +243,7 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
             for (unsigned i = 0; i < count; ++i, at = at->next) {
                 bytes += at->remaining();
             }
-            if (bytes >= hot_send && (socket.backend_bits & bit_unwritable) == 0) {
+            if (!op.direct && bytes >= hot_send && (socket.backend_bits & bit_unwritable) == 0) {
                 const StartResult result = send_now(op, count);
                 if (result.start != Start::pending) {
                     return result;
@@ -305,7 +264,7 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
     if (op.kind == Kind::receive_each && op.strategy == Receive::pooled) {
         entry.ioprio = uring::recv_multishot;
         entry.flags = uring::sqe_buffer_select;
-        entry.buf_group = buffer_group;
+        entry.buf_group = 0;
     } else {
         entry.op_flags = static_cast<std::uint32_t>(receive_flags(op));
         entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
@@ -354,7 +313,7 @@ bool UringBackend::take_over() {
     backlog_.clear();
     queued_sends_ = 0;
     std::string reason;
-    if (!open_ring(reason)) {
+    if (!open_ring(reason) || !restore_pins()) {
         ring_ = std::move(old);
         return false;
     }
@@ -409,6 +368,11 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
     packet.operation =
         SlotId::unpack((cqe.user_data & generation_bits) | (cqe.user_data & slot_bits));
     packet.result = cqe.res;
+    if ((cqe.flags & uring::cqe_f_notif) != 0) {
+        packet.phase = Phase::released;
+        out.push_back(std::move(packet));
+        return;
+    }
     packet.more = more;
     if ((cqe.flags & uring::cqe_f_buffer) != 0 && cqe.res > 0) {
         packet.slice = take_received(cqe.flags, cqe.res);
@@ -416,6 +380,9 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
     if ((cqe.user_data & (tag_ready | tag_empty)) != 0 && cqe.res >= 0) {
         packet.result = 0;
         packet.ready = (cqe.user_data & tag_ready) != 0;
+    } else if (more && (cqe.flags & uring::cqe_f_buffer) == 0) {
+        packet.phase = Phase::transferred;  // a second entry will say that the memory is free
+        packet.more = false;
     }
     out.push_back(std::move(packet));
 }

@@ -35,9 +35,10 @@ public:
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
     void wake() noexcept override;
-    [[nodiscard]] std::uint32_t kernel_locked(const Operation&) const noexcept override {
-        return 0;
-    }
+    bool send_direct(Socket& socket, bool on) override;
+    Error pin(std::byte* data, std::size_t length) override;
+    bool unpin(std::byte* data) override;
+    [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
 
 private:
     // A region the kernel fills from the front; `used` bytes of it are messages already.
@@ -53,12 +54,17 @@ private:
     bool take_over();
     void drop_buffers() noexcept;
     bool provide_buffers();
+    [[nodiscard]] bool supports(std::uint8_t opcode) const;
     void post_region(std::uint16_t slot);
     Slice take_received(std::uint32_t flags, std::int32_t length);
     void push(const uring::Sqe& entry);
     void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
     static std::uint64_t name_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
+    [[nodiscard]] int make_pin_table() const noexcept;
+    [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
+    [[nodiscard]] bool restore_pins() noexcept;
+    [[nodiscard]] int pin_of(const std::byte* data, std::size_t length) const noexcept;
     void arm_wake();
     void completion(const uring::Cqe& cqe, std::vector<Packet>& out);
     [[nodiscard]] std::byte* scratch(std::size_t bytes);
@@ -78,9 +84,17 @@ private:
     bool behind_{false};  // the kernel took less than there was: the next wait must not last
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
+    bool sends_direct_{false};
     uring::Buf* buffer_ring_{nullptr};
     std::uint16_t buffer_tail_{0};
     std::array<Posted, buffer_slots> posted_{};
+    // Memory registered with the ring, by the kernel's index; made known to a new ring as well.
+    struct Pin {
+        std::byte* data{nullptr};
+        std::size_t length{0};
+    };
+    static constexpr std::size_t most_pins = 64;
+    std::vector<Pin> pins_;
     // Message headers of unsubmitted sends: the kernel reads them when it takes the entry.
     std::vector<std::unique_ptr<std::byte[]>> scratch_;
     std::size_t scratch_block_{0};

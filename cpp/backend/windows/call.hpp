@@ -33,6 +33,13 @@ public:
             return true;
         });
     }
+    // The same of `count` operations of a lane; they end where the room does.
+    void add(const Operation& op, unsigned count) {
+        const Operation* at = &op;
+        for (unsigned i = 0; i < count && add(*at); ++i) {
+            at = at->next;
+        }
+    }
     // Room for one more is the caller's to see to.
     void add(std::byte* data, std::size_t length) noexcept {
         constexpr std::size_t most_bytes = std::size_t{1} << 30U;

@@ -205,10 +205,7 @@ StartResult IocpBackend::send(Operation& op, unsigned count) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
     Parts parts;
-    const Operation* at = &op;
-    for (unsigned i = 0; i < count && parts.add(*at); ++i) {
-        at = at->next;
-    }
+    parts.add(op, count);
     WSABUF* first = parts.data();
     DWORD bytes = 0;
     const bool at_once =
@@ -272,7 +269,7 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
         case Kind::receive_each:
             return receive(op);
         case Kind::send:
-            return send(op, count);
+            return op.watching ? wait_for_room(op) : send(op, count);
         case Kind::connect:
             return connect(op);
         case Kind::writable:
@@ -372,6 +369,7 @@ StartResult IocpBackend::wait_for_room(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
+    request->kind = Kind::writable;  // also of a send that waits before it goes
     request->poll.reset(new (std::nothrow) AfdPoll{});
     if (request->poll == nullptr) {
         requests_.give_back(*request);
@@ -437,6 +435,7 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
     }
     if (request.kind == Kind::writable) {
         packet.result = 0;
+        packet.ready = request.looking;  // a send that waits for room before it goes
     } else if (receiving && !request.looking && member.stream && code == 0 && bytes == 0 &&
                !member.deaf && !at_end(member.socket)) {
         packet.ready = true;

@@ -40,7 +40,8 @@ public:
     void detach(Socket& socket) override;
     void close(Socket& socket) override;
 
-    StartResult attempt(Operation& op) override;
+    StartResult attempt(Operation& op, unsigned count) override;
+    bool send_direct(Socket& socket, bool on) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
@@ -114,7 +115,7 @@ private:
     StartResult accept(Operation& op);
     StartResult accept_now(Socket& socket);
     StartResult receive_now(Operation& op);
-    StartResult send_now(Operation& op);
+    StartResult send_now(Operation& op, unsigned count);
     int own(SOCKET socket) noexcept;
 
     int post_accepts(Listener& listener);

@@ -209,12 +209,12 @@ std::int64_t IocpBackend::available(Socket& socket) {
                : -last_error();
 }
 
-StartResult IocpBackend::send_now(Operation& op) {
+StartResult IocpBackend::send_now(Operation& op, unsigned count) {
     if (!can_send(*op.socket)) {
         return failed(WSAENOTCONN);
     }
     Parts parts;
-    parts.add(op);
+    parts.add(op, count);
     WSABUF* first = parts.data();
     DWORD bytes = 0;
     const int returned = winsock_.send(socket_of(*op.socket), first, parts.count(), &bytes,
@@ -234,7 +234,7 @@ StartResult IocpBackend::accept_now(Socket& socket) {
     return {Start::done, 0, static_cast<Handle>(made)};
 }
 
-StartResult IocpBackend::attempt(Operation& op) {
+StartResult IocpBackend::attempt(Operation& op, unsigned count) {
     switch (op.kind) {
         case Kind::receive:
             return receive_now(op);
@@ -246,7 +246,7 @@ StartResult IocpBackend::attempt(Operation& op) {
             }
             break;
         case Kind::send:
-            return send_now(op);
+            return send_now(op, count);
         case Kind::accept:
         case Kind::accept_each: {
             Listener* listener = listener_of(op.socket->id);
@@ -265,6 +265,13 @@ StartResult IocpBackend::attempt(Operation& op) {
         return failed(last_error());
     }
     return {count > 0 ? Start::done : Start::pending, 0};
+}
+
+// Without a buffer of its own the socket sends from the pages of the request, which stay locked
+// until the peer has acknowledged them (Microsoft, SO_SNDBUF).
+bool IocpBackend::send_direct(Socket& socket, bool on) {
+    const int size = on ? 0 : 64 << 10;
+    return set_option(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) == 0;
 }
 
 bool IocpBackend::fatal(const Operation& op, int code) const noexcept {

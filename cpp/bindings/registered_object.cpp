@@ -1,0 +1,144 @@
+// Memory registered with the kernel, as Python sees it: writable, held until nobody uses it.
+#include <cerrno>
+
+#include "bindings/objects.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+struct RegisteredObject {
+    PyObject_HEAD
+    PyObject* port;       // strong
+    PortObject* binding;  // what `port` holds
+    std::byte* data;      // null once released
+    Py_ssize_t length;
+    Py_ssize_t exports;
+};
+
+RegisteredObject& self_of(PyObject* self) noexcept {
+    return *reinterpret_cast<RegisteredObject*>(self);
+}
+
+// The core takes the memory back and frees it when the kernel no longer knows it.
+void give_back(RegisteredObject& memory) {
+    std::byte* data = memory.data;
+    memory.data = nullptr;
+    memory.length = 0;
+    if (data != nullptr && !memory.binding->forked()) {
+        locked(*memory.binding, [&] {
+            memory.binding->core->unregister(data);
+            return 0;
+        });
+    }
+}
+
+void dealloc(PyObject* self) {
+    PyTypeObject* type = Py_TYPE(self);
+    give_back(self_of(self));
+    Py_CLEAR(self_of(self).port);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+    RegisteredObject& memory = self_of(self);
+    int result = -1;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (memory.data == nullptr) {
+        PyErr_SetString(PyExc_BufferError, "the memory was released");
+    } else if (PyBuffer_FillInfo(view, self, memory.data, memory.length, 0, flags) == 0) {
+        ++memory.exports;
+        result = 0;
+    }
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
+void release_buffer(PyObject* self, Py_buffer* /*view*/) {
+    Py_BEGIN_CRITICAL_SECTION(self);
+    --self_of(self).exports;
+    Py_END_CRITICAL_SECTION();
+}
+
+PyObject* release(PyObject* self, PyObject* /*unused*/) {
+    bool held = false;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    held = self_of(self).exports != 0;
+    if (!held) {
+        give_back(self_of(self));
+    }
+    Py_END_CRITICAL_SECTION();
+    if (held) {
+        PyErr_SetString(PyExc_BufferError,
+                        "an operation or a memoryview still uses this memory; wait for it");
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); }
+
+PyObject* leave(PyObject* self, PyObject* /*arguments*/) { return release(self, nullptr); }
+
+Py_ssize_t length(PyObject* self) { return self_of(self).length; }
+
+PyMethodDef methods[] = {
+    {"release", release, METH_NOARGS,
+     "release() -> None\n\nTakes the registration back; the port does it in its next turn. Raises "
+     "BufferError while an\noperation or a memoryview uses the memory. Releasing twice is no "
+     "error."},
+    {"__enter__", enter, METH_NOARGS, nullptr},
+    {"__exit__", leave, METH_VARARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+constexpr const char* documentation =
+    "Writable, page-aligned memory of the core that is registered with the kernel: locked from "
+    "here to\n"
+    "release(), counted once in Ledger.registered and against the budget, and not charged again "
+    "by\n"
+    "operations inside it. One dimension, len() bytes, the buffer protocol; made by "
+    "Port.register().";
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>(documentation)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_methods, methods},
+    {Py_sq_length, reinterpret_cast<void*>(length)},
+    {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
+    {Py_bf_releasebuffer, reinterpret_cast<void*>(release_buffer)},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {
+    "iocp_sock._core.RegisteredMemory", sizeof(RegisteredObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE, slots};
+
+}  // namespace
+
+PyTypeObject* make_registered_type(PyObject* module) {
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+PyObject* new_registered(PyObject* port, PortObject& binding, std::size_t bytes) {
+    auto* memory = PyObject_New(RegisteredObject, binding.types->registered);
+    if (memory == nullptr) {
+        return nullptr;
+    }
+    memory->port = Py_NewRef(port);
+    memory->binding = &binding;
+    memory->data = nullptr;
+    memory->length = 0;
+    memory->exports = 0;
+    const Error error =
+        locked(binding, [&] { return binding.core->register_memory(bytes, memory->data); });
+    if (error) {
+        Py_DECREF(reinterpret_cast<PyObject*>(memory));
+        return raise(&binding, *binding.types, error);
+    }
+    memory->length = static_cast<Py_ssize_t>(bytes);
+    return reinterpret_cast<PyObject*>(memory);
+}
+
+}  // namespace iocp::py

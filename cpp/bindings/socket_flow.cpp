@@ -1,0 +1,258 @@
+// How a Socket sends and receives, and what tells its owner to pause: strategies and marks.
+#include <cerrno>
+#include <utility>
+
+#include "bindings/arguments.hpp"
+#include "bindings/open_socket.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+constexpr std::pair<const char*, Receive> receive_names[] = {
+    {"pooled", Receive::pooled}, {"direct", Receive::direct}, {"zero_byte", Receive::zero_byte}};
+constexpr std::pair<const char*, Send> send_names[] = {
+    {"buffered", Send::buffered}, {"when_writable", Send::when_writable}, {"direct", Send::direct}};
+
+SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
+
+template <class Value, std::size_t N>
+bool find_named(PyObject* given, const std::pair<const char*, Value> (&names)[N], Value& out) {
+    for (const auto& [name, value] : names) {
+        if (given != nullptr && PyUnicode_Check(given) &&
+            PyUnicode_CompareWithASCIIString(given, name) == 0) {
+            out = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+template <class Value, std::size_t N>
+const char* name_of(Value wanted, const std::pair<const char*, Value> (&names)[N]) {
+    for (const auto& [name, value] : names) {
+        if (value == wanted) {
+            return name;
+        }
+    }
+    return "";
+}
+
+// Reads a copy of what `read` finds in the core's open socket; `otherwise` once it is closed.
+template <class Value, class Read>
+Value peek(SocketObject& socket, Value otherwise, Read&& read) {
+    if (socket.binding->forked()) {
+        return otherwise;
+    }
+    return locked(*socket.binding,
+                  [&] { return socket.core != nullptr ? read(*socket.core) : otherwise; });
+}
+
+// What receives everything on a socket, if something does.
+struct Standing {
+    bool stands{false};
+    bool adaptive{false};
+    Receive strategy{Receive::pooled};
+};
+
+Standing standing(SocketObject& socket) {
+    return peek(socket, Standing{}, [](const Socket& core) {
+        const Operation* op = core.receiving.head;
+        return op != nullptr && op->kind == Kind::receive_each
+                   ? Standing{true, op->adaptive, op->strategy}
+                   : Standing{};
+    });
+}
+
+PyObject* get_receive_strategy(PyObject* self, void* /*unused*/) {
+    const Standing found = standing(self_of(self));
+    if (!found.stands) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(found.adaptive ? "adaptive"
+                                               : name_of(found.strategy, receive_names));
+}
+
+int set_receive_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    std::optional<Receive> strategy;
+    if (given == nullptr) {
+        raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
+              "receive_strategy cannot be deleted");
+        return -1;
+    }
+    if (!to_strategy(*socket.binding->types, given, strategy)) {
+        return -1;
+    }
+    return with_open(socket,
+                     [&](Socket& core) {
+                         return socket.binding->core->set_receive_strategy(core, strategy);
+                     })
+               ? 0
+               : -1;
+}
+
+PyObject* get_receiving_by(PyObject* self, void* /*unused*/) {
+    const Standing found = standing(self_of(self));
+    if (!found.stands) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(name_of(found.strategy, receive_names));
+}
+
+PyObject* get_send_strategy(PyObject* self, void* /*unused*/) {
+    return PyUnicode_FromString(name_of(
+        peek(self_of(self), Send::buffered, [](const Socket& core) { return core.send_strategy; }),
+        send_names));
+}
+
+int set_send_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    Send strategy{};
+    if (!find_named(given, send_names, strategy)) {
+        raise(*socket.binding->types, ErrorClass::argument, EINVAL,
+              "send_strategy is one of 'buffered', 'when_writable' and 'direct'");
+        return -1;
+    }
+    return with_open(socket,
+                     [&](Socket& core) {
+                         return socket.binding->core->set_send_strategy(core, strategy);
+                     })
+               ? 0
+               : -1;
+}
+
+SendMarks marks_of(SocketObject& socket) {
+    return peek(socket, SendMarks{}, [](const Socket& core) { return core.marks; });
+}
+
+PyObject* get_send_marks(PyObject* self, void* /*unused*/) {
+    const SendMarks marks = marks_of(self_of(self));
+    return Py_BuildValue("(III)", marks.high, marks.low, marks.cap);
+}
+
+PyObject* get_send_paused(PyObject* self, void* /*unused*/) {
+    return PyBool_FromLong(
+        peek(self_of(self), false, [](const Socket& core) { return bool{core.send_paused}; }) ? 1
+                                                                                              : 0);
+}
+
+bool to_mark(const Types& types, PyObject* given, const char* name, std::uint32_t& out) {
+    Py_ssize_t value = static_cast<Py_ssize_t>(out);
+    if (!to_size(types, given, name, 0, value)) {
+        return false;
+    }
+    out = static_cast<std::uint32_t>(value);
+    return true;
+}
+
+// A callback given as None is taken away; one that is not given stays.
+bool replace_callback(const Types& types, PyObject* given, PyObject*& field) {
+    PyObject* callback = nullptr;
+    if (given == nullptr) {
+        return true;
+    }
+    if (!to_callback(types, given, callback)) {
+        return false;
+    }
+    assign(field, Py_XNewRef(callback));
+    return true;
+}
+
+PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                         PyObject* keywords) {
+    static constexpr Signature<5> signature{
+        "set_send_marks", {"high", "low", "cap", "on_pause", "on_resume"}, 0, 0};
+    SocketObject& socket = self_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 5> arguments{};
+    if (!signature.parse(types, given, count, keywords, arguments)) {
+        return nullptr;
+    }
+    SendMarks marks = marks_of(socket);
+    if (!to_mark(types, arguments[0], "high", marks.high)) {
+        return nullptr;
+    }
+    if (arguments[0] != nullptr && arguments[1] == nullptr && marks.low > marks.high) {
+        marks.low = marks.high / 4;
+    }
+    if (!to_mark(types, arguments[1], "low", marks.low) ||
+        !to_mark(types, arguments[2], "cap", marks.cap)) {
+        return nullptr;
+    }
+    if (marks.low > marks.high || (marks.cap != 0 && marks.high > marks.cap)) {
+        return raise(types, ErrorClass::argument, EINVAL,
+                     "low is at most high, and high at most cap (a cap of 0 is none)");
+    }
+    PyObject* ignored[2] = {nullptr, nullptr};
+    if (!to_callback(types, arguments[3], ignored[0]) ||
+        !to_callback(types, arguments[4], ignored[1]) || !with_open(socket, [&](Socket& core) {
+            socket.binding->core->set_marks(core, marks);
+            return Error{};
+        })) {
+        return nullptr;
+    }
+    (void)replace_callback(types, arguments[3], socket.on_pause);
+    (void)replace_callback(types, arguments[4], socket.on_resume);
+    Py_RETURN_NONE;
+}
+
+}  // namespace
+
+bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out) {
+    if (given == nullptr) {
+        return true;
+    }
+    Receive found{};
+    if (find_named(given, receive_names, found)) {
+        out = found;
+        return true;
+    }
+    if (PyUnicode_Check(given) && PyUnicode_CompareWithASCIIString(given, "adaptive") == 0) {
+        out.reset();
+        return true;
+    }
+    raise(types, ErrorClass::argument, EINVAL,
+          "receive is one of 'pooled', 'direct', 'zero_byte' and 'adaptive'");
+    return false;
+}
+
+PyMethodDef flow_methods[] = {
+    {"set_send_marks", fast(set_send_marks), METH_FASTCALL | METH_KEYWORDS,
+     "set_send_marks(*, high=None, low=None, cap=None, on_pause=None, on_resume=None) -> None\n\n"
+     "Bytes queued to send (queued_bytes): when they pass high, on_pause(socket) is called once, "
+     "and\n"
+     "on_resume(socket) once they have fallen to low; a post that would bring them over cap "
+     "raises\n"
+     "BudgetExceeded and sends nothing. 0: no such mark. What is not given stays as it is. After "
+     "the\n"
+     "socket's end neither is called; on_close tells of that."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef flow_properties[] = {
+    {"receive_strategy", get_receive_strategy, set_receive_strategy,
+     "How the standing receive() receives: 'pooled', 'direct', 'zero_byte' or 'adaptive'; None "
+     "without\none. May be set while it runs: nothing that arrived is lost.",
+     nullptr},
+    {"receiving_by", get_receiving_by, nullptr,
+     "The strategy in use at this moment, which for 'adaptive' changes with the traffic.", nullptr},
+    {"send_strategy", get_send_strategy, set_send_strategy,
+     "How sends go out. 'buffered': copied to the system's buffer, charged while they wait. "
+     "'when_writable':\n"
+     "the same, but while they wait for room the system holds none of their memory, and nothing "
+     "is charged.\n"
+     "'direct': from where the data lies (io_uring: zero-copy sends of TCP and UDP; Windows: a "
+     "send buffer\n"
+     "of 0), complete only when the system reads the memory no more. For the sends posted from "
+     "then on.\n"
+     "Raises ArgumentError where the backend cannot.",
+     nullptr},
+    {"send_marks", get_send_marks, nullptr, "(high, low, cap) in bytes; see set_send_marks().",
+     nullptr},
+    {"send_paused", get_send_paused, nullptr,
+     "The bytes queued to send passed the high mark and are not down to the low one.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+}  // namespace iocp::py

@@ -1,0 +1,214 @@
+// Port: what is let through to the kernel, and what waits before it: the budget of locked memory,
+// the caps, and the system's own refusals (R06, R07, R08).
+#include "core/page_span.hpp"
+#include "core/port.hpp"
+
+namespace iocp {
+
+namespace {
+
+constexpr std::int64_t refusal_pause = 100'000'000;  // at most, until what was refused is tried
+
+ChargeKind charge_kind(const Operation& op) noexcept {
+    return op.sending() ? ChargeKind::send : ChargeKind::receive;
+}
+
+}  // namespace
+
+std::size_t Port::pages_of(const Operation& op) const noexcept {
+    if (op.kind != Kind::receive && op.kind != Kind::send && op.kind != Kind::receive_each) {
+        return 0;
+    }
+    if (op.kind == Kind::send && op.watching) {
+        return 0;  // the system never holds its memory
+    }
+    std::size_t pages = 0;
+    op.each_part([&](const std::byte* data, std::size_t length) {
+        if (registered_.empty() || !inside_registered(data, length)) {
+            pages += page_span(reinterpret_cast<std::uintptr_t>(data), length, ledger_.page_size());
+        }
+        return true;
+    });
+    return pages;
+}
+
+bool Port::admissible(const Operation& op, std::size_t pages) const noexcept {
+    const bool sending = op.sending();
+    const std::uint32_t port_cap = sending ? options_.port_sends : options_.port_receives;
+    const std::uint32_t socket_cap = sending ? options_.socket_sends : options_.socket_receives;
+    if (port_cap != 0 && unfinished_[sending ? 1 : 0] >= port_cap) {
+        return false;
+    }
+    if (socket_cap != 0) {
+        const Lane& lane = sending ? op.socket->sending : op.socket->receiving;
+        std::uint32_t count = 0;
+        for (const Operation* at = lane.head; at != nullptr; at = at->next) {
+            count += at->admitted ? 1U : 0U;
+        }
+        if (count >= socket_cap) {
+            return false;
+        }
+    }
+    return ledger_.fits(pages);
+}
+
+void Port::admit(Operation& op, std::size_t pages) noexcept {
+    op.receipt = ledger_.charge(charge_kind(op), static_cast<std::uint32_t>(pages),
+                                op.socket->charged_pages);
+    op.admitted = true;
+    ++unfinished_[op.sending() ? 1 : 0];
+}
+
+void Port::leave(Operation& op) noexcept {
+    op.receipt.refund();
+    if (op.admitted) {
+        op.admitted = false;
+        --unfinished_[op.sending() ? 1 : 0];
+    }
+}
+
+// Admits the operation, holds it back, or refuses it. Bytes of a stream that the attempt already
+// took are never followed by a refusal: the rest waits in the budget queue instead.
+Error Port::charge(Operation& op) {
+    const std::size_t pages = pages_of(op);
+    if (!ledger_.could_fit(pages) && op.transferred == 0) {
+        ++counts_.refusals;
+        return Error::of(Fault::budget,
+                         "one post alone passes the port's budget of locked memory; post less at "
+                         "a time or raise the budget");
+    }
+    if (held_.empty() && admissible(op, pages)) {
+        admit(op, pages);
+        return {};
+    }
+    if (op.transferred == 0) {
+        if (options_.over_budget == OverBudget::degrade && op.kind == Kind::receive &&
+            !ledger_.fits(pages)) {
+            op.watching = true;
+            return {};
+        }
+        const Lane& lane = op.socket->lane_of(op);
+        const bool behind_held = lane.head != nullptr && lane.head->held;
+        if (options_.over_budget != OverBudget::queue || outstanding_ == 0) {
+            // What is admitted behind a held operation would keep the very room it waits for.
+            if (!behind_held && admissible(op, pages)) {
+                admit(op, pages);
+                return {};
+            }
+            ++counts_.refusals;
+            return Error::of(Fault::budget,
+                             "the port's budget or cap on unfinished operations is used up; retry "
+                             "after a completion, or set over_budget to 'queue'");
+        }
+    }
+    op.held = true;
+    held_.push_back({op.id, backend_->now()});
+    if (patience_ == nullptr) {
+        patience_ = arm(options_.queue_patience, TimerKind::patience, nullptr);
+    }
+    return {};
+}
+
+// First come, first served: an operation that still does not fit keeps its place.
+void Port::admit_held() {
+    while (!held_.empty()) {
+        Operation* op = operations_.find(held_.front().id);
+        if (op == nullptr || !op->held || op->finished()) {
+            held_.pop_front();
+            continue;
+        }
+        const std::size_t pages = pages_of(*op);
+        if (!admissible(*op, pages)) {
+            return;
+        }
+        held_.pop_front();
+        op->held = false;
+        admit(*op, pages);
+        Socket& socket = *op->socket;
+        start_lane(socket, socket.lane_of(*op));
+    }
+}
+
+// What stands in the budget queue for longer than the queue's patience moves on without the memory
+// it waits for: a receive waits without its buffer, and where a send is in front, receives that
+// wait in the kernel give their pages back.
+void Port::ease_queue() {
+    const std::int64_t now = backend_->now();
+    const std::int64_t due = now - options_.queue_patience;
+    for (const Held& held : held_) {
+        Operation* op = held.since <= due ? operations_.find(held.id) : nullptr;
+        if (op == nullptr || !op->held || op->finished() || op->kind != Kind::receive ||
+            ledger_.fits(pages_of(*op))) {
+            continue;
+        }
+        op->held = false;
+        op->watching = true;
+        ++counts_.degraded;
+        start_lane(*op->socket, op->socket->receiving);
+    }
+    admit_held();
+    if (held_.empty()) {
+        return;
+    }
+    if (held_.front().since <= due) {
+        reclaim(pages_of(*operations_.find(held_.front().id)));
+    }
+    const std::int64_t next = held_.front().since + options_.queue_patience - now;
+    patience_ = arm(next > 0 ? next : options_.queue_patience, TimerKind::patience, nullptr);
+}
+
+// Asks receives that wait in the kernel for at least `pages` back. They come with the answers.
+void Port::reclaim(std::size_t pages) {
+    std::size_t asked = 0;
+    operations_.each([&](Operation& op) {
+        if (asked >= pages || op.receipt.pages() == 0 || op.sending() || op.cancel_requested ||
+            op.state.load(std::memory_order_relaxed) != State::pending ||
+            op.socket->receiving.head != &op || op.socket->receiving.started == 0) {
+            return;
+        }
+        asked += op.receipt.pages();
+        if (!op.yields) {
+            op.yields = true;
+            backend_->cancel(op);
+        }
+    });
+}
+
+// The request of a receive that was asked to yield is over: from here on it waits without memory.
+void Port::yield(Operation& op) noexcept {
+    op.yields = false;
+    op.receipt.refund();
+    op.watching = true;
+    ++counts_.degraded;
+}
+
+// Under the policy `queue` a refusal of the system is no failure while something is outstanding
+// whose end may free what it lacks.
+bool Port::waits_for_resources(int code) const noexcept {
+    return options_.over_budget == OverBudget::queue && backend_->exhausted(code) &&
+           outstanding_ > starved_.size();
+}
+
+// Tried again after the next completion, or after a while if there is none.
+void Port::starve(Operation& op) {
+    op.paused = true;
+    starved_.push_back(op.id);
+    ++counts_.refusals;
+    if (starvation_ == nullptr) {
+        starvation_ = arm(refusal_pause, TimerKind::starved, nullptr);
+    }
+}
+
+void Port::feed_starved() {
+    feeds_ = false;
+    disarm(starvation_);
+    for (const SlotId id : std::exchange(starved_, {})) {
+        Operation* op = operations_.find(id);
+        if (op != nullptr && op->paused && !op->finished()) {
+            op->paused = false;
+            start_lane(*op->socket, op->socket->lane_of(*op));
+        }
+    }
+}
+
+}  // namespace iocp
