@@ -309,6 +309,7 @@ extern PyMethodDef flow_methods[];       // socket_flow.cpp
 extern PyGetSetDef flow_properties[];
 // 'pooled', 'direct', 'zero_byte', or 'adaptive': no value. False with an exception set.
 bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out);
+extern PyGetSetDef tuning_properties[];  // socket_tuning.cpp
 
 // dispatch.cpp
 // Polls once, up to `deadline`; false with an exception set.

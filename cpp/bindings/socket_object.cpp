@@ -1,5 +1,5 @@
-// Socket as Python sees it: its life and its type. Its names and options are in socket_options.cpp,
-// what it posts in socket_operations.cpp.
+// Socket as Python sees it: its life and its type. Its names and options are in socket_options.cpp
+// and socket_tuning.cpp, what it posts in socket_operations.cpp.
 #include <cerrno>
 #include <cstring>
 
@@ -341,7 +341,7 @@ PyMethodDef life_methods[] = {
     {"__exit__", leave, METH_VARARGS, nullptr},
 };
 
-PyGetSetDef properties[] = {
+PyGetSetDef life_properties[] = {
     {"port", get_port, nullptr, "The Port it belongs to.", nullptr},
     {"family", get_family, nullptr, "Address family, such as socket.AF_INET.", nullptr},
     {"type", get_type, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
@@ -361,6 +361,7 @@ PyGetSetDef properties[] = {
      "completes as ever. Starts as the port's; may be changed at any time, for the posts that "
      "follow.",
      nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* documentation =
@@ -376,7 +377,7 @@ constexpr const char* documentation =
 
 PyTypeObject* make_socket_type(PyObject* module) {
     static const auto methods = [] {
-        std::array<PyMethodDef, 48> all{};
+        std::array<PyMethodDef, 64> all{};
         std::size_t used = 0;
         for (const PyMethodDef& method : life_methods) {
             all.at(used++) = method;
@@ -388,14 +389,13 @@ PyTypeObject* make_socket_type(PyObject* module) {
         }
         return all;
     }();
-    static const auto all_properties = [] {
-        std::array<PyGetSetDef, 32> all{};
+    static const auto properties = [] {
+        std::array<PyGetSetDef, 40> all{};
         std::size_t used = 0;
-        for (const PyGetSetDef& property : properties) {
-            all.at(used++) = property;
-        }
-        for (const PyGetSetDef* at = flow_properties; at->name != nullptr; ++at) {
-            all.at(used++) = *at;
+        for (const PyGetSetDef* table : {life_properties, flow_properties, tuning_properties}) {
+            for (const PyGetSetDef* at = table; at->name != nullptr; ++at) {
+                all.at(used++) = *at;
+            }
         }
         return all;
     }();
@@ -407,7 +407,7 @@ PyTypeObject* make_socket_type(PyObject* module) {
         {Py_tp_clear, reinterpret_cast<void*>(clear)},
         {Py_tp_repr, reinterpret_cast<void*>(represent)},
         {Py_tp_methods, const_cast<PyMethodDef*>(methods.data())},
-        {Py_tp_getset, const_cast<PyGetSetDef*>(all_properties.data())},
+        {Py_tp_getset, const_cast<PyGetSetDef*>(properties.data())},
         {0, nullptr},
     };
     PyType_Spec spec = {"iocp_sock._core.Socket", sizeof(SocketObject), 0,

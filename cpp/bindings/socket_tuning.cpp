@@ -1,0 +1,113 @@
+// The kernel buffers of a Socket, and Nagle's algorithm: what was asked for and what took effect
+// (R18).
+#include <cerrno>
+
+#include "backend/families.hpp"
+#include "backend/option.hpp"
+#include "bindings/arguments.hpp"
+#include "bindings/open_socket.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
+
+bool ask(SocketObject& socket, const Option& option, int& value) {
+    return with_code(socket, [&](Backend& backend, Socket& core) {
+        std::size_t length = sizeof value;
+        return backend.get_option(core, option.level, option.name, &value, length);
+    });
+}
+
+int tell(SocketObject& socket, const Option& option, int value) {
+    const bool good = with_code(socket, [&](Backend& backend, Socket& core) {
+        return backend.set_option(core, option.level, option.name, &value, sizeof value);
+    });
+    return good ? 0 : -1;
+}
+
+int refuse(const SocketObject& socket, ErrorClass which, const char* text) {
+    raise(*socket.binding->types, which, EINVAL, text);
+    return -1;
+}
+
+PyObject* get_size(PyObject* self, void* option) {
+    int bytes = 0;
+    return ask(self_of(self), *static_cast<const Option*>(option), bytes) ? PyLong_FromLong(bytes)
+                                                                          : nullptr;
+}
+
+int set_size(PyObject* self, PyObject* given, void* option) {
+    static constexpr const char* wanted = "the size of a kernel buffer is an int of bytes, from 0";
+    SocketObject& socket = self_of(self);
+    if (given == nullptr || PyBool_Check(given) || !PyLong_Check(given)) {
+        return refuse(socket, ErrorClass::argument_type, wanted);
+    }
+    int bytes = 0;
+    if (!to_int(*socket.binding->types, given, "the size of a kernel buffer", bytes)) {
+        return -1;
+    }
+    if (bytes < 0) {
+        return refuse(socket, ErrorClass::argument, wanted);
+    }
+    return tell(socket, *static_cast<const Option*>(option), bytes);
+}
+
+// Only TCP has Nagle's algorithm; other sockets answer the option with errors of many kinds.
+bool has_nagle(const SocketObject& socket) {
+    if (socket.type == type_stream &&
+        (socket.family == family_inet || socket.family == family_inet6)) {
+        return true;
+    }
+    refuse(socket, ErrorClass::argument,
+           "nodelay belongs to TCP; this socket's sends wait for no acknowledgement");
+    return false;
+}
+
+PyObject* get_nodelay(PyObject* self, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    int on = 0;
+    return has_nagle(socket) && ask(socket, option_nodelay, on) ? PyBool_FromLong(on) : nullptr;
+}
+
+int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    if (given == nullptr || !PyBool_Check(given)) {
+        return refuse(socket, ErrorClass::argument_type, "nodelay is True or False");
+    }
+    return has_nagle(socket) ? tell(socket, option_nodelay, given == Py_True ? 1 : 0) : -1;
+}
+
+void* closure(const Option& option) noexcept { return const_cast<Option*>(&option); }
+
+}  // namespace
+
+PyGetSetDef tuning_properties[] = {
+    {"send_buffer", get_size, set_size,
+     "Bytes of the socket's send buffer in the kernel (SO_SNDBUF). Reading gives what took "
+     "effect.\n"
+     "Linux takes twice what is set, for its own bookkeeping, at least 4,608 (so 0 reads 4608) and "
+     "at most\n"
+     "twice net.core.wmem_max; a TCP socket's buffer stops growing by itself once it is set. "
+     "Windows:\n"
+     "0 sends from the caller's memory, whose pages are locked until the data is acknowledged. "
+     "Set it before\nlisten() for the sockets it accepts.",
+     closure(option_send_buffer)},
+    {"receive_buffer", get_size, set_size,
+     "Bytes of the socket's receive buffer in the kernel (SO_RCVBUF). Reading gives what took "
+     "effect.\n"
+     "Linux takes twice what is set, at least 2,304 (so 0 reads 2304) and at most twice "
+     "net.core.rmem_max;\n"
+     "set it before connect() or listen(), which fix the scale of TCP's window.",
+     closure(option_receive_buffer)},
+    {"nodelay", get_nodelay, set_nodelay,
+     "Whether small segments leave at once (TCP_NODELAY). False, which is how the system makes "
+     "sockets,\n"
+     "is Nagle's algorithm: a small segment waits while another is unacknowledged. Raises "
+     "ArgumentError on\na socket that is not TCP.",
+     nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+}  // namespace iocp::py

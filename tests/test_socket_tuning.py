@@ -1,0 +1,165 @@
+"""Kernel buffers and Nagle's algorithm: set, and read back as they took effect (R18)."""
+
+import socket
+
+import pytest
+
+import iocp_sock
+from support import LOCALHOST, WINDOWS, finish, linux_only, needs_unix, pattern, read, run_until
+
+BUFFERS = {"send_buffer": socket.SO_SNDBUF, "receive_buffer": socket.SO_RCVBUF}
+LEAST = {"send_buffer": 4608, "receive_buffer": 2304}
+TUNABLE = [*BUFFERS, "nodelay"]
+
+
+def taken(nbytes):
+    """What the system makes of a size: Linux doubles it for its own bookkeeping."""
+    return nbytes if WINDOWS else 2 * nbytes
+
+
+@pytest.mark.parametrize("name", BUFFERS)
+def test_a_size_is_read_back_as_it_took_effect(port, pair, name):
+    """R18: both directions, on TCP and AF_UNIX; the system's own answer is the same."""
+    sock, _peer = pair
+    for nbytes in (16384, 65536, 10000):
+        setattr(sock, name, nbytes)
+        assert getattr(sock, name) == taken(nbytes)
+        assert sock.getsockopt(socket.SOL_SOCKET, BUFFERS[name]) == taken(nbytes)
+
+
+@pytest.mark.parametrize("name", BUFFERS)
+def test_zero_is_allowed(port, peers, name):
+    """R18: 0 is 0 on Windows, and the kernel's least size on Linux; data goes all the same."""
+    sock, peer = peers.tcp(port)
+    setattr(sock, name, 0)
+    assert getattr(sock, name) == (0 if WINDOWS else LEAST[name])
+    data = pattern(20_000)
+    sending = sock.send(data)
+    assert read(port, peer, len(data)) == data
+    finish(port, sending)
+    got = b""
+    peer.sendall(data[:1000])
+    while len(got) < 1000:
+        op = sock.recv(1000)
+        finish(port, op)
+        got += bytes(op.data)
+    assert got == data[:1000]
+
+
+@linux_only("net.core.wmem_max and rmem_max")
+@pytest.mark.parametrize(("name", "limit"), [("send_buffer", "wmem"), ("receive_buffer", "rmem")])
+def test_a_size_beyond_the_limit_is_cut(port, peers, name, limit):
+    """R18: what took effect is less than what was asked for, and reading says so."""
+    with open(f"/proc/sys/net/core/{limit}_max") as file:
+        most = int(file.read())
+    sock, _peer = peers.tcp(port)
+    setattr(sock, name, 2**31 - 1)
+    assert getattr(sock, name) == min(2 * most, 2**31 - 1)
+
+
+@linux_only("how much a send buffer of Linux takes")
+def test_a_smaller_send_buffer_takes_less(port, peers):
+    """R18: the size is not only stored: less fits into less."""
+    fits = []
+    for nbytes in (0, 100_000):
+        sock, _peer = peers.tcp(port, buffers=4096)
+        sock.send_buffer = nbytes
+        total = 0
+        while went := sock.try_send(bytes(65536)):
+            total += went
+        fits.append(total)
+    assert 0 < fits[0] < fits[1]
+
+
+def test_accepted_sockets_take_after_their_listener(port, peers):
+    """R18: sizes and nodelay that a listener was given hold for what it accepts."""
+    with port.listen(LOCALHOST) as listener:
+        listener.send_buffer = 20_000
+        listener.receive_buffer = 30_000
+        listener.nodelay = True
+        peers.connect(listener.getsockname())
+        post = listener.accept()
+        finish(port, post)
+        sock = peers.own(post.accepted)
+    assert (sock.send_buffer, sock.receive_buffer) == (taken(20_000), taken(30_000))
+    assert sock.nodelay is True
+
+
+def test_nodelay(port, peers):
+    """R18: off as the system makes sockets; on and off again, as the system itself says."""
+    sock, _peer = peers.tcp(port)
+    assert sock.nodelay is False
+    for on in (True, False):
+        sock.nodelay = on
+        assert sock.nodelay is on
+        assert bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is on
+
+
+def test_before_connecting(port):
+    """R18: an unconnected socket is configured as well."""
+    with port.socket() as sock:
+        sock.send_buffer, sock.receive_buffer, sock.nodelay = 12_000, 13_000, True
+        assert (sock.send_buffer, sock.receive_buffer) == (taken(12_000), taken(13_000))
+        assert sock.nodelay is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        *((name, value, iocp_sock.ArgumentTypeError) for name in BUFFERS for value in (1.5, True)),
+        *((name, value, iocp_sock.ArgumentTypeError) for name in BUFFERS for value in ("8", None)),
+        *((name, value, iocp_sock.ArgumentError) for name in BUFFERS for value in (-1, 1 << 31)),
+        ("nodelay", 1, iocp_sock.ArgumentTypeError),
+        ("nodelay", None, iocp_sock.ArgumentTypeError),
+    ],
+)
+def test_bad_values(port, peers, name, value, kind):
+    """A value that cannot be raises a named error and changes nothing."""
+    sock, _peer = peers.tcp(port)
+    before = getattr(sock, name)
+    with pytest.raises(kind) as caught:
+        setattr(sock, name, value)
+    assert name in str(caught.value) or "buffer" in str(caught.value) or "32" in str(caught.value)
+    assert getattr(sock, name) == before
+
+
+@pytest.mark.parametrize("name", TUNABLE)
+def test_they_cannot_be_deleted(port, peers, name):
+    sock, _peer = peers.tcp(port)
+    with pytest.raises(iocp_sock.ArgumentTypeError):
+        delattr(sock, name)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@needs_unix
+def test_only_tcp_has_nagle_unix(port, peers, kind):
+    """A socket that is not TCP says so, reading and writing, instead of an error of the system."""
+    sock, _peer = peers.pair(port, kind)
+    refuses_nodelay(sock)
+
+
+def test_only_tcp_has_nagle_udp(port):
+    """UDP has buffers, and no Nagle's algorithm."""
+    with port.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.receive_buffer = 15_000
+        assert sock.receive_buffer == taken(15_000)
+        refuses_nodelay(sock)
+
+
+def refuses_nodelay(sock):
+    with pytest.raises(iocp_sock.ArgumentError, match="TCP"):
+        sock.nodelay = True
+    with pytest.raises(iocp_sock.ArgumentError, match="TCP"):
+        _ = sock.nodelay
+
+
+@pytest.mark.parametrize("name", TUNABLE)
+def test_closed_socket(port, peers, name):
+    """A closed socket raises SocketClosed, reading and writing."""
+    sock, _peer = peers.tcp(port)
+    sock.close(0)
+    run_until(port, lambda: port.stats()["sockets"] == 0)
+    with pytest.raises(iocp_sock.SocketClosed):
+        getattr(sock, name)
+    with pytest.raises(iocp_sock.SocketClosed):
+        setattr(sock, name, name == "nodelay" or 4096)
