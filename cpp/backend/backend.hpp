@@ -120,6 +120,8 @@ public:
     [[nodiscard]] virtual std::uint32_t kernel_locked(const Operation& op) const noexcept = 0;
     // Bytes of the backend's own that the system locks: address blocks of posted accepts.
     [[nodiscard]] virtual std::size_t internal_bytes() const noexcept { return 0; }
+    // Asked seldom, and only of streams: what Nagle's algorithm does to them (R19).
+    [[nodiscard]] virtual Nagle nagle(const Socket& /*socket*/) noexcept { return Nagle::off; }
     // Whether an error ends its socket (R05).
     [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
     // Whether an error says that the system ran out of something (R08, R10).

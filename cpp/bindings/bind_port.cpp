@@ -185,6 +185,7 @@ pb::dict counts_of(PortObject& port) {
     result["switches"] = all.counts.switches;
     result["pauses"] = all.counts.pauses;
     result["evictions"] = all.counts.evictions;
+    result["nagle_stalls"] = all.counts.nagle_stalls;
     result["slots"] = all.slots;
     result["slots_free"] = all.slots_free;
     result["sockets"] = all.sockets;

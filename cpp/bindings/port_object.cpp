@@ -152,6 +152,7 @@ void PortObject::drop(Ready& ready) {
         case Ready::What::resume_sends:
         case Ready::What::accept_error:
         case Ready::What::packet:
+        case Ready::What::nagle_stall:
             break;  // slices free themselves; packets and sockets are in their lists
     }
 }

@@ -76,7 +76,17 @@ int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
     if (given == nullptr || !PyBool_Check(given)) {
         return refuse(socket, ErrorClass::argument_type, "nodelay is True or False");
     }
-    return has_nagle(socket) ? tell(socket, option_nodelay, given == Py_True ? 1 : 0) : -1;
+    const int on = given == Py_True ? 1 : 0;
+    if (!has_nagle(socket) || tell(socket, option_nodelay, on) != 0) {
+        return -1;
+    }
+    return with_open(socket,
+                     [](Socket& core) {
+                         core.nagle = {};  // what was found out before holds no longer
+                         return Error{};
+                     })
+               ? 0
+               : -1;
 }
 
 void* closure(const Option& option) noexcept { return const_cast<Option*>(&option); }

@@ -75,8 +75,12 @@ bool Port::goes_on(const Operation& op, std::size_t got) noexcept {
 void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
     Operation& op = *lane.head;
     if (op.kind == Kind::send) {
+        note_send(socket, op, static_cast<std::size_t>(result.value));
         progress_send(socket, lane, static_cast<std::size_t>(result.value));
         return;
+    }
+    if (!op.sending()) {
+        socket.nagle.heard();
     }
     op.transferred += static_cast<std::size_t>(result.value);
     moved_bytes(socket);

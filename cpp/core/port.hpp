@@ -68,6 +68,7 @@ struct Ready {
         resume_sends,  // and fell to its low one
         timer,         // `timer` fired; its target is null if it was cancelled since
         packet,        // `user` was posted
+        nagle_stall,   // sends of some socket wait for delayed acknowledgements; told once
     };
     What what{What::completed};
     Operation* op{nullptr};
@@ -86,11 +87,12 @@ struct PortCounts {
     std::uint64_t flushes{0};  // requests that carried sends
     std::uint64_t sends{0};    // sends they carried
     std::uint64_t drains{0};
-    std::uint64_t refusals{0};   // by the budget, a cap, or the system for lack of something
-    std::uint64_t degraded{0};   // receives that wait without the buffer they were posted with
-    std::uint64_t switches{0};   // of an adaptive subscription's strategy
-    std::uint64_t pauses{0};     // of senders, by their high mark
-    std::uint64_t evictions{0};  // connections closed for making no progress
+    std::uint64_t refusals{0};      // by the budget, a cap, or the system for lack of something
+    std::uint64_t degraded{0};      // receives that wait without the buffer they were posted with
+    std::uint64_t switches{0};      // of an adaptive subscription's strategy
+    std::uint64_t pauses{0};        // of senders, by their high mark
+    std::uint64_t evictions{0};     // connections closed for making no progress
+    std::uint64_t nagle_stalls{0};  // sockets whose sends waited for delayed acknowledgements
 };
 
 struct LedgerView {
@@ -236,6 +238,10 @@ private:
     [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
     void flush_sends();
     void connect_later(Operation& op);
+
+    // Nagle's algorithm (nagle.cpp).
+    void note_send(Socket& socket, const Operation& op, std::size_t bytes);
+    void note_wait(Socket& socket);
 
     // Completion (completion.cpp).
     void complete(Packet& packet);

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/error.hpp"
+#include "core/nagle.hpp"
 #include "core/operation.hpp"
 #include "core/slot_table.hpp"
 
@@ -122,6 +123,7 @@ public:
     bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
     bool send_paused : 1 {false};      // over the high mark, and not yet down to the low one
     bool capped : 1 {false};           // counts against the port's cap on connections
+    NagleWatch nagle;
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
         return op.sending() ? sending : receiving;

@@ -96,10 +96,17 @@ Error Port::attempt(Operation& op, bool& done) {
     }
     if (result.start != Start::done) {
         op.tried = true;
+        if (!op.sending()) {
+            note_wait(socket);
+        }
         return {};
     }
     if (op.kind == Kind::accept) {
         op.accepted = accepted(socket, result.accepted);
+    } else if (op.kind == Kind::send) {
+        note_send(socket, op, static_cast<std::size_t>(result.value));
+    } else if (!op.sending()) {
+        socket.nagle.heard();
     }
     op.transferred += static_cast<std::size_t>(result.value);
     done = op.kind == Kind::send ? op.remaining() == 0 || !socket.stream
@@ -299,6 +306,7 @@ Error Port::try_receive(Socket& socket, std::byte* data, std::size_t length, std
         return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
+        socket.nagle.heard();
         got = result.value;
     }
     return {};
@@ -322,6 +330,7 @@ Error Port::try_send(Socket& socket, const std::byte* data, std::size_t length,
         return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
+        note_send(socket, probe, static_cast<std::size_t>(result.value));
         went = result.value;
     }
     return {};

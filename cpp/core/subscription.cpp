@@ -238,6 +238,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
 }
 
 void Port::deliver(Socket& socket, Operation& op, Slice slice) {
+    socket.nagle.heard();
     if (slice.length() != 0 && slice.region() != nullptr &&
         slice.region()->size() >= pool_.region_size() && pool_.hoarded()) {
         Slice copy = BufferPool::copy(slice.data(), slice.length());

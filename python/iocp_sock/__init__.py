@@ -32,6 +32,7 @@ from iocp_sock.errors import (
 )
 from iocp_sock.ledger import Ledger
 from iocp_sock.port import Port
+from iocp_sock.warning import NagleStallWarning
 
 __version__ = version()
 
@@ -48,6 +49,7 @@ __all__ = [
     "Error",
     "ForkedPort",
     "Ledger",
+    "NagleStallWarning",
     "Operation",
     "Port",
     "PortClosed",

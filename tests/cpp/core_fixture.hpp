@@ -212,6 +212,7 @@ protected:
     std::vector<Closed> closed;
     std::vector<void*> packets;
     std::vector<void*> fired;
+    int nagle_stalls{0};
     bool keep_slices{false};
     std::vector<Slice> slices;
 
@@ -374,6 +375,9 @@ private:
                 break;
             case Ready::What::packet:
                 packets.push_back(ready.user);
+                break;
+            case Ready::What::nagle_stall:
+                ++nagle_stalls;
                 break;
         }
     }

@@ -407,6 +407,8 @@ private:
                 case Ready::What::packet:
                     packets.push_back(ready.user);
                     break;
+                case Ready::What::nagle_stall:
+                    break;
             }
         }
         inbox.clear();

@@ -70,6 +70,7 @@ public:
     int next_open_error{0};
     int next_describe_error{0};
     std::uint32_t locked_pages{0};
+    Nagle nagle_says{Nagle::off};
     // Runs inside wait(), without the port's lock, as another thread would.
     std::function<void()> on_wait;
     std::function<void(const Operation&)> on_start;
@@ -208,6 +209,10 @@ public:
     int set_option(const Socket& /*socket*/, int /*level*/, int /*option*/, const void* /*value*/,
                    std::size_t /*length*/) override {
         return 0;
+    }
+    [[nodiscard]] Nagle nagle(const Socket& socket) noexcept override {
+        record("nagle", socket.handle);
+        return nagle_says;
     }
     int shutdown(Socket& socket, bool receiving, bool sending) override {
         record(std::string("shutdown:") + (receiving ? "r" : "") + (sending ? "w" : ""),

@@ -1,6 +1,7 @@
 #include "backend/linux/linux_backend.hpp"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -126,6 +127,18 @@ int LinuxBackend::set_option(const Socket& socket, int level, int option, const 
     return ::setsockopt(fd_of(socket), level, option, value, static_cast<socklen_t>(length)) == 0
                ? 0
                : errno;
+}
+
+Nagle LinuxBackend::nagle(const Socket& socket) noexcept {
+    int nodelay = 0;
+    socklen_t length = sizeof nodelay;
+    if (::getsockopt(fd_of(socket), IPPROTO_TCP, TCP_NODELAY, &nodelay, &length) != 0 ||
+        nodelay != 0) {
+        return Nagle::off;  // also of what is not TCP
+    }
+    int unsent = 0;
+    return ::ioctl(fd_of(socket), SIOCOUTQNSD, &unsent) == 0 && unsent > 0 ? Nagle::holding
+                                                                           : Nagle::idle;
 }
 
 int LinuxBackend::shutdown(Socket& socket, bool receiving, bool sending) {

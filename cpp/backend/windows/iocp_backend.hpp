@@ -35,6 +35,7 @@ public:
                    std::size_t& length) override;
     int set_option(const Socket& socket, int level, int option, const void* value,
                    std::size_t length) override;
+    [[nodiscard]] Nagle nagle(const Socket& socket) noexcept override;
     int shutdown(Socket& socket, bool receiving, bool sending) override;
     void reset_on_close(Socket& socket) override;
     void detach(Socket& socket) override;

@@ -116,6 +116,15 @@ int IocpBackend::set_option(const Socket& socket, int level, int option, const v
                : last_error();
 }
 
+// Windows does not show what it holds back: that it would is all there is to know.
+Nagle IocpBackend::nagle(const Socket& socket) noexcept {
+    BOOL nodelay = FALSE;
+    int length = sizeof nodelay;
+    const bool tcp = ::getsockopt(socket_of(socket), IPPROTO_TCP, TCP_NODELAY,
+                                  reinterpret_cast<char*>(&nodelay), &length) == 0;
+    return tcp && nodelay == FALSE ? Nagle::holding : Nagle::off;
+}
+
 int IocpBackend::shutdown(Socket& socket, bool receiving, bool sending) {
     const int how = receiving && sending ? SD_BOTH : (receiving ? SD_RECEIVE : SD_SEND);
     if (::shutdown(socket_of(socket), how) != 0) {
