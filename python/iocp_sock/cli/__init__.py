@@ -1,4 +1,4 @@
-"""The command line: ``iocp-sock demo``, ``iocp-sock echo`` and ``iocp-sock doctor``."""
+"""The command line: ``iocp-sock demo``, ``echo``, ``doctor`` and ``matrix``."""
 
 import sys
 from typing import Annotated
@@ -10,6 +10,7 @@ from iocp_sock.cli.child import ChildError
 from iocp_sock.cli.demo import demo
 from iocp_sock.cli.doctor import doctor
 from iocp_sock.cli.echo import echo
+from iocp_sock.cli.matrix import matrix
 
 app = typer.Typer(
     name="iocp-sock",
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(echo)
 app.command()(doctor)
+app.command()(matrix)
 
 
 def _print_version(wanted: bool) -> None:

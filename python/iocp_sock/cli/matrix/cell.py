@@ -1,0 +1,141 @@
+"""The cells of the matrix, and what one came to."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from iocp_sock.cli.matrix.wire import Wire
+
+Pattern = Literal["one_way", "write_write_read", "gathered", "bulk"]
+Stall = Literal["delayed_ack", "other"]
+
+SIZES: dict[str, int | None] = {"least": 0, "default": None, "large": 4 << 20}
+"""Buffer sizes to ask for, in bytes; None leaves what the system gives."""
+
+PATTERNS: dict[Pattern, str] = {
+    "one_way": "16 B every 5 ms, nothing comes back; from the send to the receiver",
+    "write_write_read": "16 B and 48 B in two sends, then the wait for 64 B; round trip",
+    "gathered": "the same 64 B in one gathered send; round trip",
+    "bulk": "256 KiB in one send, then the wait for 64 B; round trip",
+}
+"""What each pattern sends, and what its latency is."""
+
+STALLED_US = 20_000.0
+FLOWING_US = 5_000.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A choice of buffers and Nagle's algorithm on the sending side, and what is sent."""
+
+    pattern: Pattern
+    send_buffer: str
+    receive_buffer: str
+    nagle: bool
+
+    @property
+    def name(self) -> str:
+        """As in 'write_write_read, send buffer least, receive buffer default, Nagle'."""
+        nagle = "Nagle" if self.nagle else "nodelay"
+        return (
+            f"{self.pattern}, send buffer {self.send_buffer}, "
+            f"receive buffer {self.receive_buffer}, {nagle}"
+        )
+
+    @property
+    def without_nagle(self) -> Cell:
+        """The same cell with nodelay."""
+        return Cell(self.pattern, self.send_buffer, self.receive_buffer, False)
+
+
+CELLS = [
+    Cell(pattern, send_buffer, receive_buffer, nagle)
+    for pattern, send_buffer, receive_buffer, nagle in itertools.product(
+        PATTERNS, SIZES, ("least", "default"), (True, False)
+    )
+]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell, measured; buffers in bytes as the system says they took effect.
+
+    A default send buffer is what it had grown to at the end. Wire and charge are the sender's;
+    `noticed` says that its port saw the pattern that stalls (NagleStallWarning).
+    """
+
+    cell: Cell
+    send_buffer_bytes: int
+    receive_buffer_bytes: int
+    latencies_us: tuple[float, ...]
+    wire: Wire | None
+    charged_bytes_peak: int
+    noticed: bool
+
+    @property
+    def median_us(self) -> float:
+        """Half of the messages took no longer, in microseconds."""
+        return self._quantile(0.5)
+
+    @property
+    def p99_us(self) -> float:
+        """99 % of the messages took no longer (with fewer than 100: all of them)."""
+        return self._quantile(0.99)
+
+    def _quantile(self, part: float) -> float:
+        ordered = sorted(self.latencies_us)
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+    @property
+    def copies(self) -> Literal["copied", "not known"]:
+        """What is known of copies between the application and the kernel.
+
+        Linux copies every plain send into the kernel and every receive out of it. Windows without
+        a send buffer is said to send from the caller's memory, which nothing here can show.
+        """
+        lies_bare = sys.platform == "win32" and 0 in (
+            self.send_buffer_bytes,
+            self.receive_buffer_bytes,
+        )
+        return "not known" if lies_bare else "copied"
+
+    def figures(self, stall: Stall | None) -> dict[str, Any]:
+        """The cell as JSON shows it."""
+        wire = self.wire
+        return {
+            "pattern": self.cell.pattern,
+            "send_buffer": self.cell.send_buffer,
+            "send_buffer_bytes": self.send_buffer_bytes,
+            "receive_buffer": self.cell.receive_buffer,
+            "receive_buffer_bytes": self.receive_buffer_bytes,
+            "nagle": self.cell.nagle,
+            "messages": len(self.latencies_us),
+            "median_us": round(self.median_us, 1),
+            "p99_us": round(self.p99_us, 1),
+            "segments": None if wire is None else wire.segments,
+            "data_segments": None if wire is None else wire.data_segments,
+            "data_bytes": None if wire is None else wire.data_bytes,
+            "wire_bytes": None if wire is None else wire.wire_bytes,
+            "copies": self.copies,
+            "charged_bytes_peak": self.charged_bytes_peak,
+            "noticed": self.noticed,
+            "stall": stall,
+        }
+
+
+def stalls(cells: list[Measured]) -> dict[Cell, Stall]:
+    """Name the cells that stall.
+
+    'delayed_ack': the median is over 20 ms, and that of the same cell without Nagle under 5 ms.
+    'other': the median is over 20 ms for another reason.
+    """
+    medians = {one.cell: one.median_us for one in cells}
+    found: dict[Cell, Stall] = {}
+    for cell, median in medians.items():
+        if median > STALLED_US:
+            flows = cell.nagle and medians.get(cell.without_nagle, median) < FLOWING_US
+            found[cell] = "delayed_ack" if flows else "other"
+    return found

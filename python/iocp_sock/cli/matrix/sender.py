@@ -1,0 +1,153 @@
+"""The sending end of a cell, and the patterns it sends."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from iocp_sock import Operation, Port, Socket
+from iocp_sock.cli.child import ChildError
+from iocp_sock.cli.choices import Backend
+from iocp_sock.cli.matrix import wire
+from iocp_sock.cli.matrix.cell import SIZES, Cell, Measured, Pattern
+from iocp_sock.cli.matrix.receiver import Receiver
+
+SMALL = b"s" * 16
+REST = b"r" * 48
+ANSWER = b"a" * 64
+BULK = bytes(256 << 10)
+EVERY_NS = 5_000_000
+PATIENCE = 20.0
+"""Seconds that a single message may take."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of each pattern is sent: messages, and the seconds after which no more are begun.
+
+    `warm_up` messages go ahead, for as long at most, and do not count.
+    """
+
+    messages: dict[Pattern, int]
+    seconds: float
+    warm_up: int = 4
+
+
+class Sender:
+    """One connection to a receiver, on a port run by the calling thread."""
+
+    def __init__(self, port: Port, sock: Socket, receiver: Receiver) -> None:
+        self.port = port
+        self.sock = sock
+        self.receiver = receiver
+
+    def exchange(self, post: Callable[[Socket], object]) -> float:
+        """Send what asks for an answer and wait for it: microseconds."""
+        began = time.perf_counter_ns()
+        post(self.sock)
+        self.finish(self.sock.recv(len(ANSWER), flags=socket.MSG_WAITALL, timeout=PATIENCE))
+        return (time.perf_counter_ns() - began) / 1000
+
+    def finish(self, op: Operation) -> None:
+        """Run the port until the operation is done; raises what ended it."""
+        while not op.done:
+            self.port.run_once(PATIENCE)
+        if op.error is not None:
+            raise op.error
+
+    def one_way(self, messages: int, deadline: float) -> list[float]:
+        """Send without an answer, evenly, and ask the receiver when each message came."""
+        before = len(self.receiver.arrivals)
+        began = time.perf_counter_ns()
+        sent: list[int] = []
+        while len(sent) < messages and (not sent or time.monotonic() < deadline):
+            sent.append(time.perf_counter_ns())
+            self.sock.send(SMALL)
+            self._run_until(began + len(sent) * EVERY_NS)
+        self._await(before + len(sent))
+        arrived = self.receiver.arrivals[before:]
+        return [(came - went) / 1000 for went, came in zip(sent, arrived, strict=True)]
+
+    def _run_until(self, due: int) -> None:
+        while (left := due - time.perf_counter_ns()) > 0:
+            self.port.run_once(left / 1e9)
+
+    def _await(self, count: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while len(self.receiver.arrivals) < count:
+            if time.monotonic() > deadline:
+                raise ChildError(f"a message was not received within {PATIENCE:.0f} s")
+            self.port.run_once(0.001)
+
+
+_POSTS: dict[Pattern, Callable[[Socket], object]] = {
+    "write_write_read": lambda sock: (sock.send(SMALL), sock.send(REST)),
+    "gathered": lambda sock: sock.sendmsg([SMALL, REST]),
+    "bulk": lambda sock: sock.send(BULK),
+}
+_BYTES: dict[Pattern, int] = {
+    "one_way": len(SMALL),
+    "write_write_read": len(SMALL + REST),
+    "gathered": len(SMALL + REST),
+    "bulk": len(BULK),
+}
+
+
+def measure(cell: Cell, backend: Backend | None, effort: Effort) -> Measured:
+    """Measure one cell on a connection of its own."""
+    with _connected(cell, backend) as sender:
+        _send(sender, cell.pattern, effort.warm_up, effort.seconds)
+        before = wire.read(sender.sock)
+        latencies = _send(sender, cell.pattern, effort.messages[cell.pattern], effort.seconds)
+        after = wire.read(sender.sock)
+        return Measured(
+            cell,
+            sender.sock.send_buffer,
+            sender.receiver.receive_buffer_bytes,
+            tuple(latencies),
+            None if before is None or after is None else after.since(before),
+            sender.port.ledger.peak,
+            sender.port.stats()["nagle_stalls"] > 0,
+        )
+
+
+def _send(sender: Sender, pattern: Pattern, messages: int, seconds: float) -> list[float]:
+    deadline = time.monotonic() + seconds
+    if pattern == "one_way":
+        return sender.one_way(messages, deadline)
+    latencies: list[float] = []
+    while len(latencies) < messages and (not latencies or time.monotonic() < deadline):
+        latencies.append(sender.exchange(_POSTS[pattern]))
+    return latencies
+
+
+@contextlib.contextmanager
+def _connected(cell: Cell, backend: Backend | None) -> Iterator[Sender]:
+    answer = b"" if cell.pattern == "one_way" else ANSWER
+    receiver = Receiver(backend, SIZES[cell.receive_buffer], _BYTES[cell.pattern], answer)
+    try:
+        with Port(backend=backend, close_timeout=0) as port:
+            sock = port.socket()
+            wanted = SIZES[cell.send_buffer]
+            if wanted is not None:
+                sock.send_buffer = wanted
+            sock.nodelay = not cell.nagle
+            sender = Sender(port, sock, receiver)
+            sender.finish(sock.connect(receiver.address, timeout=PATIENCE))
+            if not receiver.connected.wait(PATIENCE):
+                raise ChildError(f"a connection was not accepted within {PATIENCE:.0f} s")
+            if receiver.failure is not None:
+                raise receiver.failure
+            yield sender
+    finally:
+        receiver.close()
+
+
+def chosen_backend(backend: Backend | None) -> dict[str, Any]:
+    """Which backend the cells run on, and why that one."""
+    with Port(backend=backend) as port:
+        return {"backend": port.backend, "backend_reason": port.backend_reason}

@@ -1,0 +1,66 @@
+"""What TCP put on the wire, as the system counts it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+from iocp_sock import Socket
+
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+
+# Offsets in struct tcp_info of Linux, include/uapi/linux/tcp.h, which only ever grows at its end:
+# __u8 tcpi_options at 5, __u32 tcpi_segs_out at 136, __u32 tcpi_data_segs_out at 156 (since 4.6),
+# __u64 tcpi_bytes_sent at 200 (since 4.19).
+_OPTIONS = struct.Struct("=5xB")
+_SEGMENTS = struct.Struct("=136xI")
+_DATA_SEGMENTS = struct.Struct("=156xI")
+_BYTES_SENT = struct.Struct("=200xQ")
+_LENGTH = _BYTES_SENT.size
+
+_TIMESTAMPS = 1  # TCPI_OPT_TIMESTAMPS
+_HEADERS = 20 + 20  # IPv4, TCP
+_TIMESTAMP_BYTES = 12
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What one end sent: segments with bare acknowledgements, those with data, bytes of data.
+
+    Data that was sent twice counts twice. `wire_bytes` adds the headers of IPv4 and TCP.
+    """
+
+    segments: int
+    data_segments: int
+    data_bytes: int
+    header: int
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes of IP packets."""
+        return self.data_bytes + self.segments * self.header
+
+    def since(self, before: Wire) -> Wire:
+        """What was sent after an earlier reading."""
+        return Wire(
+            self.segments - before.segments,
+            self.data_segments - before.data_segments,
+            self.data_bytes - before.data_bytes,
+            self.header,
+        )
+
+
+def read(sock: Socket) -> Wire | None:
+    """What the socket sent until now; None where the system does not tell (Linux 4.19 does)."""
+    if _TCP_INFO is None:
+        return None
+    info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LENGTH)
+    if len(info) < _LENGTH:
+        return None
+    (options,) = _OPTIONS.unpack_from(info)
+    (segments,) = _SEGMENTS.unpack_from(info)
+    (data_segments,) = _DATA_SEGMENTS.unpack_from(info)
+    (data_bytes,) = _BYTES_SENT.unpack_from(info)
+    header = _HEADERS + (_TIMESTAMP_BYTES if options & _TIMESTAMPS else 0)
+    return Wire(segments, data_segments, data_bytes, header)
