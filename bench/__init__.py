@@ -1,1 +1,1 @@
-"""Benchmarks of iocp_sock beside its peers: `python -m bench echo`, `python -m bench idle`."""
+"""Benchmarks of iocp_sock beside its peers: `python -m bench echo`, `idle`, `strategies`."""

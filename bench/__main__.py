@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import echo, idle
+from bench import echo, idle, strategies
 from bench.machine import raise_file_limit
 from bench.program import CompileError
 
@@ -42,14 +42,22 @@ def _parser() -> argparse.ArgumentParser:
     idle.add_arguments(
         commands.add_parser("idle", parents=[common], help="memory per idle connection")
     )
+    strategies.add_arguments(
+        commands.add_parser(
+            "strategies", parents=[common], help="what each way to receive and to send costs"
+        )
+    )
     return parser
+
+
+_MAINS = {"idle": idle.main, "strategies": strategies.main}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     raise_file_limit()
     try:
-        return idle.main(options) if options.command == "idle" else echo.main(options)
+        return _MAINS.get(options.command, echo.main)(options)
     except CompileError as error:
         raise SystemExit(str(error)) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import report
 from bench.cell import ALL, QUICK, WINDOWS, Cell, select_cells
-from bench.load import Measurement, RunFailed, measure
+from bench.load import NOISY, QUIET, Measurement, RunFailed, measure
 from bench.machine import Cpus, describe
 from bench.server import (
     ECHO_SERVERS,
@@ -21,7 +21,6 @@ from bench.server import (
 )
 
 _QUICK_SERVERS = ["iocp_sock-uring", "iocp_sock-epoll", "uvloop", "c-epoll"]
-_QUIET = 0.1
 _FIELDS = [field.name for field in fields(Measurement)]
 
 
@@ -140,8 +139,8 @@ def _print_table(result: dict[str, Any], baseline: str) -> None:
     notes = [
         f"rate, CPU: times as good as {baseline}, above 1 is better; busy: server/client/others"
     ]
-    if any(row["other_busy"] > _QUIET for row in result["rows"]):
-        notes.append("NOISY: other processes took CPU time during the runs; measure again without")
+    if any(row["other_busy"] > QUIET for row in result["rows"]):
+        notes.append(NOISY)
     notes += [f"skipped {name}: {why}" for name, why in result["skipped"].items()]
     notes += [f"FAILED {at['cell']} {at['server']}: {at['error']}" for at in result["failures"]]
     report.table("Echo, medians", _COLUMNS, lines, names=2, notes=notes)

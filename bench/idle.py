@@ -67,7 +67,8 @@ class IdleClient:
 
 
 @contextmanager
-def _client(server: RunningServer, connections: int, cpu: int) -> Iterator[IdleClient]:
+def idle_client(server: RunningServer, connections: int, cpu: int) -> Iterator[IdleClient]:
+    """A client process that connects so many times and then says nothing."""
     command = [str(program("idle")), "--port", str(server.port), "--connections", str(connections)]
     with pinned(cpu):
         process = subprocess.Popen(
@@ -84,7 +85,8 @@ def _client(server: RunningServer, connections: int, cpu: int) -> Iterator[IdleC
         process.communicate(timeout=_LIMIT_SECONDS)
 
 
-def _wait_accepted(server: RunningServer, files: int) -> None:
+def wait_accepted(server: RunningServer, files: int) -> None:
+    """Waits until the server has so many descriptors open."""
     end = time.monotonic() + _LIMIT_SECONDS
     while server.open_files() < files:
         if time.monotonic() > end:
@@ -98,9 +100,9 @@ def measure(kind: Server, connections: int, cpus: Cpus) -> IdleMemory:
     with kind.start(cpus.server) as server:
         listening = server.settled_anonymous_bytes()
         files = server.open_files()
-        with _client(server, connections, cpus.client) as client:
+        with idle_client(server, connections, cpus.client) as client:
             client.expect("connected")
-            _wait_accepted(server, files + connections)
+            wait_accepted(server, files + connections)
             connected = server.settled_anonymous_bytes()
             client.echo()
             echoed = server.settled_anonymous_bytes()

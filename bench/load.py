@@ -9,6 +9,10 @@ from bench.machine import pinned
 from bench.program import program
 from bench.server import RunningServer
 
+QUIET = 0.1
+"""CPUs that others may take before a run counts as noisy."""
+NOISY = "NOISY: other processes took CPU time during the runs; measure again without"
+
 _CONNECT_SECONDS = 60.0
 
 

@@ -27,6 +27,10 @@ class ServerUnavailable(RuntimeError):
     """The server cannot run here; the text says why."""
 
 
+class ServerSilent(RuntimeError):
+    """The server ended, or does not answer; the text says what it said last."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A kind of server: its name in reports, the command that starts it, its cells."""
@@ -94,6 +98,19 @@ class RunningServer:
         lines = written.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
+    def ask(self, question: str) -> str:
+        """The one line that the server answers to a line on its stdin."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(question.encode() + b"\n")
+            self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], _START_SECONDS)
+        line = self._process.stdout.readline() if ready else b""
+        if not line:
+            raise ServerSilent(self.complaint() or f"no answer within {_START_SECONDS:.0f} s")
+        return line.decode()
+
     def open_files(self) -> int:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
@@ -145,7 +162,8 @@ class RunningServer:
         self.stop()
 
 
-def _python(module: str, *arguments: str) -> Callable[[], list[str]]:
+def python_server(module: str, *arguments: str) -> Callable[[], list[str]]:
+    """The command of a server written in Python, for Server.command."""
     return lambda: [sys.executable, "-m", f"bench.servers.{module}", *arguments]
 
 
@@ -157,17 +175,17 @@ def _windows(module: str, *arguments: str) -> Callable[[], list[str]]:
     return lambda: [*wine.python(), "-m", f"bench.servers.{module}", *arguments]
 
 
-ASYNCIO = Server("asyncio", _python("protocol_server", "--loop", "asyncio"))
-UVLOOP = Server("uvloop", _python("protocol_server", "--loop", "uvloop"))
+ASYNCIO = Server("asyncio", python_server("protocol_server", "--loop", "asyncio"))
+UVLOOP = Server("uvloop", python_server("protocol_server", "--loop", "uvloop"))
 
 ECHO_SERVERS = [
-    Server("iocp_sock-uring", _python("iocp_server", "--backend", "uring")),
-    Server("iocp_sock-epoll", _python("iocp_server", "--backend", "epoll")),
+    Server("iocp_sock-uring", python_server("iocp_server", "--backend", "uring")),
+    Server("iocp_sock-epoll", python_server("iocp_server", "--backend", "epoll")),
     UVLOOP,
     ASYNCIO,
     Server(
         "uvloop-writelines",
-        _python("protocol_server", "--loop", "uvloop", "--writelines"),
+        python_server("protocol_server", "--loop", "uvloop", "--writelines"),
         pieces_only=True,
     ),
     Server("c-epoll", _native("epoll_echo")),
@@ -191,7 +209,7 @@ IDLE_SERVERS = [
     *(
         Server(
             f"iocp_sock-{backend}-{receive}",
-            _python("iocp_server", "--backend", backend, "--receive", receive),
+            python_server("iocp_server", "--backend", backend, "--receive", receive),
         )
         for backend in ("uring", "epoll")
         for receive in ("pooled", "zero_byte", "direct")

@@ -1,0 +1,72 @@
+"""The strategies that are measured: what each server is told, and what it says of its ledger."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.server import RunningServer, Server, python_server
+
+Direction = Literal["receive", "send"]
+
+RECEIVE = ["pooled", "direct", "zero_byte", "adaptive"]
+SEND = ["buffered", "when_writable", "direct"]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to receive, with buffered sends, or to send, with pooled receives."""
+
+    direction: Direction
+    name: str
+    backend: str
+
+    @property
+    def label(self) -> str:
+        """As in uring-receive-direct."""
+        return f"{self.backend}-{self.direction}-{self.name}"
+
+    def fields(self) -> dict[str, str]:
+        """What names it in a row of the JSON."""
+        return {"direction": self.direction, "strategy": self.name, "backend": self.backend}
+
+    @property
+    def server(self) -> Server:
+        return Server(
+            self.label,
+            python_server(
+                "strategy_server", "--backend", self.backend, f"--{self.direction}", self.name
+            ),
+        )
+
+
+def strategies(backends: Sequence[str], names: Sequence[str] | None) -> list[Strategy]:
+    """Every strategy on every backend; with names, only those labels."""
+    found = [
+        Strategy(direction, name, backend)
+        for backend in backends
+        for direction, known in (("receive", RECEIVE), ("send", SEND))
+        for name in known
+    ]
+    if names is None:
+        return found
+    by_label = {strategy.label: strategy for strategy in found}
+    unknown = [name for name in names if name not in by_label]
+    if unknown:
+        raise SystemExit(f"no strategy {', '.join(unknown)}; there are {', '.join(by_label)}")
+    return [by_label[name] for name in names]
+
+
+@dataclass(frozen=True)
+class Charges:
+    """The ledger of a server at one moment, in bytes."""
+
+    now: int
+    peak: int
+    kernel_locked: int
+    registered: int
+
+
+def charges(server: RunningServer) -> Charges:
+    """Asks the server for its ledger."""
+    return Charges(**json.loads(server.ask("ledger")))
