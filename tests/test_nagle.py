@@ -20,20 +20,27 @@ EXCHANGES = 20
 def answering(peer):
     """Let a raw peer answer every whole request of 64 bytes with as many, from a thread."""
 
+    ending = threading.Event()
+
     def answer():
         request = b""
-        while got := peer.recv(REQUEST - len(request)):
+        while not ending.is_set():
+            try:
+                got = peer.recv(REQUEST - len(request))
+            except TimeoutError:
+                continue
             request += got
             if len(request) == REQUEST:
                 peer.sendall(request)
                 request = b""
 
+    peer.settimeout(0.05)
     thread = threading.Thread(target=answer)
     thread.start()
     try:
         yield
     finally:
-        peer.shutdown(socket.SHUT_RDWR)
+        ending.set()
         thread.join()
 
 

@@ -25,9 +25,9 @@ class Receiver:
         self._got = 0
         self._port = Port(backend=backend)
         self._port.error_handler = self._failed
+        self._receive_buffer = receive_buffer
         self._listener = self._port.listen(("127.0.0.1", 0))
-        if receive_buffer is not None:
-            self._listener.receive_buffer = receive_buffer
+        self._configure(self._listener)
         self.address: tuple[Any, ...] = self._listener.getsockname()
         self._listener.accept_each(self._accepted)
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
@@ -42,7 +42,13 @@ class Receiver:
         with self._port as port:
             port.run()
 
+    def _configure(self, sock: Socket) -> None:
+        """Set the size: on the listener for the scale of the window, on what Windows accepts."""
+        if self._receive_buffer is not None:
+            sock.receive_buffer = self._receive_buffer
+
     def _accepted(self, conn: Socket) -> None:
+        self._configure(conn)
         conn.nodelay = True  # its answers are no part of what is measured
         self.receive_buffer_bytes = conn.receive_buffer
         conn.receive(self._received)
