@@ -24,8 +24,9 @@ struct Packet {
     std::int64_t result{0};  // bytes, a readiness mask, or the negated system error
     Slice slice;             // a pooled receive's data
     Handle accepted{no_handle};
-    bool more{false};   // the request stands; another packet follows
-    bool ready{false};  // the request only waited: starting it again will now do something
+    std::int32_t flags{0};  // receive: MSG_* of the system's answer
+    bool more{false};       // the request stands; another packet follows
+    bool ready{false};      // the request only waited: starting it again will now do something
     Phase phase{Phase::whole};
 };
 
@@ -37,6 +38,7 @@ struct StartResult {
     Start start{Start::pending};
     std::int64_t value{0};
     Handle accepted{no_handle};
+    std::int32_t flags{0};  // receive: MSG_* of the system's answer
 };
 
 struct Capabilities {
@@ -95,8 +97,17 @@ public:
     virtual bool unpin(std::byte* /*data*/) { return true; }
     // Asks for the end of the request that `op` heads; its packet still comes.
     virtual void cancel(Operation& op) = 0;
+    // A receive of a message or a datagram, and its own packet: takes what the kernel wrote beside
+    // the bytes.
+    virtual void conclude(Operation& /*op*/, Packet& /*packet*/) {}
     // Reads without blocking into memory of the core: drains.
     virtual StartResult read(Socket& socket, std::byte* data, std::size_t length) = 0;
+    // The same of one datagram, and whose it is.
+    virtual StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
+                                  Address& from) {
+        from.length = 0;
+        return read(socket, data, length);
+    }
     // Whether a read that got less than it had room for has emptied the socket.
     virtual bool drained(Socket& socket) noexcept = 0;
     virtual std::int64_t available(Socket& socket) = 0;

@@ -39,6 +39,9 @@ void Port::complete(Packet& packet) {
     } else {
         lane.started = 0;
         op->releases += packet.phase == Phase::transferred ? 1 : 0;
+        if (op->kind == Kind::receive && (op->is_message || !socket.stream)) {
+            backend_->conclude(*op, packet);
+        }
         if (packet.result < 0) {
             fail(socket, lane, static_cast<int>(-packet.result));
         } else if (packet.ready && op->cancel_requested && op->kind != Kind::zero_byte) {
@@ -46,7 +49,7 @@ void Port::complete(Packet& packet) {
         } else if (packet.ready && op->kind != Kind::zero_byte) {
             // The start that follows makes the attempt.
         } else {
-            progress(socket, lane, {Start::done, packet.result, packet.accepted});
+            progress(socket, lane, {Start::done, packet.result, packet.accepted, packet.flags});
         }
         if (socket.life == Life::cancelling) {
             finish_cancelled(lane);
@@ -84,6 +87,7 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
     }
     op.transferred += static_cast<std::size_t>(result.value);
     moved_bytes(socket);
+    op.answer = result.flags;
     if (goes_on(op, static_cast<std::size_t>(result.value))) {
         finish_cancelled(lane);
         return;

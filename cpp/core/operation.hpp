@@ -7,6 +7,7 @@
 #include "core/buffer.hpp"
 #include "core/error.hpp"
 #include "core/ledger.hpp"
+#include "core/message.hpp"
 #include "core/slot_table.hpp"
 
 namespace iocp {
@@ -35,11 +36,6 @@ enum class Outcome : std::uint8_t { done, pending, queued };
 // How a subscription receives (R13). An adaptive one is at every moment one of these.
 enum class Receive : std::uint8_t { pooled, direct, zero_byte };
 
-struct ConstBytes {
-    const std::byte* data;
-    std::size_t length;
-};
-
 // One posted receive, send, accept or connect. The table owns it; it owns its lease and its charge
 // until its completion has been handed out.
 struct Operation {
@@ -51,7 +47,7 @@ struct Operation {
     };
     void* user{nullptr};  // the binding's object; never read by the core
     // The operation's memory: one block, or, when `slices` is not 0, an array of ConstBytes at
-    // `data` with `length` bytes in all.
+    // `data`, or in the Message there, with `length` bytes in all.
     Lease lease;
     std::size_t transferred{0};
     Ledger::Receipt receipt;
@@ -66,10 +62,11 @@ struct Operation {
     Receive strategy{Receive::pooled};
     bool cancel_requested : 1 {false};
     bool timed_out : 1 {false};
-    bool batched : 1 {false};       // goes out with the next flush, without an attempt at the post
-    bool held : 1 {false};          // in the budget queue: not charged, not started
-    bool admitted : 1 {false};      // counted against the caps
-    bool begun : 1 {false};         // connect: the system was asked once
+    bool batched : 1 {false};   // goes out with the next flush, without an attempt at the post
+    bool held : 1 {false};      // in the budget queue: not charged, not started
+    bool admitted : 1 {false};  // counted against the caps
+    // connect: the system was asked once; else: by the post, when it would have blocked.
+    bool begun : 1 {false};
     bool watching : 1 {false};      // waits for readability and holds no memory
     bool paused : 1 {false};        // the core starts it again later: a refusal, a cap
     bool fills : 1 {false};         // a receive that is not done before its buffer is full
@@ -78,8 +75,8 @@ struct Operation {
     bool releasing : 1 {false};     // over but for the releases that it waits for
     bool yields : 1 {false};        // asked to give its pages back and to wait without
     bool adaptive : 1 {false};      // receive_each: the strategy follows the traffic
-    bool tried : 1 {false};         // by its post, and it would have blocked
     bool switched : 1 {false};      // receive_each: the strategy is another one from the next start
+    bool is_message : 1 {false};    // its lease holds a Message
     std::uint8_t releases{0};       // requests that went and whose memory the kernel still reads
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
@@ -87,7 +84,10 @@ struct Operation {
         std::uint8_t refusals{0};  // connect: by a listener whose queue is full
         std::uint8_t streak;       // receive_each, adaptive: messages that came close together
     };
-    std::uint32_t block_size{0};  // receive_each, direct: bytes of each posted buffer
+    union {
+        std::uint32_t block_size{0};  // receive_each: bytes of each posted buffer, or datagram
+        std::int32_t answer;          // receive, once it has got something: MSG_* of the system
+    };
 
     [[nodiscard]] bool finished() const noexcept {
         return state.load(std::memory_order_relaxed) == State::completed;
@@ -99,6 +99,9 @@ struct Operation {
         return kind == Kind::send || kind == Kind::connect || kind == Kind::writable;
     }
     [[nodiscard]] std::size_t remaining() const noexcept { return lease.length - transferred; }
+    [[nodiscard]] Message* message() const noexcept {
+        return is_message ? reinterpret_cast<Message*>(lease.data) : nullptr;
+    }
 
     // Calls visit(data, length) for every part still to go, in order; stops when it returns false.
     template <class Visit>
@@ -107,7 +110,8 @@ struct Operation {
             return remaining() == 0 || visit(lease.data + transferred, remaining());
         }
         std::size_t skip = transferred;
-        const auto* parts = reinterpret_cast<const ConstBytes*>(lease.data);
+        const auto* parts =
+            is_message ? message()->parts : reinterpret_cast<const ConstBytes*>(lease.data);
         for (std::uint16_t i = 0; i < slices; ++i) {
             if (skip >= parts[i].length) {
                 skip -= parts[i].length;

@@ -95,7 +95,7 @@ Error Port::attempt(Operation& op, bool& done) {
         return refused(op, static_cast<int>(result.value));
     }
     if (result.start != Start::done) {
-        op.tried = true;
+        op.begun = true;
         if (!op.sending()) {
             note_wait(socket);
         }
@@ -109,6 +109,7 @@ Error Port::attempt(Operation& op, bool& done) {
         socket.nagle.heard();
     }
     op.transferred += static_cast<std::size_t>(result.value);
+    op.answer = result.flags;
     done = op.kind == Kind::send ? op.remaining() == 0 || !socket.stream
                                  : !goes_on(op, static_cast<std::size_t>(result.value));
     return {};
@@ -132,7 +133,8 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     if (Error error = check(op)) {
         return error;
     }
-    op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags);
+    op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags) &&
+               (!op.is_message || op.message()->control == nullptr);
     if (op.kind == Kind::send) {
         if (Error error = prepare_send(op)) {
             return error;
@@ -195,17 +197,18 @@ Error Port::prepare_send(Operation& op) {
 }
 
 // How many sends from the head on may share one request: never across a datagram's border, a flag,
-// a direct one, whose release is its alone, or an operation that is not the kernel's yet.
+// a direct one, whose release is its alone, a message, or an operation that is not the kernel's
+// yet.
 unsigned Port::run_length(const Lane& lane) noexcept {
     const Operation& head = *lane.head;
-    if (head.kind != Kind::send || !head.socket->stream) {
+    if (head.kind != Kind::send || !head.socket->stream || head.is_message) {
         return 1;
     }
     unsigned count = 0;
     std::size_t parts = 0;
     std::size_t bytes = 0;
     for (const Operation* op = &head; op != nullptr; op = op->next) {
-        if (op->kind != Kind::send || op->held || op->flags != head.flags ||
+        if (op->kind != Kind::send || op->held || op->is_message || op->flags != head.flags ||
             op->watching != head.watching || op->direct) {
             break;
         }
@@ -256,9 +259,9 @@ void Port::start_lane(Socket& socket, Lane& lane) {
 
 // What only watches leaves no memory with the system: it is tried, and then watches.
 StartResult Port::start(Operation& op, unsigned count) {
-    const bool tried = op.tried;
-    op.tried = false;
-    if (op.watching && !tried) {
+    const bool again = op.begun && op.kind != Kind::connect;
+    op.begun = op.begun && op.kind == Kind::connect;
+    if (op.watching && !again) {
         const StartResult result = backend_->attempt(op, count);
         if (result.start != Start::pending) {
             return result;

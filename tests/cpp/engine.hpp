@@ -33,6 +33,7 @@ struct Op {
     Kind kind{Kind::receive};
     Bytes memory;
     std::vector<ConstBytes> parts;
+    std::unique_ptr<Message> message;  // the post is one of `parts` with it
     Address address;
     bool accepted{false};
     Error refusal;
@@ -41,6 +42,7 @@ struct Op {
 
     std::atomic<int> completions{0};
     std::size_t transferred{0};
+    std::int32_t answer{0};  // MSG_* that a receive came with
     Error error;
     Socket* connection{nullptr};
     Bytes received;  // what a subscription delivered
@@ -121,6 +123,11 @@ public:
             core->lease = {reinterpret_cast<std::byte*>(op.parts.data()), total, &op,
                            count_release};
             core->slices = static_cast<std::uint16_t>(op.parts.size());
+            if (op.message != nullptr) {
+                op.message->parts = op.parts.data();
+                core->lease.data = reinterpret_cast<std::byte*>(op.message.get());
+                core->is_message = true;
+            }
         } else if (core->subscription()) {
             op.leases_given_back = 1;  // its buffers are the pool's
         } else {
@@ -144,6 +151,7 @@ public:
                 op.core = nullptr;
                 op.silent = true;
                 op.transferred = core->transferred;
+                op.answer = core->answer;
                 op.connection = core->accepted;
                 core->lease.give_back();
                 port_->retire(*core);
@@ -357,6 +365,7 @@ private:
             switch (ready.what) {
                 case Ready::What::completed:
                     op->transferred = ready.op->transferred;
+                    op->answer = ready.op->answer;
                     op->error = ready.op->error;
                     op->connection = ready.op->accepted;
                     ready.op->lease.give_back();

@@ -23,11 +23,17 @@ bool is_nonblocking(Handle handle);
 
 bool is_reset(int code);
 bool is_refused(int code);
+// What a datagram socket is told when nobody took its last datagram.
+bool is_bounce(int code);
+// What a send of more than one datagram holds is refused with.
+bool is_too_long(int code);
 
 extern const int type_datagram;
 // Flags of a receive.
 extern const int flag_wait_all;
 extern const int flag_peek;
+// Flags that a receive comes with.
+extern const int flag_truncated;
 // Option numbers for Backend::set_option: an int of bytes each.
 extern const int level_socket;
 extern const int option_send_buffer;

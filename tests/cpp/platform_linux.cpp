@@ -50,9 +50,14 @@ bool is_reset(int code) { return code == ECONNRESET; }
 
 bool is_refused(int code) { return code == ECONNREFUSED; }
 
+bool is_bounce(int code) { return code == ECONNREFUSED; }
+
+bool is_too_long(int code) { return code == EMSGSIZE; }
+
 const int type_datagram = SOCK_DGRAM;
 const int flag_wait_all = MSG_WAITALL;
 const int flag_peek = MSG_PEEK;
+const int flag_truncated = MSG_TRUNC;
 const int level_socket = SOL_SOCKET;
 const int option_send_buffer = SO_SNDBUF;
 const int option_receive_buffer = SO_RCVBUF;

@@ -104,8 +104,14 @@ bool is_reset(int code) { return code == WSAECONNRESET || code == WSAECONNABORTE
 
 bool is_refused(int code) { return code == WSAECONNREFUSED; }
 
+// Wine 8.0 says what the system below it says.
+bool is_bounce(int code) { return code == WSAECONNRESET || code == WSAECONNREFUSED; }
+
+bool is_too_long(int code) { return code == WSAEMSGSIZE; }
+
 const int type_datagram = SOCK_DGRAM;
 const int flag_peek = MSG_PEEK;
+const int flag_truncated = MSG_TRUNC;
 const int flag_wait_all = MSG_WAITALL;
 const int level_socket = SOL_SOCKET;
 const int option_send_buffer = SO_SNDBUF;

@@ -131,7 +131,8 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
         }
         return attempt(op, count);
     }
-    return (socket.backend_bits & bit_unreadable) != 0 ? StartResult{} : attempt(op, count);
+    const bool blocked = (socket.backend_bits & bit_unreadable) != 0 && !reads_aside(op);
+    return blocked ? StartResult{} : attempt(op, count);
 }
 
 void EpollBackend::cancel(Operation& op) {

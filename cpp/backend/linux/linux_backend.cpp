@@ -15,6 +15,8 @@
 #include <ctime>
 #include <utility>
 
+#include "backend/linux/message_header.hpp"
+
 namespace iocp {
 
 namespace {
@@ -204,7 +206,13 @@ bool LinuxBackend::fills(std::int32_t flags) const noexcept {
     return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
 }
 
-int LinuxBackend::receive_flags(const Operation& op) noexcept { return op.flags & ~MSG_WAITALL; }
+int LinuxBackend::receive_flags(const Operation& op) noexcept {
+    return (op.flags & ~MSG_WAITALL) | MSG_CMSG_CLOEXEC;
+}
+
+bool LinuxBackend::reads_aside(const Operation& op) noexcept {
+    return (op.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
+}
 
 StartResult LinuxBackend::receive_now(Operation& op) {
     Socket& socket = *op.socket;
@@ -214,17 +222,36 @@ StartResult LinuxBackend::receive_now(Operation& op) {
         parts[count++] = {data, length};
         return count < parts.size();
     });
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = count;
-    const int flags = receive_flags(op) | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
-    const ssize_t got = retry([&] { return ::recvmsg(fd_of(socket), &message, flags); });
-    return came_to(socket, got, bit_unreadable);
+    msghdr header = header_of(op, parts.data(), count);
+    const int flags = receive_flags(op) | MSG_DONTWAIT;
+    const ssize_t got = retry([&] { return ::recvmsg(fd_of(socket), &header, flags); });
+    StartResult result = came_to(socket, got, reads_aside(op) ? 0 : bit_unreadable);
+    if (result.start == Start::done) {
+        result.flags = take_answer(op, header);
+    }
+    return result;
 }
 
 StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t length) {
     const ssize_t got = retry([&] { return ::recv(fd_of(socket), data, length, MSG_DONTWAIT); });
     return came_to(socket, got, bit_unreadable);
+}
+
+// What is longer than its room is told by its true length.
+StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
+                                    Address& from) {
+    socklen_t size = from.bytes.size();
+    const ssize_t got = retry([&] {
+        return ::recvfrom(fd_of(socket), data, length, MSG_DONTWAIT | MSG_TRUNC,
+                          reinterpret_cast<sockaddr*>(from.bytes.data()), &size);
+    });
+    StartResult result = came_to(socket, got, bit_unreadable);
+    from.length = size;
+    if (got > static_cast<ssize_t>(length)) {
+        result.value = static_cast<std::int64_t>(length);
+        result.flags = MSG_TRUNC;
+    }
+    return result;
 }
 
 // A short read empties the socket, except where something stands in the way of the rest that no
@@ -257,17 +284,15 @@ StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
         });
     }
     const int flags = op.flags | MSG_DONTWAIT | MSG_NOSIGNAL;
-    if (used == 1) {  // most sends: a header less for the kernel to copy
+    if (used == 1 && !op.is_message) {  // most sends: a header less for the kernel to copy
         const iovec part = parts[0];
         return came_to(socket, retry([&] {
                            return ::send(fd_of(socket), part.iov_base, part.iov_len, flags);
                        }),
                        bit_unwritable);
     }
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = used;
-    const ssize_t went = retry([&] { return ::sendmsg(fd_of(socket), &message, flags); });
+    const msghdr header = header_of(op, parts.data(), used);
+    const ssize_t went = retry([&] { return ::sendmsg(fd_of(socket), &header, flags); });
     return came_to(socket, went, bit_unwritable);
 }
 

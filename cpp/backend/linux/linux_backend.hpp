@@ -25,6 +25,8 @@ public:
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
+    StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
+                          Address& from) override;
     bool drained(Socket& socket) noexcept override;
     std::int64_t available(Socket& socket) override;
 
@@ -47,6 +49,8 @@ protected:
     // run messages of a packet socket together, peek the same bytes twice, and hide the error that
     // came after a part.
     static int receive_flags(const Operation& op) noexcept;
+    // Whether it takes something else than what makes the socket readable.
+    static bool reads_aside(const Operation& op) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
     static StartResult connect_now(Operation& op);
 

@@ -144,6 +144,7 @@ inline constexpr std::uint16_t pbuf_ring_inc = 2;
 
 inline constexpr std::uint8_t op_poll_add = 6;
 inline constexpr std::uint8_t op_sendmsg = 9;
+inline constexpr std::uint8_t op_recvmsg = 10;
 inline constexpr std::uint8_t op_async_cancel = 14;
 inline constexpr std::uint8_t op_send = 26;
 inline constexpr std::uint8_t op_recv = 27;

@@ -13,6 +13,8 @@
 #include <ctime>
 #include <new>
 
+#include "backend/linux/message_header.hpp"
+
 namespace iocp {
 
 namespace {
@@ -178,7 +180,7 @@ void UringBackend::send(Operation& op, unsigned count) {
         entry.op_flags |= static_cast<std::uint32_t>(MSG_WAITALL);
     }
     entry.user_data = name_of(op, 0);
-    if (count == 1 && op.slices == 0) {
+    if (count == 1 && op.slices == 0 && !op.is_message) {
         entry.opcode = op.direct ? uring::op_send_zc : uring::op_send;
         entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
         entry.len = static_cast<std::uint32_t>(std::min(op.remaining(), most_bytes));
@@ -205,9 +207,7 @@ void UringBackend::send(Operation& op, unsigned count) {
             return true;
         });
     }
-    *message = {};
-    message->msg_iov = vector;
-    message->msg_iovlen = used;
+    *message = header_of(op, vector, used);
     entry.opcode = op.direct ? uring::op_sendmsg_zc : uring::op_sendmsg;
     entry.addr = reinterpret_cast<std::uint64_t>(message);
     entry.len = 1;
@@ -257,21 +257,63 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         case Kind::receive_each:
             break;
     }
+    receive(op);
+    return {};
+}
+
+void UringBackend::receive(Operation& op) {
     uring::Sqe entry{};
     entry.opcode = uring::op_recv;
-    entry.fd = fd_of(socket);
+    entry.fd = fd_of(*op.socket);
     entry.user_data = name_of(op, 0);
     if (op.kind == Kind::receive_each && op.strategy == Receive::pooled) {
         entry.ioprio = uring::recv_multishot;
         entry.flags = uring::sqe_buffer_select;
-        entry.buf_group = 0;
-    } else {
-        entry.op_flags = static_cast<std::uint32_t>(receive_flags(op));
-        entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
-        entry.len = static_cast<std::uint32_t>(std::min(op.remaining(), most_bytes));
+        entry.buf_group = buffer_group;
+        push(entry);
+        return;
     }
+    entry.op_flags = static_cast<std::uint32_t>(receive_flags(op));
+    if (op.is_message) {
+        receive_message(op, entry);
+        return;
+    }
+    if (!op.socket->stream) {
+        entry.op_flags |= static_cast<std::uint32_t>(MSG_TRUNC);  // the result is the true length
+    }
+    entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
+    entry.len = static_cast<std::uint32_t>(std::min(op.remaining(), most_bytes));
     push(entry);
-    return {};
+}
+
+// The kernel copies the list of parts when it takes the entry, and writes to the header when the
+// message is there.
+void UringBackend::receive_message(Operation& op, uring::Sqe& entry) {
+    auto* vector = reinterpret_cast<iovec*>(scratch(op.slices * sizeof(iovec)));
+    std::size_t used = 0;
+    op.each_part([&](std::byte* data, std::size_t length) {
+        vector[used++] = {data, length};
+        return true;
+    });
+    static_assert(sizeof(msghdr) <= sizeof(Message::native));
+    auto* header = new (op.message()->native.data()) msghdr(header_of(op, vector, used));
+    entry.opcode = uring::op_recvmsg;
+    entry.addr = reinterpret_cast<std::uint64_t>(header);
+    entry.len = 1;
+    push(entry);
+}
+
+void UringBackend::conclude(Operation& op, Packet& packet) {
+    if (packet.result < 0 || packet.ready) {
+        return;
+    }
+    const auto room = static_cast<std::int64_t>(op.remaining());
+    if (op.is_message) {
+        packet.flags = take_answer(op, *reinterpret_cast<msghdr*>(op.message()->native.data()));
+    } else if (packet.result > room) {
+        packet.flags = MSG_TRUNC;
+        packet.result = (op.flags & MSG_TRUNC) != 0 ? packet.result : room;
+    }
 }
 
 // By name, never by descriptor: the descriptor's number may belong to another socket by now.

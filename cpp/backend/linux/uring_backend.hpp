@@ -29,6 +29,7 @@ public:
 
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    void conclude(Operation& op, Packet& packet) override;
     bool claim() override;
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override;
@@ -46,6 +47,7 @@ private:
         Region* region{nullptr};
         std::size_t used{0};
     };
+    static constexpr std::uint16_t buffer_group = 0;  // of the ring of regions
     static constexpr std::size_t buffer_slots = 8;
     static constexpr std::size_t regions_posted = 2;
 
@@ -65,6 +67,8 @@ private:
     [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
     [[nodiscard]] bool restore_pins() noexcept;
     [[nodiscard]] int pin_of(const std::byte* data, std::size_t length) const noexcept;
+    void receive(Operation& op);
+    void receive_message(Operation& op, uring::Sqe& entry);
     void arm_wake();
     void completion(const uring::Cqe& cqe, std::vector<Packet>& out);
     [[nodiscard]] std::byte* scratch(std::size_t bytes);

@@ -13,8 +13,6 @@ namespace iocp {
 
 namespace {
 
-constexpr std::uint16_t buffer_group = 0;
-
 Error pin_error(int code) noexcept {
     if (code == EEXIST) {
         return Error::of(Fault::wrong_thread,
