@@ -200,7 +200,7 @@ void Port::finish(Operation& op, Error error) noexcept {
         ++unreleased_;
         return;
     }
-    if (op.kind == Kind::connect && op.paused) {
+    if (op.paused && !op.subscription() && op.refusals != 0) {
         disarm(op.socket->timer);
     }
     leave(op);
@@ -327,7 +327,7 @@ void Port::fire(const Timer& timer) {
             resume(op);
             break;
         }
-        case TimerKind::connect_retry: {
+        case TimerKind::queue_retry: {
             auto& op = *static_cast<Operation*>(target);
             disarm(op.socket->timer);
             resume(op);

@@ -81,7 +81,7 @@ struct Operation {
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
     union {
-        std::uint8_t refusals{0};  // connect: by a listener whose queue is full
+        std::uint8_t refusals{0};  // connect, datagram: by a queue that is full
         std::uint8_t streak;       // receive_each, adaptive: messages that came close together
     };
     union {

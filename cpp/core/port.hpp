@@ -237,7 +237,7 @@ private:
     void start_lane(Socket& socket, Lane& lane);
     [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
     void flush_sends();
-    void connect_later(Operation& op);
+    void ask_later(Socket& socket, Lane& lane);
 
     // Nagle's algorithm (nagle.cpp).
     void note_send(Socket& socket, const Operation& op, std::size_t bytes);

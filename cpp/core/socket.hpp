@@ -94,8 +94,8 @@ public:
     Lane sending;
     Socket* next_flush{nullptr};  // in the port's list of sockets with sends to start
     Socket* next_drain{nullptr};  // in the port's list of sockets with more to read this turn
-    Timer* timer{nullptr};        // of a paused connect, or of the drain after close(): never both
-    Error failure;                // what ended the socket, if an error did
+    Timer* timer{nullptr};  // of a paused operation, or of the drain after close(): never both
+    Error failure;          // what ended the socket, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
     std::uint32_t drain_turn{0};    // the port's turn in which it was drained last

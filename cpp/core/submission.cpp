@@ -11,8 +11,8 @@ namespace {
 // A flush carries at most this many buffers and bytes in one request.
 constexpr std::size_t flush_parts = 64;
 constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
-// How long a connect waits for room in its listener's queue: twice as long each time, six times.
-constexpr std::int64_t connect_pause = 1'000'000;
+// How long an operation waits for room in the queue it goes to: twice as long each time, six times.
+constexpr std::int64_t queue_pause = 1'000'000;
 constexpr std::uint8_t most_doublings = 6;
 
 }  // namespace
@@ -246,7 +246,7 @@ void Port::start_lane(Socket& socket, Lane& lane) {
         }
         const bool failed = result.start == Start::failed;
         if (failed && backend_->queue_full(op, static_cast<int>(result.value))) {
-            connect_later(op);
+            ask_later(socket, lane);
         } else if (failed) {
             fail(socket, lane, static_cast<int>(result.value));
         } else {
@@ -270,12 +270,19 @@ StartResult Port::start(Operation& op, unsigned count) {
     return backend_->start(op, count);
 }
 
-// The core holds the connect until the timer fires, as a call that waits would have been held.
-void Port::connect_later(Operation& op) {
+// The core holds the operation until the timer fires, as a call that waits would have been held.
+// Once the socket drains, its one timer is taken: what would have to wait is refused.
+void Port::ask_later(Socket& socket, Lane& lane) {
+    Operation& op = *lane.head;
+    if (socket.life != Life::open) {
+        lane.pop();
+        finish(op, Error::of(Fault::cancelled, "there was no room for it when the socket closed"));
+        return;
+    }
     op.paused = true;
     op.outcome = Outcome::queued;
     op.state.store(State::queued, std::memory_order_relaxed);
-    op.socket->timer = arm(connect_pause << op.refusals, TimerKind::connect_retry, &op);
+    socket.timer = arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
     op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }
 

@@ -11,7 +11,7 @@ enum class TimerKind : std::uint8_t {
     operation_deadline,
     close_deadline,
     accept_retry,
-    connect_retry,
+    queue_retry,
     idle_connection,
     patience,
     starved,

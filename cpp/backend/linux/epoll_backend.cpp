@@ -125,6 +125,9 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
     if (op.kind == Kind::connect) {
         return connect_now(op);
     }
+    if (goes_blind(op)) {
+        return send_blind(op);
+    }
     if (op.sending()) {
         if ((socket.backend_bits & bit_unwritable) != 0) {
             return {};

@@ -293,7 +293,18 @@ StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
     }
     const msghdr header = header_of(op, parts.data(), used);
     const ssize_t went = retry([&] { return ::sendmsg(fd_of(socket), &header, flags); });
-    return came_to(socket, went, bit_unwritable);
+    return came_to(socket, went, goes_blind(op) ? 0 : bit_unwritable);
+}
+
+bool LinuxBackend::goes_blind(const Operation& op) noexcept {
+    const Socket& socket = *op.socket;
+    return op.kind == Kind::send && op.is_message && socket.family == AF_UNIX && !socket.stream &&
+           op.message()->address.length != 0;
+}
+
+StartResult LinuxBackend::send_blind(Operation& op) {
+    const StartResult result = send_now(op, 1);
+    return result.start == Start::pending ? failed(EAGAIN) : result;
 }
 
 StartResult LinuxBackend::accept_now(Operation& op) {

@@ -52,6 +52,11 @@ protected:
     // Whether it takes something else than what makes the socket readable.
     static bool reads_aside(const Operation& op) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
+    // Whether nothing would tell of room for it: a poll speaks of the peer of a socket, and it goes
+    // to somebody else of AF_UNIX.
+    static bool goes_blind(const Operation& op) noexcept;
+    // Such a send: refused (EAGAIN) where it would wait.
+    static StartResult send_blind(Operation& op);
     static StartResult connect_now(Operation& op);
 
 private:

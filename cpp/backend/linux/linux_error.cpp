@@ -20,7 +20,8 @@ bool LinuxBackend::exhausted(int code) const noexcept {
 // A connect that does not wait is refused so by a listener of AF_UNIX; elsewhere EAGAIN means that
 // the system has no port left.
 bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
-    return code == EAGAIN && op.kind == Kind::connect && op.socket->family == AF_UNIX;
+    return code == EAGAIN &&
+           (goes_blind(op) || (op.kind == Kind::connect && op.socket->family == AF_UNIX));
 }
 
 std::int64_t LinuxBackend::cancel_code() const noexcept { return -ECANCELED; }

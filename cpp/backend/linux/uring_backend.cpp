@@ -175,10 +175,7 @@ void UringBackend::send(Operation& op, unsigned count) {
     ++queued_sends_;
     uring::Sqe entry{};
     entry.fd = fd_of(*op.socket);
-    entry.op_flags = static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL);
-    if (op.socket->stream) {
-        entry.op_flags |= static_cast<std::uint32_t>(MSG_WAITALL);
-    }
+    entry.op_flags = static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL | MSG_WAITALL);
     entry.user_data = name_of(op, 0);
     if (count == 1 && op.slices == 0 && !op.is_message) {
         entry.opcode = op.direct ? uring::op_send_zc : uring::op_send;
@@ -238,6 +235,9 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
             return result;
         }
         case Kind::send: {
+            if (!socket.stream) {
+                return send_datagram(op);
+            }
             std::size_t bytes = 0;
             const Operation* at = &op;
             for (unsigned i = 0; i < count; ++i, at = at->next) {
@@ -257,7 +257,40 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         case Kind::receive_each:
             break;
     }
+    if (op.kind == Kind::receive && reads_aside(op)) {
+        return receive_aside(op);
+    }
     receive(op);
+    return {};
+}
+
+// The kernel makes a send that found no room again with what that try left of it: of a datagram
+// that is cut, or empty. So a send is made by a call, and only the room for it is waited for.
+StartResult UringBackend::send_datagram(Operation& op) {
+    if (goes_blind(op)) {
+        return send_blind(op);
+    }
+    const StartResult result = send_now(op, 1);
+    if (result.start == Start::pending) {
+        op.socket->backend_bits &= ~bit_unwritable;  // its completion says when there is room
+        poll(op, POLLOUT, tag_ready);
+    }
+    return result;
+}
+
+// Errors and urgent data are waited for without the bytes that the kernel would take for them. An
+// error that is not in the queue is the operation's own.
+StartResult UringBackend::receive_aside(Operation& op) {
+    const StartResult result = attempt(op, 1);
+    if (result.start != Start::pending) {
+        return result;
+    }
+    int error = 0;
+    std::size_t length = sizeof error;
+    if (get_option(*op.socket, SOL_SOCKET, SO_ERROR, &error, length) == 0 && error != 0) {
+        return {Start::failed, error};
+    }
+    poll(op, POLLPRI, tag_ready);
     return {};
 }
 

@@ -67,6 +67,8 @@ private:
     [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
     [[nodiscard]] bool restore_pins() noexcept;
     [[nodiscard]] int pin_of(const std::byte* data, std::size_t length) const noexcept;
+    StartResult send_datagram(Operation& op);
+    StartResult receive_aside(Operation& op);
     void receive(Operation& op);
     void receive_message(Operation& op, uring::Sqe& entry);
     void arm_wake();
