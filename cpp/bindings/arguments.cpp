@@ -11,8 +11,6 @@ namespace iocp::py {
 
 namespace {
 
-bool given(PyObject* value) noexcept { return value != nullptr && value != Py_None; }
-
 bool refuse(const Types& types, ErrorClass which, const char* text) {
     raise(types, which, EINVAL, text);
     return false;
@@ -95,7 +93,7 @@ bool to_number(const Types& types, PyObject* value, unsigned long most, const ch
 
 bool to_callback(const Types& types, PyObject* value, PyObject*& out) {
     out = nullptr;
-    if (!given(value)) {
+    if (!is_given(value)) {
         return true;
     }
     if (PyCallable_Check(value) == 0) {
@@ -107,7 +105,7 @@ bool to_callback(const Types& types, PyObject* value, PyObject*& out) {
 
 bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds) {
     nanoseconds = -1;
-    if (!given(value)) {
+    if (!is_given(value)) {
         return true;
     }
     const double seconds = PyFloat_AsDouble(value);
@@ -126,7 +124,7 @@ bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds) 
 }
 
 bool to_int(const Types& types, PyObject* value, const char* name, int& out) {
-    if (!given(value)) {
+    if (!is_given(value)) {
         return true;
     }
     const long number = PyLong_AsLong(value);
@@ -142,7 +140,7 @@ bool to_int(const Types& types, PyObject* value, const char* name, int& out) {
 
 bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,
              Py_ssize_t& out) {
-    if (!given(value)) {
+    if (!is_given(value)) {
         return true;
     }
     const Py_ssize_t number = PyNumber_AsSsize_t(value, PyExc_OverflowError);

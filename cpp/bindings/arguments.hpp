@@ -71,6 +71,8 @@ private:
     }
 };
 
+inline bool is_given(PyObject* value) noexcept { return value != nullptr && value != Py_None; }
+
 // Conversions: false with an exception set. A null or None object leaves the default.
 bool to_callback(const Types& types, PyObject* value, PyObject*& out);
 bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds);

@@ -22,20 +22,6 @@ void release_view(void* owner) {
     delete view;
 }
 
-// Several leases and the array that describes them to the core.
-struct Gathered {
-    std::vector<Lease> leases;
-    std::vector<ConstBytes> parts;
-};
-
-void release_gathered(void* owner) {
-    auto* gathered = static_cast<Gathered*>(owner);
-    for (Lease& lease : gathered->leases) {
-        lease.give_back();
-    }
-    delete gathered;
-}
-
 bool lease_view(const Types& types, PyObject* source, int flags, const char* refusal, Lease& out) {
     auto* view = new (std::nothrow) Py_buffer;
     if (view == nullptr) {
@@ -92,19 +78,20 @@ bool lease_writable(const Types& types, PyObject* target, Lease& out) {
                       "receive into a writable contiguous buffer, such as a bytearray", out);
 }
 
-bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint16_t& slices) {
-    if (PyBytes_Check(sources) || PyByteArray_Check(sources) || PyUnicode_Check(sources) ||
-        Py_IS_TYPE(sources, types.buffer)) {
+bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
+                std::vector<Lease>& leases, std::vector<ConstBytes>& parts, std::size_t& total) {
+    if (PyBytes_Check(buffers) || PyByteArray_Check(buffers) || PyUnicode_Check(buffers) ||
+        Py_IS_TYPE(buffers, types.buffer)) {
         raise(types, ErrorClass::argument_type, EINVAL,
-              "sendmsg() gathers a list of buffers; send() takes a single one");
+              "an iterable of buffers is needed here; send() and recv_into() take a single one");
         return false;
     }
-    PyObject* sequence = PySequence_Fast(sources, "");
+    PyObject* sequence = PySequence_Fast(buffers, "");
     if (sequence == nullptr) {
         if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
             PyErr_Clear();
             raise(types, ErrorClass::argument_type, EINVAL,
-                  "sendmsg() gathers an iterable of bytes-like objects");
+                  "an iterable of buffers is needed here, such as a list of bytes-like objects");
         }
         return false;
     }
@@ -112,19 +99,18 @@ bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint
     if (count == 0 || count > most_slices) {
         Py_DECREF(sequence);
         raise(types, ErrorClass::argument, EINVAL,
-              count == 0 ? "the list of buffers to gather is empty; give at least one"
+              count == 0 ? "the list of buffers is empty; give at least one"
                          : "more than 1024 buffers in one post; join some or post twice");
         return false;
     }
-    auto gathered = std::make_unique<Gathered>();
-    gathered->leases.reserve(static_cast<std::size_t>(count));
-    gathered->parts.reserve(static_cast<std::size_t>(count));
-    std::size_t total = 0;
+    leases.reserve(static_cast<std::size_t>(count));
+    parts.reserve(static_cast<std::size_t>(count));
     bool good = true;
-    for (Py_ssize_t i = 0; i < count && good; ++i) {
+    // The list itself may be changed by what a buffer's object does: it is looked at each time.
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence) && i < count && good; ++i) {
         Lease lease;
         PyObject* part = Py_NewRef(PySequence_Fast_GET_ITEM(sequence, i));
-        good = lease_bytes(types, part, lease);
+        good = lease_one(types, part, lease);
         Py_DECREF(part);
         if (good && lease.length > std::numeric_limits<std::size_t>::max() / 2 - total) {
             lease.give_back();
@@ -133,20 +119,12 @@ bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint
         }
         if (good) {
             total += lease.length;
-            gathered->parts.push_back({lease.data, lease.length});
-            gathered->leases.push_back(lease);
+            parts.push_back({lease.data, lease.length});
+            leases.push_back(lease);
         }
     }
     Py_DECREF(sequence);
-    if (!good) {
-        release_gathered(gathered.release());
-        return false;
-    }
-    slices = static_cast<std::uint16_t>(count);
-    out = {reinterpret_cast<std::byte*>(gathered->parts.data()), total, gathered.get(),
-           release_gathered};
-    (void)gathered.release();
-    return true;
+    return good;
 }
 
 }  // namespace iocp::py

@@ -58,6 +58,7 @@ struct Links {
 };
 
 struct PortObject;
+class Envelope;
 
 struct BufferObject {
     PyObject_HEAD
@@ -93,9 +94,11 @@ struct OperationObject {
     PyObject* data;
     PyObject* accepted;
     PyObject* error;
+    Envelope* envelope;  // owned; null where there is one buffer and no more
     Py_ssize_t transferred;
     Links<OperationObject> links;
     std::uint32_t sequence;
+    std::int32_t flags;  // MSG_* that a receive came with
     Kind kind;
     Outcome outcome;
     bool settled;          // the result has been taken over from the core
@@ -277,7 +280,10 @@ PyObject* new_buffer(const Types& types, Slice slice);
 // lease.cpp
 bool lease_bytes(const Types& types, PyObject* source, Lease& out);
 bool lease_writable(const Types& types, PyObject* target, Lease& out);
-bool lease_gathered(const Types& types, PyObject* sources, Lease& out, std::uint16_t& slices);
+using LeaseOne = bool(const Types& types, PyObject* object, Lease& out);
+// Each of an iterable of buffers. False: exception set, and what was leased is in `leases`.
+bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
+                std::vector<Lease>& leases, std::vector<ConstBytes>& parts, std::size_t& total);
 
 // registered_object.cpp
 PyTypeObject* make_registered_type(PyObject* module);
@@ -288,8 +294,8 @@ PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
 OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback);
 void settle(OperationObject& operation);
-// The Buffer of a receive into a block of the pool, which takes over the lease.
-PyObject* received_block(const Types& types, Lease& lease, std::size_t transferred);
+// What a finished receive into a block of the pool got: `lease`, or the envelope's, becomes `data`.
+void take_block(OperationObject& operation, const Types& types, Lease& lease);
 PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value);
 const char* kind_name(Kind kind) noexcept;
 
@@ -303,9 +309,11 @@ SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core);
 // In two steps: the object first, and, with the port's lock held, what it stands for.
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
-extern PyMethodDef operation_methods[];  // socket_operations.cpp
-extern PyMethodDef option_methods[];     // socket_options.cpp
-extern PyMethodDef flow_methods[];       // socket_flow.cpp
+extern PyMethodDef operation_methods[];     // socket_operations.cpp
+extern PyMethodDef message_methods[];       // socket_messages.cpp
+extern PyMethodDef subscription_methods[];  // socket_subscriptions.cpp
+extern PyMethodDef option_methods[];        // socket_options.cpp
+extern PyMethodDef flow_methods[];          // socket_flow.cpp
 extern PyGetSetDef flow_properties[];
 // 'pooled', 'direct', 'zero_byte', or 'adaptive': no value. False with an exception set.
 bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out);

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "bindings/objects.hpp"
+#include "bindings/envelope.hpp"
 
 namespace iocp::py {
 
@@ -54,6 +54,7 @@ void dealloc(PyObject* self) {
     }
     (void)clear(self);
     Py_CLEAR(op.data);
+    delete op.envelope;
     Py_CLEAR(op.socket);
     type->tp_free(self);
     Py_DECREF(type);
@@ -127,6 +128,26 @@ PyObject* get_transferred(PyObject* self, void* /*unused*/) {
 PyObject* get_error(PyObject* self, void* /*unused*/) { return optional(fresh(self).error); }
 PyObject* get_data(PyObject* self, void* /*unused*/) { return optional(fresh(self).data); }
 PyObject* get_accepted(PyObject* self, void* /*unused*/) { return optional(fresh(self).accepted); }
+PyObject* get_flags(PyObject* self, void* /*unused*/) { return PyLong_FromLong(fresh(self).flags); }
+// What came with a message, once it has come.
+const Envelope* received_envelope(const OperationObject& op) noexcept {
+    return op.settled && op.error == nullptr ? op.envelope : nullptr;
+}
+PyObject* get_address(PyObject* self, void* /*unused*/) {
+    const Envelope* envelope = received_envelope(fresh(self));
+    return envelope != nullptr ? envelope->sender() : Py_NewRef(Py_None);
+}
+PyObject* get_ancillary(PyObject* self, void* /*unused*/) {
+    OperationObject& op = fresh(self);
+    if (received_envelope(op) == nullptr) {
+        return PyList_New(0);
+    }
+    PyObject* list = nullptr;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    list = op.envelope->take_ancillary();
+    Py_END_CRITICAL_SECTION();
+    return list;
+}
 
 PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
     OperationObject& op = self_of(self);
@@ -184,6 +205,23 @@ PyGetSetDef operation_properties[] = {
      "before the first byte.",
      nullptr},
     {"accepted", get_accepted, nullptr, "accept(): the new connection, a Socket; else None.",
+     nullptr},
+    {"flags", get_flags, nullptr,
+     "The MSG_* flags that a receive came with: MSG_TRUNC (the datagram was longer than its "
+     "room),\n"
+     "MSG_CTRUNC, MSG_OOB, MSG_EOR, MSG_ERRQUEUE as the system sets them; else 0.",
+     nullptr},
+    {"address", get_address, nullptr,
+     "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it, as the socket module writes it; "
+     "None\n"
+     "where nobody is named: a stream, an unbound AF_UNIX sender, an error.",
+     nullptr},
+    {"ancillary", get_ancillary, nullptr,
+     "recvmsg_into(): what came along with the bytes, a list of (level, type, bytes). Descriptors "
+     "in it\n"
+     "(SCM_RIGHTS, close-on-exec) are the caller's to close once it was read here; those that "
+     "nobody read\n"
+     "are closed with the Operation.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -253,6 +291,10 @@ PyObject* completion_kind(PyObject* self, void* /*unused*/) {
 PyObject* completion_operation(PyObject* self, void* /*unused*/) {
     return optional(completion_of(self).operation);
 }
+PyObject* completion_ancillary(PyObject* self, void* /*unused*/) {
+    PyObject* operation = completion_of(self).operation;
+    return operation != nullptr ? get_ancillary(operation, nullptr) : PyList_New(0);
+}
 PyObject* completion_value(PyObject* self, void* /*unused*/) {
     return optional(completion_of(self).value);
 }
@@ -274,6 +316,12 @@ PyGetSetDef completion_properties[] = {
     {"error", forward<get_error>, nullptr, "The OSError it ended with, or None.", nullptr},
     {"data", forward<get_data>, nullptr, "recv(): the Buffer received; else None.", nullptr},
     {"accepted", forward<get_accepted>, nullptr, "accept(): the new Socket; else None.", nullptr},
+    {"flags", forward_number<get_flags>, nullptr, "The MSG_* flags that a receive came with.",
+     nullptr},
+    {"address", forward<get_address>, nullptr,
+     "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it; else None.", nullptr},
+    {"ancillary", completion_ancillary, nullptr, "Operation.ancillary; empty for a packet.",
+     nullptr},
     {"value", completion_value, nullptr, "What Port.post() was given; else None.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -317,9 +365,11 @@ OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callba
     op->data = nullptr;
     op->accepted = nullptr;
     op->error = nullptr;
+    op->envelope = nullptr;
     op->transferred = 0;
     op->links = {};
     op->sequence = 0;
+    op->flags = 0;
     op->kind = kind;
     op->outcome = Outcome::pending;
     op->settled = false;
@@ -328,19 +378,19 @@ OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callba
     return op;
 }
 
-PyObject* received_block(const Types& types, Lease& lease, std::size_t transferred) {
-    auto* region = static_cast<Region*>(lease.owner);
+void take_block(OperationObject& op, const Types& types, Lease& lease) {
+    Lease& block = op.envelope != nullptr ? op.envelope->only() : lease;
+    auto* region = static_cast<Region*>(block.owner);
     // With MSG_TRUNC the count is the datagram's, which may be longer than its block.
-    const std::size_t received = std::min(transferred, lease.length);
-    lease = {};
-    return new_buffer(types, Slice(region, region->data(), received));
+    const std::size_t received = std::min(static_cast<std::size_t>(op.transferred), block.length);
+    block = {};
+    op.data = new_buffer(types, Slice(region, region->data(), received));
 }
 
 // Takes the result over from the core, once. Precondition: the core's operation is completed, and
 // not retired.
 void settle(OperationObject& op) {
     PortObject& port = *op.socket->binding;
-    PyObject* data = nullptr;
     PyObject* error = nullptr;
     PyObject* accepted = nullptr;
     Py_BEGIN_CRITICAL_SECTION(reinterpret_cast<PyObject*>(&op));
@@ -352,7 +402,10 @@ void settle(OperationObject& op) {
             error = make_exception(&port, *port.types, core.error);
         }
         if (op.hands_out_block && (!core.error || core.transferred != 0)) {
-            data = received_block(*port.types, core.lease, core.transferred);
+            take_block(op, *port.types, core.lease);
+        }
+        if (core.kind == Kind::receive && !core.error) {
+            op.flags = core.answer;
         }
         if (core.accepted != nullptr) {
             accepted = reinterpret_cast<PyObject*>(
@@ -362,7 +415,6 @@ void settle(OperationObject& op) {
             PyErr_Clear();  // out of memory for the result itself
         }
         op.error = error;
-        op.data = data;
         op.accepted = accepted;
     }
     Py_END_CRITICAL_SECTION();

@@ -1,5 +1,6 @@
-// Socket as Python sees it: its life and its type. Its names and options are in socket_options.cpp
-// and socket_tuning.cpp, what it posts in socket_operations.cpp.
+// Socket as Python sees it: its life and its type. Its names and options are in socket_options.cpp,
+// socket_tuning.cpp and socket_flow.cpp, what it posts in socket_operations.cpp,
+// socket_messages.cpp and socket_subscriptions.cpp.
 #include <cerrno>
 #include <cstring>
 
@@ -382,7 +383,8 @@ PyTypeObject* make_socket_type(PyObject* module) {
         for (const PyMethodDef& method : life_methods) {
             all.at(used++) = method;
         }
-        for (const PyMethodDef* table : {option_methods, flow_methods, operation_methods}) {
+        for (const PyMethodDef* table : {option_methods, flow_methods, operation_methods,
+                                         message_methods, subscription_methods}) {
             for (const PyMethodDef* at = table; at->ml_name != nullptr; ++at) {
                 all.at(used++) = *at;
             }

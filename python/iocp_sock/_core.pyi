@@ -93,6 +93,12 @@ class Operation:
     def data(self) -> Buffer | None: ...
     @property
     def accepted(self) -> Socket | None: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def address(self) -> Any: ...
+    @property
+    def ancillary(self) -> list[tuple[int, int, bytes]]: ...
     def cancel(self) -> bool: ...
 
 @final
@@ -113,6 +119,12 @@ class Completion:
     def data(self) -> Buffer | None: ...
     @property
     def accepted(self) -> Socket | None: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def address(self) -> Any: ...
+    @property
+    def ancillary(self) -> list[tuple[int, int, bytes]]: ...
     @property
     def value(self) -> Any: ...
 
@@ -204,6 +216,31 @@ class Socket:
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
     ) -> Operation: ...
+    def recvfrom(
+        self,
+        nbytes: int,
+        *,
+        flags: int = 0,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+    ) -> Operation: ...
+    def recvfrom_into(
+        self,
+        buffer: ReadableBuffer,
+        *,
+        flags: int = 0,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+    ) -> Operation: ...
+    def recvmsg_into(
+        self,
+        buffers: Iterable[ReadableBuffer],
+        *,
+        ancillary_size: int = 0,
+        flags: int = 0,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+    ) -> Operation: ...
     def recv_zero(
         self, *, callback: _OnCompletion | None = None, timeout: float | None = None
     ) -> Operation: ...
@@ -218,11 +255,22 @@ class Socket:
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
     ) -> Operation: ...
+    def sendto(
+        self,
+        data: ReadableBuffer,
+        address: _Address,
+        *,
+        flags: int = 0,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+    ) -> Operation: ...
     def sendmsg(
         self,
         buffers: Iterable[ReadableBuffer],
         *,
+        ancillary: Iterable[tuple[int, int, ReadableBuffer]] | None = None,
         flags: int = 0,
+        address: _Address | None = None,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
     ) -> Operation: ...

@@ -1,0 +1,116 @@
+// The stream level of a Socket: operations that yield many results.
+#include <cerrno>
+
+#include "bindings/post.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+// A subscription: the port keeps the Socket, and the Socket its callbacks, while it stands.
+PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
+                    PyObject* on_error) {
+    PortObject& port = *socket.binding;
+    if (socket.subscribed) {
+        return raise(*port.types, ErrorClass::argument, EINVAL,
+                     "a subscription stands on this socket already; cancel it first");
+    }
+    if (on_item == nullptr) {
+        return raise(*port.types, ErrorClass::argument_type, EINVAL,
+                     "a subscription needs a callback to give its results to");
+    }
+    auto* self = reinterpret_cast<PyObject*>(&socket);
+    PyObject* before_item = std::exchange(socket.on_item, Py_NewRef(on_item));
+    PyObject* before_close = std::exchange(socket.on_close, Py_XNewRef(on_close));
+    PyObject* before_error = std::exchange(socket.on_error, Py_XNewRef(on_error));
+    socket.subscribed = true;
+    const bool linked = !socket.links.linked;
+    if (linked) {
+        Py_INCREF(self);
+        link(port, port.sockets, socket);
+    }
+    PyObject* op = posted(socket, what);
+    if (op == nullptr) {
+        PyObject* raised = PyErr_GetRaisedException();
+        std::swap(socket.on_item, before_item);
+        std::swap(socket.on_close, before_close);
+        std::swap(socket.on_error, before_error);
+        socket.subscribed = false;
+        if (linked && !socket.ending && unlink(port, port.sockets, socket)) {
+            Py_DECREF(self);
+        }
+        PyErr_SetRaisedException(raised);
+    }
+    Py_XDECREF(before_item);
+    Py_XDECREF(before_close);
+    Py_XDECREF(before_error);
+    return op;
+}
+
+PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                      PyObject* keywords) {
+    static constexpr Signature<2> signature{"accept_each", {"callback", "on_error"}, 1, 1};
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 2> arguments{};
+    Post what;
+    what.kind = Kind::accept_each;
+    PyObject* on_item = nullptr;
+    PyObject* on_error = nullptr;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_callback(types, arguments[0], on_item) || !to_callback(types, arguments[1], on_error)) {
+        return nullptr;
+    }
+    return subscribe(socket, what, on_item, nullptr, on_error);
+}
+
+PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<4> signature{
+        "receive", {"callback", "receive", "size", "on_close"}, 1, 1};
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 4> arguments{};
+    Post what;
+    what.kind = Kind::receive_each;
+    PyObject* on_item = nullptr;
+    PyObject* on_close = nullptr;
+    Py_ssize_t size = 4096;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_callback(types, arguments[0], on_item) ||
+        !to_strategy(types, arguments[1], what.strategy) ||
+        !to_size(types, arguments[2], "size", 1, size) ||
+        !to_callback(types, arguments[3], on_close)) {
+        return nullptr;
+    }
+    what.block_size = static_cast<std::uint32_t>(size);
+    return subscribe(socket, what, on_item, on_close, nullptr);
+}
+
+constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
+
+}  // namespace
+
+PyMethodDef subscription_methods[] = {
+    {"accept_each", fast(accept_each), keywords_call,
+     "accept_each(callback, *, on_error=None) -> Operation\n\n"
+     "Accepts every connection: callback(socket). An error of one accept never stops the listener: "
+     "it\n"
+     "is given to on_error(listener, exception), and without descriptors or memory accepting goes "
+     "on\n"
+     "after 100 ms. Ends with cancel() or the listener."},
+    {"receive", fast(receive), keywords_call,
+     "receive(callback, *, receive='pooled', size=4096, on_close=None) -> Operation\n\n"
+     "Receives everything: callback(socket, buffer), an empty Buffer exactly once at end of "
+     "stream;\n"
+     "close() is then the application's. on_close(socket, exception or None) comes exactly once, "
+     "after\n"
+     "the socket is closed, with the error if one closed it.\n"
+     "receive: 'pooled' and 'zero_byte' keep no buffer while nothing arrives; 'direct' posts a "
+     "block\n"
+     "of size bytes, which is charged; 'adaptive' is zero_byte while little arrives and what costs "
+     "least\n"
+     "while much does (AdaptiveRule). receive_strategy changes it later."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace iocp::py
