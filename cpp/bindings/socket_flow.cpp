@@ -242,7 +242,7 @@ PyGetSetDef flow_properties[] = {
      "'when_writable':\n"
      "the same, but while they wait for room the system holds none of their memory, and nothing "
      "is charged.\n"
-     "'direct': from where the data lies (io_uring: zero-copy sends of TCP and UDP; Windows: a "
+     "'direct': from where the data lies (io_uring: zero-copy sends over TCP; Windows: a "
      "send buffer\n"
      "of 0), complete only when the system reads the memory no more. For the sends posted from "
      "then on.\n"

@@ -113,7 +113,8 @@ bool UringBackend::supports(std::uint8_t opcode) const {
 }
 
 bool UringBackend::send_direct(Socket& socket, bool /*on*/) {
-    return sends_direct_ && (socket.family == AF_INET || socket.family == AF_INET6);
+    return sends_direct_ && socket.stream &&
+           (socket.family == AF_INET || socket.family == AF_INET6);
 }
 
 // What the kernel charges to the lock limit for a zero-copy send, until its notification: a page
