@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import echo, idle, strategies
+from bench import echo, idle, stalled, strategies
 from bench.machine import raise_file_limit
 from bench.program import CompileError
 
@@ -47,10 +47,15 @@ def _parser() -> argparse.ArgumentParser:
             "strategies", parents=[common], help="what each way to receive and to send costs"
         )
     )
+    stalled.add_arguments(
+        commands.add_parser(
+            "stalled", parents=[common], help="what peers that never read cost the others"
+        )
+    )
     return parser
 
 
-_MAINS = {"idle": idle.main, "strategies": strategies.main}
+_MAINS = {"idle": idle.main, "strategies": strategies.main, "stalled": stalled.main}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

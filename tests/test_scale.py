@@ -90,6 +90,15 @@ class Client:
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
 
+    def kill(self) -> None:
+        """End it in the middle of what it does."""
+        self._process.kill()
+        self._process.wait(30)
+        self._reader.join()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+
     def end(self) -> None:
         """Close it, and see that it found nothing wrong."""
         assert self._process.stdin is not None
@@ -180,3 +189,93 @@ def test_idle_stream_connections_hold_no_buffer(port, many_descriptors, receive)
     assert echoed == CONNECTIONS
     assert port.ledger.now == 0
     client.end()
+
+
+BUDGET = 4 << 20
+
+
+@pytest.fixture
+def bounded(make_port, many_descriptors):
+    """Nine thousand accepted connections of a port with a budget of 4 MiB and a policy."""
+
+    def make(policy: str) -> tuple[iocp_sock.Port, list[iocp_sock.Socket], Client]:
+        port = make_port(budget=BUDGET, over_budget=policy, queue_patience=0.05)
+        listener, accepted = _listen(port)
+        client = Client(listener.getsockname())
+        run_until(port, lambda: len(accepted) == CONNECTIONS)
+        run_until(port, client.said("connected"))
+        return port, accepted, client
+
+    return make
+
+
+def _served(port: iocp_sock.Port, client: Client, served: list[int]) -> None:
+    client.echo()
+    run_until(port, client.said("echoed"), patience=60)
+    assert served[0] == CONNECTIONS
+    assert BUDGET // 2 < port.ledger.peak <= BUDGET
+    client.end()
+
+
+def test_within_4_mib_raise_serves_whoever_asks_again(bounded):
+    """R07: with 'raise' posts over the budget are refused; asked again, every one is served."""
+    port, accepted, client = bounded("raise")
+    waiting = list(accepted)
+    served = [0]
+
+    def post() -> None:
+        while waiting:
+            try:
+                waiting[-1].recv(PAGE, callback=echo)
+            except iocp_sock.BudgetExceeded:
+                waiting[-1].recv_zero(callback=again)
+            waiting.pop()
+
+    def again(completion: iocp_sock.Completion) -> None:
+        waiting.append(completion.socket)
+        post()
+
+    def echo(completion: iocp_sock.Completion) -> None:
+        served[0] += 1
+        completion.socket.send(completion.data)
+
+    post()
+    assert port.ledger.now == BUDGET
+    assert port.stats()["refusals"] == CONNECTIONS - BUDGET // PAGE
+    _served(port, client, served)
+
+
+@pytest.mark.parametrize("policy", ["queue", "degrade"])
+def test_within_4_mib_every_posted_receive_is_served(bounded, policy):
+    """R07: with 'queue' and 'degrade' every receive is accepted, and every client is answered."""
+    port, accepted, client = bounded(policy)
+    served = [0]
+
+    def echo(completion: iocp_sock.Completion) -> None:
+        served[0] += 1
+        completion.socket.send(completion.data)
+
+    pending = [sock.recv(PAGE, callback=echo) for sock in accepted]
+    assert all(not op.done for op in pending)
+    assert port.ledger.now == BUDGET
+    _served(port, client, served)
+
+
+def test_a_queue_behind_idle_receives_moves_on(bounded):
+    """R07: receives that never complete do not keep the queue behind them for ever."""
+    port, accepted, client = bounded("queue")
+    for sock in accepted[: CONNECTIONS - 10]:
+        sock.recv(PAGE)
+    got: list[int] = []
+    for sock in accepted[-10:]:
+        sock.recv(PAGE, callback=lambda c: got.append(c.transferred))
+    sends = [sock.send(bytes(1 << 20)) for sock in accepted[:3]]
+    run_until(port, lambda: port.stats()["degraded"] >= CONNECTIONS - BUDGET // PAGE)
+    client.echo()
+    run_until(port, lambda: len(got) == 10)
+    for op in sends:
+        op.cancel()
+    for sock in accepted:
+        sock.abort()
+    client.kill()
+    assert port.ledger.peak <= BUDGET
