@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from bench.selection import choose
+
 
 def _bytes(size: int) -> str:
     return f"{size // 1024}KiB" if size % 1024 == 0 else f"{size}B"
@@ -30,8 +32,4 @@ QUICK = [Cell(64, 100), Cell(1024, 1000), Cell(102400, 100), PIECES]
 
 def select_cells(names: list[str]) -> list[Cell]:
     """The named cells; an unknown name ends the program with the list."""
-    by_name = {cell.name: cell for cell in [*ALL, *WINDOWS]}
-    unknown = [name for name in names if name not in by_name]
-    if unknown:
-        raise SystemExit(f"no cell {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names]
+    return choose("cell", {cell.name: cell for cell in [*ALL, *WINDOWS]}, names)

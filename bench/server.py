@@ -14,6 +14,7 @@ from types import TracebackType
 from bench import wine
 from bench.machine import pinned
 from bench.program import CompileError, program
+from bench.selection import choose
 
 _ROOT = Path(__file__).parent.parent
 _START_SECONDS = 20.0
@@ -223,8 +224,4 @@ def select_servers(known: list[Server], names: list[str] | None) -> list[Server]
     """The named servers in the order asked for, or all; an unknown name ends the program."""
     if names is None:
         return known
-    by_name = {server.name: server for server in known}
-    unknown = [name for name in names if name not in by_name]
-    if unknown:
-        raise SystemExit(f"no server {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names]
+    return choose("server", {server.name: server for server in known}, names)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.selection import choose
 from bench.server import RunningServer, Server, python_server
 
 Direction = Literal["receive", "send"]
@@ -50,11 +51,7 @@ def strategies(backends: Sequence[str], names: Sequence[str] | None) -> list[Str
     ]
     if names is None:
         return found
-    by_label = {strategy.label: strategy for strategy in found}
-    unknown = [name for name in names if name not in by_label]
-    if unknown:
-        raise SystemExit(f"no strategy {', '.join(unknown)}; there are {', '.join(by_label)}")
-    return [by_label[name] for name in names]
+    return choose("strategy", {strategy.label: strategy for strategy in found}, names)
 
 
 @dataclass(frozen=True)

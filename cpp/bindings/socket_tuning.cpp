@@ -32,13 +32,12 @@ int refuse(const SocketObject& socket, ErrorClass which, const char* text) {
     return -1;
 }
 
-PyObject* get_size(PyObject* self, void* option) {
+PyObject* get_size(PyObject* self, const Option& option) {
     int bytes = 0;
-    return ask(self_of(self), *static_cast<const Option*>(option), bytes) ? PyLong_FromLong(bytes)
-                                                                          : nullptr;
+    return ask(self_of(self), option, bytes) ? PyLong_FromLong(bytes) : nullptr;
 }
 
-int set_size(PyObject* self, PyObject* given, void* option) {
+int set_size(PyObject* self, PyObject* given, const Option& option) {
     static constexpr const char* wanted = "the size of a kernel buffer is an int of bytes, from 0";
     SocketObject& socket = self_of(self);
     if (given == nullptr || PyBool_Check(given) || !PyLong_Check(given)) {
@@ -51,7 +50,20 @@ int set_size(PyObject* self, PyObject* given, void* option) {
     if (bytes < 0) {
         return refuse(socket, ErrorClass::argument, wanted);
     }
-    return tell(socket, *static_cast<const Option*>(option), bytes);
+    return tell(socket, option, bytes);
+}
+
+PyObject* get_send_buffer(PyObject* self, void* /*unused*/) {
+    return get_size(self, option_send_buffer);
+}
+int set_send_buffer(PyObject* self, PyObject* given, void* /*unused*/) {
+    return set_size(self, given, option_send_buffer);
+}
+PyObject* get_receive_buffer(PyObject* self, void* /*unused*/) {
+    return get_size(self, option_receive_buffer);
+}
+int set_receive_buffer(PyObject* self, PyObject* given, void* /*unused*/) {
+    return set_size(self, given, option_receive_buffer);
 }
 
 // Only TCP has Nagle's algorithm; other sockets answer the option with errors of many kinds.
@@ -89,12 +101,10 @@ int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
                : -1;
 }
 
-void* closure(const Option& option) noexcept { return const_cast<Option*>(&option); }
-
 }  // namespace
 
 PyGetSetDef tuning_properties[] = {
-    {"send_buffer", get_size, set_size,
+    {"send_buffer", get_send_buffer, set_send_buffer,
      "Bytes of the socket's send buffer in the kernel (SO_SNDBUF). Reading gives what took "
      "effect.\n"
      "Linux takes twice what is set, for its own bookkeeping, at least 4,608 (so 0 reads 4608) and "
@@ -103,14 +113,14 @@ PyGetSetDef tuning_properties[] = {
      "Windows:\n"
      "0 sends from the caller's memory, whose pages are locked until the data is acknowledged. "
      "Set it before\nlisten() for the sockets it accepts.",
-     closure(option_send_buffer)},
-    {"receive_buffer", get_size, set_size,
+     nullptr},
+    {"receive_buffer", get_receive_buffer, set_receive_buffer,
      "Bytes of the socket's receive buffer in the kernel (SO_RCVBUF). Reading gives what took "
      "effect.\n"
      "Linux takes twice what is set, at least 2,304 (so 0 reads 2304) and at most twice "
      "net.core.rmem_max;\n"
      "set it before connect() or listen(), which fix the scale of TCP's window.",
-     closure(option_receive_buffer)},
+     nullptr},
     {"nodelay", get_nodelay, set_nodelay,
      "Whether small segments leave at once (TCP_NODELAY). False, which is how the system makes "
      "sockets,\n"

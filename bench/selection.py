@@ -1,0 +1,15 @@
+"""Choosing by name what a benchmark runs."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+_Thing = TypeVar("_Thing")
+
+
+def choose(kind: str, known: Mapping[str, _Thing], names: Iterable[str]) -> list[_Thing]:
+    """The named ones in the order asked for; an unknown name ends the program with the list."""
+    names = list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"no {kind} {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names]
