@@ -102,7 +102,7 @@ public:
     virtual void conclude(Operation& /*op*/, Packet& /*packet*/) {}
     // Reads without blocking into memory of the core: drains.
     virtual StartResult read(Socket& socket, std::byte* data, std::size_t length) = 0;
-    // The same of one datagram, and whose it is.
+    // The same of one datagram, and whose it is; `flags` are not 0 if it was cut.
     virtual StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
                                   Address& from) {
         from.length = 0;

@@ -2,7 +2,7 @@
 // entered.
 #include <cmath>
 
-#include "bindings/objects.hpp"
+#include "bindings/arguments.hpp"
 
 namespace iocp::py {
 
@@ -36,7 +36,7 @@ bool report(PortObject& port, PyObject* source) {
     return ours;
 }
 
-// Calls with up to two arguments; `slots` has room for one before them. False: stop dispatching.
+// Calls with up to three arguments; `slots` has room for one before them. False: stop dispatching.
 bool call(PortObject& port, PyObject* callback, PyObject** slots, std::size_t count) {
     PyObject* result = attaching([&] {
         return PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET,
@@ -132,22 +132,33 @@ Outcomes hand_out_operation(PortObject& port, Operation& core) {
     return outcomes;
 }
 
+// What arrived, and, of a datagram, who sent it.
 bool hand_out_data(PortObject& port, Ready& ready) {
     auto* socket = static_cast<SocketObject*>(ready.socket->user);
     if (socket == nullptr || socket->ending || socket->on_item == nullptr) {
         return true;  // close() and abort() end the delivery at once
     }
     auto* object = reinterpret_cast<PyObject*>(socket);
+    PyObject* sender = nullptr;
+    if (ready.what == Ready::What::datagram) {
+        sender = from_address(Port::sender_of(ready.slice));
+        if (sender == nullptr) {
+            return report(port, object);
+        }
+    }
     PyObject* buffer = new_buffer(*port.types, std::move(ready.slice));
     if (buffer == nullptr) {
+        Py_XDECREF(sender);
         return report(port, object);
     }
     PyObject* callback = Py_NewRef(socket->on_item);
     Py_INCREF(object);
-    const bool go_on = call_with(port, callback, object, buffer);
+    PyObject* slots[4] = {nullptr, object, buffer, sender};
+    const bool go_on = call(port, callback, slots, sender != nullptr ? 3 : 2);
     Py_DECREF(object);
     Py_DECREF(callback);
     Py_DECREF(buffer);
+    Py_XDECREF(sender);
     return go_on;
 }
 
@@ -171,17 +182,17 @@ bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     return go_on;
 }
 
-bool hand_out_accept_error(PortObject& port, const Ready& ready) {
-    auto* listener = static_cast<SocketObject*>(ready.socket->user);
-    if (listener == nullptr || listener->ending || listener->on_error == nullptr) {
+bool hand_out_item_error(PortObject& port, const Ready& ready) {
+    auto* socket = static_cast<SocketObject*>(ready.socket->user);
+    if (socket == nullptr || socket->ending || socket->on_error == nullptr) {
         return true;
     }
-    auto* object = reinterpret_cast<PyObject*>(listener);
+    auto* object = reinterpret_cast<PyObject*>(socket);
     PyObject* exception = make_exception(&port, *port.types, ready.error);
     if (exception == nullptr) {
         return report(port, object);
     }
-    PyObject* callback = Py_NewRef(listener->on_error);
+    PyObject* callback = Py_NewRef(socket->on_error);
     Py_INCREF(object);
     const bool go_on = call_with(port, callback, object, exception);
     Py_DECREF(object);
@@ -305,11 +316,12 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready) {
         case Ready::What::completed:
             return hand_out_operation(port, *ready.op);
         case Ready::What::data:
+        case Ready::What::datagram:
             return {hand_out_data(port, ready)};
         case Ready::What::accepted:
             return {hand_out_accepted(self, port, ready)};
-        case Ready::What::accept_error:
-            return {hand_out_accept_error(port, ready)};
+        case Ready::What::item_error:
+            return {hand_out_item_error(port, ready)};
         case Ready::What::closed:
             return {hand_out_closed(port, ready)};
         case Ready::What::pause_sends:

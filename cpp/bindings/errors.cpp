@@ -30,6 +30,8 @@ Mapping mapping_of(const Types& types, Fault fault) noexcept {
             return {ErrorClass::socket_closed, EBADF, "the socket is closed"};
         case Fault::port_closed:
             return {ErrorClass::port_closed, EBADF, "the port is closed"};
+        case Fault::truncated:
+            return {ErrorClass::error, types.message_size_code, "the datagram was cut"};
         case Fault::argument:
             return {ErrorClass::argument, EINVAL, "the arguments cannot be served"};
         case Fault::wrong_thread:
@@ -109,7 +111,8 @@ bool load_errors(Types& types) {
     Py_DECREF(module);
     PyObject* numbers = PyImport_ImportModule("errno");
     const bool good = numbers != nullptr && load_code(numbers, "ETIMEDOUT", types.timed_out_code) &&
-                      load_code(numbers, "ENOBUFS", types.no_buffers_code);
+                      load_code(numbers, "ENOBUFS", types.no_buffers_code) &&
+                      load_code(numbers, "EMSGSIZE", types.message_size_code);
     Py_XDECREF(numbers);
     return good;
 }

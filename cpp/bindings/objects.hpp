@@ -43,6 +43,7 @@ struct Types {
     // As Python's errno module has them: on Windows these names stand for Winsock's numbers there.
     int timed_out_code{0};
     int no_buffers_code{0};
+    int message_size_code{0};
     Types() = default;
     ~Types();
     Types(const Types&) = delete;
@@ -73,9 +74,10 @@ struct SocketObject {
     PyObject* port;       // strong
     PortObject* binding;  // what `port` holds
     Socket* core;         // null once the socket is closed and told so
-    PyObject* on_item;    // receive(): (socket, Buffer); accept_each(): (socket)
+    PyObject* on_item;    // receive(): (socket, Buffer); receive_from(): and the sender;
+                          // accept_each(): (socket)
     PyObject* on_close;   // (socket, exception or None)
-    PyObject* on_error;   // (socket, exception): one failed accept
+    PyObject* on_error;   // (socket, exception): one failed accept or datagram
     PyObject* on_pause;   // (socket): too much is queued to send
     PyObject* on_resume;  // (socket): little enough again
     Links<SocketObject> links;

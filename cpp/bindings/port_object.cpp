@@ -147,10 +147,11 @@ void PortObject::drop(Ready& ready) {
             break;
         }
         case Ready::What::data:
+        case Ready::What::datagram:
         case Ready::What::accepted:
         case Ready::What::pause_sends:
         case Ready::What::resume_sends:
-        case Ready::What::accept_error:
+        case Ready::What::item_error:
         case Ready::What::packet:
         case Ready::What::nagle_stall:
             break;  // slices free themselves; packets and sockets are in their lists

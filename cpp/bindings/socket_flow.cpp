@@ -58,7 +58,7 @@ struct Standing {
 Standing standing(SocketObject& socket) {
     return peek(socket, Standing{}, [](const Socket& core) {
         const Operation* op = core.receiving.head;
-        return op != nullptr && op->kind == Kind::receive_each
+        return op != nullptr && op->kind == Kind::receive_each && core.stream
                    ? Standing{true, op->adaptive, op->strategy}
                    : Standing{};
     });

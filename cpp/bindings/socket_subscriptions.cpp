@@ -1,4 +1,5 @@
 // The stream level of a Socket: operations that yield many results.
+#include <algorithm>
 #include <cerrno>
 
 #include "bindings/post.hpp"
@@ -86,6 +87,32 @@ PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     return subscribe(socket, what, on_item, on_close, nullptr);
 }
 
+PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                       PyObject* keywords) {
+    static constexpr Signature<4> signature{
+        "receive_from", {"callback", "size", "on_error", "on_close"}, 1, 1};
+    constexpr std::size_t longest = 65535;  // a datagram of UDP, whatever its headers
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 4> arguments{};
+    Post what;
+    what.kind = Kind::receive_each;
+    what.strategy = Receive::datagrams;
+    PyObject* on_item = nullptr;
+    PyObject* on_error = nullptr;
+    PyObject* on_close = nullptr;
+    auto size = static_cast<Py_ssize_t>(std::min(longest, socket.binding->core->most_datagram()));
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_callback(types, arguments[0], on_item) ||
+        !to_size(types, arguments[1], "size", 1, size) ||
+        !to_callback(types, arguments[2], on_error) ||
+        !to_callback(types, arguments[3], on_close)) {
+        return nullptr;
+    }
+    what.block_size = static_cast<std::uint32_t>(size);
+    return subscribe(socket, what, on_item, on_close, on_error);
+}
+
 constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
 }  // namespace
@@ -110,6 +137,21 @@ PyMethodDef subscription_methods[] = {
      "of size bytes, which is charged; 'adaptive' is zero_byte while little arrives and what costs "
      "least\n"
      "while much does (AdaptiveRule). receive_strategy changes it later."},
+    {"receive_from", fast(receive_from), keywords_call,
+     "receive_from(callback, *, size=65535, on_error=None, on_close=None) -> Operation\n\n"
+     "Receives every datagram of a datagram socket: callback(socket, buffer, address), where "
+     "address is the\n"
+     "sender as the socket module writes it, or None. An idle socket holds no memory; a turn takes "
+     "at most\n"
+     "drain_reads datagrams of each socket. size: bytes, up to the port's region_size less 144; a "
+     "longer\n"
+     "datagram is cut, and on_error(socket, Error with EMSGSIZE) comes before it. An error that "
+     "the socket\n"
+     "is told, such as ECONNREFUSED, goes to on_error as well and ends nothing; errors and nothing "
+     "else are\n"
+     "looked at again after 100 ms. on_close: as for receive(). Ends with cancel(), "
+     "shutdown(SHUT_RD) or the\n"
+     "socket."},
     {nullptr, nullptr, 0, nullptr},
 };
 

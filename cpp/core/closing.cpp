@@ -79,6 +79,10 @@ Error Port::shutdown(Socket& socket, bool receiving, bool sending) {
         if (const int code = backend_->shutdown(socket, true, false); code != 0) {
             return system_error(code);
         }
+        Operation* op = socket.receiving.head;
+        if (op != nullptr && op->strategy == Receive::datagrams) {
+            cancel(*op);  // from now on the system calls the socket readable, and has nothing
+        }
     }
     if (sending && !socket.send_shut) {
         if (socket.sending.idle()) {

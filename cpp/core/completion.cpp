@@ -321,7 +321,7 @@ void Port::fire(const Timer& timer) {
             settle(socket);
             break;
         }
-        case TimerKind::accept_retry: {
+        case TimerKind::subscription_retry: {
             auto& op = *static_cast<Operation*>(target);
             disarm(op.deadline);
             resume(op);

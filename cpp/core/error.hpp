@@ -14,6 +14,7 @@ enum class Fault : std::uint8_t {
     timed_out,      // the operation's own timeout passed
     socket_closed,  // the socket is closed, closing, or its sending side is
     port_closed,    // the port is closed
+    truncated,      // a datagram was longer than its room
     argument,       // the call's arguments cannot be served
     wrong_thread,   // another thread runs this port
     forked,         // the port belongs to the parent process

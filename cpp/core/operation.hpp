@@ -34,7 +34,7 @@ enum class State : std::uint8_t { idle, queued, pending, cancelling, completed }
 enum class Outcome : std::uint8_t { done, pending, queued };
 
 // How a subscription receives (R13). An adaptive one is at every moment one of these.
-enum class Receive : std::uint8_t { pooled, direct, zero_byte };
+enum class Receive : std::uint8_t { pooled, direct, zero_byte, datagrams };
 
 // One posted receive, send, accept or connect. The table owns it; it owns its lease and its charge
 // until its completion has been handed out.

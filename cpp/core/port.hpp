@@ -61,8 +61,9 @@ struct Ready {
     enum class What : std::uint8_t {
         completed,     // `op` finished
         data,          // `slice` arrived for the subscription of `socket`; empty: end of stream
+        datagram,      // the same of one datagram, which sender_of(slice) sent
         accepted,      // `accepted` arrived for the subscription of `socket`
-        accept_error,  // one accept failed with `error`; the subscription stands
+        item_error,    // one accept or datagram failed with `error`; the subscription stands
         closed,        // `socket` is closed; socket->failure says whether an error did it
         pause_sends,   // the bytes queued to send on `socket` passed its high mark
         resume_sends,  // and fell to its low one
@@ -155,6 +156,11 @@ public:
     void retire(Operation& op) noexcept;
     void retire(Socket& socket) noexcept;
     static void retire(Timer* timer) noexcept { delete timer; }
+
+    // Who sent the datagram of a subscription.
+    [[nodiscard]] static const Address& sender_of(const Slice& slice) noexcept;
+    // The longest datagram that a subscription may ask for, in bytes.
+    [[nodiscard]] std::size_t most_datagram() const noexcept;
 
     // Timers and packets.
     Timer* call_at(std::int64_t when, void* user);
@@ -293,8 +299,14 @@ private:
     Socket* accepted(Socket& listener, Handle handle);
     [[nodiscard]] bool at_cap(Operation& op);
     void resume_capped();
-    void accept_failed(Socket& listener, Operation& op, int code);
-    [[nodiscard]] bool reserve_space() noexcept;
+    void item_failed(Socket& socket, Operation& op, int code);
+    void tell(Socket& socket, Operation& op, Error error);
+    void pause(Operation& op);
+    [[nodiscard]] bool reserve_space(std::size_t least) noexcept;
+
+    // Subscriptions to datagrams (datagrams.cpp).
+    void drain_datagrams(Socket& socket, Operation& op);
+    [[nodiscard]] Slice datagram(std::byte* at, std::size_t length) const;
 
     // Closing (closing.cpp).
     void shorten_drain(Socket& socket, std::int64_t timeout);

@@ -7,7 +7,8 @@ namespace iocp {
 
 Error Port::set_receive_strategy(Socket& socket, std::optional<Receive> strategy) {
     Operation* op = socket.receiving.head;
-    if (socket.life != Life::open || op == nullptr || op->kind != Kind::receive_each) {
+    if (socket.life != Life::open || op == nullptr || op->kind != Kind::receive_each ||
+        !socket.stream) {
         return Error::of(Fault::argument,
                          "no subscription stands here; receive() takes the strategy");
     }

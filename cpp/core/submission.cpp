@@ -60,11 +60,21 @@ Error Port::check(const Operation& op) const noexcept {
                          "operations are outstanding in this direction; a subscription starts "
                          "when there are none");
     }
-    if (op.kind == Kind::receive_each && !socket.stream) {
-        return Error::of(Fault::argument, "receive() needs a stream socket; post recv() instead");
+    const bool each_datagram = op.strategy == Receive::datagrams;
+    if (op.kind == Kind::receive_each && socket.stream == each_datagram) {
+        return Error::of(Fault::argument, each_datagram
+                                              ? "receive_from() is for datagrams; a stream is "
+                                                "received with receive()"
+                                              : "receive() needs a stream socket; datagrams are "
+                                                "received with receive_from()");
+    }
+    if (op.kind == Kind::receive_each && each_datagram && op.block_size > most_datagram()) {
+        return Error::of(Fault::argument,
+                         "size passes what a region of the port's memory holds; ask for less, or "
+                         "raise its region_size");
     }
     const Operation* sending = socket.sending.head;
-    if (op.kind == Kind::receive_each && !socket.connected &&
+    if (op.kind == Kind::receive_each && socket.stream && !socket.connected &&
         (sending == nullptr || sending->kind != Kind::connect)) {
         return Error::of(Fault::argument, "the socket is not connected; connect it first");
     }

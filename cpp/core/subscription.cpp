@@ -8,7 +8,7 @@ namespace iocp {
 namespace {
 
 constexpr unsigned accepts_per_turn = 64;
-constexpr std::int64_t accept_pause = 100'000'000;  // after a refusal for lack of resources
+constexpr std::int64_t refusal_pause = 100'000'000;  // of a subscription that only meets errors
 // Drains read into at least this much space, so that a message is rarely cut by a region's end.
 constexpr std::size_t least_space = std::size_t{64} << 10U;
 constexpr std::size_t turn_bytes = std::size_t{256} << 10U;
@@ -45,7 +45,7 @@ void Port::start_accept_each(Socket& socket, Operation& op) {
             return;
         }
         if (result.start == Start::failed) {
-            accept_failed(socket, op, static_cast<int>(result.value));
+            item_failed(socket, op, static_cast<int>(result.value));
             if (op.finished() || op.paused) {
                 return;
             }
@@ -100,25 +100,33 @@ Socket* Port::accepted(Socket& listener, Handle handle) {
     return socket;
 }
 
-void Port::accept_failed(Socket& listener, Operation& op, int code) {
+void Port::item_failed(Socket& socket, Operation& op, int code) {
     const Error error = system_error(code);
     if (backend_->fatal(op, code)) {
-        Lane& lane = listener.receiving;
+        Lane& lane = socket.receiving;
         lane.pop();
         finish(op, error);
-        fail_socket(listener, error);
+        fail_socket(socket, error);
         return;
     }
+    tell(socket, op, error);
+    if (error.fault == Fault::resource) {
+        pause(op);
+    }
+}
+
+void Port::tell(Socket& socket, Operation& op, Error error) {
     Ready ready;
-    ready.what = Ready::What::accept_error;
-    ready.socket = &listener;
+    ready.what = Ready::What::item_error;
+    ready.socket = &socket;
     ready.op = &op;
     ready.error = error;
     push(std::move(ready));
-    if (error.fault == Fault::resource) {
-        op.paused = true;
-        op.deadline = arm(accept_pause, TimerKind::accept_retry, &op);
-    }
+}
+
+void Port::pause(Operation& op) {
+    op.paused = true;
+    op.deadline = arm(refusal_pause, TimerKind::subscription_retry, &op);
 }
 
 // A posted buffer of the direct strategy. Without memory or budget for it the subscription watches
@@ -156,7 +164,7 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
     for (unsigned i = 0; i < options_.drain_reads; ++i) {
         if (op.strategy == Receive::pooled) {
             op.watching = op.watching || !capabilities_.multishot_receive;
-        } else if (op.strategy == Receive::zero_byte) {
+        } else if (op.strategy != Receive::direct) {
             op.watching = true;
         } else {
             op.watching = op.lease.data == nullptr && lease_block(op);
@@ -192,7 +200,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         if (op.cancel_requested) {
             finish_cancelled(lane);
         } else if (packet.result < 0 && !backend_->cancelled(static_cast<int>(-packet.result))) {
-            accept_failed(socket, op, static_cast<int>(-packet.result));
+            item_failed(socket, op, static_cast<int>(-packet.result));
         } else if (packet.result < 0) {
             // The system ended the request by itself: it is started again.
         } else if (op.kind == Kind::receive_each) {
@@ -285,12 +293,12 @@ void Port::direct_data(Socket& socket, Operation& op, std::size_t length) {
     }
 }
 
-bool Port::reserve_space() noexcept {
+bool Port::reserve_space(std::size_t least) noexcept {
     if (space_ != nullptr && space_->exclusive()) {
         space_used_ = 0;  // every message cut from it is gone: what is warm is used again
         return true;
     }
-    if (space_ != nullptr && space_->size() - space_used_ >= least_space) {
+    if (space_ != nullptr && space_->size() >= space_used_ + least) {
         return true;
     }
     Region* fresh = pool_.take_region();
@@ -315,9 +323,13 @@ void Port::drain(Socket& socket, Operation& op) {
     }
     socket.drain_turn = turn_number_;
     ++counts_.drains;
+    if (!socket.stream) {
+        drain_datagrams(socket, op);
+        return;
+    }
     std::size_t total = 0;
     for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {
-        if (!reserve_space()) {
+        if (!reserve_space(least_space)) {
             break;
         }
         std::byte* at = space_->data() + space_used_;

@@ -10,7 +10,7 @@ enum class TimerKind : std::uint8_t {
     call,
     operation_deadline,
     close_deadline,
-    accept_retry,
+    subscription_retry,
     queue_retry,
     idle_connection,
     patience,

@@ -30,6 +30,10 @@ protected:
             op.message->address = target;
         });
     }
+    Op& subscribe(Socket& socket, std::uint32_t size = 65'535) {
+        return engine().post(socket, Kind::receive_each, {},
+                             {.strategy = Receive::datagrams, .block_size = size});
+    }
     Socket& datagrams() { return engine().bound(platform::type_datagram); }
 
     static AddressText where(const Op& op) { return text_from_address(op.message->address); }
@@ -37,6 +41,9 @@ protected:
         return text_from_address(engine().name_of(socket)).port;
     }
 };
+
+static_assert(sizeof(void*) != 8 || sizeof(Operation) <= 144);
+static_assert(sizeof(void*) != 8 || sizeof(Socket) <= 144);
 
 TEST_P(Datagrams, AReceiveTellsWhoSentIt) {
     Socket& server = datagrams();
@@ -278,6 +285,102 @@ TEST_P(Datagrams, ATooLongDatagramIsRefusedAndEndsNothing) {
     const Op& in = receive_from(server, 100);
     ASSERT_TRUE(engine().finish_one(in));
     EXPECT_EQ(taken(in), text("short"));
+}
+
+TEST_P(Datagrams, ASubscriptionGetsEveryDatagramWithItsSender) {
+    Socket& server = datagrams();
+    std::vector<Socket*> clients{&datagrams(), &datagrams()};
+    const Op& each = subscribe(server);
+    engine().settle();
+    EXPECT_EQ(engine().charged(), 0U);
+    const std::size_t idle = engine().pool().blocks_out();
+    const std::vector<std::size_t> sizes{1, 0, 1000, 9000, 0, 7, 60'000, 3};
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+        ASSERT_TRUE(engine().finish_one(
+            send_to(*clients[i % 2], pattern(sizes[i], i), engine().name_of(server))));
+        ASSERT_TRUE(engine().run_until([&] { return each.datagrams.size() == i + 1; }));
+        EXPECT_EQ(each.datagrams[i].first, pattern(sizes[i], i));
+        EXPECT_EQ(text_from_address(each.datagrams[i].second).port, port_of(*clients[i % 2]));
+    }
+    EXPECT_LE(engine().pool().blocks_out(), idle + 1) << "what was handed out was given back";
+    EXPECT_EQ(engine().charged(), 0U);
+    EXPECT_FALSE(each.finished());
+}
+
+TEST_P(Datagrams, ASubscriptionKeepsBordersAndOrderOfABurst) {
+    Socket& server = datagrams();
+    engine().set_option(server, platform::option_receive_buffer, 4 << 20);
+    Socket& client = datagrams();
+    const Op& each = subscribe(server);
+    constexpr std::size_t count = 150;
+    for (std::size_t i = 0; i < count; ++i) {
+        send_to(client, pattern(i, i), engine().name_of(server));
+    }
+    ASSERT_TRUE(engine().run_until([&] { return each.datagrams.size() == count; }));
+    for (std::size_t i = 0; i < count; ++i) {
+        EXPECT_EQ(each.datagrams[i].first, pattern(i, i));
+    }
+}
+
+TEST_P(Datagrams, ASubscriptionTellsOfWhatItCut) {
+    Socket& server = datagrams();
+    Socket& client = datagrams();
+    const Op& each = subscribe(server, 10);
+    engine().settle();
+    for (const std::size_t bytes : {11U, 10U}) {
+        ASSERT_TRUE(engine().finish_one(send_to(client, pattern(bytes), engine().name_of(server))));
+    }
+    ASSERT_TRUE(engine().run_until([&] { return each.datagrams.size() == 2; }));
+    EXPECT_EQ(each.datagrams[0].first, pattern(10));
+    EXPECT_EQ(each.datagrams[1].first, pattern(10));
+    ASSERT_EQ(each.errors.size(), 1U);
+    EXPECT_EQ(each.errors[0].fault, Fault::truncated);
+}
+
+TEST_P(Datagrams, ABounceEndsNoSubscription) {
+    Socket& one = datagrams();
+    Socket& peer = datagrams();
+    const Address gone = engine().name_of(peer);
+    engine().close(peer);
+    ASSERT_TRUE(engine().run_until([&] { return engine().is_closed(peer); }));
+    ASSERT_TRUE(engine().finish_one(engine().connect(one, gone)));
+    const Op& each = subscribe(one);
+    engine().settle();
+    for (std::size_t i = 1; i <= 3; ++i) {
+        ASSERT_TRUE(engine().finish_one(engine().send(one, text("to nobody"))));
+        ASSERT_TRUE(engine().run_until([&] { return each.errors.size() == i; }));
+        EXPECT_TRUE(platform::is_bounce(each.errors.back().code));
+    }
+    Socket& back = engine().open(platform::type_datagram);
+    engine().locked([&] { EXPECT_EQ(port().backend().bind(back, gone), 0); });
+    ASSERT_TRUE(engine().finish_one(send_to(back, text("alive"), engine().name_of(one))));
+    ASSERT_TRUE(engine().run_until([&] { return !each.datagrams.empty(); }));
+    EXPECT_FALSE(each.finished());
+    EXPECT_EQ(one.life, Life::open);
+}
+
+TEST_P(Datagrams, ACancelEndsASubscriptionAndTakesNothing) {
+    Socket& server = datagrams();
+    Socket& client = datagrams();
+    Op& each = subscribe(server);
+    engine().settle();
+    EXPECT_TRUE(engine().cancel(each));
+    ASSERT_TRUE(engine().finish_one(each));
+    EXPECT_EQ(each.error.fault, Fault::cancelled);
+    send_to(client, text("kept"), engine().name_of(server));
+    const Op& op = receive_from(server, 100);
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_EQ(taken(op), text("kept"));
+}
+
+TEST_P(Datagrams, StreamsAndDatagramsHaveSubscriptionsOfTheirOwn) {
+    Socket& server = datagrams();
+    EXPECT_EQ(engine().subscribe(server, Receive::pooled).refusal.fault, Fault::argument);
+    const auto [one, other] = engine().pair();
+    EXPECT_EQ(subscribe(*one).refusal.fault, Fault::argument);
+    const auto longest = static_cast<std::uint32_t>(port().most_datagram());
+    EXPECT_EQ(subscribe(server, longest + 1).refusal.fault, Fault::argument);
+    EXPECT_TRUE(subscribe(server, longest).accepted);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Datagrams, ::testing::ValuesIn(platform::backends()),

@@ -354,10 +354,13 @@ private:
                     }
                 }
                 break;
+            case Ready::What::datagram:
+                posted->data.push_back(ready.slice.length());
+                break;
             case Ready::What::accepted:
                 posted->connections.push_back(ready.accepted);
                 break;
-            case Ready::What::accept_error:
+            case Ready::What::item_error:
                 posted->accept_errors.push_back(ready.error);
                 break;
             case Ready::What::closed:

@@ -48,6 +48,8 @@ struct Op {
     Bytes received;  // what a subscription delivered
     std::size_t messages{0};
     int ends{0};
+    std::vector<std::pair<Bytes, Address>> datagrams;  // the same, one by one with their senders
+    std::vector<Error> errors;                         // of items
     std::vector<Socket*> connections;
     std::size_t accept_errors{0};
     bool may_fail_accepts{false};
@@ -389,13 +391,22 @@ private:
                                             ready.slice.data() + ready.slice.length());
                     }
                     break;
+                case Ready::What::datagram:
+                    op->datagrams.emplace_back(
+                        Bytes(ready.slice.data(), ready.slice.data() + ready.slice.length()),
+                        Port::sender_of(ready.slice));
+                    break;
                 case Ready::What::accepted:
                     op->connections.push_back(ready.accepted);
                     if (op->on_connection) {
                         op->on_connection(*op, *ready.accepted);
                     }
                     break;
-                case Ready::What::accept_error:
+                case Ready::What::item_error:
+                    op->errors.push_back(ready.error);
+                    if (op->kind == Kind::receive_each) {
+                        break;
+                    }
                     ++op->accept_errors;
                     if (!op->may_fail_accepts) {
                         ADD_FAILURE() << "accept failed with " << ready.error.code;

@@ -214,6 +214,9 @@ void UringBackend::send(Operation& op, unsigned count) {
 
 StartResult UringBackend::start(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
+    if (goes_blind(op)) {
+        return send_blind(op);
+    }
     if (op.watching) {
         poll(op, op.sending() ? POLLOUT : POLLIN | POLLRDHUP, tag_ready);
         return {};
@@ -268,9 +271,6 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
 // The kernel makes a send that found no room again with what that try left of it: of a datagram
 // that is cut, or empty. So a send is made by a call, and only the room for it is waited for.
 StartResult UringBackend::send_datagram(Operation& op) {
-    if (goes_blind(op)) {
-        return send_blind(op);
-    }
     const StartResult result = send_now(op, 1);
     if (result.start == Start::pending) {
         op.socket->backend_bits &= ~bit_unwritable;  // its completion says when there is room

@@ -1,0 +1,268 @@
+"""Random sequences of datagram posts over real sockets, checked after each step: borders kept, each
+datagram at most once and in its order, one completion per post, an exact ledger.
+"""
+
+import contextlib
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import iocp_sock
+from support import AF_UNIX, address_of, block, descriptors, pages, settled, span
+
+SIZES = st.sampled_from([0, 1, 2, 100, 4096, 9000, 30_000])
+ROOMS = st.sampled_from([1, 3, 100, 4095, 4096, 30_000])
+HEADER = 8
+
+
+def datagram(sender: int, number: int, size: int) -> bytes:
+    """A datagram that says whose and which it is; shorter than that says it in part."""
+    head = sender.to_bytes(4, "little") + number.to_bytes(4, "little")
+    return (head + bytes((number + i) & 255 for i in range(max(size - HEADER, 0))))[: size or 0]
+
+
+class Post:
+    """One accepted operation, and what is to be expected of it."""
+
+    def __init__(self, charge: int = 0) -> None:
+        self.charge = charge
+        self.operation: Any = None
+        self.completions = 0
+        self.rooms: list[Any] = []
+
+    def __call__(self, completion: iocp_sock.Completion) -> None:
+        self.completions += 1
+        assert completion.operation is self.operation
+        assert self.completions == 1
+
+    def posted(self, operation: Any) -> None:
+        self.operation = operation
+        if operation.outcome == "done":
+            self.charge = 0
+
+
+class End:
+    """One bound socket: what went out of it to whom, and what came."""
+
+    def __init__(self, number: int, sock: iocp_sock.Socket) -> None:
+        self.number = number
+        self.sock = sock
+        self.name = sock.getsockname()
+        self.sent: dict[int, list[tuple[bytes, Post]]] = {}
+        self.posts: list[Post] = []
+        self.receives: list[Post] = []
+        self.handed: list[tuple[bytes, Any, bool]] = []
+        self.taken = 0
+        self.subscription: Any = None
+        self.closing = False
+
+    def collect(self) -> None:
+        """Take over what the receives got, in posting order."""
+        while self.taken < len(self.receives) and self.receives[self.taken].operation.done:
+            post = self.receives[self.taken]
+            self.taken += 1
+            op = post.operation
+            if op.error is not None:
+                assert op.transferred == 0
+                continue
+            data = (
+                bytes(op.data)
+                if op.data is not None
+                else b"".join(bytes(room) for room in post.rooms)[: op.transferred]
+            )
+            assert len(data) == op.transferred
+            self.handed.append((data, op.address, bool(op.flags & socket.MSG_TRUNC)))
+
+
+class Datagrams(RuleBasedStateMachine):
+    """A port, a few sockets that all know each other, and anything a program may do to them."""
+
+    backend = "epoll"
+    ends = Bundle("ends")
+
+    @initialize(unix=st.booleans())
+    def begin(self, unix: bool) -> None:
+        self.before = descriptors()
+        self.port = iocp_sock.Port(backend=self.backend, close_timeout=0.2)
+        self.all: list[End] = []
+        self.errors: list[Any] = []
+        self.unix = unix and AF_UNIX is not None
+        self.port.error_handler = lambda error, _callback: self.errors.append(error)
+
+    @rule(target=ends)
+    def open(self) -> Any:
+        if len(self.all) >= 4:
+            return multiple()
+        family = AF_UNIX if self.unix and AF_UNIX is not None else socket.AF_INET
+        sock = self.port.socket(family, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sock.bind("" if self.unix else ("127.0.0.1", 0))
+        end = End(len(self.all), sock)
+        self.all.append(end)
+        return end
+
+    def receive(self, end: End, post: Post, call: Any) -> None:
+        try:
+            post.posted(call())
+        except (iocp_sock.SocketClosed, iocp_sock.ArgumentError):
+            return
+        end.posts.append(post)
+        end.receives.append(post)
+
+    @rule(end=ends, size=ROOMS)
+    def recvfrom(self, end: End, size: int) -> None:
+        post = Post(block(size))
+        self.receive(end, post, lambda: end.sock.recvfrom(size, callback=post))
+
+    @rule(end=ends, size=ROOMS)
+    def recvfrom_into(self, end: End, size: int) -> None:
+        room = bytearray(size)
+        post = Post(pages(address_of(room), size))
+        post.rooms = [room]
+        self.receive(end, post, lambda: end.sock.recvfrom_into(room, callback=post))
+
+    @rule(end=ends, sizes=st.lists(ROOMS, min_size=1, max_size=4))
+    def recvmsg_into(self, end: End, sizes: list[int]) -> None:
+        rooms = [bytearray(size) for size in sizes]
+        post = Post(sum(pages(address_of(room), len(room)) for room in rooms))
+        post.rooms = rooms
+        self.receive(end, post, lambda: end.sock.recvmsg_into(rooms, callback=post))
+
+    @rule(end=ends)
+    def subscribe(self, end: End) -> None:
+        end.collect()
+        if end.subscription is not None and not end.subscription.done:
+            return
+
+        def arrived(_sock: Any, data: iocp_sock.Buffer, sender: Any) -> None:
+            end.handed.append((bytes(data), sender, False))
+
+        with contextlib.suppress(iocp_sock.SocketClosed, iocp_sock.ArgumentError):
+            end.subscription = end.sock.receive_from(arrived)
+
+    @rule(end=ends, to=ends, size=SIZES, parts=st.integers(1, 3))
+    def send(self, end: End, to: End, size: int, parts: int) -> None:
+        sent = end.sent.setdefault(to.number, [])
+        data = bytearray(datagram(end.number, len(sent), size))
+        cut = len(data) // parts
+        pieces = [data[at * cut : (at + 1) * cut] for at in range(parts - 1)]
+        pieces.append(data[(parts - 1) * cut :])
+        post = Post(sum(span(piece) for piece in pieces if piece))
+        try:
+            post.posted(
+                end.sock.sendto(pieces[0], to.name, callback=post)
+                if parts == 1
+                else end.sock.sendmsg(pieces, address=to.name, callback=post)
+            )
+        except OSError:
+            return
+        sent.append((bytes(data), post))
+        end.posts.append(post)
+
+    @rule(end=ends, which=st.integers(0, 1000))
+    def cancel(self, end: End, which: int) -> None:
+        posts = [post for post in end.posts if not post.operation.done]
+        if posts:
+            posts[which % len(posts)].operation.cancel()
+
+    @rule(end=ends)
+    def cancel_all(self, end: End) -> None:
+        end.sock.cancel()
+
+    @rule(end=ends, how=st.sampled_from(["close", "now", "abort"]))
+    def close(self, end: End, how: str) -> None:
+        end.closing = True
+        if how == "abort":
+            end.sock.abort()
+        else:
+            end.sock.close(None if how == "close" else 0)
+
+    @rule(turns=st.integers(1, 5))
+    def run(self, turns: int) -> None:
+        for _ in range(turns):
+            self.port.run_once(0)
+
+    def check_order(self, end: End) -> None:
+        """What came of each sender is part of what it sent, in its order, whole or cut as told."""
+        places = {other.number: 0 for other in self.all}
+        names = {other.name: other for other in self.all}
+        for data, sender, truncated in end.handed:
+            source = names[sender]
+            sent = source.sent[end.number]
+            at = places[source.number]
+            while at < len(sent):
+                whole, post = sent[at]
+                at += 1
+                fits = (
+                    whole.startswith(data) and len(whole) > len(data)
+                    if truncated
+                    else whole == data
+                )
+                if fits and not (post.operation.done and post.operation.error is not None):
+                    break
+            else:
+                raise AssertionError(f"{data[:20]!r} was not sent here, or not in this order")
+            places[source.number] = at
+
+    @precondition(lambda self: bool(getattr(self, "all", None)))
+    @invariant()
+    def exact(self) -> None:
+        expected = 0
+        for end in self.all:
+            charged = sum(post.charge for post in end.posts if not post.operation.done)
+            assert end.sock.charged == charged
+            expected += charged
+            end.collect()
+            self.check_order(end)
+        ledger = self.port.ledger
+        assert ledger.now == expected
+        assert sum(ledger.by_kind.values()) == expected
+        assert sum(ledger.by_state.values()) == expected
+        assert self.errors == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "port"):
+            return
+        self.port.close(0.2)
+        assert self.errors == []
+        for end in self.all:
+            assert all(post.completions == 1 for post in end.posts)
+            end.collect()
+            self.check_order(end)
+        for end in self.all:
+            for post in end.posts:
+                post.operation = None
+            end.subscription = None
+        settled(self.port)
+        del self.port
+        assert descriptors() == self.before
+
+
+@pytest.mark.timeout(300)
+def test_sequences(backend):
+    """R03 R04 R06 R22 R23 R30: anything a program may do with datagrams, in any order."""
+    Datagrams.backend = backend
+    run_state_machine_as_test(
+        Datagrams,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=False,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,196 @@
+"""Errors that come back for datagrams: each completes one operation, and receiving goes on."""
+
+import errno
+import socket
+
+import pytest
+
+from support import WINDOWS, finish, linux_only, run_until
+
+IP_RECVERR = 11
+BOUNCES = {errno.ECONNREFUSED, errno.ECONNRESET}
+
+
+@pytest.fixture
+def bounced(port, peers):
+    """A port's socket that is connected to where nobody listens, and that address."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("127.0.0.1", 0))
+    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    gone.bind(("127.0.0.1", 0))
+    nowhere = gone.getsockname()
+    gone.close()
+    finish(port, sock.connect(nowhere))
+    return sock, nowhere
+
+
+def send(sock, data):
+    """Post a datagram; one that meets the error of an earlier one is posted again."""
+    errors = 0
+    while True:
+        try:
+            return sock.send(data), errors
+        except (ConnectionRefusedError, ConnectionResetError):
+            errors += 1
+
+
+@pytest.mark.parametrize("method", ["recv", "recvfrom", "recv_into", "recvmsg_into"])
+def test_one_receive_gets_it(port, peers, bounced, method):
+    """R05: the first receive completes with the error; the next gets the next datagram."""
+    sock, nowhere = bounced
+    rooms = [bytearray(100), bytearray(100)]
+    posts = {
+        "recv": lambda _: sock.recv(100),
+        "recvfrom": lambda _: sock.recvfrom(100),
+        "recv_into": sock.recv_into,
+        "recvmsg_into": lambda room: sock.recvmsg_into([room]),
+    }
+    first, second = (posts[method](room) for room in rooms)
+    port.run_once(0)
+    send(sock, b"to nobody")
+    finish(port, first)
+    assert first.error.errno in BOUNCES
+    assert (first.address, first.data, first.flags, first.transferred) == (None, None, 0, 0)
+    assert not second.done
+    assert not sock.closed
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    peer.bind(nowhere)
+    peer.sendto(b"here", sock.getsockname())
+    finish(port, second)
+    assert (second.error, second.transferred) == (None, 4)
+
+
+def test_send_that_meets_it_raises(port, peers, bounced):
+    """R05: without a receive the next send has it: its own datagram has not gone."""
+    sock, nowhere = bounced
+    sock.send(b"first")
+    if not WINDOWS:
+        with pytest.raises(ConnectionRefusedError):
+            sock.send(b"met")
+    assert not sock.closed
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    peer.bind(nowhere)
+    send(sock, b"came")
+    assert peer.recv(100) == b"came"
+
+
+@linux_only("IP_RECVERR")
+@pytest.mark.parametrize("subscribed", [True, False])
+def test_unconnected_with_recverr(port, peers, subscribed):
+    """R05: an unconnected socket is told where it asks for it; receiving goes on."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    sock.bind(("127.0.0.1", 0))
+    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    gone.bind(("127.0.0.1", 0))
+    nowhere = gone.getsockname()
+    gone.close()
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    errors = []
+    got = []
+
+    def again(completion):
+        if completion.error is not None:
+            errors.append(completion.error.errno)
+        else:
+            got.append(bytes(completion.data))
+        if len(got) < 20:
+            sock.recvfrom(100, callback=again)
+
+    if subscribed:
+        sock.receive_from(
+            lambda _s, data, _a: got.append(bytes(data)),
+            on_error=lambda _s, error: errors.append(error.errno),
+        )
+    else:
+        sock.recvfrom(100, callback=again)
+    for i in range(20):
+        sock.sendto(b"to nobody", nowhere)
+        run_until(port, lambda i=i: len(errors) == i + 1)
+        peer.sendto(b"%d" % i, sock.getsockname())
+        run_until(port, lambda i=i: len(got) == i + 1)
+    assert got == [b"%d" % i for i in range(20)]
+    assert set(errors) == {errno.ECONNREFUSED}
+    assert not sock.closed
+
+
+def test_unconnected_without_it_goes_on(port, peers):
+    """R05: where the system tells an unconnected socket nothing, or does, receiving goes on."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("127.0.0.1", 0))
+    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    gone.bind(("127.0.0.1", 0))
+    nowhere = gone.getsockname()
+    gone.close()
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    for i in range(10):
+        op = sock.recvfrom(100)
+        port.run_once(0)
+        sock.sendto(b"to nobody", nowhere)
+        peer.sendto(b"%d" % i, sock.getsockname())
+        finish(port, op)
+        while op.error is not None:
+            assert op.error.errno in BOUNCES
+            op = sock.recvfrom(100)
+            finish(port, op)
+        assert bytes(op.data) == b"%d" % i
+
+
+@pytest.mark.parametrize("how", ["receives", "subscription"])
+def test_100_000_datagrams_with_errors_in_between(port, peers, bounced, how):
+    """R03 R05 R22: whatever the kernel accepted arrives, once and in order, past every error.
+
+    Before each batch of datagrams there is nobody at the address, and one that was sent comes back.
+    """
+    sock, nowhere = bounced
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    total, batch = 100_000, 50
+    errors = 0
+    expected = 0
+    done = False
+
+    def arrived(data):
+        nonlocal expected
+        assert int.from_bytes(data, "little") == expected
+        expected += 1
+
+    def failed(error):
+        nonlocal errors
+        assert error.errno in BOUNCES
+        errors += 1
+
+    def again(completion):
+        if done:
+            return  # cancelled
+        if completion.error is not None:
+            failed(completion.error)
+        else:
+            arrived(bytes(completion.data))
+        sock.recvfrom(16, callback=again)
+
+    if how == "receives":
+        for _ in range(4):
+            sock.recvfrom(16, callback=again)
+    else:
+        sock.receive_from(
+            lambda _s, data, _a: arrived(bytes(data)), on_error=lambda _s, e: failed(e)
+        )
+    port.run_once(0)
+    met = 0
+    for start in range(0, total, batch):
+        # Nobody listens: this bounces.
+        met += send(sock, b"to nobody")[1]
+        peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        peer.bind(nowhere)
+        peer.connect(sock.getsockname())
+        for number in range(start, start + batch):
+            peer.send(number.to_bytes(4, "little"))
+        peer.close()
+        run_until(port, lambda end=start + batch: expected >= end)
+    done = True
+    assert expected == total
+    assert errors + met > 0
+    assert errors + met <= total // batch
+    assert not sock.closed
+    sock.cancel()
+    run_until(port, lambda: port.outstanding == 0)

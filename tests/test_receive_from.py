@@ -1,0 +1,236 @@
+"""receive_from(): every datagram with its sender, and nothing that stops it."""
+
+import errno
+import gc
+import socket
+
+import pytest
+
+import iocp_sock
+from support import Recorder, descriptors, finish, linux_only, needs_unix, pattern, run_until
+
+
+@pytest.fixture
+def server(port, peers):
+    """A port's socket, bound, and a raw one."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("127.0.0.1", 0))
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    peer.bind(("127.0.0.1", 0))
+    return sock, peer
+
+
+def test_every_datagram_and_its_sender(port, peers, server):
+    """R22: borders, order, empty ones, and who sent each; idle, it holds no memory."""
+    sock, peer = server
+    other = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    got = []
+    op = sock.receive_from(lambda s, data, sender: got.append((s, bytes(data), sender)))
+    port.run_once(0)
+    assert (op.kind, port.ledger.now) == ("receive_each", 0)
+    sizes = [1, 0, 100, 9000, 0, 60_000, 3]
+    expected = []
+    for i, size in enumerate(sizes):
+        source = (peer, other)[i % 2]
+        source.sendto(pattern(size, i), sock.getsockname())
+        run_until(port, lambda i=i: len(got) == i + 1)
+        expected.append((sock, pattern(size, i), ("127.0.0.1", source.getsockname()[1])))
+    assert got == expected
+    assert port.ledger.now == 0
+
+
+def test_echo_server(port, peers, server):
+    """R22 R28: an answer goes from the callback to whoever asked."""
+    sock, _ = server
+    clients = [peers.raw(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(10)]
+    answered = Recorder()
+
+    def answer(conn, data, sender):
+        conn.sendto(data, sender, callback=answered)
+
+    sock.receive_from(answer)
+    for i, client in enumerate(clients):
+        for k in range(5):
+            client.sendto(b"%d %d" % (i, k), sock.getsockname())
+    run_until(port, lambda: len(answered) == 50)
+    for i, client in enumerate(clients):
+        assert [client.recv(100) for _ in range(5)] == [b"%d %d" % (i, k) for k in range(5)]
+
+
+def test_kept_buffers_stay_what_they_are(make_port, peers):
+    """R12: buffers may be kept, sent on, and outlive the port; hoarding makes copies."""
+    port = make_port(region_size=65536, region_limit=2)
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("127.0.0.1", 0))
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    kept = []
+    sock.receive_from(lambda _s, data, sender: kept.append((data, sender)))
+    for i in range(40):
+        peer.sendto(pattern(5000, i), sock.getsockname())
+        run_until(port, lambda i=i: len(kept) == i + 1)
+    name = ("127.0.0.1", peer.getsockname()[1])
+    assert [(bytes(data), sender) for data, sender in kept] == [
+        (pattern(5000, i), name) for i in range(40)
+    ]
+    port.close(0)
+    assert bytes(kept[7][0]) == pattern(5000, 7)
+    kept.clear()
+
+
+def test_cut_datagram_is_told_before_it_comes(port, server):
+    """R29: on_error hears EMSGSIZE, then the datagram comes, cut; the next is whole."""
+    sock, peer = server
+    told = Recorder()
+    sock.receive_from(lambda _s, data, _a: told.append(bytes(data)), size=10, on_error=told)
+    peer.sendto(pattern(11), sock.getsockname())
+    peer.sendto(pattern(10), sock.getsockname())
+    run_until(port, lambda: len(told) == 3)
+    (conn, error), cut, whole = told
+    assert conn is sock
+    assert isinstance(error, iocp_sock.Error)
+    assert error.errno == errno.EMSGSIZE
+    assert cut == whole == pattern(10)
+
+
+def test_cancel_and_again(port, server):
+    """R04: cancel ends it, what comes after is left, and it can start again."""
+    sock, peer = server
+    got = []
+    op = sock.receive_from(lambda _s, data, _a: got.append(bytes(data)))
+    port.run_once(0)
+    assert op.cancel()
+    finish(port, op)
+    assert type(op.error).__name__ == "Cancelled"
+    peer.sendto(b"later", sock.getsockname())
+    port.run_once(0.01)
+    assert got == []
+    sock.receive_from(lambda _s, data, _a: got.append(bytes(data)))
+    run_until(port, lambda: got == [b"later"])
+
+
+def test_close_in_the_callback(port, server):
+    """R32: nothing more is delivered once it is closed; on_close comes once."""
+    sock, peer = server
+    got = []
+    closed = Recorder()
+
+    def close(conn, data, _sender):
+        got.append(bytes(data))
+        conn.close()
+
+    sock.receive_from(close, on_close=closed)
+    for i in range(5):
+        peer.sendto(b"%d" % i, sock.getsockname())
+    run_until(port, lambda: closed)
+    port.run_once(0)
+    assert (got, closed) == ([b"0"], [(sock, None)])
+
+
+def test_callback_that_raises(port, server):
+    """R32: it is reported, and receiving goes on."""
+    sock, peer = server
+    errors = Recorder()
+    port.error_handler = errors
+    got = []
+
+    def fail(_conn, data, _sender):
+        got.append(bytes(data))
+        raise ValueError(bytes(data))
+
+    sock.receive_from(fail)
+    for i in range(3):
+        peer.sendto(b"%d" % i, sock.getsockname())
+    run_until(port, lambda: len(errors) == 3)
+    assert got == [b"0", b"1", b"2"]
+    errors.clear()  # their tracebacks keep the buffers
+
+
+def test_one_busy_socket_lets_others_have_their_turn(make_port, peers):
+    """R12: a turn takes at most drain_reads datagrams of each socket."""
+    port = make_port(drain_reads=4)
+    socks = []
+    counts = [0, 0]
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    for i in range(2):
+        sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sock.bind(("127.0.0.1", 0))
+
+        def count(_s, _data, _a, i=i):
+            counts[i] += 1
+
+        sock.receive_from(count)
+        socks.append(sock)
+    for _ in range(40):
+        for sock in socks:
+            peer.sendto(b"x", sock.getsockname())
+    before = [0, 0]
+    while sum(counts) < 80:
+        port.run_once(0)
+        assert all(now - then <= 4 for now, then in zip(counts, before, strict=True))
+        before = list(counts)
+
+
+@linux_only("SHUT_RD makes a socket readable for good")
+def test_shutdown_ends_it(port, server):
+    """R32: after SHUT_RD nothing comes any more, and nothing spins."""
+    sock, peer = server
+    finish(port, sock.connect(peer.getsockname()))
+    op = sock.receive_from(Recorder())
+    port.run_once(0)
+    sock.shutdown(socket.SHUT_RD)
+    finish(port, op)
+    assert type(op.error).__name__ == "Cancelled"
+
+
+def test_not_on_streams(port, peers, server):
+    """Bad input: receive_from() is for datagrams, receive() for streams; one at a time."""
+    sock, _ = server
+    stream, _peer = peers.pair(port)
+    with pytest.raises(iocp_sock.ArgumentError, match=r"receive\(\)"):
+        stream.receive_from(print)
+    with pytest.raises(iocp_sock.ArgumentError, match=r"receive_from\(\)"):
+        sock.receive(print)
+    with pytest.raises(iocp_sock.ArgumentTypeError):
+        sock.receive_from(None)
+    with pytest.raises(iocp_sock.ArgumentTypeError):
+        sock.receive_from(print, size="x")
+    with pytest.raises(iocp_sock.ArgumentError):
+        sock.receive_from(print, size=0)
+    with pytest.raises(iocp_sock.ArgumentError, match="region_size"):
+        sock.receive_from(print, size=(256 << 10) - 143)
+    assert port.outstanding == 0
+    sock.receive_from(print, size=(256 << 10) - 144)
+    with pytest.raises(iocp_sock.ArgumentError, match="subscription"):
+        sock.receive_from(print)
+    with pytest.raises(iocp_sock.ArgumentError, match="subscription"):
+        sock.recvfrom(10)
+
+
+@needs_unix
+def test_unix_datagrams_longer_than_those_of_udp(port, peers, tmp_path):
+    """R22: with size= more than 64 KiB come in one."""
+    sock = peers.own(port.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    sock.bind(str(tmp_path / "ours"))
+    peer = peers.raw(socket.AF_UNIX, socket.SOCK_DGRAM)
+    got = []
+    sock.receive_from(lambda _s, data, sender: got.append((bytes(data), sender)), size=150_000)
+    peer.sendto(pattern(150_000), sock.getsockname())
+    run_until(port, lambda: got)
+    assert got == [(pattern(150_000), None)]
+
+
+def test_dropped_port(make_port, server, peers):
+    """R10: datagrams that nobody was given leave nothing behind."""
+    before = descriptors()
+    port = make_port()
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("127.0.0.1", 0))
+    _, peer = server
+    sock.receive_from(print)
+    port.run_once(0)
+    for _ in range(5):
+        peer.sendto(b"x", sock.getsockname())
+    port.close(0)
+    gc.collect()
+    assert descriptors() - before == set()
