@@ -2,6 +2,7 @@
 
 #include <winsock2.h>
 // winsock2.h comes before everything else of the system's.
+#include <mswsock.h>
 #include <windows.h>
 #include <ws2tcpip.h>
 

@@ -20,6 +20,28 @@ inline int last_error() noexcept {
 
 inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
+// What a call without an OVERLAPPED came to.
+inline StartResult came_to(int returned, DWORD bytes) noexcept {
+    if (returned == 0) {
+        return {Start::done, static_cast<std::int64_t>(bytes)};
+    }
+    const int code = last_error();
+    return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
+}
+
+// The same of a receive: after a shutdown there is nothing, for good.
+inline StartResult received(int returned, DWORD bytes) noexcept {
+    const StartResult result = came_to(returned, bytes);
+    return result.start == Start::failed && result.value == WSAESHUTDOWN
+               ? StartResult{Start::done, 0}
+               : result;
+}
+
+// A datagram that was longer than its room: taken, and cut.
+inline StartResult cut(std::size_t room) noexcept {
+    return {Start::done, static_cast<std::int64_t>(room), no_handle, MSG_TRUNC};
+}
+
 // The buffers of one call, as many as it takes.
 class Parts {
 public:

@@ -162,10 +162,10 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
         (op.sending() ? member.sending : member.receiving) = &request;
         return {};
     }
-    if (code == WSAEMSGSIZE) {
-        // A datagram longer than its room: it is taken, cut, and its packet is queued as well.
+    if (code == WSAEMSGSIZE && !op.sending()) {
+        // A datagram longer than its room: its packet is queued as well.
         request.answered = true;
-        return {Start::done, static_cast<std::int64_t>(request.looking ? 0 : op.remaining())};
+        return request.looking ? StartResult{Start::done, 0} : cut(op.remaining());
     }
     requests_.give_back(request);
     return failed(code);
@@ -173,27 +173,51 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
 
 StartResult IocpBackend::receive(Operation& op) {
     Member& member = *member_of(op.socket->id);
+    if (op.watching || op.kind == Kind::zero_byte) {
+        return look(op);
+    }
     if (member.pending_error != 0) {
-        const bool looks = op.watching || op.kind == Kind::zero_byte;
-        return looks ? StartResult{Start::done, 0} : failed(std::exchange(member.pending_error, 0));
+        return failed(std::exchange(member.pending_error, 0));
     }
     Request* request = new_request(op);
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
     Parts parts;
-    DWORD flags = receive_flags(op);
-    if (request->looking) {
-        // A datagram would be lost to a receive without room: it is only looked at.
-        flags = op.socket->stream ? 0 : MSG_PEEK;
-    } else {
-        parts.add(op);
+    parts.add(op);
+    DWORD bytes = 0;
+    const bool at_once =
+        call_receive(op, parts, receive_flags(op), bytes, &request->overlapped) == 0;
+    const StartResult result = started(op, *request, at_once, bytes);
+    if (result.start == Start::done) {
+        take_sender(op);
     }
+    return result;
+}
+
+// Readiness, and what an error of a datagram socket is as well: the read that follows has it.
+StartResult IocpBackend::look(Operation& op) {
+    Member& member = *member_of(op.socket->id);
+    if (member.pending_error != 0) {
+        return {Start::done, 0};
+    }
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    Parts parts;
     WSABUF* first = parts.data();
+    // A datagram would be lost to a receive without room: it is only looked at.
+    DWORD flags = op.socket->stream ? 0 : MSG_PEEK;
     DWORD bytes = 0;
     const bool at_once = winsock_.receive(socket_of(*op.socket), first, parts.count(), &bytes,
                                           &flags, &request->overlapped, nullptr) == 0;
-    return started(op, *request, at_once, bytes);
+    const StartResult result = started(op, *request, at_once, bytes);
+    if (result.start == Start::failed && !op.socket->stream) {
+        member.pending_error = static_cast<int>(result.value);
+        return {Start::done, 0};
+    }
+    return result;
 }
 
 StartResult IocpBackend::send(Operation& op, unsigned count) {
@@ -206,11 +230,8 @@ StartResult IocpBackend::send(Operation& op, unsigned count) {
     }
     Parts parts;
     parts.add(op, count);
-    WSABUF* first = parts.data();
     DWORD bytes = 0;
-    const bool at_once =
-        winsock_.send(socket_of(*op.socket), first, parts.count(), &bytes,
-                      static_cast<DWORD>(op.flags), &request->overlapped, nullptr) == 0;
+    const bool at_once = call_send(op, parts, bytes, &request->overlapped) == 0;
     return started(op, *request, at_once, bytes);
 }
 
@@ -448,8 +469,11 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
     } else if (request.kind == Kind::connect && code == 0) {
         code = connected(member.socket);
         packet.result = 0;
-    } else if (code == WSAEMSGSIZE || (request.kind == Kind::send && bytes != 0)) {
-        code = 0;  // a datagram was cut; or what went of a cancelled send has gone
+    } else if (code == WSAEMSGSIZE && receiving) {
+        code = 0;
+        packet.flags = MSG_TRUNC;
+    } else if (request.kind == Kind::send && bytes != 0) {
+        code = 0;  // what went of a cancelled send has gone
     }
     if (code != 0) {
         packet.result = -static_cast<std::int64_t>(code);

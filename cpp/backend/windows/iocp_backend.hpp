@@ -13,6 +13,8 @@
 
 namespace iocp {
 
+class Parts;
+
 // The completion port of Windows. A socket joins it with its first request; a request that finishes
 // at once yields no packet where the provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
 class IocpBackend final : public Backend {
@@ -45,6 +47,9 @@ public:
     bool send_direct(Socket& socket, bool on) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    void conclude(Operation& op, Packet& packet) override;
+    StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
+                          Address& from) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     bool drained(Socket& socket) noexcept override;
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
@@ -105,6 +110,12 @@ private:
     Request* new_request(Operation& op) noexcept;
     StartResult started(Operation& op, Request& request, bool at_once, DWORD bytes);
     StartResult receive(Operation& op);
+    StartResult look(Operation& op);
+    int call_receive(Operation& op, Parts& parts, DWORD flags, DWORD& bytes,
+                     OVERLAPPED* overlapped) const noexcept;
+    int call_send(const Operation& op, Parts& parts, DWORD& bytes,
+                  OVERLAPPED* overlapped) const noexcept;
+    static void take_sender(Operation& op) noexcept;
     // Wine 8.0 keeps a send on a listening socket for ever.
     static bool can_send(const Socket& socket) noexcept {
         return socket.connected || !socket.stream;

@@ -6,23 +6,6 @@ namespace iocp {
 
 namespace {
 
-// What a call without an OVERLAPPED came to.
-StartResult came_to(int returned, DWORD bytes) noexcept {
-    if (returned == 0) {
-        return {Start::done, static_cast<std::int64_t>(bytes)};
-    }
-    const int code = last_error();
-    return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
-}
-
-// The same of a receive: after a shutdown there is nothing, for good.
-StartResult received(int returned, DWORD bytes) noexcept {
-    const StartResult result = came_to(returned, bytes);
-    return result.start == Start::failed && result.value == WSAESHUTDOWN
-               ? StartResult{Start::done, 0}
-               : result;
-}
-
 const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
 }
@@ -178,14 +161,14 @@ StartResult IocpBackend::receive_now(Operation& op) {
     }
     Parts parts;
     parts.add(op);
-    WSABUF* first = parts.data();
     DWORD bytes = 0;
-    DWORD flags = receive_flags(op);
-    const int returned = winsock_.receive(socket_of(*op.socket), first, parts.count(), &bytes,
-                                          &flags, nullptr, nullptr);
-    const StartResult result = received(returned, bytes);
+    StartResult result =
+        received(call_receive(op, parts, receive_flags(op), bytes, nullptr), bytes);
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
-        return {Start::done, static_cast<std::int64_t>(op.remaining())};  // a longer datagram, cut
+        result = cut(op.remaining());
+    }
+    if (result.start == Start::done) {
+        take_sender(op);
     }
     return result;
 }
@@ -224,11 +207,8 @@ StartResult IocpBackend::send_now(Operation& op, unsigned count) {
     }
     Parts parts;
     parts.add(op, count);
-    WSABUF* first = parts.data();
     DWORD bytes = 0;
-    const int returned = winsock_.send(socket_of(*op.socket), first, parts.count(), &bytes,
-                                       static_cast<DWORD>(op.flags), nullptr, nullptr);
-    return came_to(returned, bytes);
+    return came_to(call_send(op, parts, bytes, nullptr), bytes);
 }
 
 StartResult IocpBackend::accept_now(Socket& socket) {

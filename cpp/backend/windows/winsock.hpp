@@ -23,6 +23,8 @@ struct Winsock {
     decltype(&::closesocket) close{&::closesocket};
     decltype(&::WSARecv) receive{&::WSARecv};
     decltype(&::WSASend) send{&::WSASend};
+    decltype(&::WSARecvFrom) receive_from{&::WSARecvFrom};
+    decltype(&::WSASendTo) send_to{&::WSASendTo};
     decltype(&::CreateIoCompletionPort) attach{&::CreateIoCompletionPort};
     decltype(&::SetFileCompletionNotificationModes) set_modes{
         &::SetFileCompletionNotificationModes};

@@ -1,0 +1,87 @@
+// IocpBackend: datagrams by address.
+#include <new>
+
+#include "backend/windows/call.hpp"
+#include "backend/windows/iocp_backend.hpp"
+
+namespace iocp {
+
+namespace {
+
+// What Winsock writes to when a message has come.
+struct Answer {
+    INT address_length;
+    DWORD flags;
+};
+static_assert(sizeof(Answer) <= sizeof(Message::native));
+
+sockaddr* room_of(Address& address) noexcept {
+    return reinterpret_cast<sockaddr*>(address.bytes.data());
+}
+
+}  // namespace
+
+// A call that waits writes the sender and the flags when it is over: they lie in the Message.
+int IocpBackend::call_receive(Operation& op, Parts& parts, DWORD flags, DWORD& bytes,
+                              OVERLAPPED* overlapped) const noexcept {
+    const SOCKET socket = socket_of(*op.socket);
+    Message* message = op.message();
+    WSABUF* first = parts.data();
+    if (message == nullptr || op.socket->stream) {
+        return winsock_.receive(socket, first, parts.count(), &bytes, &flags, overlapped, nullptr);
+    }
+    message->address = {};
+    auto* answer =
+        new (message->native.data()) Answer{static_cast<INT>(message->address.bytes.size()), flags};
+    return winsock_.receive_from(socket, first, parts.count(), &bytes, &answer->flags,
+                                 room_of(message->address), &answer->address_length, overlapped,
+                                 nullptr);
+}
+
+int IocpBackend::call_send(const Operation& op, Parts& parts, DWORD& bytes,
+                           OVERLAPPED* overlapped) const noexcept {
+    const SOCKET socket = socket_of(*op.socket);
+    const auto flags = static_cast<DWORD>(op.flags);
+    Message* message = op.message();
+    WSABUF* first = parts.data();
+    if (message == nullptr || message->address.length == 0) {
+        return winsock_.send(socket, first, parts.count(), &bytes, flags, overlapped, nullptr);
+    }
+    return winsock_.send_to(socket, first, parts.count(), &bytes, flags, room_of(message->address),
+                            static_cast<int>(message->address.length), overlapped, nullptr);
+}
+
+// Precondition: the message has come.
+void IocpBackend::take_sender(Operation& op) noexcept {
+    Message* message = op.message();
+    if (message != nullptr && !op.socket->stream) {
+        const auto& answer = *std::launder(reinterpret_cast<Answer*>(message->native.data()));
+        const bool named = room_of(message->address)->sa_family != AF_UNSPEC;
+        message->address.length = named ? static_cast<std::uint32_t>(answer.address_length) : 0;
+    }
+}
+
+void IocpBackend::conclude(Operation& op, Packet& packet) {
+    if (packet.result >= 0 && !packet.ready) {
+        take_sender(op);
+    }
+}
+
+StartResult IocpBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
+                                   Address& from) {
+    if (const int code = pending_error(socket); code != 0) {
+        return failed(code);
+    }
+    Parts parts;
+    parts.add(data, length);
+    DWORD bytes = 0;
+    DWORD flags = 0;
+    auto size = static_cast<INT>(from.bytes.size());
+    const int returned = winsock_.receive_from(socket_of(socket), parts.data(), 1, &bytes, &flags,
+                                               room_of(from), &size, nullptr, nullptr);
+    from.length = room_of(from)->sa_family != AF_UNSPEC ? static_cast<std::uint32_t>(size) : 0;
+    const StartResult result = came_to(returned, bytes);
+    return result.start == Start::failed && result.value == WSAEMSGSIZE ? cut(length) : result;
+}
+
+}  // namespace iocp
