@@ -205,13 +205,16 @@ def settled(port: iocp_sock.Port) -> None:
     ledger = port.ledger
     assert port.closed
     assert port.outstanding == 0
-    assert stats["slots_free"] == stats["slots"]
-    assert stats["sockets"] == 0
+    assert stats.slots_free == stats.slots
+    assert stats.sockets == 0
+    assert set(stats.operations_by_state.values()) == {0}
+    assert set(stats.operations_by_kind.values()) == {0}
+    assert (stats.budget_queue, stats.lane_queue, stats.send_queue_bytes) == (0, 0, 0)
     assert ledger.now == 0
     assert ledger.kernel_locked == 0
     assert set(ledger.by_kind.values()) == {0}
     assert set(ledger.by_state.values()) == {0}
-    assert stats["blocks_out"] == 0
+    assert stats.blocks_out == 0
 
 
 def socket_pair(kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:

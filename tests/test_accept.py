@@ -126,9 +126,9 @@ def test_accept_each_survives_the_lack_of_descriptors(port, peers):
     peers.connect(listener.getsockname())
     with no_descriptor_left():
         run_until(port, lambda: told)
-        turns = port.stats()["waits"]
+        turns = port.stats().waits
         run_until(port, lambda: len(told) > 1)
-        assert port.stats()["waits"] - turns < 100
+        assert port.stats().waits - turns < 100
     assert told[0][0] is listener
     assert isinstance(told[0][1], iocp_sock.ResourceExhausted)
     run_until(port, lambda: got)
@@ -200,7 +200,7 @@ def test_listener_closed_in_its_own_callback(port, peers):
         listener.close()
 
     listener.accept_each(first)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     assert len(got) == 1
     for peer in raw:
         with contextlib.suppress(ConnectionResetError):
@@ -238,5 +238,5 @@ def test_accepted_connection_nobody_takes(port, peers):
         run_until(port, lambda: port.outstanding == 0)
         del op
     gc.collect()
-    run_until(port, lambda: port.stats()["sockets"] == 1)
+    run_until(port, lambda: port.stats().sockets == 1)
     assert peer.recv(1) == b""

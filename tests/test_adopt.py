@@ -67,7 +67,7 @@ def test_closing_an_adopted_socket_spares_its_duplicates(port, peers):
     port.run_once(0)
     sock.close()
     finish(port, op)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     assert isinstance(op.error, iocp_sock.Cancelled)
     peer.sendall(b"abc")
     assert twin.recv(10) == b"abc"
@@ -88,7 +88,7 @@ def test_late_data_of_an_adopted_socket_stays_for_its_duplicate(port, peers):
             sock.receive(Recorder(), receive=strategy)
         port.run_once(0)
         sock.close()
-        run_until(port, lambda: port.stats()["sockets"] == 0)
+        run_until(port, lambda: port.stats().sockets == 0)
         peer.sendall(b"abc")
         port.run_once(0)
         assert twin.recv(10) == b"abc"

@@ -116,7 +116,7 @@ def test_wrong_argument(port, peers, call, expected):
     assert len(str(caught.value).split()) > 4
     assert port.ledger == ledger
     after = port.stats()
-    assert (after["slots_free"], after["blocks_out"]) == (stats["slots_free"], stats["blocks_out"])
+    assert (after.slots_free, after.blocks_out) == (stats.slots_free, stats.blocks_out)
     assert (port.outstanding, sock.closed) == (1, False)
     peer.sendall(b"on")
     finish(port, op)
@@ -157,7 +157,7 @@ def test_wrong_address_of_the_port(port, address):
     for call in (port.listen, port.connect):
         with pytest.raises((ArgumentError, ArgumentTypeError)):
             call(address)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
 
 
 def test_address_in_use(port, peers):
@@ -169,7 +169,7 @@ def test_address_in_use(port, peers):
         port.listen(raw.getsockname())
     assert caught.value.errno == errno.EADDRINUSE
     assert not isinstance(caught.value, iocp_sock.Error)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_wrong_calls_on_the_port(port):
         with pytest.raises(expected):
             call()
     assert not port.closed
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
 
 
 def test_adopting_what_is_no_socket(port, tmp_path, peers):
@@ -258,7 +258,7 @@ def test_adopting_what_is_no_socket(port, tmp_path, peers):
     raw = peers.raw()
     with pytest.raises(OSError):  # noqa: PT011 - any OSError that names the problem
         port.adopt((1 << 32) + raw.fileno())
-    assert port.stats()["sockets"] == 0
+    assert port.stats().sockets == 0
     assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
 
 

@@ -29,7 +29,7 @@ def test_over_budget_raises(make_port, peers):
     assert caught.value.ledger["now"] == 4 * PAGE
     assert caught.value.ledger["budget"] == 4 * PAGE
     assert port.ledger == before
-    assert port.stats()["refusals"] == 1
+    assert port.stats().refusals == 1
     peer.sendall(b"x")
     finish(port, ops[0])
     assert sock.recv(PAGE).outcome == "queued"

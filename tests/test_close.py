@@ -33,7 +33,7 @@ def test_close_sends_what_is_queued(port, pair):
     assert read_all(port, peer) == data + b"last"
     finish(port, *ops)
     assert [op.error for op in ops] == [None, None]
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
 
 
 def test_close_deadline(port, pair):
@@ -46,7 +46,7 @@ def test_close_deadline(port, pair):
     sock.close(timeout=0.2)
     run_until(port, lambda: receive.done)
     assert not op.done
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     took = time.perf_counter() - began
     assert 0.2 <= took < 4
     assert isinstance(op.error, iocp_sock.Cancelled)
@@ -113,7 +113,7 @@ def test_closed_socket_refuses_everything(port, pair):
             call()
     sock.close()
     sock.abort()
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     with pytest.raises(iocp_sock.SocketClosed):
         sock.recv(1)
     assert sock.cancel() == 0
@@ -127,7 +127,7 @@ def test_abort_resets(port, peers):
     sock.abort()
     finish(port, op)
     assert isinstance(op.error, iocp_sock.Cancelled)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     assert was_reset(peer)
 
 
@@ -139,7 +139,7 @@ def test_abort_with_a_receive_pending_resets(port, peers):
     sock.abort()
     finish(port, op)
     assert isinstance(op.error, iocp_sock.Cancelled)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     assert was_reset(peer)
 
 
@@ -445,7 +445,7 @@ def test_late_events_do_not_reach_a_reused_descriptor(port, peers):
         port.run_once(0)
         theirs.sendall(b"stale")
         old.close()
-        run_until(port, lambda: port.stats()["sockets"] == 0)
+        run_until(port, lambda: port.stats().sockets == 0)
         new_ours, new_theirs = socket.socketpair()
         new = port.adopt(new_ours)
         op = new.recv(100)
@@ -471,7 +471,7 @@ def test_closing_completes_and_sends_the_end(port, peers):
     sock.close()
     finish(port, op)
     assert read_all(port, peer) == b""
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
         socket.close(number)
     assert caught.value.errno == (errno.ENOTSOCK if WINDOWS else errno.EBADF)

@@ -119,7 +119,7 @@ def test_close_while_connecting(port, peers):
     run_until(port, lambda: len(got) == 2)
     assert isinstance(op.error, iocp_sock.Cancelled)
     assert isinstance(send.error, iocp_sock.Cancelled)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
 
 
 def test_ipv6(port, peers):

@@ -89,7 +89,7 @@ def test_close_sends_then_abort_does_not(port, peers):
     polite.close()
     rude.abort()
     assert read_all(port, polite_peer) == data
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     got = bytearray()
     with contextlib.suppress(ConnectionResetError):
         while chunk := rude_peer.recv(65536):
@@ -118,7 +118,7 @@ def test_one_client_at_a_time_of_an_echo_server(port, peers):
         assert b"".join(got) == message
         client.close()
         run_until(port, lambda ended=ended: ended)
-    run_until(port, lambda: port.stats()["sockets"] == 1)
+    run_until(port, lambda: port.stats().sockets == 1)
 
 
 def test_run_until_stop(port, pair):

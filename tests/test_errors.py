@@ -37,7 +37,7 @@ def test_reset_releases_everything(port, peers):
     assert sock.closed
     assert port.ledger.now == 0
     target.append(1)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     with pytest.raises(iocp_sock.SocketClosed):
         sock.send(b"x")
 
@@ -67,7 +67,7 @@ def test_reset_met_by_a_try(port, peers, how):
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         sock.try_recv(10) if how == "try_recv" else sock.try_send(b"x")
     assert sock.closed
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     with pytest.raises(iocp_sock.SocketClosed):
         sock.try_recv(10)
 

@@ -137,7 +137,7 @@ def test_dropped_socket_is_closed_with_a_warning(port, peers):
         assert [entry.category for entry in told] == [ResourceWarning]
         told.clear()
     gc.collect()
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     assert peer.recv(1) == b""
 
 
@@ -166,7 +166,7 @@ def test_subscribed_socket_lives_on(port, peers):
     peer.sendall(b"abc")
     run_until(port, lambda: got)
     peer.close()
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
 
 
 def test_operations_outlive_sockets_and_ports(make_port, peers):
@@ -209,11 +209,11 @@ def test_no_leak_per_operation(port, pair):
 
     cycle(50)
     gc.collect()
-    before = (len(gc.get_objects()), port.stats()["slots"])
+    before = (len(gc.get_objects()), port.stats().slots)
     cycle(500)
     gc.collect()
     assert len(gc.get_objects()) - before[0] < 50
-    assert port.stats()["slots"] == before[1]
+    assert port.stats().slots == before[1]
 
 
 def test_references_of_arguments(port, pair):

@@ -86,7 +86,7 @@ def test_cancel_never_hits_a_reused_descriptor(port, peers):
         stale = old.recv(10)
         port.run_once(0)
         old.close()
-        run_until(port, lambda: port.stats()["sockets"] == 0)
+        run_until(port, lambda: port.stats().sockets == 0)
         fresh_ours, fresh_theirs = socket.socketpair()
         fresh = port.adopt(fresh_ours)
         hits += fresh.fileno() == number
@@ -260,7 +260,7 @@ def test_open_file_limit(port):
     with no_descriptor_left(), pytest.raises(iocp_sock.ResourceExhausted) as caught:
         port.socket()
     assert caught.value.ledger["now"] == 0
-    assert port.stats()["sockets"] == 0
+    assert port.stats().sockets == 0
     assert ctypes.get_errno() == 0
 
 

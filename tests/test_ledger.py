@@ -197,7 +197,7 @@ def test_subscription_charges(port, peers):
         run_until(port, lambda before=before: len(got) > before)
         run_until(port, lambda sock=sock, charge=charge: sock.charged == charge)
         sock.close()
-        run_until(port, lambda: port.stats()["sockets"] == 0)
+        run_until(port, lambda: port.stats().sockets == 0)
         assert port.ledger.now == 0
 
 

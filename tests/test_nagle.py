@@ -96,7 +96,7 @@ def exchange(port, sock, peer, how, enough=lambda: False):
 
 
 def stalls(port):
-    return port.stats()["nagle_stalls"]
+    return port.stats().nagle_stalls
 
 
 def test_it_is_warned_about_once(port, peers):

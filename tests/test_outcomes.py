@@ -112,7 +112,7 @@ def test_failed_post_raises_and_leaves_nothing(port, peers):
     target.append(0)
     assert port.outstanding == 0
     assert port.ledger.now == 0
-    assert port.stats()["slots_free"] == port.stats()["slots"]
+    assert port.stats().slots_free == port.stats().slots
 
 
 def test_fatal_error_in_a_post_releases_what_the_socket_holds(port, peers):
@@ -125,7 +125,7 @@ def test_fatal_error_in_a_post_releases_what_the_socket_holds(port, peers):
         send_for_ever(sock)
     run_until(port, lambda: got)
     assert isinstance(pending.error, (ConnectionResetError, BrokenPipeError))
-    run_until(port, lambda: sock.closed and port.stats()["sockets"] == 0)
+    run_until(port, lambda: sock.closed and port.stats().sockets == 0)
     assert len(got) == 1
     assert port.ledger.now == 0
 

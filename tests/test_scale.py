@@ -178,12 +178,12 @@ def test_idle_stream_connections_hold_no_buffer(port, many_descriptors, receive)
     listener, accepted = _listen(port)
     client = Client(listener.getsockname())
     run_until(port, lambda: len(accepted) == CONNECTIONS)
-    blocks = port.stats()["blocks_out"]
+    blocks = port.stats().blocks_out
     for sock in accepted:
         sock.receive(on_data, receive=receive)
     run_until(port, client.said("connected"))
     assert port.ledger.now == 0
-    assert port.stats()["blocks_out"] == blocks
+    assert port.stats().blocks_out == blocks
     client.echo()
     run_until(port, client.said("echoed"))
     assert echoed == CONNECTIONS

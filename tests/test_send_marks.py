@@ -29,7 +29,7 @@ def test_pause_and_resume_come_in_turn(port, peers):
         run_until(port, lambda: len(told) == 2)
         assert told[1] == ("resume", True)
         assert not sock.send_paused
-    assert port.stats()["pauses"] == 2
+    assert port.stats().pauses == 2
 
 
 def test_a_sender_that_follows_the_marks_sends_everything(port, peers):
@@ -167,7 +167,7 @@ def test_idle_connections_are_closed(make_port, peers):
     assert sock is accepted[0]
     assert isinstance(error, iocp_sock.TimedOut)
     assert idle.recv(10) == b""
-    assert port.stats()["evictions"] == 1
+    assert port.stats().evictions == 1
     assert not accepted[1].closed
     assert rounds > 1
 

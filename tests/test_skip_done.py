@@ -23,7 +23,7 @@ def nothing_left(port):
     """Check that no operation is outstanding, charged, or in a slot."""
     stats = port.stats()
     assert (port.outstanding, port.ledger.now) == (0, 0)
-    assert stats["slots_free"] == stats["slots"]
+    assert stats.slots_free == stats.slots
 
 
 def nothing_comes(port, got):
@@ -183,7 +183,7 @@ def test_skipped_operation_and_callback_are_let_go(port, skipping):
     data.append(0)
     gc.collect()
     before = sum(isinstance(o, iocp_sock.Operation) for o in gc.get_objects())
-    blocks = port.stats()["blocks_out"]
+    blocks = port.stats().blocks_out
     for _ in range(100):
         peer.sendall(b"abcd")
         arrived(sock, 4)
@@ -191,7 +191,7 @@ def test_skipped_operation_and_callback_are_let_go(port, skipping):
         sock.recv(4)
     gc.collect()
     assert sum(isinstance(o, iocp_sock.Operation) for o in gc.get_objects()) == before
-    assert port.stats()["blocks_out"] == blocks
+    assert port.stats().blocks_out == blocks
     nothing_left(port)
     assert op.done
 

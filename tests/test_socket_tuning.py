@@ -158,7 +158,7 @@ def test_closed_socket(port, peers, name):
     """A closed socket raises SocketClosed, reading and writing."""
     sock, _peer = peers.tcp(port)
     sock.close(0)
-    run_until(port, lambda: port.stats()["sockets"] == 0)
+    run_until(port, lambda: port.stats().sockets == 0)
     with pytest.raises(iocp_sock.SocketClosed):
         getattr(sock, name)
     with pytest.raises(iocp_sock.SocketClosed):

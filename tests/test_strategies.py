@@ -84,7 +84,7 @@ def test_adaptive_posts_a_buffer_while_busy_and_none_when_idle(make_port, peers)
     assert sock.receive_strategy == "adaptive"
     run_until(port, lambda: port.ledger.now == 0)
     assert sock.receiving_by == "zero_byte"
-    assert port.stats()["switches"] == 2
+    assert port.stats().switches == 2
     peer.sendall(b"y")
     run_until(port, lambda: got == b"xxxxy")
 

@@ -194,8 +194,8 @@ def test_sends_of_one_callback_share_a_request(port, pair):
     expected = b"".join(b"%02d" % i for i in range(16))
     assert read(port, peer, len(expected)) == expected
     after = port.stats()
-    assert after["sends"] - before["sends"] == 16
-    assert after["flushes"] - before["flushes"] == 1
+    assert after.sends - before.sends == 16
+    assert after.flushes - before.flushes == 1
 
 
 def test_batched_sends_are_queued_and_complete_once(port, pair):
@@ -347,8 +347,8 @@ def test_no_buffer_is_held_while_idle(port, peers):
         sock.receive(Recorder())
         peer.sendall(b"x")
         port.run_once(0.05)
-        base = base or port.stats()["blocks_out"]
-    assert port.stats()["blocks_out"] <= base
+        base = base or port.stats().blocks_out
+    assert port.stats().blocks_out <= base
     assert port.ledger.now == 0
 
 

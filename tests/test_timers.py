@@ -118,9 +118,9 @@ def test_operations_go_on_beside_timers(port, pair):
     op = sock.recv(10)
     peer.sendall(b"abc")
     finish(port, op)
-    waits = port.stats()["waits"]
+    waits = port.stats().waits
     port.run_once(0.05)
-    assert port.stats()["waits"] - waits < 20
+    assert port.stats().waits - waits < 20
     timer.cancel()
 
 

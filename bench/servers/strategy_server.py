@@ -57,7 +57,7 @@ def _try(port: iocp_sock.Port, listener: iocp_sock.Socket, strategies: Strategie
     if strategies.failure is not None:
         print(strategies.failure, file=sys.stderr, flush=True)
         os._exit(3)
-    while port.stats()["sockets"] > 1:
+    while port.stats().sockets > 1:
         port.run_once(0.01)
 
 

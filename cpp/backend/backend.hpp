@@ -127,6 +127,8 @@ public:
     virtual void wake_on(void* /*event*/) {}
     [[nodiscard]] virtual std::int64_t now() const noexcept = 0;  // nanoseconds, monotonic
 
+    // Whether the system may be locking memory for any request now; if not, nobody need be asked.
+    [[nodiscard]] virtual bool locks_memory() const noexcept { return true; }
     // What the system really locks for a request of `op`, in pages.
     [[nodiscard]] virtual std::uint32_t kernel_locked(const Operation& op) const noexcept = 0;
     // Bytes of the backend's own that the system locks: address blocks of posted accepts.

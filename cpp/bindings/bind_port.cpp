@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "bindings/arguments.hpp"
+#include "bindings/port_figures.hpp"
 #include "bindings/run_port.hpp"
 #include "core/page_span.hpp"
 
@@ -15,12 +16,6 @@ namespace iocp::py {
 namespace pb = pybind11;
 
 namespace {
-
-void require_not_forked(PortObject& port) {
-    if (port.forked()) {
-        require_usable(port);
-    }
-}
 
 void post(const pb::object& self, const pb::object& value, const pb::object& callback) {
     auto& port = self.cast<PortObject&>();
@@ -145,54 +140,6 @@ pb::object adopt(const pb::object& self, const pb::object& handle, bool nonblock
     return wrap(self, port, open_checked(port, error, core));
 }
 
-pb::dict ledger_of(PortObject& port) {
-    pb::dict result;
-    require_not_forked(port);
-    const LedgerView view = locked(port, [&] { return port.core->ledger_view(); });
-    result["now"] = view.now;
-    result["peak"] = view.peak;
-    result["budget"] = view.budget;
-    result["internal"] = view.internal;
-    result["kernel_locked"] = view.kernel_locked;
-    result["registered"] = view.registered;
-    result["by_kind"] = pb::dict(pb::arg("receive") = view.receive, pb::arg("send") = view.send);
-    result["by_state"] =
-        pb::dict(pb::arg("queued") = view.queued, pb::arg("pending") = view.pending,
-                 pb::arg("cancelling") = view.cancelling);
-    return result;
-}
-
-pb::dict counts_of(PortObject& port) {
-    struct All {
-        PortCounts counts;
-        std::size_t slots, slots_free, sockets, blocks;
-    };
-    require_not_forked(port);
-    const All all = locked(port, [&] {
-        return All{port.core->counts(), port.core->operations().capacity(),
-                   port.core->operations().free(), port.core->open_sockets(),
-                   port.pool->blocks_out()};
-    });
-    pb::dict result;
-    result["waits"] = all.counts.waits;
-    result["packets"] = all.counts.packets;
-    result["late"] = all.counts.late;
-    result["flushes"] = all.counts.flushes;
-    result["sends"] = all.counts.sends;
-    result["drains"] = all.counts.drains;
-    result["refusals"] = all.counts.refusals;
-    result["degraded"] = all.counts.degraded;
-    result["switches"] = all.counts.switches;
-    result["pauses"] = all.counts.pauses;
-    result["evictions"] = all.counts.evictions;
-    result["nagle_stalls"] = all.counts.nagle_stalls;
-    result["slots"] = all.slots;
-    result["slots_free"] = all.slots_free;
-    result["sockets"] = all.sockets;
-    result["blocks_out"] = all.blocks;
-    return result;
-}
-
 std::int64_t to_nanoseconds(const pb::object& seconds) {
     return static_cast<std::int64_t>(seconds.cast<double>() * 1e9);
 }
@@ -236,6 +183,7 @@ PortOptions options_of(const pb::object& config) {
     options.idle_timeout = nanoseconds("idle_timeout");
     options.adaptive = rule_of(config.attr("adaptive"));
     options.skip_done = config.attr("skip_done_packets").cast<bool>();
+    options.latency = config.attr("latency").cast<bool>();
     options.close_timeout = nanoseconds("close_timeout");
     return options;
 }
@@ -355,7 +303,9 @@ void bind_port(pb::module_& module) {
              "the completions\nthat follow, and closes the port. While another thread or the "
              "caller's caller runs it, that one does\nso and its run() returns.")
         .def("_ledger", &ledger_of)
-        .def("_counts", &counts_of);
+        .def("_figures", &figures_of, pb::arg("sockets"))
+        .def("_start_trace", &start_trace, pb::arg("events"))
+        .def("_stop_trace", &stop_trace);
 }
 
 }  // namespace iocp::py

@@ -88,6 +88,12 @@ Outcomes hand_out_operation(PortObject& port, Operation& core) {
     Outcomes outcomes;
     auto* op = static_cast<OperationObject*>(core.user);
     const bool subscription = core.subscription();
+    if (port.core->observed()) {
+        locked(port, [&] {
+            port.core->handed_out(core);
+            return 0;
+        });
+    }
     auto* socket = static_cast<SocketObject*>(core.socket->user);
     Py_XINCREF(reinterpret_cast<PyObject*>(op));
     Py_XINCREF(reinterpret_cast<PyObject*>(socket));

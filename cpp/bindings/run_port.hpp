@@ -14,6 +14,13 @@ inline void require_usable(PortObject& port) {
     }
 }
 
+// Figures may be read of a closed port, but not of the parent's.
+inline void require_not_forked(PortObject& port) {
+    if (port.forked()) {
+        require_usable(port);
+    }
+}
+
 // The methods of Port that run it, as bind_port.cpp documents them.
 void run(const pybind11::object& self, bool until_idle);
 Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);

@@ -57,10 +57,23 @@ void Port::admit(Operation& op, std::size_t pages) noexcept {
                                 op.socket->charged_pages);
     op.admitted = true;
     ++unfinished_[op.sending() ? 1 : 0];
+    const State state = op.state.load(std::memory_order_relaxed);
+    tally_.charge(state, op.receipt.pages());
+    if (state != State::idle) {
+        note(op, Stage::charged);
+    }
+}
+
+void Port::refund(Operation& op) noexcept {
+    if (const std::uint32_t pages = op.receipt.pages(); pages != 0) {
+        tally_.refund(op.state.load(std::memory_order_relaxed), pages);
+        op.receipt.refund();
+        note(op, Stage::refunded);
+    }
 }
 
 void Port::leave(Operation& op) noexcept {
-    op.receipt.refund();
+    refund(op);
     if (op.admitted) {
         op.admitted = false;
         --unfinished_[op.sending() ? 1 : 0];
@@ -102,6 +115,7 @@ Error Port::charge(Operation& op) {
         }
     }
     op.held = true;
+    ++budget_queue_;
     held_.push_back({op.id, backend_->now()});
     if (patience_ == nullptr) {
         patience_ = arm(options_.queue_patience, TimerKind::patience, nullptr);
@@ -123,6 +137,7 @@ void Port::admit_held() {
         }
         held_.pop_front();
         op->held = false;
+        --budget_queue_;
         admit(*op, pages);
         Socket& socket = *op->socket;
         start_lane(socket, socket.lane_of(*op));
@@ -142,6 +157,7 @@ void Port::ease_queue() {
             continue;
         }
         op->held = false;
+        --budget_queue_;
         op->watching = true;
         ++counts_.degraded;
         start_lane(*op->socket, op->socket->receiving);
@@ -177,7 +193,7 @@ void Port::reclaim(std::size_t pages) {
 // The request of a receive that was asked to yield is over: from here on it waits without memory.
 void Port::yield(Operation& op) noexcept {
     op.yields = false;
-    op.receipt.refund();
+    refund(op);
     op.watching = true;
     ++counts_.degraded;
 }

@@ -55,7 +55,7 @@ void BufferPool::close() noexcept {
     {
         const std::lock_guard lock(mutex_);
         open_ = false;
-        last = out_ == 0;
+        last = occupancy_.blocks_out == 0;
     }
     if (last) {
         delete this;
@@ -75,9 +75,10 @@ Region* BufferPool::take(std::size_t length) noexcept {
     Region* region = free_[size_class];
     free_[size_class] = region->next_free_;
     region->references_.store(1, std::memory_order_relaxed);
-    ++out_;
+    ++occupancy_.blocks_out;
+    occupancy_.bytes_out += region->size_;
     if (size_class == region_class_) {
-        ++regions_out_;
+        ++occupancy_.regions_out;
     }
     return region;
 }
@@ -106,6 +107,8 @@ bool BufferPool::refill(std::size_t size_class) noexcept {
         return false;
     }
     free_[size_class] = first;
+    occupancy_.blocks += count;
+    occupancy_.bytes += block * count;
     return true;
 }
 
@@ -115,11 +118,12 @@ void BufferPool::put(Region& region) noexcept {
         const std::lock_guard lock(mutex_);
         region.next_free_ = free_[region.size_class_];
         free_[region.size_class_] = &region;
-        --out_;
+        --occupancy_.blocks_out;
+        occupancy_.bytes_out -= region.size_;
         if (region.size_class_ == region_class_) {
-            --regions_out_;
+            --occupancy_.regions_out;
         }
-        last = !open_ && out_ == 0;
+        last = !open_ && occupancy_.blocks_out == 0;
     }
     if (last) {
         delete this;
@@ -128,12 +132,14 @@ void BufferPool::put(Region& region) noexcept {
 
 bool BufferPool::hoarded() const noexcept {
     const std::lock_guard lock(mutex_);
-    return regions_out_ >= region_limit_;
+    return occupancy_.regions_out >= region_limit_;
 }
 
-std::size_t BufferPool::blocks_out() const noexcept {
+std::size_t BufferPool::blocks_out() const noexcept { return occupancy().blocks_out; }
+
+BufferPool::Occupancy BufferPool::occupancy() const noexcept {
     const std::lock_guard lock(mutex_);
-    return out_;
+    return occupancy_;
 }
 
 Slice BufferPool::copy(const std::byte* data, std::size_t length) noexcept {

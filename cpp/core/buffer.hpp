@@ -125,6 +125,14 @@ public:
     [[nodiscard]] std::size_t region_size() const noexcept { return region_size_; }
     [[nodiscard]] std::size_t blocks_out() const noexcept;
 
+    // What the pool holds and how much of it is out, in blocks and bytes; of the blocks that are
+    // out, `regions` are of the size that messages share.
+    struct Occupancy {
+        std::size_t blocks{0}, bytes{0};
+        std::size_t blocks_out{0}, bytes_out{0}, regions_out{0};
+    };
+    [[nodiscard]] Occupancy occupancy() const noexcept;
+
     BufferPool(const BufferPool&) = delete;
     BufferPool& operator=(const BufferPool&) = delete;
 
@@ -149,8 +157,7 @@ private:
     std::size_t region_limit_;
     std::uint8_t region_class_{0};
     bool open_{true};
-    std::size_t out_{0};
-    std::size_t regions_out_{0};
+    Occupancy occupancy_;
     std::array<Region*, max_classes> free_{};  // the last one given back first: it is still warm
     std::vector<Chunk> chunks_;
 };

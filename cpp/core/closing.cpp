@@ -134,8 +134,7 @@ void Port::cancel_lane(Socket& /*socket*/, Lane& lane) {
     if (lane.started != 0) {
         Operation* op = lane.head;
         for (unsigned i = 0; i < lane.started; ++i, op = op->next) {
-            op->cancel_requested = true;
-            op->state.store(State::cancelling, std::memory_order_relaxed);
+            request_cancel(*op);
         }
         backend_->cancel(*lane.head);
     }
@@ -144,7 +143,7 @@ void Port::cancel_lane(Socket& /*socket*/, Lane& lane) {
     while (at != nullptr) {
         Operation* next = at->next;
         if (position++ >= lane.started) {
-            at->cancel_requested = true;
+            request_cancel(*at);
             lane.unlink(*at);
             finish(*at, cancel_error(*at));
         }

@@ -111,6 +111,7 @@ void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
         Operation& op = *lane.head;
         const std::size_t part = op.remaining() < bytes ? op.remaining() : bytes;
         lane.advance(part);
+        send_queue_bytes_ -= part;
         bytes -= part;
         if (op.remaining() != 0 && socket.stream) {
             break;
@@ -174,8 +175,6 @@ void Port::finish_cancelled(Lane& lane) {
                                             "stream may follow it"));
                 return;
             }
-        } else if (op->state.load(std::memory_order_relaxed) != State::queued) {
-            op->state.store(State::pending, std::memory_order_relaxed);
         }
         op = next;
     }
@@ -192,7 +191,13 @@ void Port::refuse_rest(Lane& lane, Error error) {
 // kernel still reads.
 void Port::finish(Operation& op, Error error) noexcept {
     op.error = error;
-    op.held = false;
+    if (op.held) {
+        op.held = false;
+        --budget_queue_;
+    }
+    if (op.outcome != Outcome::done) {
+        send_queue_bytes_ -= op.bytes_to_send();
+    }
     disarm(op.deadline);
     if (op.releases != 0) {
         op.releasing = true;
@@ -200,13 +205,18 @@ void Port::finish(Operation& op, Error error) noexcept {
         ++unreleased_;
         return;
     }
+    end(op);
+}
+
+void Port::end(Operation& op) noexcept {
     if (op.paused && !op.subscription() && op.refusals != 0) {
         disarm(op.socket->timer);
     }
     leave(op);
-    op.state.store(State::completed, std::memory_order_relaxed);
+    set_state(op, State::completed);
     feeds_ = !starved_.empty();
     if (op.silent) {
+        handed_out(op);
         return;
     }
     Ready ready;
@@ -220,7 +230,7 @@ bool Port::cancel(Operation& op) {
     if (op.finished() || op.cancel_requested || op.state.load() == State::idle) {
         return false;
     }
-    op.cancel_requested = true;
+    request_cancel(op);
     if (op.releasing) {
         return true;  // all its bytes went: the cancel has lost the race
     }
@@ -231,7 +241,6 @@ bool Port::cancel(Operation& op) {
         ++position;
     }
     if (position < lane.started) {
-        op.state.store(State::cancelling, std::memory_order_relaxed);
         backend_->cancel(*lane.head);
     } else if (op.kind != Kind::send || op.transferred == 0 || position != 0) {
         lane.unlink(op);

@@ -25,6 +25,7 @@ enum class Kind : std::uint8_t {
     receive_each,  // a subscription: every message of a stream
     accept_each,   // a subscription: every connection of a listener
 };
+inline constexpr std::size_t kinds = 8;
 
 // idle -> queued -> pending -> (cancelling) -> completed -> idle with the generation raised. Only
 // the Port writes it; other threads may read it.
@@ -99,6 +100,9 @@ struct Operation {
         return kind == Kind::send || kind == Kind::connect || kind == Kind::writable;
     }
     [[nodiscard]] std::size_t remaining() const noexcept { return lease.length - transferred; }
+    [[nodiscard]] std::size_t bytes_to_send() const noexcept {
+        return kind == Kind::send ? remaining() : 0;
+    }
     [[nodiscard]] Message* message() const noexcept {
         return is_message ? reinterpret_cast<Message*>(lease.data) : nullptr;
     }

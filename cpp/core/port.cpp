@@ -11,7 +11,9 @@ Port::Port(PortOptions options, BufferPool& pool, std::unique_ptr<Backend> backe
       pool_(pool),
       ledger_(system_page_size(), options.budget_bytes),
       backend_(std::move(backend)),
-      capabilities_(backend_->capabilities()) {}
+      capabilities_(backend_->capabilities()),
+      latencies_(options.latency ? std::make_unique<Latencies>() : nullptr),
+      observed_(options.latency) {}
 
 // Precondition: terminate() returned true, or the whole port is leaked on purpose.
 Port::~Port() {
@@ -152,7 +154,12 @@ Error Port::post(void* user) {
     return {};
 }
 
-void Port::push(Ready ready) { ready_.push_back(std::move(ready)); }
+void Port::push(Ready ready) {
+    if (trace_ != nullptr && ready.op != nullptr && ready.what != Ready::What::completed) {
+        record(*ready.op, Stage::yielded, ready.slice.length());
+    }
+    ready_.push_back(std::move(ready));
+}
 
 // Only another thread can find the port asleep, for the sleeper does not hold the lock.
 void Port::nudge() noexcept {
@@ -274,34 +281,6 @@ void Port::release_backend() noexcept {
     }
     backend_.reset();
     free_registered();
-}
-
-std::size_t Port::queued_bytes(const Socket& socket) const noexcept {
-    return static_cast<std::size_t>(socket.sending.bytes);
-}
-
-LedgerView Port::ledger_view() {
-    LedgerView view;
-    const std::uint64_t page = ledger_.page_size();
-    view.now = ledger_.now_pages() * page;
-    view.peak = ledger_.peak_pages() * page;
-    view.budget = ledger_.budget_bytes();
-    view.registered = ledger_.registered_bytes();
-    view.internal = backend_ != nullptr ? backend_->internal_bytes() : 0;
-    view.receive = ledger_.pages_of(ChargeKind::receive) * page;
-    view.send = ledger_.pages_of(ChargeKind::send) * page;
-    operations_.each([&](Operation& op) {
-        const State state = op.state.load(std::memory_order_relaxed);
-        if (state == State::idle || state == State::completed) {
-            return;
-        }
-        const std::uint64_t bytes = op.receipt.pages() * page;
-        (state == State::queued    ? view.queued
-         : state == State::pending ? view.pending
-                                   : view.cancelling) += bytes;
-        view.kernel_locked += backend_->kernel_locked(op) * page;
-    });
-    return view;
 }
 
 }  // namespace iocp

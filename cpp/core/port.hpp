@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -13,12 +14,17 @@
 
 #include "backend/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/counts.hpp"
 #include "core/error.hpp"
+#include "core/figures.hpp"
+#include "core/latencies.hpp"
 #include "core/ledger.hpp"
 #include "core/operation.hpp"
 #include "core/slot_table.hpp"
 #include "core/socket.hpp"
+#include "core/tally.hpp"
 #include "core/timer.hpp"
+#include "core/trace.hpp"
 
 namespace iocp {
 
@@ -53,6 +59,7 @@ struct PortOptions {
     std::uint32_t max_connections{0};            // open and accepted by subscriptions
     std::int64_t idle_timeout{0};                // of accepted connections, nanoseconds; 0: none
     AdaptiveRule adaptive;
+    bool latency{false};  // keep how long operations take
 };
 
 // One thing to hand to the application. The operation, and a closed socket, are retired only after
@@ -79,27 +86,6 @@ struct Ready {
     void* user{nullptr};
     Error error;
     Slice slice;
-};
-
-struct PortCounts {
-    std::uint64_t waits{0};
-    std::uint64_t packets{0};
-    std::uint64_t late{0};     // events of operations that were gone: recognised and dropped
-    std::uint64_t flushes{0};  // requests that carried sends
-    std::uint64_t sends{0};    // sends they carried
-    std::uint64_t drains{0};
-    std::uint64_t refusals{0};      // by the budget, a cap, or the system for lack of something
-    std::uint64_t degraded{0};      // receives that wait without the buffer they were posted with
-    std::uint64_t switches{0};      // of an adaptive subscription's strategy
-    std::uint64_t pauses{0};        // of senders, by their high mark
-    std::uint64_t evictions{0};     // connections closed for making no progress
-    std::uint64_t nagle_stalls{0};  // sockets whose sends waited for delayed acknowledgements
-};
-
-struct LedgerView {
-    std::uint64_t now{0}, peak{0}, budget{0}, internal{0}, kernel_locked{0}, registered{0};
-    std::uint64_t receive{0}, send{0};
-    std::uint64_t queued{0}, pending{0}, cancelling{0};
 };
 
 // The completion port: takes posts, charges them, starts them, waits, and hands out completions.
@@ -151,6 +137,11 @@ public:
     Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
     Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
 
+    // Called when the completion of an operation is handed out, if it is observed().
+    void handed_out(const Operation& op) noexcept;
+    [[nodiscard]] bool observed() const noexcept {
+        return observed_.load(std::memory_order_relaxed);
+    }
     // The binding has handed out a finished operation, or a closed socket, and given back its
     // lease.
     void retire(Operation& op) noexcept;
@@ -196,6 +187,11 @@ public:
     [[nodiscard]] bool quiet() const noexcept;
     [[nodiscard]] std::int64_t now() const noexcept { return backend_->now(); }
     [[nodiscard]] LedgerView ledger_view();
+    // Fills `out`; every open socket is listed unless `most_sockets` is 0.
+    Error figures(std::size_t most_sockets, Figures& out);
+    // Makes the given trace, or none, the one that events go to, and hands over the one before.
+    [[nodiscard]] std::unique_ptr<Trace> exchange_trace(std::unique_ptr<Trace> trace) noexcept;
+    [[nodiscard]] bool tracing() const noexcept { return trace_ != nullptr; }
     [[nodiscard]] const PortCounts& counts() const noexcept { return counts_; }
     [[nodiscard]] SlotTable<Operation>& operations() noexcept { return operations_; }
     [[nodiscard]] SlotTable<Socket>& sockets() noexcept { return sockets_; }
@@ -203,6 +199,30 @@ public:
     [[nodiscard]] Error system_error(int code) const noexcept;
 
 private:
+    // The one place where the state of an operation is written.
+    void set_state(Operation& op, State state) noexcept {
+        const State before = op.state.load(std::memory_order_relaxed);
+        if (state == before) {
+            return;
+        }
+        tally_.move(op.kind, before, state, op.receipt.pages());
+        op.state.store(state, std::memory_order_relaxed);
+        note(op, stage_of(state));
+    }
+    void request_cancel(Operation& op) noexcept {
+        op.cancel_requested = true;
+        set_state(op, State::cancelling);
+    }
+
+    // Figures (figures.cpp).
+    void note(const Operation& op, Stage stage) noexcept {
+        if (trace_ != nullptr) [[unlikely]] {
+            record(op, stage, op.transferred);
+        }
+    }
+    void record(const Operation& op, Stage stage, std::uint64_t bytes) noexcept;
+    [[nodiscard]] SocketFigures figures_of(const Socket& socket) const noexcept;
+
     // A post that the budget queue holds, and the time since when.
     struct Held {
         SlotId id;
@@ -214,6 +234,7 @@ private:
     [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
     void admit(Operation& op, std::size_t pages) noexcept;
     void leave(Operation& op) noexcept;  // the counterpart of admit()
+    void refund(Operation& op) noexcept;
     Error charge(Operation& op);
     void admit_held();
     void ease_queue();
@@ -257,6 +278,7 @@ private:
     void progress_send(Socket& socket, Lane& lane, std::size_t bytes);
     void fail(Socket& socket, Lane& lane, int code);
     void finish(Operation& op, Error error) noexcept;
+    void end(Operation& op) noexcept;
     void finish_cancelled(Lane& lane);
     void refuse_rest(Lane& lane, Error error);
     [[nodiscard]] static Error cancel_error(const Operation& op) noexcept;
@@ -363,6 +385,12 @@ private:
     std::int64_t turn_time_{0};      // the backend's time of this turn
     std::array<std::uint32_t, charge_kinds> unfinished_{};
     PortCounts counts_;
+    Tally tally_;
+    std::size_t budget_queue_{0};        // operations that are held
+    std::uint64_t send_queue_bytes_{0};  // of sends in lanes, still to go
+    std::unique_ptr<Latencies> latencies_;
+    std::unique_ptr<Trace> trace_;
+    std::atomic<bool> observed_{false};  // somebody wants to know when completions are handed out
     bool sleeping_{false};
     bool woken_{false};      // the next wait must not last
     bool was_woken_{false};  // some wait was ended by wake()

@@ -56,7 +56,7 @@ void Port::released(Operation& op) {
     op.releasing = false;
     --socket.releasing;
     --unreleased_;
-    finish(op, op.error);
+    end(op);
     if (socket.life == Life::closed) {
         hand_out_closed(socket);
     } else {

@@ -29,7 +29,7 @@ struct Lane {
         op.next = nullptr;
         (tail != nullptr ? tail->next : head) = &op;
         tail = &op;
-        bytes += to_go(op);
+        bytes += op.bytes_to_send();
     }
     Operation& pop() noexcept {
         Operation& op = *head;
@@ -38,7 +38,7 @@ struct Lane {
             tail = nullptr;
         }
         op.next = nullptr;
-        bytes -= to_go(op);
+        bytes -= op.bytes_to_send();
         return op;
     }
     void unlink(Operation& op) noexcept {
@@ -51,17 +51,12 @@ struct Lane {
             tail = before;
         }
         op.next = nullptr;
-        bytes -= to_go(op);
+        bytes -= op.bytes_to_send();
     }
     // Bytes of the send at the head have gone.
     void advance(std::size_t count) noexcept {
         head->transferred += count;
         bytes -= count;
-    }
-
-private:
-    static std::size_t to_go(const Operation& op) noexcept {
-        return op.kind == Kind::send ? op.remaining() : 0;
     }
 };
 

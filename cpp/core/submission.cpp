@@ -18,12 +18,19 @@ constexpr std::uint8_t most_doublings = 6;
 }  // namespace
 
 Operation* Port::new_operation(Socket& socket, Kind kind) {
+    Operation* op = nullptr;
     try {
-        Operation& op = operations_.take();
-        op.socket = &socket;
-        op.kind = kind;
-        return &op;
+        op = &operations_.take();
+        op->socket = &socket;
+        op->kind = kind;
+        if (latencies_ != nullptr) {
+            latencies_->posted(*op, backend_->now());
+        }
+        return op;
     } catch (const std::bad_alloc&) {
+        if (op != nullptr) {
+            discard(*op);
+        }
         return nullptr;
     }
 }
@@ -131,9 +138,15 @@ void Port::accept(Operation& op, Outcome outcome, std::int64_t timeout) {
     op.sequence = ++socket.sequence;
     ++socket.outstanding;
     ++outstanding_;
-    op.state.store(outcome == Outcome::queued ? State::queued : State::pending,
-                   std::memory_order_relaxed);
-    if (timeout >= 0 && outcome != Outcome::done) {
+    if (trace_ != nullptr) {
+        record(op, Stage::posted, op.kind == Kind::connect ? 0 : op.lease.length);
+    }
+    if (outcome == Outcome::done) {
+        return;
+    }
+    set_state(op, outcome == Outcome::queued ? State::queued : State::pending);
+    send_queue_bytes_ += op.bytes_to_send();
+    if (timeout >= 0) {
         op.deadline = arm(timeout, TimerKind::operation_deadline, &op);
     }
 }
@@ -250,7 +263,7 @@ void Port::start_lane(Socket& socket, Lane& lane) {
             lane.started = static_cast<std::uint16_t>(count);
             Operation* at = &op;
             for (unsigned i = 0; i < count; ++i, at = at->next) {
-                at->state.store(State::pending, std::memory_order_relaxed);
+                set_state(*at, State::pending);
             }
             break;
         }
@@ -291,7 +304,7 @@ void Port::ask_later(Socket& socket, Lane& lane) {
     }
     op.paused = true;
     op.outcome = Outcome::queued;
-    op.state.store(State::queued, std::memory_order_relaxed);
+    set_state(op, State::queued);
     socket.timer = arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
     op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }

@@ -32,6 +32,7 @@ from iocp_sock.errors import (
 )
 from iocp_sock.ledger import Ledger
 from iocp_sock.port import Port
+from iocp_sock.stats import Histogram, SocketStats, Stats
 from iocp_sock.warning import NagleStallWarning
 
 __version__ = version()
@@ -48,6 +49,7 @@ __all__ = [
     "Completion",
     "Error",
     "ForkedPort",
+    "Histogram",
     "Ledger",
     "NagleStallWarning",
     "Operation",
@@ -59,6 +61,8 @@ __all__ = [
     "ResourceExhausted",
     "Socket",
     "SocketClosed",
+    "SocketStats",
+    "Stats",
     "TimedOut",
     "Timer",
     "WrongThread",

@@ -11,6 +11,7 @@ from iocp_sock import _core
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
 from iocp_sock.ledger import Ledger
+from iocp_sock.stats import Stats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,6 +23,7 @@ __all__ = ["Port"]
 
 _REUSE: int = getattr(_socket, "SO_EXCLUSIVEADDRUSE", _socket.SO_REUSEADDR)
 _AF_UNIX: int | None = getattr(_socket, "AF_UNIX", None)
+_MOST_LISTED = 1 << 30
 
 
 def _family_of(address: Any) -> int:
@@ -66,9 +68,19 @@ class Port(_core.Port):
         """The ledger of locked memory at this moment; readable also after close()."""
         return Ledger(**self._ledger())
 
-    def stats(self) -> dict[str, int]:
-        """Counts since the port was made, and operation slots: `slots`, `slots_free`."""
-        return self._counts()
+    def stats(self, *, sockets: int = 0) -> Stats:
+        """All figures of this moment; readable also after close().
+
+        What it costs does not depend on how many operations and sockets there are, unless `sockets`
+        asks for a list of them: at most so many, those with the largest charge first. (Where the
+        system locks memory for operations, `ledger.kernel_locked` is asked of each of them.)
+        Raises ArgumentError for a number that cannot be.
+        """
+        if not isinstance(sockets, int) or isinstance(sockets, bool):
+            raise ArgumentTypeError(22, f"sockets is how many to list, an int, not {sockets!r}")
+        if not 0 <= sockets <= _MOST_LISTED:
+            raise ArgumentError(22, f"sockets is how many to list, from 0 to {_MOST_LISTED}")
+        return Stats.taken(self._figures(sockets))
 
     def socket(
         self,

@@ -285,8 +285,10 @@ private:
         return block.get();
     }
 
-    // The ledger equals what the operations hold, in all and by socket. Called with the lock held.
+    // The ledger equals what the operations hold, in all and by socket, and so does all that is
+    // counted while states are written. Called with the lock held.
     void check() {
+        check_figures();
         std::uint64_t pages = 0;
         std::map<const Socket*, std::uint64_t> by_socket;
         port_->operations().each([&](Operation& op) {
@@ -311,6 +313,37 @@ private:
             [&](Socket& socket) { EXPECT_EQ(socket.charged_pages, by_socket[&socket]); });
     }
 
+    void check_figures() {
+        std::map<State, std::uint64_t> in_state;
+        std::map<State, std::uint64_t> pages_in_state;
+        std::map<Kind, std::uint64_t> of_kind;
+        std::uint64_t held = 0;
+        std::uint64_t to_send = 0;
+        port_->operations().each([&](Operation& op) {
+            const State state = op.state.load(std::memory_order_relaxed);
+            if (state == State::idle || state == State::completed) {
+                return;
+            }
+            ++in_state[state];
+            pages_in_state[state] += op.receipt.pages();
+            ++of_kind[op.kind];
+            held += op.held ? 1U : 0U;
+            to_send += op.bytes_to_send();
+        });
+        Figures figures;
+        EXPECT_FALSE(port_->figures(0, figures));
+        for (const State state : {State::queued, State::pending, State::cancelling}) {
+            EXPECT_EQ(figures.tally.operations(state), in_state[state]);
+            EXPECT_EQ(figures.tally.pages(state), pages_in_state[state]);
+        }
+        for (std::size_t kind = 0; kind < kinds; ++kind) {
+            EXPECT_EQ(figures.tally.operations(static_cast<Kind>(kind)),
+                      of_kind[static_cast<Kind>(kind)]);
+        }
+        EXPECT_EQ(figures.budget_queue, held);
+        EXPECT_EQ(figures.send_queue_bytes, to_send);
+    }
+
     void hand_out(std::vector<Ready>& inbox) {
         std::vector<Operation*> operations;
         std::vector<Socket*> sockets;
@@ -329,6 +362,9 @@ private:
     void hand_out(Ready& ready, std::vector<Operation*>& operations,
                   std::vector<Socket*>& sockets) {
         auto* posted = ready.op != nullptr ? static_cast<Posted*>(ready.op->user) : nullptr;
+        if (ready.what == Ready::What::completed && port_->observed()) {
+            port_->handed_out(*ready.op);
+        }
         switch (ready.what) {
             case Ready::What::completed:
                 ++posted->completions;

@@ -32,6 +32,7 @@ public:
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
     void wake() noexcept override;
+    [[nodiscard]] bool locks_memory() const noexcept override { return false; }
     [[nodiscard]] std::uint32_t kernel_locked(const Operation&) const noexcept override {
         return 0;
     }

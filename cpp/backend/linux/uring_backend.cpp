@@ -112,9 +112,11 @@ bool UringBackend::supports(std::uint8_t opcode) const {
            (probe.ops[opcode].flags & uring::probe_supported) != 0;
 }
 
-bool UringBackend::send_direct(Socket& socket, bool /*on*/) {
-    return sends_direct_ && socket.stream &&
-           (socket.family == AF_INET || socket.family == AF_INET6);
+bool UringBackend::send_direct(Socket& socket, bool on) {
+    const bool can = sends_direct_ && socket.stream &&
+                     (socket.family == AF_INET || socket.family == AF_INET6);
+    asked_direct_ = asked_direct_ || (on && can);
+    return can;
 }
 
 // What the kernel charges to the lock limit for a zero-copy send, until its notification: a page

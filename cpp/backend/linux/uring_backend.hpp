@@ -39,6 +39,7 @@ public:
     bool send_direct(Socket& socket, bool on) override;
     Error pin(std::byte* data, std::size_t length) override;
     bool unpin(std::byte* data) override;
+    [[nodiscard]] bool locks_memory() const noexcept override { return asked_direct_; }
     [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
 
 private:
@@ -91,6 +92,7 @@ private:
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
     bool sends_direct_{false};
+    bool asked_direct_{false};  // some socket has ever sent directly: memory may be locked
     uring::Buf* buffer_ring_{nullptr};
     std::uint16_t buffer_tail_{0};
     std::array<Posted, buffer_slots> posted_{};

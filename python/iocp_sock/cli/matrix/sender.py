@@ -111,7 +111,7 @@ def measure(cell: Cell, backend: Backend | None, effort: Effort) -> Measured:
             tuple(latencies),
             None if before is None or after is None else after.since(before),
             sender.port.ledger.peak,
-            sender.port.stats()["nagle_stalls"] > 0,
+            sender.port.stats().nagle_stalls > 0,
         )
 
 

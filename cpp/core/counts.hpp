@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+namespace iocp {
+
+// Everything a port counts since it was made; a counter is one line here, and its name is the name
+// of its figure everywhere.
+#define IOCP_PORT_COUNTS(count)                                                               \
+    count(waits)            /* turns that asked the kernel */                                 \
+        count(packets)      /* events the kernel reported */                                  \
+        count(late)         /* events of operations that were gone: recognised and dropped */ \
+        count(flushes)      /* requests that carried sends */                                 \
+        count(sends)        /* sends they carried */                                          \
+        count(drains)       /* times a readable socket was read */                            \
+        count(refusals)     /* by the budget, a cap, or the system for lack of something */   \
+        count(degraded)     /* receives that wait without the buffer they were posted with */ \
+        count(switches)     /* of an adaptive subscription's strategy */                      \
+        count(pauses)       /* of senders, by their high mark */                              \
+        count(evictions)    /* connections closed for making no progress */                   \
+        count(nagle_stalls) /* sockets whose sends waited for delayed acknowledgements */
+
+struct PortCounts {
+#define IOCP_DECLARE_COUNT(name) std::uint64_t name{0};
+    IOCP_PORT_COUNTS(IOCP_DECLARE_COUNT)
+#undef IOCP_DECLARE_COUNT
+
+    // Calls visit(name, value) for every counter.
+    template <class Visit>
+    void each(Visit&& visit) const {
+#define IOCP_VISIT_COUNT(name) visit(#name, name);
+        IOCP_PORT_COUNTS(IOCP_VISIT_COUNT)
+#undef IOCP_VISIT_COUNT
+    }
+};
+
+}  // namespace iocp
