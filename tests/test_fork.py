@@ -58,6 +58,8 @@ def test_child_gets_exceptions(port, pair):
             lambda: port.adopt(0),
             lambda: port.ledger,
             port.stats,
+            port.trace,
+            port.stop_trace,
             lambda: port.outstanding,
             lambda: sock.recv(1),
             lambda: sock.recv_into(bytearray(1)),

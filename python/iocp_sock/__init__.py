@@ -33,6 +33,7 @@ from iocp_sock.errors import (
 from iocp_sock.ledger import Ledger
 from iocp_sock.port import Port
 from iocp_sock.stats import Histogram, SocketStats, Stats
+from iocp_sock.trace import Trace, TraceEvent
 from iocp_sock.warning import NagleStallWarning
 
 __version__ = version()
@@ -65,6 +66,8 @@ __all__ = [
     "Stats",
     "TimedOut",
     "Timer",
+    "Trace",
+    "TraceEvent",
     "WrongThread",
     "compiler",
     "features",

@@ -12,6 +12,7 @@ from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
 from iocp_sock.ledger import Ledger
 from iocp_sock.stats import Stats
+from iocp_sock.trace import Trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,6 +25,7 @@ __all__ = ["Port"]
 _REUSE: int = getattr(_socket, "SO_EXCLUSIVEADDRUSE", _socket.SO_REUSEADDR)
 _AF_UNIX: int | None = getattr(_socket, "AF_UNIX", None)
 _MOST_LISTED = 1 << 30
+_MOST_EVENTS = 1 << 20
 
 
 def _family_of(address: Any) -> int:
@@ -62,6 +64,7 @@ class Port(_core.Port):
         super().__init__(config)
         self.config = config
         """What the port was made with."""
+        self._trace: Trace | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -81,6 +84,30 @@ class Port(_core.Port):
         if not 0 <= sockets <= _MOST_LISTED:
             raise ArgumentError(22, f"sockets is how many to list, from 0 to {_MOST_LISTED}")
         return Stats.taken(self._figures(sockets))
+
+    def trace(self, events: int = 65536) -> Trace:
+        """Start to record the life of every operation; returns the Trace, a context manager.
+
+        The memory for `events` events, 56 bytes each, is taken now; when they are used up, the
+        oldest are overwritten and counted. Raises ArgumentError while a trace runs already.
+        """
+        if not isinstance(events, int) or isinstance(events, bool):
+            raise ArgumentTypeError(22, f"events is an int, not {events!r}")
+        if not 1 <= events <= _MOST_EVENTS:
+            raise ArgumentError(22, f"events is a number from 1 to {_MOST_EVENTS}, not {events!r}")
+        self._start_trace(events)
+        self._trace = Trace(self)
+        return self._trace
+
+    def stop_trace(self) -> Trace:
+        """End the trace that trace() started, and return it with what it recorded.
+
+        Also after close(). Raises ArgumentError when none runs.
+        """
+        recorded = self._stop_trace()
+        trace, self._trace = self._trace, None
+        assert trace is not None
+        return trace._take(recorded)
 
     def socket(
         self,

@@ -1,0 +1,173 @@
+"""The recorded life of operations, and its form as a Chrome trace that Perfetto opens."""
+
+from __future__ import annotations
+
+import errno
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from iocp_sock._core import PAGE_SIZE
+from iocp_sock.chrome import chrome_events
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from iocp_sock.port import Port
+
+__all__ = ["Trace", "TraceEvent"]
+
+
+class TraceEvent(NamedTuple):
+    """One thing that happened to one operation."""
+
+    time: int
+    """Nanoseconds of the port's clock."""
+
+    operation: int
+    """Names the operation; no other one of the port ever has this number."""
+
+    socket: int
+    """Names its socket, as SocketStats.id does."""
+
+    fileno: int
+    """The socket's descriptor or handle at that moment, -1 once it is closed."""
+
+    kind: str
+    """Operation.kind."""
+
+    sending: bool
+    """The direction of the socket that it belongs to."""
+
+    phase: str
+    """'posted', 'queued' (held by the core), 'pending' (the kernel's), 'cancelled' (its cancel was
+    asked for), 'charged' (after its post: let go by the budget, or a subscription's next block),
+    'refunded', 'yielded' (a subscription gave a result), 'completed', 'dispatched' (handed out)."""
+
+    nbytes: int
+    """'posted': what it is for; 'yielded': of the result; else what was transferred so far."""
+
+    charged: int
+    """Bytes of whole pages that the operation is charged, after the event."""
+
+    ledger: int
+    """The same of the whole port."""
+
+    error: str | None
+    """From 'completed' on: the errno's name of a system error, or 'cancelled', 'timed_out', ..."""
+
+
+class Trace:
+    """A trace of a port: running, until stop() or the end of its `with` block, then events to read.
+
+    Iterating gives TraceEvents, oldest first. `write()` makes a file for ui.perfetto.dev.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self._port: Port | None = port
+        self._recorded: dict[str, Any] = {"runs": [], "dropped": 0, "format": "="}
+
+    @property
+    def running(self) -> bool:
+        """Events are still being recorded; there are none to read yet."""
+        return self._port is not None
+
+    @property
+    def dropped(self) -> int:
+        """Events before the first one here, overwritten because there was no room."""
+        dropped: int = self._recorded["dropped"]
+        return dropped
+
+    def stop(self) -> Self:
+        """End the recording, if it still runs."""
+        if self._port is not None:
+            self._port.stop_trace()
+        return self
+
+    def write(self, file: str | Path | IO[str]) -> None:
+        """Write the trace as Chrome trace JSON, to a path or an open text file.
+
+        One process for each socket and one for the port, a track for each kind of operation of a
+        socket, a span for each operation with spans for what it was in, and the ledger's charge as
+        a counter. What was under way at either end of the recording says so.
+        """
+        if isinstance(file, (str, Path)):
+            with open(file, "w", encoding="utf-8") as opened:
+                self.write(opened)
+            return
+        file.write('{"displayTimeUnit": "ns", "otherData": ')
+        json.dump({"dropped_events": self.dropped, "page_size": PAGE_SIZE}, file)
+        file.write(', "traceEvents": [')
+        separator = "\n"
+        for event in chrome_events(self, self.dropped):
+            file.write(separator)
+            json.dump(event, file)
+            separator = ",\n"
+        file.write("\n]}\n")
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self._recorded["runs"]) // self._size
+
+    def __iter__(self) -> Iterator[TraceEvent]:
+        recorded = self._recorded
+        for run in recorded["runs"]:
+            for fields in struct.iter_unpack(recorded["format"], run):
+                yield self._event(*fields)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def _size(self) -> int:
+        return struct.calcsize(self._recorded["format"]) or 1
+
+    def _take(self, recorded: dict[str, Any]) -> Self:
+        self._recorded = recorded
+        self._port = None
+        return self
+
+    def _event(
+        self,
+        time: int,
+        operation: int,
+        socket: int,
+        nbytes: int,
+        charged: int,
+        ledger: int,
+        fileno: int,
+        code: int,
+        phase: int,
+        kind: int,
+        fault: int,
+        _outcome: int,
+        _unused: int,
+    ) -> TraceEvent:
+        recorded = self._recorded
+        name: str = recorded["kinds"][kind]
+        error: str | None = recorded["faults"][fault] or None
+        if error in ("system", "resource") and code:
+            error = errno.errorcode.get(code, str(code))
+        return TraceEvent(
+            time=time,
+            operation=operation,
+            socket=socket,
+            fileno=fileno,
+            kind=name,
+            sending=name in recorded["sending"],
+            phase=recorded["phases"][phase],
+            nbytes=nbytes,
+            charged=charged * PAGE_SIZE,
+            ledger=ledger * PAGE_SIZE,
+            error=error,
+        )
