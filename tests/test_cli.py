@@ -3,14 +3,12 @@
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 
 import iocp_sock
+from commands import ENVIRONMENT, PROGRAM, SECONDS, echo_command, read_terminal, run
 from iocp_sock.cli import address, limits
 from iocp_sock.cli.latency import Latencies
 from iocp_sock.cli.load import MESSAGE_BYTES, EchoError, Load
@@ -30,9 +29,6 @@ rlimits = linux_only("limits of a process")
 STATES = iocp_sock.probe()
 AVAILABLE = [name for name, state in STATES.items() if state == "ok"]
 REFUSED = [name for name, state in STATES.items() if state != "ok"]
-PROGRAM = [sys.executable, "-m", "iocp_sock.cli"]
-ENVIRONMENT = {**os.environ, "COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
-SECONDS = 60.0
 SLOWED = "LD_PRELOAD" in os.environ
 
 REPORT_KEYS = ["backend", "backend_reason", "runs"]
@@ -48,20 +44,6 @@ RUN_KEYS = [
     "rss_bytes_per_connection",
 ]
 SMALL = ["--connections", "200", "--hot", "8", "--seconds", "0.3"]
-
-
-def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    environment = {**ENVIRONMENT, **options.pop("env", {})}
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        **options,
-    )
 
 
 def demo(*arguments: str, **options: Any) -> dict[str, Any]:
@@ -259,53 +241,6 @@ def test_refused_backend(command: list[str]) -> None:
     assert "Traceback" not in result.stderr
 
 
-class EchoCommand:
-    """A running ``iocp-sock echo`` and the address it listens on."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        self.process = process
-        self.headline = process.stdout.readline()
-        host, _, port = self.headline.split()[2].rstrip(":").rpartition(":")
-        self.address = host.strip("[]"), int(port)
-
-    def connect(self) -> socket.socket:
-        """A connection that fails rather than waits for ever."""
-        return socket.create_connection(self.address, timeout=SECONDS)
-
-    def stop(self, wanted: str = "stopped", number: signal.Signals = signal.SIGINT) -> None:
-        """Send the signal, and check the clean end and what it prints.
-
-        Windows sends no signal to one process, and console events need a console: by force there.
-        """
-        if WINDOWS:
-            self.process.kill()
-            self.process.communicate(timeout=SECONDS)
-            return
-        self.process.send_signal(number)
-        said, errors = self.process.communicate(timeout=SECONDS)
-        assert self.process.returncode == 0, errors
-        assert errors == ""
-        assert wanted in said
-
-
-@contextmanager
-def echo_command(*arguments: str, host: str = "127.0.0.1") -> Iterator[EchoCommand]:
-    """An echo server that does not outlive the block."""
-    process = subprocess.Popen(
-        [*PROGRAM, "echo", "--listen", f"{host}:0", *arguments],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield EchoCommand(process)
-    finally:
-        process.kill()
-        process.communicate()
-
-
 def exchange(conn: socket.socket, data: bytes) -> bytes:
     """Send while receiving, so that neither direction can fill up."""
     sender = threading.Thread(target=conn.sendall, args=(data,), daemon=True)
@@ -432,27 +367,6 @@ def test_echo_shows_rates_on_a_terminal() -> None:
         assert process.wait(SECONDS) == 0
     assert "0 connections, 0 messages/s" in shown
     assert "stopped: closed 0 connections" in shown
-
-
-def read_terminal(
-    terminal: int, enough: Callable[[str], bool], close: bool = True
-) -> Sequence[str]:
-    """What is written to the terminal, until it is enough or the writer has gone."""
-    pieces: list[str] = []
-    deadline = time.monotonic() + SECONDS
-    while not enough("".join(pieces)):
-        ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
-        assert ready, "".join(pieces)
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        pieces.append(piece.decode(errors="replace"))
-    if close:
-        os.close(terminal)
-    return pieces
 
 
 def test_doctor_names_the_backends() -> None:
