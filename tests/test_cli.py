@@ -410,7 +410,7 @@ def test_version_and_help() -> None:
     """The program says what it is; without arguments it says how to use it."""
     assert run("--version").stdout == f"iocp-sock {iocp_sock.version()}\n"
     assert run("--help").returncode == 0
-    for command in ["demo", "echo", "doctor"]:
+    for command in ["demo", "echo", "top", "doctor"]:
         assert command in run("--help").stdout
         assert run(command, "--help").returncode == 0
 

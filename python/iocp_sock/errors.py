@@ -10,6 +10,7 @@ __all__ = [
     "BackendUnavailable",
     "BudgetExceeded",
     "Cancelled",
+    "ControlUnavailable",
     "Error",
     "ForkedPort",
     "PortClosed",
@@ -67,6 +68,10 @@ class ForkedPort(Error, RuntimeError):
 
 class BackendUnavailable(Error):
     """The backend that was asked for cannot be had here; the message says why (errno ENOSYS)."""
+
+
+class ControlUnavailable(Error):
+    """There is no control socket here: the system has none, or no place for it is safe."""
 
 
 class ResourceExhausted(Error):

@@ -1,4 +1,4 @@
-"""The command line: ``iocp-sock demo``, ``echo``, ``doctor`` and ``matrix``."""
+"""The command line: ``iocp-sock demo``, ``echo``, ``top``, ``doctor`` and ``matrix``."""
 
 import sys
 from typing import Annotated
@@ -11,6 +11,7 @@ from iocp_sock.cli.demo import demo
 from iocp_sock.cli.doctor import doctor
 from iocp_sock.cli.echo import echo
 from iocp_sock.cli.matrix import matrix
+from iocp_sock.cli.top import top
 
 app = typer.Typer(
     name="iocp-sock",
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(echo)
+app.command()(top)
 app.command()(doctor)
 app.command()(matrix)
 
@@ -44,8 +46,14 @@ def _program(
 
 
 def main() -> None:
-    """Run the command line; a failure of the system or a child is one line and exit code 1."""
+    """Run the command line; a failure of the system or a child is one line and exit code 1.
+
+    Exit code 3: it needs a control socket, and there is none here.
+    """
     try:
         app(prog_name="iocp-sock")
+    except iocp_sock.ControlUnavailable as error:
+        print(f"iocp-sock: {error.strerror}", file=sys.stderr)
+        sys.exit(3)
     except (OSError, ChildError) as error:
         sys.exit(f"iocp-sock: {error}")

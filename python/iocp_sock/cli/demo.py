@@ -1,6 +1,7 @@
 """``iocp-sock demo``: what idle connections cost, with posted and with zero-byte receives."""
 
 import json
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Annotated
@@ -44,14 +45,24 @@ def demo(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the result too (needs matplotlib)."),
     ] = None,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace",
+            metavar="FILE",
+            help="Write the life of the server's operations, in the run with posted receives, for"
+            " ui.perfetto.dev; recording slows that run a little.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only JSON on standard output.")
     ] = False,
 ) -> None:
     """Serve many idle connections and a few hot ones, with posted and with zero-byte receives."""
     _check_plot(plot_file)
+    _check_trace(trace_file)
     plan = _plan(connections, hot, seconds, backend, quick)
-    runs = _measure_both(plan)
+    runs = _measure_both(plan, trace_file)
     if plot_file is not None:
         plot.draw(runs, plot_file)
     if as_json:
@@ -64,6 +75,11 @@ def _check_plot(path: Path | None) -> None:
     obstacle = None if path is None else plot.obstacle(path)
     if obstacle is not None:
         raise typer.BadParameter(obstacle, param_hint="--plot")
+
+
+def _check_trace(path: Path | None) -> None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no directory {path.parent}", param_hint="--trace")
 
 
 def _plan(
@@ -103,13 +119,14 @@ def _fitting(asked: int | None, usual: int) -> int:
     return asked
 
 
-def _measure_both(plan: Plan) -> list[Run]:
+def _measure_both(plan: Plan, trace: Path | None) -> list[Run]:
     ways: tuple[Posted, Posted] = ("direct", "zero_byte")
+    traced = {"direct": replace(plan, trace=trace and trace.absolute())}
     runs = []
     with LiveProgress() as progress:
         for receive in ways:
             progress.run = table.TITLES[receive]
-            runs.append(measure(plan, receive, progress))
+            runs.append(measure(traced.get(receive, plan), receive, progress))
     return runs
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from iocp_sock import Port
 from iocp_sock.cli import address, limits
 from iocp_sock.cli.choices import Backend, Receive
-from iocp_sock.cli.server import EchoServer
+from iocp_sock.cli.server import EchoServer, controlled
 
 _CLOSE_SECONDS = 3.0
 
@@ -29,6 +29,13 @@ def echo(
         Backend | None, typer.Option(help="The backend.", show_default="best")
     ] = None,
     receive: Annotated[Receive, typer.Option(help="How connections wait for data.")] = "pooled",
+    control: Annotated[
+        bool | None,
+        typer.Option(
+            help="Let 'iocp-sock top', run by this user, watch.",
+            show_default="where the system can",
+        ),
+    ] = None,
 ) -> None:
     """Send back whatever arrives, until Ctrl-C."""
     where = _address(listen)
@@ -36,7 +43,7 @@ def echo(
     for name in ("SIGTERM", "SIGBREAK"):  # the second is Ctrl-Break, on Windows
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
-    with Port(backend=backend) as port:
+    with Port(backend=backend) as port, controlled(port, "echo", control):
         server = _listen(port, where, receive)
         console = Console(soft_wrap=True, highlight=False)
         bound = address.written(server.listener.getsockname())

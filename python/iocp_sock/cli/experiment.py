@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from iocp_sock.cli.child import Child, ChildError, wait_for_all
@@ -21,12 +22,16 @@ _SETTLE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: `hot` of the `connections` exchange messages for `seconds`."""
+    """What to run: `hot` of the `connections` exchange messages for `seconds`.
+
+    `trace` is the file that the life of the server's operations meanwhile is written to.
+    """
 
     connections: int
     hot: int
     seconds: float
     backend: Backend | None
+    trace: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,8 @@ class Experiment:
         before = self._settled(0)
         self._open("opening", listening, self._plan.connections)
         idle = self._settled(self._plan.connections)
-        traffic, cpu_seconds = self._drive(idle)
+        with self._traced():
+            traffic, cpu_seconds = self._drive(idle)
         quiet = self._settled(self._plan.connections)
         self._close()
         self._settled(0)
@@ -132,6 +138,15 @@ class Experiment:
                 sum(child.done for child in self._load), _charge_note(sample)
             )
         )
+
+    @contextmanager
+    def _traced(self) -> Iterator[None]:
+        if self._plan.trace is None:
+            yield
+            return
+        self._server.call("start_trace")
+        yield
+        self._server.call("write_trace", str(self._plan.trace))
 
     def _drive(self, idle: Sample) -> tuple[list[Traffic], float]:
         self._watch.phase("echoing", self._plan.seconds)

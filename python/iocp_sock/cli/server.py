@@ -1,16 +1,20 @@
 """The echo server: in this process for ``echo``, in a process of its own for ``demo``."""
 
+import contextlib
+import errno
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from iocp_sock import Buffer, Completion, Port, Socket
-from iocp_sock.cli.child import Answer
+from iocp_sock import Buffer, Completion, ControlUnavailable, Port, Socket, Trace
+from iocp_sock.cli.child import Answer, Failure
 from iocp_sock.cli.choices import Backend, Receive
 from iocp_sock.cli.memory import anonymous_bytes
+from iocp_sock.control import ControlServer
 
 
 class EchoServer:
@@ -47,6 +51,22 @@ class EchoServer:
         self.connections -= 1
 
 
+def controlled(
+    port: Port, name: str, wanted: bool | None = None
+) -> contextlib.AbstractContextManager[object]:
+    """A control socket; nothing where none is wanted, or was not asked for and cannot be."""
+    if wanted is False:
+        return contextlib.nullcontext()
+    try:
+        return ControlServer(port, name)
+    except ControlUnavailable as error:
+        if wanted:
+            raise
+        if error.errno != errno.ENOSYS:
+            print(f"iocp-sock: no control socket: {error.strerror}", file=sys.stderr)
+        return contextlib.nullcontext()
+
+
 @dataclass(frozen=True)
 class Listening:
     """Where the demo's server listens, on which backend and why that one."""
@@ -67,19 +87,56 @@ class Sample:
     cpu_seconds: float
 
 
+class DemoServer:
+    """The demo's echo server and what it is asked over its pipe, a method for each request."""
+
+    def __init__(self, port: Port, receive: Receive) -> None:
+        self._port = port
+        self._server = EchoServer(port, ("127.0.0.1", 0), receive)
+        self._trace: Trace | None = None
+
+    def listening(self) -> Listening:
+        """Where it listens."""
+        port = self._port
+        return Listening(self._server.listener.getsockname(), port.backend, port.backend_reason)
+
+    def sample(self) -> Sample:
+        """The server at this moment."""
+        ledger = self._port.ledger
+        return Sample(
+            self._server.connections,
+            ledger.now,
+            ledger.peak,
+            anonymous_bytes(),
+            time.process_time(),
+        )
+
+    def start_trace(self) -> None:
+        """Record the life of operations from now on, the last ones if there are too many."""
+        self._trace = self._port.trace()
+
+    def write_trace(self, path: str) -> None:
+        """End the trace and write it to that file."""
+        if self._trace is not None:
+            self._trace.stop().write(path)
+
+
 def serve_demo(pipe: Connection, backend: Backend | None, receive: Receive) -> None:
-    """The body of the server process: echo on loopback, answer each request with a sample."""
-    with Port(backend=backend) as port:
-        server = EchoServer(port, ("127.0.0.1", 0), receive)
-        address = server.listener.getsockname()
+    """The body of the server process: echo on loopback, answer the requests of the pipe."""
+    with Port(backend=backend) as port, controlled(port, "demo"):
+        server = DemoServer(port, receive)
 
         def answer(request: Completion) -> None:
             if request.value is None:
                 port.stop()
-            else:
-                pipe.send(Answer(_sample(port, server)))
+                return
+            name, arguments = request.value
+            try:
+                pipe.send(Answer(getattr(server, name)(*arguments)))
+            except OSError as error:
+                pipe.send(Failure(str(error)))
 
-        pipe.send(Answer(Listening(address, port.backend, port.backend_reason)))
+        pipe.send(Answer(server.listening()))
         relay = threading.Thread(target=_relay, args=(pipe, port, answer), daemon=True)
         relay.start()
         port.run()
@@ -94,10 +151,3 @@ def _relay(pipe: Connection, port: Port, answer: Any) -> None:
         port.post(request, callback=answer)
         if request is None:
             return
-
-
-def _sample(port: Port, server: EchoServer) -> Sample:
-    ledger = port.ledger
-    return Sample(
-        server.connections, ledger.now, ledger.peak, anonymous_bytes(), time.process_time()
-    )
