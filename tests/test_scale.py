@@ -241,7 +241,7 @@ def test_within_4_mib_raise_serves_whoever_asks_again(bounded):
 
     post()
     assert port.ledger.now == BUDGET
-    assert port.stats()["refusals"] == CONNECTIONS - BUDGET // PAGE
+    assert port.stats().refusals == CONNECTIONS - BUDGET // PAGE
     _served(port, client, served)
 
 
@@ -270,7 +270,7 @@ def test_a_queue_behind_idle_receives_moves_on(bounded):
     for sock in accepted[-10:]:
         sock.recv(PAGE, callback=lambda c: got.append(c.transferred))
     sends = [sock.send(bytes(1 << 20)) for sock in accepted[:3]]
-    run_until(port, lambda: port.stats()["degraded"] >= CONNECTIONS - BUDGET // PAGE)
+    run_until(port, lambda: port.stats().degraded >= CONNECTIONS - BUDGET // PAGE)
     client.echo()
     run_until(port, lambda: len(got) == 10)
     for op in sends:
