@@ -26,7 +26,9 @@ public:
     IocpBackend& operator=(const IocpBackend&) = delete;
 
     [[nodiscard]] std::string_view name() const noexcept override { return "iocp"; }
-    [[nodiscard]] Capabilities capabilities() const noexcept override { return {}; }
+    [[nodiscard]] Capabilities capabilities() const noexcept override {
+        return {.busy = Receive::direct};
+    }
 
     int open(int family, int type, int protocol, Handle& out) override;
     int describe(Handle handle, Socket& out) override;
