@@ -249,11 +249,11 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
     }
     const SHORT events = op.kind == Kind::writable ? POLLWRNORM : POLLRDNORM;
     WSAPOLLFD entry{socket_of(*op.socket), events, 0};
-    const int count = ::WSAPoll(&entry, 1, 0);
-    if (count < 0) {
+    const int found = ::WSAPoll(&entry, 1, 0);
+    if (found < 0) {
         return failed(last_error());
     }
-    return {count > 0 ? Start::done : Start::pending, 0};
+    return {found > 0 ? Start::done : Start::pending, 0};
 }
 
 // Without a buffer of its own the socket sends from the pages of the request, which stay locked
