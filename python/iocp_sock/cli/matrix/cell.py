@@ -117,6 +117,7 @@ class Measured:
             "p99_us": round(self.p99_us, 1),
             "segments": None if wire is None else wire.segments,
             "data_segments": None if wire is None else wire.data_segments,
+            "resent_segments": None if wire is None else wire.resent_segments,
             "data_bytes": None if wire is None else wire.data_bytes,
             "wire_bytes": None if wire is None else wire.wire_bytes,
             "copies": self.copies,

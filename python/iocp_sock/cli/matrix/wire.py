@@ -11,9 +11,10 @@ from iocp_sock import Socket
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 
 # Offsets in struct tcp_info of Linux, include/uapi/linux/tcp.h, which only ever grows at its end:
-# __u8 tcpi_options at 5, __u32 tcpi_segs_out at 136, __u32 tcpi_data_segs_out at 156 (since 4.6),
-# __u64 tcpi_bytes_sent at 200 (since 4.19).
+# __u8 tcpi_options at 5, __u32 tcpi_total_retrans at 100, __u32 tcpi_segs_out at 136,
+# __u32 tcpi_data_segs_out at 156 (since 4.6), __u64 tcpi_bytes_sent at 200 (since 4.19).
 _OPTIONS = struct.Struct("=5xB")
+_RESENT = struct.Struct("=100xI")
 _SEGMENTS = struct.Struct("=136xI")
 _DATA_SEGMENTS = struct.Struct("=156xI")
 _BYTES_SENT = struct.Struct("=200xQ")
@@ -28,11 +29,13 @@ _TIMESTAMP_BYTES = 12
 class Wire:
     """What one end sent: segments with bare acknowledgements, those with data, bytes of data.
 
-    Data that was sent twice counts twice. `wire_bytes` adds the headers of IPv4 and TCP.
+    Data that was sent again counts again; `resent_segments` says how many of the segments were.
+    `wire_bytes` adds the headers of IPv4 and TCP.
     """
 
     segments: int
     data_segments: int
+    resent_segments: int
     data_bytes: int
     header: int
 
@@ -46,6 +49,7 @@ class Wire:
         return Wire(
             self.segments - before.segments,
             self.data_segments - before.data_segments,
+            self.resent_segments - before.resent_segments,
             self.data_bytes - before.data_bytes,
             self.header,
         )
@@ -61,6 +65,7 @@ def read(sock: Socket) -> Wire | None:
     (options,) = _OPTIONS.unpack_from(info)
     (segments,) = _SEGMENTS.unpack_from(info)
     (data_segments,) = _DATA_SEGMENTS.unpack_from(info)
+    (resent,) = _RESENT.unpack_from(info)
     (data_bytes,) = _BYTES_SENT.unpack_from(info)
     header = _HEADERS + (_TIMESTAMP_BYTES if options & _TIMESTAMPS else 0)
-    return Wire(segments, data_segments, data_bytes, header)
+    return Wire(segments, data_segments, resent, data_bytes, header)
