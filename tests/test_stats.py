@@ -108,14 +108,33 @@ def test_sockets_by_charge(port, peers):
     assert (first.receives, first.sends, first.outstanding) == (1, 1, 2)
     assert first.queued_bytes == heavy.queued_bytes
     assert (first.family, first.type) == (heavy.family, heavy.type)
-    assert (third.charged, third.receive, third.state) == (0, "zero_byte", "open")
-    assert first.receive is None
+    assert (third.charged, third.receiving_by, third.state) == (0, "zero_byte", "open")
+    assert first.receiving_by is None
+    assert (first.send_strategy, first.send_paused, first.adaptive) == ("buffered", True, False)
+    assert (second.send_strategy, second.send_paused) == ("buffered", False)
     assert [one.id for one in port.stats(sockets=1).by_socket] == [first.id]
     assert port.stats().by_socket == ()
     sending.cancel()
     heavy.close(0)
     run_until(port, lambda: heavy.closed and port.stats().sockets == 2)
     assert first.id not in [one.id for one in port.stats(sockets=10).by_socket]
+
+
+def test_strategies_and_pauses_show(port, peers):
+    """R13 R16: the list says how each socket receives and sends now, and whether it is paused."""
+    sock, peer = peers.tcp(port, buffers=8192)
+    sock.receive(Recorder(), receive="adaptive")
+    sock.send_strategy = "when_writable"
+    sock.set_send_marks(high=1000, low=100)
+    op = sock.send(bytes(4 << 20))
+    run_until(port, lambda: port.stats().pauses == 1)
+    (listed,) = port.stats(sockets=5).by_socket
+    assert (listed.receiving_by, listed.adaptive) == ("zero_byte", True)
+    assert (listed.send_strategy, listed.send_paused) == ("when_writable", True)
+    read(port, peer, 4 << 20)
+    finish(port, op)
+    (listed,) = port.stats(sockets=5).by_socket
+    assert not listed.send_paused
 
 
 def test_a_draining_socket_says_so(port, pair):
@@ -134,7 +153,7 @@ def test_a_listener_is_told_from_a_connection(port, peers):
     listener.accept_each(lambda conn: None)
     port.run_once(0)
     (listed,) = port.stats(sockets=5).by_socket
-    assert (listed.accepts, listed.receive, listed.receives) == (True, None, 1)
+    assert (listed.accepts, listed.receiving_by, listed.receives) == (True, None, 1)
     assert listed.type == socket.SOCK_STREAM
     listener.close()
 

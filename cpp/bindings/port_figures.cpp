@@ -93,10 +93,11 @@ pb::dict shown(const SocketFigures& socket) {
     result["sends"] = socket.sends;
     const bool receives = socket.subscription == Kind::receive_each;
     result["accepts"] = socket.subscription == Kind::accept_each;
-    result["receive"] = receives ? pb::object(pb::str(name_of(strategy_names, socket.strategy)))
+    result["receiving_by"] = receives
+                                 ? pb::object(pb::str(name_of(strategy_names, socket.strategy)))
                                  : pb::object(pb::none());
     result["adaptive"] = socket.adaptive;
-    result["send"] = name_of(send_names, socket.sending);
+    result["send_strategy"] = name_of(send_names, socket.sending);
     result["send_paused"] = socket.send_paused;
     return result;
 }

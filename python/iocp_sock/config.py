@@ -203,9 +203,7 @@ class PortConfig:
                 raise ArgumentError(22, f"{name} is an int from {least} to {most}, not {value!r}")
         for name in ("skip_done_packets", "latency"):
             if not isinstance(getattr(self, name), bool):
-                raise ArgumentTypeError(
-                    22, f"{name} is True or False, not {getattr(self, name)!r}"
-                )
+                raise ArgumentTypeError(22, f"{name} is True or False, not {getattr(self, name)!r}")
         for name, shortest in _SECONDS.items():
             _check_seconds(name, getattr(self, name), shortest)
         if self.send_low > self.send_high or 0 < self.send_cap < self.send_high:

@@ -86,13 +86,13 @@ class SocketStats:
     accepts: bool
     """accept_each() stands."""
 
-    receive: str | None
+    receiving_by: str | None
     """How receive() receives now: 'pooled', 'direct' or 'zero_byte'; None: it does not stand."""
 
     adaptive: bool
     """That strategy follows the traffic."""
 
-    send: str
+    send_strategy: str
     """The strategy of sends: 'buffered', 'when_writable' or 'direct'."""
 
     send_paused: bool
