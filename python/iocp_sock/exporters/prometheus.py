@@ -117,7 +117,21 @@ _COUNTERS: dict[str, tuple[str, Callable[[Stats], int]]] = {
     "flushes": ("Requests that carried sends.", lambda stats: stats.flushes),
     "sends": ("Sends that requests carried.", lambda stats: stats.sends),
     "drains": ("Times a readable socket was read.", lambda stats: stats.drains),
-    "refusals": ("Posts refused by the budget or a cap.", lambda stats: stats.refusals),
+    "refusals": ("Posts refused by the budget, a cap or the system.", lambda stats: stats.refusals),
+    "degraded_receives": (
+        "Receives that wait without their buffer.",
+        lambda stats: stats.degraded,
+    ),
+    "strategy_switches": (
+        "Changes of adaptive subscriptions' strategies.",
+        lambda stats: stats.switches,
+    ),
+    "send_pauses": ("Times a sender was asked to pause.", lambda stats: stats.pauses),
+    "evictions": ("Connections closed for making no progress.", lambda stats: stats.evictions),
+    "nagle_stalls": (
+        "Sockets whose sends waited for delayed acknowledgements.",
+        lambda stats: stats.nagle_stalls,
+    ),
 }
 
 _BOUNDS = [1 << power for power in range(10, 37, 2)]
