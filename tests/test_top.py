@@ -53,7 +53,7 @@ def test_top_of_an_echo_server(home: dict[str, str], backend: str) -> None:
             stats = shown["stats"]
             assert stats["ledger"]["now"] == 2 * iocp_sock.PAGE_SIZE
             assert [s["charged"] for s in stats["by_socket"]] == [iocp_sock.PAGE_SIZE] * 2
-            assert {s["receive"] for s in stats["by_socket"]} == {"direct"}
+            assert {s["receiving_by"] for s in stats["by_socket"]} == {"direct"}
             assert stats["sends"] >= before["stats"]["sends"] + 2
             assert (
                 look(home, "--pid", str(echo.process.pid), "--sockets", "0")["stats"]["by_socket"]
@@ -79,7 +79,7 @@ def test_top_as_a_table(home: dict[str, str]) -> None:
             "accept_each",
             "heaviest of",
             "direct",
-            "refusals",
+            "what happened",
         ]:
             assert text in result.stdout
         echo.stop()

@@ -15,7 +15,8 @@ from rich.text import Text
 from iocp_sock.cli import table
 from iocp_sock.control import MOST_SOCKETS, ControlClient, running
 
-_RATES = ("waits", "packets", "flushes", "sends", "drains", "refusals", "late")
+_RATES = ("waits", "packets", "flushes", "sends", "drains", "late")
+_EVENTS = ("refusals", "degraded", "switches", "pauses", "evictions", "nagle_stalls")
 
 
 def top(
@@ -146,6 +147,7 @@ def _operations(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("waiting in lanes", f"{stats['lane_queue']:,}"),
         ("to send", f"{stats['send_queue_bytes']:,} B"),
         ("slots", f"{used:,} of {stats['slots']:,}"),
+        ("what happened", _parts({name.replace("_", " "): stats[name] for name in _EVENTS})),
     ]
 
 
@@ -182,15 +184,26 @@ def _sockets(listed: list[dict[str, Any]], of: int) -> Table:
     shown = Table(
         title=f"The {len(listed)} heaviest of {of:,} sockets", title_justify="left", min_width=60
     )
-    for name in ("descriptor", "state", "receives by", "charged", "to send", "operations"):
-        shown.add_column(name, justify="left" if name in ("state", "receives by") else "right")
+    for name in ("descriptor", "state", "receives by", "sends by"):
+        shown.add_column(name, justify="right" if name == "descriptor" else "left")
+    for name in ("charged", "to send", "operations"):
+        shown.add_column(name, justify="right")
     for one in listed:
         shown.add_row(
             str(one["fileno"]),
-            one["state"],
-            "accepts" if one["accepts"] else one["receive"] or "single posts",
+            "paused" if one["send_paused"] else one["state"],
+            _receives_by(one),
+            one["send_strategy"],
             f"{one['charged']:,} B",
             f"{one['queued_bytes']:,} B",
             f"{one['outstanding']:,}",
         )
     return shown
+
+
+def _receives_by(one: dict[str, Any]) -> str:
+    if one["accepts"]:
+        return "accepts"
+    if one["receiving_by"] is None:
+        return "single posts"
+    return f"adaptive, now {one['receiving_by']}" if one["adaptive"] else str(one["receiving_by"])
