@@ -113,8 +113,8 @@ bool UringBackend::supports(std::uint8_t opcode) const {
 }
 
 bool UringBackend::send_direct(Socket& socket, bool on) {
-    const bool can = sends_direct_ && socket.stream &&
-                     (socket.family == AF_INET || socket.family == AF_INET6);
+    const bool can =
+        sends_direct_ && socket.stream && (socket.family == AF_INET || socket.family == AF_INET6);
     asked_direct_ = asked_direct_ || (on && can);
     return can;
 }
