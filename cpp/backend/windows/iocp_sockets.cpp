@@ -162,8 +162,8 @@ StartResult IocpBackend::receive_now(Operation& op) {
     Parts parts;
     parts.add(op);
     DWORD bytes = 0;
-    StartResult result =
-        received(call_receive(op, parts, receive_flags(op), bytes, nullptr), bytes);
+    const int returned = call_receive(op, parts, receive_flags(op), bytes, nullptr);
+    StartResult result = received(returned, bytes);
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
         result = cut(op.remaining());
     }
@@ -208,7 +208,8 @@ StartResult IocpBackend::send_now(Operation& op, unsigned count) {
     Parts parts;
     parts.add(op, count);
     DWORD bytes = 0;
-    return came_to(call_send(op, parts, bytes, nullptr), bytes);
+    const int returned = call_send(op, parts, bytes, nullptr);
+    return came_to(returned, bytes);
 }
 
 StartResult IocpBackend::accept_now(Socket& socket) {
