@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from support import WINDOWS, finish, linux_only, run_until
+from support import WINDOWS, WINE, finish, linux_only, run_until
 
 IP_RECVERR = 11
 BOUNCES = {errno.ECONNREFUSED, errno.ECONNRESET}
@@ -14,6 +14,8 @@ BOUNCES = {errno.ECONNREFUSED, errno.ECONNRESET}
 @pytest.fixture
 def bounced(port, peers):
     """A port's socket that is connected to where nobody listens, and that address."""
+    if WINE:
+        pytest.skip("Wine 8.0: a connected datagram socket hears nothing more after an error")
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
     gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)

@@ -25,6 +25,8 @@ bool is_reset(int code);
 bool is_refused(int code);
 // What a datagram socket is told when nobody took its last datagram.
 bool is_bounce(int code);
+// Why a connected datagram socket hears nothing more after a bounce; null where it does.
+const char* deaf_after_bounce();
 // What a send of more than one datagram holds is refused with.
 bool is_too_long(int code);
 

@@ -52,6 +52,8 @@ bool is_refused(int code) { return code == ECONNREFUSED; }
 
 bool is_bounce(int code) { return code == ECONNREFUSED; }
 
+const char* deaf_after_bounce() { return nullptr; }
+
 bool is_too_long(int code) { return code == EMSGSIZE; }
 
 const int type_datagram = SOCK_DGRAM;

@@ -108,6 +108,14 @@ bool is_refused(int code) { return code == WSAECONNREFUSED; }
 // Wine 8.0 says what the system below it says.
 bool is_bounce(int code) { return code == WSAECONNRESET || code == WSAECONNREFUSED; }
 
+const char* deaf_after_bounce() {
+    const HMODULE system = ::GetModuleHandleW(L"ntdll.dll");
+    return ::GetProcAddress(system, "wine_get_version") != nullptr
+               ? "Wine 8.0: an overlapped receive of a connected datagram socket hears nothing "
+                 "more after an error"
+               : nullptr;
+}
+
 bool is_too_long(int code) { return code == WSAEMSGSIZE; }
 
 const int type_datagram = SOCK_DGRAM;
