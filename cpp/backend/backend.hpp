@@ -139,8 +139,9 @@ public:
     [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
     // Whether an error says that the system ran out of something (R08, R10).
     [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
-    // Whether an error of a connect or a datagram says that the queue it goes to is full, and
-    // nothing will tell when it no longer is: the core asks again after a while.
+    // Whether an error says that something is not yet as it has to be (of a connect or a datagram:
+    // the queue it goes to is full), and nothing will tell when it is: the core asks again after a
+    // while.
     [[nodiscard]] virtual bool queue_full(const Operation& /*op*/, int /*code*/) const noexcept {
         return false;
     }

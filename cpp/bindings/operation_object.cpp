@@ -14,8 +14,9 @@ CompletionObject& completion_of(PyObject* self) noexcept {
     return *reinterpret_cast<CompletionObject*>(self);
 }
 
-constexpr std::array<const char*, kinds> kind_names{
-    "receive", "zero_byte", "send", "connect", "accept", "writable", "receive_each", "accept_each"};
+constexpr std::array<const char*, kinds> kind_names{"receive",    "zero_byte",    "send",
+                                                    "connect",    "accept",       "writable",
+                                                    "disconnect", "receive_each", "accept_each"};
 constexpr std::array<const char*, 3> outcome_names{"done", "pending", "queued"};
 
 int traverse(PyObject* self, visitproc visit, void* arg) {

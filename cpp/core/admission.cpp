@@ -19,8 +19,8 @@ std::size_t Port::pages_of(const Operation& op) const noexcept {
     if (op.kind != Kind::receive && op.kind != Kind::send && op.kind != Kind::receive_each) {
         return 0;
     }
-    if (op.kind == Kind::send && op.watching) {
-        return 0;  // the system never holds its memory
+    if (op.kind == Kind::send && (op.watching || op.from_file)) {
+        return 0;  // the system never holds memory of it
     }
     std::size_t pages = 0;
     op.each_part([&](const std::byte* data, std::size_t length) {

@@ -33,6 +33,7 @@ void Port::close(Socket& socket, std::int64_t timeout) {
         disarm(socket.timer);  // of the idle timeout
         socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
         cancel_lane(socket, socket.receiving);
+        drop_disconnect(socket);
     } else {
         begin_cancel(socket);
     }

@@ -97,6 +97,8 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
         op.accepted = accepted(socket, result.accepted);
     } else if (op.kind == Kind::connect) {
         socket.connected = true;
+    } else if (op.kind == Kind::disconnect) {
+        disconnected(op);
     }
     // What ended the socket may have taken the error that this receive would have got.
     const bool masked = op.kind == Kind::receive && result.value == 0 && socket.failure;
@@ -110,8 +112,12 @@ void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
     for (;;) {
         Operation& op = *lane.head;
         const std::size_t part = op.remaining() < bytes ? op.remaining() : bytes;
-        lane.advance(part);
-        send_queue_bytes_ -= part;
+        if (op.from_file) {
+            op.advance(part);
+        } else {
+            lane.advance(part);
+            send_queue_bytes_ -= part;
+        }
         bytes -= part;
         if (op.remaining() != 0 && socket.stream) {
             break;

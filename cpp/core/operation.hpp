@@ -22,10 +22,11 @@ enum class Kind : std::uint8_t {
     connect,
     accept,
     writable,      // waits for room to send and holds no memory
+    disconnect,    // ends the connection behind the sends and keeps the socket
     receive_each,  // a subscription: every message of a stream
     accept_each,   // a subscription: every connection of a listener
 };
-inline constexpr std::size_t kinds = 8;
+inline constexpr std::size_t kinds = 9;
 
 // idle -> queued -> pending -> (cancelling) -> completed -> idle with the generation raised. Only
 // the Port writes it; other threads may read it.
@@ -37,8 +38,8 @@ enum class Outcome : std::uint8_t { done, pending, queued };
 // How a subscription receives (R13). An adaptive one is at every moment one of these.
 enum class Receive : std::uint8_t { pooled, direct, zero_byte, datagrams };
 
-// One posted receive, send, accept or connect. The table owns it; it owns its lease and its charge
-// until its completion has been handed out.
+// One posted receive, send, accept, connect or disconnect. The table owns it; it owns its lease and
+// its charge until its completion has been handed out.
 struct Operation {
     SlotId id;
     Socket* socket{nullptr};
@@ -48,7 +49,8 @@ struct Operation {
     };
     void* user{nullptr};  // the binding's object; never read by the core
     // The operation's memory: one block, or, when `slices` is not 0, an array of ConstBytes at
-    // `data`, or in the Message there, with `length` bytes in all.
+    // `data`, or in the Message there, with `length` bytes in all; or, when `from_file` is set, a
+    // SentFile at `data`.
     Lease lease;
     std::size_t transferred{0};
     Ledger::Receipt receipt;
@@ -78,6 +80,9 @@ struct Operation {
     bool adaptive : 1 {false};      // receive_each: the strategy follows the traffic
     bool switched : 1 {false};      // receive_each: the strategy is another one from the next start
     bool is_message : 1 {false};    // its lease holds a Message
+    bool from_file : 1 {false};     // a send whose bytes are a file's: no memory, no parts
+    bool reuse : 1 {false};         // disconnect: the socket is to connect or listen again
+    bool going : 1 {false};         // disconnect, a file: the backend has asked the system already
     std::uint8_t releases{0};       // requests that went and whose memory the kernel still reads
     std::uint8_t small_reads{0};    // receive_each: reads in a row that a multishot serves better
     std::uint8_t large_packets{0};  // receive_each: packets in a row that a read(2) serves better
@@ -97,14 +102,24 @@ struct Operation {
         return kind == Kind::receive_each || kind == Kind::accept_each;
     }
     [[nodiscard]] bool sending() const noexcept {
-        return kind == Kind::send || kind == Kind::connect || kind == Kind::writable;
+        return kind == Kind::send || kind == Kind::connect || kind == Kind::writable ||
+               kind == Kind::disconnect;
     }
     [[nodiscard]] std::size_t remaining() const noexcept { return lease.length - transferred; }
     [[nodiscard]] std::size_t bytes_to_send() const noexcept {
-        return kind == Kind::send ? remaining() : 0;
+        return kind == Kind::send && !from_file ? remaining() : 0;
     }
     [[nodiscard]] Message* message() const noexcept {
         return is_message ? reinterpret_cast<Message*>(lease.data) : nullptr;
+    }
+
+    // So many bytes more of a send went. A file that gave none has ended before its count, and its
+    // send with it.
+    void advance(std::size_t bytes) noexcept {
+        transferred += bytes;
+        if (from_file && bytes == 0) {
+            lease.length = transferred;
+        }
     }
 
     // Calls visit(data, length) for every part still to go, in order; stops when it returns false.

@@ -270,6 +270,11 @@ private:
     void note_send(Socket& socket, const Operation& op, std::size_t bytes);
     void note_wait(Socket& socket);
 
+    // Connections that end before their socket (disconnect.cpp).
+    Error check_connection(const Operation& op) const noexcept;
+    static void disconnected(const Operation& op) noexcept;
+    void drop_disconnect(Socket& socket);
+
     // Completion (completion.cpp).
     void complete(Packet& packet);
     void drop_late(const Packet& packet);

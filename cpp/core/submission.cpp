@@ -45,8 +45,11 @@ Error Port::check(const Operation& op) const noexcept {
     if (socket.life != Life::open) {
         return Error::of(Fault::socket_closed, "the socket is closed; nothing more can be posted");
     }
+    if (Error error = check_connection(op)) {
+        return error;
+    }
     if (op.sending()) {
-        if (socket.send_shut) {
+        if (socket.send_shut && op.kind != Kind::disconnect) {
             return Error::of(Fault::socket_closed,
                              "the socket was shut down for writing; nothing more can be sent");
         }
@@ -90,7 +93,7 @@ Error Port::check(const Operation& op) const noexcept {
 
 bool Port::attempts_first(const Operation& op, const Lane& lane) const noexcept {
     return lane.idle() && !op.batched && !op.subscription() && op.kind != Kind::connect &&
-           !op.direct;
+           op.kind != Kind::disconnect && !op.direct;
 }
 
 // What a call that failed inside a post raises there; a fatal error ends the socket too (R05).
@@ -120,12 +123,12 @@ Error Port::attempt(Operation& op, bool& done) {
     }
     if (op.kind == Kind::accept) {
         op.accepted = accepted(socket, result.accepted);
-    } else if (op.kind == Kind::send) {
+    } else if (op.kind == Kind::send && !op.from_file) {
         note_send(socket, op, static_cast<std::size_t>(result.value));
     } else if (!op.sending()) {
         socket.nagle.heard();
     }
-    op.transferred += static_cast<std::size_t>(result.value);
+    op.advance(static_cast<std::size_t>(result.value));
     op.answer = result.flags;
     done = op.kind == Kind::send ? op.remaining() == 0 || !socket.stream
                                  : !goes_on(op, static_cast<std::size_t>(result.value));
@@ -158,7 +161,7 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     }
     op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags) &&
                (!op.is_message || op.message()->control == nullptr);
-    if (op.kind == Kind::send) {
+    if (op.kind == Kind::send && !op.from_file) {
         if (Error error = prepare_send(op)) {
             return error;
         }
@@ -220,19 +223,19 @@ Error Port::prepare_send(Operation& op) {
 }
 
 // How many sends from the head on may share one request: never across a datagram's border, a flag,
-// a direct one, whose release is its alone, a message, or an operation that is not the kernel's
-// yet.
+// a file, a direct one, whose release is its alone, a message, or an operation that is not the
+// kernel's yet.
 unsigned Port::run_length(const Lane& lane) noexcept {
     const Operation& head = *lane.head;
-    if (head.kind != Kind::send || !head.socket->stream || head.is_message) {
+    if (head.kind != Kind::send || !head.socket->stream || head.is_message || head.from_file) {
         return 1;
     }
     unsigned count = 0;
     std::size_t parts = 0;
     std::size_t bytes = 0;
     for (const Operation* op = &head; op != nullptr; op = op->next) {
-        if (op->kind != Kind::send || op->held || op->is_message || op->flags != head.flags ||
-            op->watching != head.watching || op->direct) {
+        if (op->kind != Kind::send || op->held || op->is_message || op->from_file ||
+            op->flags != head.flags || op->watching != head.watching || op->direct) {
             break;
         }
         parts += op->slices != 0 ? op->slices : 1U;
@@ -257,6 +260,9 @@ void Port::start_lane(Socket& socket, Lane& lane) {
         if (op.kind == Kind::send) {
             ++counts_.flushes;
             counts_.sends += count;
+        }
+        if (op.kind == Kind::disconnect) {
+            socket.send_shut = socket.fin_sent = true;
         }
         const StartResult result = start(op, count);
         if (result.start == Start::pending) {

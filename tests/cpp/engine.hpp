@@ -17,6 +17,7 @@
 
 #include "backend/address_text.hpp"
 #include "backend/families.hpp"
+#include "backend/sent_file.hpp"
 #include "core/port.hpp"
 #include "platform.hpp"
 
@@ -68,6 +69,8 @@ struct What {
     Receive strategy{Receive::pooled};
     std::uint32_t block_size{4096};
     int flags{0};
+    bool reuse{false};
+    Lease file{};
 };
 
 // A port on a real backend, run by the thread that made it. When it ends, nothing may be left.
@@ -114,7 +117,11 @@ public:
         }
         Operation* core = port_->new_operation(socket, kind);
         EXPECT_NE(core, nullptr);
-        if (kind == Kind::connect) {
+        if (what.file.release != nullptr) {
+            core->lease = what.file;
+            core->from_file = true;
+            op.leases_given_back = 1;  // the descriptors tell
+        } else if (kind == Kind::connect) {
             core->lease = {reinterpret_cast<std::byte*>(&op.address), sizeof op.address, &op,
                            count_release};
         } else if (!op.parts.empty()) {
@@ -139,6 +146,7 @@ public:
         core->strategy = what.strategy;
         core->block_size = what.block_size;
         core->batched = what.batched;
+        core->reuse = what.reuse;
         core->user = &op;
         op.id = core->id;
         op.refusal = port_->submit(*core, what.timeout);
@@ -166,6 +174,15 @@ public:
     }
     Op& send(Socket& socket, Bytes bytes, What what = {}) {
         return post(socket, Kind::send, std::move(bytes), what);
+    }
+    // Up to `count` bytes of what the file holds from `offset` on.
+    Op& send_file(Socket& socket, Handle file, std::uint64_t offset, std::size_t count,
+                  What what = {}) {
+        std::unique_ptr<SentFile> sent;
+        EXPECT_EQ(SentFile::duplicate(file, sent), 0);
+        sent->offset = offset;
+        what.file = SentFile::lease(std::move(sent), count);
+        return post(socket, Kind::send, {}, what);
     }
     Op& subscribe(Socket& socket, Receive strategy, const std::function<void(Op&)>& prepare = {}) {
         return post(socket, Kind::receive_each, {}, {.strategy = strategy}, prepare);

@@ -18,6 +18,14 @@ std::size_t open_descriptors();
 bool socket_pair(Handle& one, Handle& other);
 Handle duplicate(Handle handle);
 void close_handle(Handle handle);
+// A file with these bytes and no name; close_file() when it is no longer wanted.
+Handle make_file(const std::vector<std::byte>& bytes);
+void cut_file(Handle file, std::size_t length);
+void close_file(Handle file);
+
+// Whether a socket that was disconnected to be used again can connect: not under Wine 8.0.
+bool connects_again();
+
 bool set_nonblocking(Handle handle);
 bool is_nonblocking(Handle handle);
 

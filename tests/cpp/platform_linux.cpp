@@ -1,6 +1,7 @@
 #ifdef __linux__
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +37,20 @@ bool socket_pair(Handle& one, Handle& other) {
 Handle duplicate(Handle handle) { return ::fcntl(static_cast<int>(handle), F_DUPFD_CLOEXEC, 0); }
 
 void close_handle(Handle handle) { (void)::close(static_cast<int>(handle)); }
+
+Handle make_file(const std::vector<std::byte>& bytes) {
+    const int fd = ::memfd_create("iocp_tests", MFD_CLOEXEC);
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    return written == static_cast<ssize_t>(bytes.size()) ? fd : no_handle;
+}
+
+void cut_file(Handle file, std::size_t length) {
+    (void)!::ftruncate(static_cast<int>(file), static_cast<off_t>(length));
+}
+
+void close_file(Handle file) { close_handle(file); }
+
+bool connects_again() { return true; }
 
 bool set_nonblocking(Handle handle) {
     const int fd = static_cast<int>(handle);

@@ -87,6 +87,33 @@ Handle duplicate(Handle handle) {
 
 void close_handle(Handle handle) { (void)::closesocket(socket_of(handle)); }
 
+Handle make_file(const std::vector<std::byte>& bytes) {
+    wchar_t directory[MAX_PATH];
+    wchar_t name[MAX_PATH];
+    (void)::GetTempPathW(MAX_PATH, directory);
+    (void)::GetTempFileNameW(directory, L"ics", 0, name);
+    const HANDLE file = ::CreateFileW(name, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_DELETE,
+                                      nullptr, CREATE_ALWAYS, FILE_FLAG_DELETE_ON_CLOSE, nullptr);
+    DWORD written = 0;
+    const bool good = file != INVALID_HANDLE_VALUE &&
+                      ::WriteFile(file, bytes.data(), static_cast<DWORD>(bytes.size()), &written,
+                                  nullptr) != FALSE;
+    return good && written == bytes.size() ? reinterpret_cast<Handle>(file) : no_handle;
+}
+
+void cut_file(Handle file, std::size_t length) {
+    LARGE_INTEGER end{};
+    end.QuadPart = static_cast<LONGLONG>(length);
+    (void)::SetFilePointerEx(reinterpret_cast<HANDLE>(file), end, nullptr, FILE_BEGIN);
+    (void)::SetEndOfFile(reinterpret_cast<HANDLE>(file));
+}
+
+void close_file(Handle file) { (void)::CloseHandle(reinterpret_cast<HANDLE>(file)); }
+
+bool connects_again() {
+    return ::GetProcAddress(::GetModuleHandleW(L"ntdll.dll"), "wine_get_version") == nullptr;
+}
+
 bool set_nonblocking(Handle handle) {
     u_long on = 1;
     return ::ioctlsocket(socket_of(handle), FIONBIO, &on) == 0;

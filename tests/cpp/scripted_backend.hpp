@@ -381,6 +381,8 @@ private:
                 return "accept";
             case Kind::writable:
                 return "writable";
+            case Kind::disconnect:
+                return "disconnect";
             case Kind::receive_each:
                 return "receive_each";
             case Kind::accept_each:

@@ -128,26 +128,48 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
     if (goes_blind(op)) {
         return send_blind(op);
     }
+    if (op.kind == Kind::disconnect) {
+        const StartResult result = disconnect_now(op);
+        if (result.start == Start::done && op.reuse) {
+            forget(socket);  // a new connection is registered anew
+        }
+        return result;
+    }
     if (op.sending()) {
         if ((socket.backend_bits & bit_unwritable) != 0) {
             return {};
         }
-        return attempt(op, count);
+        return op.from_file ? send_file(op) : attempt(op, count);
     }
     const bool blocked = (socket.backend_bits & bit_unreadable) != 0 && !reads_aside(op);
     return blocked ? StartResult{} : attempt(op, count);
+}
+
+// One step a turn, so that no file keeps the port from its other sockets.
+StartResult EpollBackend::send_file(Operation& op) {
+    if (op.going) {
+        const StartResult result = send_file_now(op);
+        op.going = result.start == Start::pending;
+        return result;
+    }
+    op.going = true;
+    Packet packet;
+    packet.operation = op.id;
+    packet.ready = true;
+    answers_.push_back(std::move(packet));
+    return {};
 }
 
 void EpollBackend::cancel(Operation& op) {
     Packet packet;
     packet.operation = op.id;
     packet.result = -ECANCELED;
-    cancelled_.push_back(std::move(packet));
+    answers_.push_back(std::move(packet));
 }
 
 void EpollBackend::publish() {
     waiting_ = true;
-    answered_ = !cancelled_.empty();
+    answered_ = !answers_.empty();
 }
 
 void EpollBackend::wait(std::int64_t timeout_ns) {
@@ -171,11 +193,14 @@ void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>&
             out.push_back(std::move(packet));
         }
     }
-    if ((mask & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
+    const Operation* sending = socket.sending.started != 0 ? socket.sending.head : nullptr;
+    const bool ended =
+        (mask & EPOLLRDHUP) != 0 && sending != nullptr && sending->kind == Kind::disconnect;
+    if (ended || (mask & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
         socket.backend_bits &= ~bit_unwritable;
-        if (socket.sending.started != 0) {
+        if (sending != nullptr) {
             Packet packet;
-            packet.operation = socket.sending.head->id;
+            packet.operation = sending->id;
             packet.ready = true;
             out.push_back(std::move(packet));
         }
@@ -183,10 +208,10 @@ void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>&
 }
 
 void EpollBackend::reap(std::vector<Packet>& out) {
-    for (Packet& packet : cancelled_) {
+    for (Packet& packet : answers_) {
         out.push_back(std::move(packet));
     }
-    cancelled_.clear();
+    answers_.clear();
     for (int i = 0; i < event_count_; ++i) {
         const epoll_event& event = events_[static_cast<std::size_t>(i)];
         if (event.data.u64 == wake_token) {

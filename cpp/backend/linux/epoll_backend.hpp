@@ -41,16 +41,17 @@ private:
     EpollBackend();
     int watch(Socket& socket);
     void forget(Socket& socket) noexcept;
+    StartResult send_file(Operation& op);
     void edge(std::uint32_t mask, Socket& socket, std::vector<Packet>& out);
 
     int epoll_fd_{-1};
     int wake_fd_{-1};
     std::unique_ptr<epoll_event[]> events_;
     int event_count_{0};
-    bool waiting_{false};            // between publish() and reap()
-    bool answered_{false};           // a cancel's answer is there: the wait must not last
-    std::vector<Socket*> watched_;   // by the socket's slot
-    std::vector<Packet> cancelled_;  // answers to cancel(), for the next reap()
+    bool waiting_{false};           // between publish() and reap()
+    bool answered_{false};          // answers are there: the wait must not last
+    std::vector<Socket*> watched_;  // by the socket's slot
+    std::vector<Packet> answers_;   // to cancel(), and to what goes on, for the next reap()
 };
 
 }  // namespace iocp

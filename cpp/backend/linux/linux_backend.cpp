@@ -15,6 +15,7 @@
 #include <ctime>
 #include <utility>
 
+#include "backend/linux/call.hpp"
 #include "backend/linux/message_header.hpp"
 
 namespace iocp {
@@ -24,30 +25,10 @@ namespace {
 // IOV_MAX of Linux: what one call takes.
 constexpr std::size_t most_parts = 1024;
 
-int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
-
 bool would_block(int code) noexcept { return code == EAGAIN || code == EWOULDBLOCK; }
-
-StartResult failed(int code) noexcept { return {Start::failed, code}; }
-
-// A signal never ends a call that does not wait: it is made again.
-template <class Call>
-auto retry(Call&& call) noexcept {
-    auto result = call();
-    while (result < 0 && errno == EINTR) {
-        result = call();
-    }
-    return result;
-}
 
 const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
-}
-
-bool set_nonblocking(int fd, bool on) noexcept {
-    const int flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 &&
-           ::fcntl(fd, F_SETFL, on ? (flags | O_NONBLOCK) : (flags & ~O_NONBLOCK)) == 0;
 }
 
 }  // namespace
@@ -350,9 +331,11 @@ StartResult LinuxBackend::attempt(Operation& op, unsigned count) {
         case Kind::writable:
             return room_now(*op.socket);
         case Kind::send:
-            return send_now(op, count);
+            return op.from_file ? send_file_now(op) : send_now(op, count);
         case Kind::connect:
             return connect_now(op);
+        case Kind::disconnect:
+            return disconnect_now(op);
         case Kind::accept:
         case Kind::accept_each:
             return accept_now(op);

@@ -51,6 +51,7 @@ protected:
     static int receive_flags(const Operation& op) noexcept;
     // Whether it takes something else than what makes the socket readable.
     static bool reads_aside(const Operation& op) noexcept;
+    static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
     // Whether nothing would tell of room for it: a poll speaks of the peer of a socket, and it goes
     // to somebody else of AF_UNIX.
@@ -58,13 +59,16 @@ protected:
     // Such a send: refused (EAGAIN) where it would wait.
     static StartResult send_blind(Operation& op);
     static StartResult connect_now(Operation& op);
+    static StartResult disconnect_now(Operation& op);
+    // Sends a part of the file. Precondition: no other thread is in a call for this socket that
+    // looks at O_NONBLOCK, which is set meanwhile.
+    static StartResult send_file_now(Operation& op);
 
 private:
     static StartResult receive_now(Operation& op);
     static StartResult accept_now(Operation& op);
     static StartResult poll_now(const Socket& socket, short events);
     static StartResult room_now(Socket& socket);
-    static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
 };
 
 }  // namespace iocp

@@ -18,10 +18,10 @@ bool LinuxBackend::exhausted(int code) const noexcept {
 }
 
 // A connect that does not wait is refused so by a listener of AF_UNIX; elsewhere EAGAIN means that
-// the system has no port left.
+// the system has no port left. Of a disconnect it says that not everything was acknowledged yet.
 bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
-    return code == EAGAIN &&
-           (goes_blind(op) || (op.kind == Kind::connect && op.socket->family == AF_UNIX));
+    return code == EAGAIN && (goes_blind(op) || op.kind == Kind::disconnect ||
+                              (op.kind == Kind::connect && op.socket->family == AF_UNIX));
 }
 
 std::int64_t LinuxBackend::cancel_code() const noexcept { return -ECANCELED; }

@@ -42,6 +42,18 @@ constexpr std::size_t hot_send = std::size_t{8} << 10U;
 
 int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
 
+// What the operations that are attempted again wait for.
+std::uint32_t readiness_of(Kind kind) noexcept {
+    switch (kind) {
+        case Kind::connect:
+            return POLLOUT;
+        case Kind::disconnect:
+            return POLLRDHUP;
+        default:
+            return POLLIN;
+    }
+}
+
 // Whether a thread of this process has ended. One that was just joined may still be on its way out
 // of the kernel, where its requests are ended, so a short while is granted.
 bool ended(int thread) noexcept {
@@ -214,6 +226,28 @@ void UringBackend::send(Operation& op, unsigned count) {
     push(entry);
 }
 
+StartResult UringBackend::attempt(Operation& op, unsigned count) {
+    const bool by_the_owner = op.from_file && op.remaining() != 0;
+    return by_the_owner ? StartResult{} : LinuxBackend::attempt(op, count);
+}
+
+// sendfile(2) between polls: the ring has no request for it, and a splice(2) would need a pipe for
+// each send and a second request to know how much of what it holds has gone. It wants O_NONBLOCK,
+// which a receive that is submitted meanwhile would see: so only the thread that submits, between
+// two submissions, makes the call.
+StartResult UringBackend::send_file(Operation& op) {
+    if (op.going) {
+        const StartResult result = send_file_now(op);
+        op.going = false;
+        if (result.start != Start::pending) {
+            return result;
+        }
+    }
+    op.going = true;
+    poll(op, POLLOUT, tag_ready);
+    return {};
+}
+
 StartResult UringBackend::start(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
     if (goes_blind(op)) {
@@ -232,17 +266,21 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
             poll(op, POLLOUT, tag_empty);
             return {};
         case Kind::connect:
+        case Kind::disconnect:
         case Kind::accept:
         case Kind::accept_each: {
             const StartResult result = attempt(op, 1);
             if (result.start == Start::pending) {
-                poll(op, op.kind == Kind::connect ? POLLOUT : POLLIN, tag_ready);
+                poll(op, readiness_of(op.kind), tag_ready);
             }
             return result;
         }
         case Kind::send: {
             if (!socket.stream) {
                 return send_datagram(op);
+            }
+            if (op.from_file) {
+                return send_file(op);
             }
             std::size_t bytes = 0;
             const Operation* at = &op;

@@ -27,6 +27,7 @@ public:
     [[nodiscard]] std::string_view name() const noexcept override { return "uring"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override;
 
+    StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
     void conclude(Operation& op, Packet& packet) override;
@@ -72,6 +73,7 @@ private:
     StartResult receive_aside(Operation& op);
     void receive(Operation& op);
     void receive_message(Operation& op, uring::Sqe& entry);
+    StartResult send_file(Operation& op);
     void arm_wake();
     void completion(const uring::Cqe& cqe, std::vector<Packet>& out);
     [[nodiscard]] std::byte* scratch(std::size_t bytes);

@@ -10,9 +10,6 @@ namespace iocp {
 
 namespace {
 
-constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
-constexpr ULONG_PTR afd_key = wake_key - 1;
-
 HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
 
 constexpr ULONG afd_poll_code = 0x0001'2024;
@@ -290,9 +287,14 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
         case Kind::receive_each:
             return receive(op);
         case Kind::send:
+            if (op.from_file) {
+                return send_file(op);
+            }
             return op.watching ? wait_for_room(op) : send(op, count);
         case Kind::connect:
             return connect(op);
+        case Kind::disconnect:
+            return disconnect(op);
         case Kind::writable:
             return wait_for_room(op);
         case Kind::accept:
@@ -493,7 +495,9 @@ void IocpBackend::reap(std::vector<Packet>& out) {
         }
         // Only what has joined under a name still known here is ours: the handle of a detached
         // socket stays bound to the port, and its next owner's requests report here too.
-        const SlotId name = entry.lpCompletionKey == afd_key
+        const bool of_a_request =
+            entry.lpCompletionKey == afd_key || entry.lpCompletionKey == announced_key;
+        const SlotId name = of_a_request
                                 ? reinterpret_cast<const Request*>(entry.lpOverlapped)->socket
                                 : SlotId::unpack(entry.lpCompletionKey);
         Member* member = member_of(name);
@@ -502,6 +506,9 @@ void IocpBackend::reap(std::vector<Packet>& out) {
             continue;
         }
         auto& request = *reinterpret_cast<Request*>(entry.lpOverlapped);
+        if (request.announced && entry.lpCompletionKey != announced_key) {
+            continue;
+        }
         if (request.kind == Kind::accept) {
             accept_packet(*listener, request, out);
         } else {

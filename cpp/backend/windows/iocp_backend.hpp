@@ -80,6 +80,10 @@ private:
         return static_cast<DWORD>(op.flags) & ~static_cast<DWORD>(MSG_WAITALL);
     }
 
+    // Keys of packets that are not a socket's own.
+    static constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
+    static constexpr ULONG_PTR afd_key = wake_key - 1;
+    static constexpr ULONG_PTR announced_key = wake_key - 2;
     static constexpr std::size_t entries_per_wait = 64;
 
     // What this port knows of a socket that has joined it, by the socket's slot.
@@ -124,6 +128,8 @@ private:
     }
     StartResult send(Operation& op, unsigned count);
     StartResult connect(Operation& op);
+    StartResult disconnect(Operation& op);
+    StartResult send_file(Operation& op);
     StartResult wait_for_room(Operation& op);
     int open_afd();
     StartResult accept(Operation& op);

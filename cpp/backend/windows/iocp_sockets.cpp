@@ -236,7 +236,7 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
             }
             break;
         case Kind::send:
-            return send_now(op, count);
+            return op.from_file ? StartResult{} : send_now(op, count);
         case Kind::accept:
         case Kind::accept_each: {
             Listener* listener = listener_of(op.socket->id);
@@ -244,6 +244,7 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
                                                                      : accept_now(*op.socket);
         }
         case Kind::connect:
+        case Kind::disconnect:
             return {};
         case Kind::writable:
             break;

@@ -34,9 +34,10 @@ struct Request {
     SlotId socket;
     SlotId operation;
     Kind kind{Kind::receive};
-    bool looking{false};                         // holds no memory: readiness is its whole result
-    bool answered{false};                        // its result is known; only its packet is to come
-    Handle accepting{no_handle};                 // AcceptEx: the socket that becomes the connection
+    bool looking{false};          // holds no memory: readiness is its whole result
+    bool answered{false};         // its result is known; only its packet is to come
+    bool announced{false};        // a packet of ours tells of its end, behind any of the system's
+    Handle accepting{no_handle};  // AcceptEx: the socket that becomes the connection
     std::unique_ptr<AcceptAddresses> addresses;  // AcceptEx
     std::unique_ptr<AfdPoll> poll;               // waiting for room
     Request* next{nullptr};                      // in the pool's free list or the listener's list

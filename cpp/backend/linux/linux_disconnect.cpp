@@ -1,0 +1,60 @@
+// LinuxBackend: a connection ends and its socket stays.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "backend/linux/call.hpp"
+#include "backend/linux/linux_backend.hpp"
+
+namespace iocp {
+
+namespace {
+
+// Whether the other end has acknowledged everything, the end of the stream included. Until then
+// connect(2) with AF_UNSPEC would lose it, or reset the connection.
+bool all_over(int fd) noexcept {
+    tcp_info info{};
+    socklen_t length = sizeof info;
+    return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 ||
+           info.tcpi_state == TCP_CLOSE;
+}
+
+}  // namespace
+
+// Sends the end of the stream, then waits for the peer's.
+StartResult LinuxBackend::disconnect_now(Operation& op) {
+    Socket& socket = *op.socket;
+    const int fd = fd_of(socket);
+    // Nothing is left to end where the connection is gone already.
+    if (!op.going && ::shutdown(fd, SHUT_WR) != 0 && errno != ENOTCONN) {
+        return failed(errno);
+    }
+    op.going = true;
+    pollfd entry{fd, POLLRDHUP, 0};
+    if (retry([&] { return ::poll(&entry, 1, 0); }) < 0) {
+        return failed(errno);
+    }
+    if (entry.revents == 0) {
+        return {};
+    }
+    int code = 0;
+    socklen_t length = sizeof code;
+    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0 || code != 0) {
+        return failed(code != 0 ? code : errno);
+    }
+    if (!op.reuse) {
+        return {Start::done, 0};
+    }
+    if (!all_over(fd)) {
+        return failed(EAGAIN);
+    }
+    const sockaddr nobody{AF_UNSPEC, {}};
+    if (::connect(fd, &nobody, sizeof nobody) != 0) {
+        return failed(errno);
+    }
+    socket.backend_bits &= ~(bit_unreadable | bit_unwritable | bit_read_on);
+    return {Start::done, 0};
+}
+
+}  // namespace iocp

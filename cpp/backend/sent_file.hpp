@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/operation.hpp"
+#include "core/socket.hpp"
+
+namespace iocp {
+
+// The file that a send takes its bytes from: a handle of its own, closed with it.
+class SentFile {
+public:
+    // Duplicates a handle of the platform, and returns the system's error number, 0 for success.
+    static int duplicate(Handle file, std::unique_ptr<SentFile>& out);
+    ~SentFile();
+    SentFile(const SentFile&) = delete;
+    SentFile& operator=(const SentFile&) = delete;
+
+    [[nodiscard]] Handle handle() const noexcept { return handle_; }
+    // Bytes of the file when it was duplicated; -1 where it is not a regular file.
+    [[nodiscard]] std::int64_t length() const noexcept { return length_; }
+
+    std::uint64_t offset{0};  // in the file, of the send's first byte
+
+    // The file of a send that has one, and where its next byte is.
+    static const SentFile& of(const Operation& op) noexcept {
+        return *reinterpret_cast<const SentFile*>(op.lease.data);
+    }
+    static std::uint64_t position(const Operation& op) noexcept {
+        return of(op).offset + op.transferred;
+    }
+    // A lease of `count` bytes that closes the file.
+    static Lease lease(std::unique_ptr<SentFile> file, std::size_t count) noexcept;
+
+private:
+    explicit SentFile(Handle handle) noexcept : handle_(handle) {}
+
+    Handle handle_;
+    std::int64_t length_{-1};
+};
+
+}  // namespace iocp

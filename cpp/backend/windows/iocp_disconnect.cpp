@@ -1,0 +1,27 @@
+// IocpBackend: a connection ends and its socket stays.
+#include "backend/windows/call.hpp"
+#include "backend/windows/iocp_backend.hpp"
+
+namespace iocp {
+
+StartResult IocpBackend::disconnect(Operation& op) {
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    Member& member = *member_of(op.socket->id);
+    const bool at_once =
+        winsock_.disconnect_ex(member.socket, &request->overlapped,
+                               op.reuse ? static_cast<DWORD>(TF_REUSE_SOCKET) : 0, 0) != FALSE;
+    const StartResult result = started(op, *request, at_once, 0);
+    if (result.start == Start::pending && !at_once && member.skips &&
+        static_cast<LONG>(request->overlapped.Internal) != STATUS_PENDING) {
+        // Over, and said to be pending: Wine 8.0 skips its packet even so. One of ours follows
+        // whatever the system may have queued, and is the one that counts.
+        request->announced =
+            ::PostQueuedCompletionStatus(port_, 0, announced_key, &request->overlapped) != FALSE;
+    }
+    return result;
+}
+
+}  // namespace iocp

@@ -1,0 +1,60 @@
+// IocpBackend: sends whose bytes the system takes from a file.
+#include <algorithm>
+
+#include "backend/sent_file.hpp"
+#include "backend/windows/call.hpp"
+#include "backend/windows/iocp_backend.hpp"
+
+namespace iocp {
+
+namespace {
+
+// TransmitFile takes 2 GiB less two bytes; the core goes on with the rest.
+constexpr std::size_t most_bytes = std::size_t{1} << 30U;
+
+HANDLE handle_of(const SentFile& file) noexcept { return reinterpret_cast<HANDLE>(file.handle()); }
+
+}  // namespace
+
+StartResult IocpBackend::send_file(Operation& op) {
+    if (op.remaining() == 0) {
+        return {Start::done, 0};  // to TransmitFile, 0 bytes are the whole file
+    }
+    if (!can_send(*op.socket)) {
+        return failed(WSAENOTCONN);
+    }
+    Request* request = new_request(op);
+    if (request == nullptr) {
+        return failed(WSA_NOT_ENOUGH_MEMORY);
+    }
+    const std::uint64_t position = SentFile::position(op);
+    request->overlapped.Offset = static_cast<DWORD>(position);
+    request->overlapped.OffsetHigh = static_cast<DWORD>(position >> 32U);
+    const auto count = static_cast<DWORD>(std::min(op.remaining(), most_bytes));
+    const bool at_once =
+        winsock_.transmit_file(socket_of(*op.socket), handle_of(SentFile::of(op)), count, 0,
+                               &request->overlapped, nullptr, 0) != FALSE;
+    return started(op, *request, at_once, static_cast<DWORD>(request->overlapped.InternalHigh));
+}
+
+int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
+    HANDLE made = nullptr;
+    const HANDLE process = ::GetCurrentProcess();
+    if (::DuplicateHandle(process, reinterpret_cast<HANDLE>(file), process, &made, 0, FALSE,
+                          DUPLICATE_SAME_ACCESS) == FALSE) {
+        return static_cast<int>(::GetLastError());
+    }
+    out.reset(new SentFile(reinterpret_cast<Handle>(made)));
+    if (::GetFileType(made) == FILE_TYPE_DISK) {
+        LARGE_INTEGER length{};
+        if (::GetFileSizeEx(made, &length) == FALSE) {
+            return static_cast<int>(::GetLastError());
+        }
+        out->length_ = length.QuadPart;
+    }
+    return 0;
+}
+
+SentFile::~SentFile() { (void)::CloseHandle(handle_of(*this)); }
+
+}  // namespace iocp
