@@ -76,10 +76,12 @@ PyObject* posted(SocketObject& socket, Post& what) {
         core->strategy = what.strategy.value_or(Receive::zero_byte);
         core->adaptive = what.kind == Kind::receive_each && !what.strategy.has_value();
         core->block_size = what.block_size;
+        core->from_file = what.from_file;
+        core->reuse = what.reuse;
         core->user = op;
         // A socket with a subscription is used at the stream level, where sends share a flush.
         core->batched = what.kind == Kind::send && socket.subscribed && socket.core->stream &&
-                        !core->is_message;
+                        !core->is_message && !core->from_file;
         if (Error refused = port.core->submit(*core, what.timeout)) {
             core->lease = {};
             port.core->discard(*core);

@@ -23,6 +23,8 @@ struct Post {
     bool hands_out_block{false};
     std::optional<Receive> strategy{Receive::pooled};  // none: adaptive
     std::uint32_t block_size{0};
+    bool from_file{false};
+    bool reuse{false};
 };
 
 // Posts and returns a new reference to the Operation; null with an exception set, and the lease

@@ -1,6 +1,7 @@
 // The single operations of a Socket: arguments in, an Operation out.
 #include <cerrno>
 
+#include "bindings/file.hpp"
 #include "bindings/post.hpp"
 
 namespace iocp::py {
@@ -86,6 +87,42 @@ PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
         !lease_bytes(types, arguments[0], what.lease)) {
         return nullptr;
     }
+    return posted(socket, what);
+}
+
+PyObject* send_file(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<5> signature{
+        "send_file", {"file", "offset", "count", "callback", "timeout"}, 3, 1};
+    SocketObject& socket = socket_of(self);
+    PortObject& port = *socket.binding;
+    std::array<PyObject*, 5> arguments{};
+    Post what;
+    what.kind = Kind::send;
+    what.from_file = true;
+    if (!signature.parse(*port.types, given, count, keywords, arguments) ||
+        !to_common(*port.types, nullptr, arguments[3], arguments[4], what) || !usable(port) ||
+        !lease_file(port, arguments[0], arguments[1], arguments[2], what.lease)) {
+        return nullptr;
+    }
+    return posted(socket, what);
+}
+
+PyObject* disconnect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<3> signature{"disconnect", {"reuse", "callback", "timeout"}, 0, 0};
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 3> arguments{};
+    Post what;
+    what.kind = Kind::disconnect;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_common(types, nullptr, arguments[1], arguments[2], what)) {
+        return nullptr;
+    }
+    const int reuse = arguments[0] != nullptr ? PyObject_IsTrue(arguments[0]) : 0;
+    if (reuse < 0) {
+        return nullptr;
+    }
+    what.reuse = reuse != 0;
     return posted(socket, what);
 }
 
@@ -207,6 +244,36 @@ PyMethodDef operation_methods[] = {
      "they are gathered and go out together once per turn. Charged: every page of what is still "
      "to\n"
      "go."},
+    {"send_file", fast(send_file), keywords_call,
+     "send_file(file, offset=0, count=None, *, callback=None, timeout=None) -> Operation\n\n"
+     "Posts a send of count bytes of a regular file from offset on, or of what the file has of "
+     "them "
+     "now;\n"
+     "None: up to its end. In order with the other sends of the stream, whole or with an error and "
+     "the\n"
+     "count that went; a file that was cut meanwhile ends it early, without an error. file: a "
+     "path, "
+     "a\n"
+     "descriptor of Python's, or an object with fileno(), whose own buffer and position play no "
+     "part. It\n"
+     "is held open until the completion, and nothing is charged: no memory of the program is "
+     "locked.\n"
+     "Linux: sendfile(2), which waits for the disk where the file is not in memory; Windows: "
+     "TransmitFile.\n"
+     "Raises ArgumentError (not a regular file, not a stream), and OSError as open() does."},
+    {"disconnect", fast(disconnect), keywords_call,
+     "disconnect(*, reuse=False, callback=None, timeout=None) -> Operation\n\n"
+     "Ends the connection of a stream behind the sends posted before it, and keeps the socket. On "
+     "Linux it\n"
+     "completes when the peer has ended its direction too; on Windows DisconnectEx says when. What "
+     "the peer\n"
+     "still sends can be received meanwhile. reuse: the socket is then as one that was just "
+     "opened, "
+     "and\n"
+     "can connect, or listen, again; no receive may be outstanding, and what was not received is "
+     "gone.\n"
+     "Linux: connect(2) with AF_UNSPEC, of AF_INET and AF_INET6 alone; Windows: TF_REUSE_SOCKET.\n"
+     "Raises ArgumentError (no connection, no such reuse), SocketClosed."},
     {"connect", fast(connect), keywords_call,
      "connect(address, *, callback=None, timeout=None) -> Operation\n\n"
      "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up here "

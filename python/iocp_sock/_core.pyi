@@ -2,8 +2,9 @@
 
 import builtins
 from collections.abc import Callable, Iterable
+from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, Protocol, TypeAlias, final
 
 from typing_extensions import Buffer as ReadableBuffer
 from typing_extensions import Self
@@ -18,12 +19,16 @@ _Kind: TypeAlias = Literal[
     "connect",
     "accept",
     "writable",
+    "disconnect",
     "receive_each",
     "accept_each",
     "packet",
 ]
 _Receive: TypeAlias = Literal["pooled", "direct", "zero_byte", "adaptive"]
 _Send: TypeAlias = Literal["buffered", "when_writable", "direct"]
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 PAGE_SIZE: int
 
@@ -271,6 +276,22 @@ class Socket:
         ancillary: Iterable[tuple[int, int, ReadableBuffer]] | None = None,
         flags: int = 0,
         address: _Address | None = None,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+    ) -> Operation: ...
+    def send_file(
+        self,
+        file: str | bytes | PathLike[str] | PathLike[bytes] | int | _HasFileno,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+    ) -> Operation: ...
+    def disconnect(
+        self,
+        *,
+        reuse: bool = False,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
     ) -> Operation: ...

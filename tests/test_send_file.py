@@ -1,0 +1,315 @@
+"""Sending files: exact contents, order, cancel, close, and what is refused."""
+
+import io
+import os
+import select
+import socket
+import threading
+
+import pytest
+
+import iocp_sock
+from support import PAGE, Recorder, block, finish, linux_only, pattern, read, read_all, run_until
+
+MANY = 5 << 20
+
+
+@pytest.fixture
+def make_file(tmp_path):
+    """Make a file with these bytes, and return its path."""
+
+    def make(data, name="data.bin"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE, PAGE + 1, MANY])
+def test_exact(port, pair, make_file, size):
+    """R32: every byte of the file arrives, once, and nothing is charged."""
+    sock, peer = pair
+    data = pattern(size)
+    op = sock.send_file(make_file(data))
+    assert op.kind == "send"
+    assert port.ledger.now == 0
+    assert read(port, peer, size) == data
+    finish(port, op)
+    assert (op.error, op.transferred) == (None, size)
+
+
+def test_every_kind_of_file(port, pair, make_file):
+    """A path as str, bytes or PathLike, a descriptor, a file object; its position plays no part."""
+    sock, peer = pair
+    data = pattern(10_000)
+    path = make_file(data)
+    with open(path, "rb") as file:
+        file.read(77)
+        for given in (path, str(path), os.fsencode(path), file, file.fileno()):
+            op = sock.send_file(given)
+            assert read(port, peer, len(data)) == data
+            finish(port, op)
+            assert op.error is None
+        assert file.tell() == 77
+
+
+def test_the_file_is_held(port, pair, make_file):
+    """The caller may close its file, and the name may go, before the completion."""
+    sock, peer = pair
+    data = pattern(32 << 20)
+    path = make_file(data)
+    with open(path, "rb") as file:
+        op = sock.send_file(file)
+    assert op.outcome == "pending"
+    assert (port.ledger.now, sock.charged, port.ledger.kernel_locked) == (0, 0, 0)
+    if os.name == "posix":
+        path.unlink()
+    assert read(port, peer, len(data)) == data
+    finish(port, op)
+    assert op.transferred == len(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "count"),
+    [(0, 0), (0, 10), (1, PAGE), (PAGE - 1, 2), (70_001, None), (100_000, None), (200_000, 5)],
+)
+def test_part(port, pair, make_file, offset, count):
+    """offset and count choose the bytes; beyond the end there are none."""
+    sock, peer = pair
+    data = pattern(100_000)
+    op = sock.send_file(make_file(data), offset, count)
+    wanted = data[offset : None if count is None else offset + count]
+    assert read(port, peer, len(wanted)) == wanted
+    finish(port, op)
+    assert (op.error, op.transferred) == (None, len(wanted))
+
+
+def test_count_beyond_the_end(port, pair, make_file):
+    """A file that is shorter than its count sends what it has."""
+    sock, peer = pair
+    data = pattern(5000)
+    op = sock.send_file(make_file(data), 1000, 1 << 40)
+    assert read(port, peer, 4000) == data[1000:]
+    finish(port, op)
+    assert (op.error, op.transferred) == (None, 4000)
+
+
+def test_order(port, pair, make_file):
+    """R30: a file keeps its place among the sends before and after it."""
+    sock, peer = pair
+    parts = [pattern(1 + i * 37_813 % 200_000, i) for i in range(15)]
+    ops = [
+        sock.send(part) if i % 3 else sock.send_file(make_file(part, f"{i}.bin"))
+        for i, part in enumerate(parts)
+    ]
+    assert read(port, peer, sum(map(len, parts))) == b"".join(parts)
+    finish(port, *ops)
+    assert all(op.error is None for op in ops)
+
+
+def test_order_with_a_subscription(port, pair, make_file):
+    """A file follows the sends that wait for the flush, and later ones follow it."""
+    sock, peer = pair
+    sock.receive(lambda _conn, _data: None)
+    path = make_file(pattern(300_000))
+    ops = [sock.send(b"before"), sock.send_file(path), sock.send(b"after")]
+    assert read(port, peer, 300_011) == b"before" + pattern(300_000) + b"after"
+    finish(port, *ops)
+
+
+def test_callback_and_completion(port, pair, make_file):
+    """R03: one completion, in order with those of the sends beside it."""
+    sock, peer = pair
+    got = Recorder()
+    sock.send(b"x", callback=got)
+    sock.send_file(make_file(pattern(MANY)), callback=got)
+    sock.send(b"y", callback=got)
+    read(port, peer, MANY + 2)
+    run_until(port, lambda: len(got) == 3)
+    assert [completion.transferred for completion in got] == [1, MANY, 1]
+
+
+def test_cancel_part_way(port, pair, make_file):
+    """R31: a cancel that comes too late to take it back ends the stream's sending side."""
+    sock, peer = pair
+    data = pattern(32 << 20)
+    op = sock.send_file(make_file(data))
+    behind = sock.send(b"never")
+    head = read(port, peer, 100_000)
+    assert op.cancel()
+    finish(port, op, behind)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(behind.error, iocp_sock.Cancelled)
+    assert len(head) <= op.transferred < len(data)
+    with pytest.raises(iocp_sock.SocketClosed, match="cut part-way"):
+        sock.send(b"never")
+    sock.close(0)
+    assert head + read_all(port, peer) == data[: op.transferred]
+
+
+def test_timeout(port, pair, make_file):
+    """R31: a file that nobody reads ends with TimedOut and its count."""
+    sock, _peer = pair
+    op = sock.send_file(make_file(pattern(32 << 20)), timeout=0.05)
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.TimedOut)
+    assert 0 < op.transferred < 32 << 20
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_close_while_pending(port, pair, make_file, drain):
+    """close() lets it go out, close(0) ends it; either way it completes once."""
+    sock, peer = pair
+    data = pattern(16 << 20)
+    got = Recorder()
+    op = sock.send_file(make_file(data), callback=got)
+    sock.close(20 if drain else 0)
+    received = read_all(port, peer)
+    run_until(port, lambda: got and port.stats()["sockets"] == 0)
+    assert len(got) == 1
+    assert received == data[: op.transferred]
+    assert (op.transferred == len(data)) == drain
+    assert (op.error is None) == drain
+
+
+def test_from_another_thread(port, pair, make_file):
+    """A file posted by another thread while the port waits is sent by the one that runs it."""
+    sock, peer = pair
+    path = make_file(pattern(MANY))
+    sock.receive(lambda _conn, _data: None)
+    ops = []
+    poster = threading.Thread(target=lambda: ops.append(sock.send_file(path)))
+    poster.start()
+    run_until(port, lambda: ops)
+    poster.join()
+    assert read(port, peer, MANY) == pattern(MANY)
+    finish(port, *ops)
+
+
+def test_the_peer_is_gone(port, pair, make_file):
+    """R05: an error that ends the connection ends the file and the socket."""
+    sock, peer = pair
+    op = sock.send_file(make_file(pattern(32 << 20)))
+    peer.close()
+    finish(port, op)
+    assert isinstance(op.error, (ConnectionError, iocp_sock.Cancelled)), op.error
+    run_until(port, lambda: sock.closed)
+
+
+@linux_only("what SIGPIPE does")
+def test_no_signal(backend, in_subprocess, make_file):
+    """A peer that is gone is an error, also where SIGPIPE has its default action."""
+    in_subprocess(
+        f"""
+        import signal, socket
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        ours, theirs = socket.socketpair()
+        with iocp_sock.Port(backend=BACKEND) as port:
+            sock = port.adopt(ours)
+            theirs.close()
+            try:
+                op = sock.send_file({str(make_file(pattern(10_000)))!r})
+                port.run_once(5)
+                assert isinstance(op.error, BrokenPipeError), op.error
+            except BrokenPipeError:
+                pass
+        assert signal.SIGPIPE not in signal.sigpending()
+        """,
+        backend,
+    )
+
+
+def test_refused(port, pair, make_file, tmp_path):
+    """Bad input gets a named exception, holds nothing, and leaves the socket as it was."""
+    sock, peer = pair
+    path = make_file(b"data")
+    with pytest.raises(FileNotFoundError):
+        sock.send_file(tmp_path / "missing")
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        sock.send_file(tmp_path)
+    for wrong in (None, 1.5, object(), True, -1, io.BytesIO(b"x")):
+        with pytest.raises((iocp_sock.ArgumentTypeError, io.UnsupportedOperation)):
+            sock.send_file(wrong)
+    with pytest.raises(OSError, match=r"[Bb]ad file"):
+        sock.send_file(1 << 20)
+    for name in ("offset", "count"):
+        with pytest.raises(iocp_sock.ArgumentError, match=name):
+            sock.send_file(path, **{name: -1})
+        with pytest.raises(iocp_sock.ArgumentError, match=name):
+            sock.send_file(path, **{name: 1 << 63})
+        with pytest.raises(iocp_sock.ArgumentTypeError, match=name):
+            sock.send_file(path, **{name: "1"})
+    with pytest.raises(iocp_sock.ArgumentTypeError):
+        sock.send_file()
+    with pytest.raises(iocp_sock.ArgumentTypeError):
+        sock.send_file(path, callback=1)
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(iocp_sock.ArgumentError, match="regular file"):
+            sock.send_file(reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    sock.send(b"still here")
+    assert read(port, peer, 10) == b"still here"
+
+
+def test_needs_a_stream(port, make_file):
+    """Datagram sockets, closed sockets and closed ports refuse."""
+    path = make_file(b"data")
+    with (
+        port.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        pytest.raises(iocp_sock.ArgumentError, match="stream"),
+    ):
+        sock.send_file(path)
+    run_until(port, lambda: sock.closed)
+    with pytest.raises(iocp_sock.SocketClosed):
+        sock.send_file(path)
+    port.close()
+    with pytest.raises(iocp_sock.PortClosed):
+        sock.send_file(path)
+
+
+@linux_only("reads beside it with MSG_DONTWAIT")
+def test_other_sockets_have_their_turn(port, peers, make_file):
+    """A file that is read as fast as it comes does not keep the port from a second socket."""
+    fast, reader = peers.both(port, "tcp")
+    other, peer = peers.both(port, "tcp")
+    total = 256 << 20
+    path = make_file(b"")
+    os.truncate(path, total)
+    read_until_now = 0
+
+    def drain():
+        nonlocal read_until_now
+        while read_until_now < total and select.select([reader], [], [], 20)[0]:
+            read_until_now += len(reader.recv(1 << 20))
+
+    consumer = threading.Thread(target=drain)
+    op = fast.send_file(path)
+    consumer.start()
+    echoes = 0
+    while not op.done:
+        if echoes < 5:
+            echo = other.recv(1)
+            peer.sendall(b"x")
+            run_until(port, lambda echo=echo: echo.done)
+            echoes += 1
+            assert echoes == 5 or not op.done
+        else:
+            port.run_once(0.05)
+    consumer.join()
+    assert read_until_now == total
+    assert echoes == 5
+
+
+def test_caps(make_port, peers, make_file):
+    """R07: a file counts as a send against the caps, and not against the budget."""
+    port = make_port(budget=block(1), max_sends=1)
+    sock, peer = peers.both(port, "tcp")
+    op = sock.send_file(make_file(pattern(32 << 20)))
+    with pytest.raises(iocp_sock.BudgetExceeded):
+        sock.send_file(make_file(b"x", "other"))
+    assert read(port, peer, 32 << 20) == pattern(32 << 20)
+    finish(port, op)
