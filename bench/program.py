@@ -1,4 +1,4 @@
-"""The native programs, compiled on demand by the system's C compiler."""
+"""The native programs, compiled on demand by the system's C compiler, or by MinGW-w64's."""
 
 import functools
 import hashlib
@@ -12,6 +12,10 @@ from pathlib import Path
 _SOURCES = Path(__file__).parent / "native"
 _FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
 _SECONDS = 120
+
+
+_WINDOWS = "x86_64-w64-mingw32-gcc-posix"
+_WINDOWS_FLAGS = ["-D_WIN32_WINNT=0x0A00", "-static"]
 
 
 class CompileError(RuntimeError):
@@ -38,18 +42,29 @@ def _cache() -> Path:
 @functools.cache
 def program(name: str) -> Path:
     """The executable of native/NAME.c, built when source, flags or compiler are new."""
+    return _built(name, "", [*_compiler(), *_FLAGS], [])
+
+
+@functools.cache
+def windows_program(name: str) -> Path:
+    """The same for Windows."""
+    if shutil.which(_WINDOWS) is None:
+        raise CompileError(f"no {_WINDOWS}: tools/windows/setup installs it")
+    return _built(name, ".exe", [_WINDOWS, *_FLAGS, *_WINDOWS_FLAGS], ["-lws2_32"])
+
+
+def _built(name: str, suffix: str, command: list[str], libraries: list[str]) -> Path:
     source = _SOURCES / f"{name}.c"
-    command = [*_compiler(), *_FLAGS]
-    digest = hashlib.sha256(shlex.join(command).encode())
+    digest = hashlib.sha256(shlex.join([*command, *libraries]).encode())
     for part in (source, *sorted(_SOURCES.glob("*.h"))):
         digest.update(part.read_bytes())
     cache = _cache()
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    built = cache / f"{name}-{digest.hexdigest()[:16]}"
+    built = cache / f"{name}-{digest.hexdigest()[:16]}{suffix}"
     if not built.exists():
         partial = built.with_suffix(f".{os.getpid()}")
         done = subprocess.run(
-            [*command, "-o", str(partial), str(source)],
+            [*command, "-o", str(partial), str(source), *libraries],
             capture_output=True, text=True, timeout=_SECONDS, check=False,
         )  # fmt: skip
         if done.returncode != 0:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from bench import wine
 from bench.machine import pinned
-from bench.program import CompileError, program
+from bench.program import CompileError, program, windows_program
 from bench.selection import choose
 
 _ROOT = Path(__file__).parent.parent
@@ -176,6 +176,10 @@ def _windows(module: str, *arguments: str) -> Callable[[], list[str]]:
     return lambda: [*wine.python(), "-m", f"bench.servers.{module}", *arguments]
 
 
+def _windows_native(name: str) -> Callable[[], list[str]]:
+    return lambda: wine.native(windows_program(name))
+
+
 ASYNCIO = Server("asyncio", python_server("protocol_server", "--loop", "asyncio"))
 UVLOOP = Server("uvloop", python_server("protocol_server", "--loop", "uvloop"))
 
@@ -204,6 +208,7 @@ WINDOWS_SERVERS = [
     ),
     PROACTOR,
     Server("winloop", _windows("protocol_server", "--loop", "winloop"), under_wine=True),
+    Server("c-iocp", _windows_native("iocp_echo"), under_wine=True),
 ]
 
 IDLE_SERVERS = [

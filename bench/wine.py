@@ -18,6 +18,11 @@ def python() -> list[str]:
     return [_WINE, str(_home() / "python" / "python.exe")]
 
 
+def native(program: Path) -> list[str]:
+    """The command of a native Windows program, in the same way."""
+    return [_WINE, str(program)]
+
+
 def environment() -> dict[str, str]:
     """What a Windows program is started with; its sources are found from the top of the tree."""
     left_out = ("PYTHONHOME", "VIRTUAL_ENV", "TMPDIR", "TEMP", "TMP", "DISPLAY")
