@@ -12,7 +12,7 @@ namespace iocp::platform {
 // The real backends there are on this system, whether or not they are refused here.
 std::vector<std::string> backends();
 
-// How many descriptors or handles of sockets this process has.
+// How many descriptors this process has, or handles of sockets, files and completion ports.
 std::size_t open_descriptors();
 
 bool socket_pair(Handle& one, Handle& other);

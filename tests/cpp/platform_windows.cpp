@@ -7,6 +7,7 @@
 #include <ws2tcpip.h>
 
 #include <cstring>
+#include <utility>
 
 #include "platform.hpp"
 
@@ -21,20 +22,17 @@ SOCKET fresh() noexcept {
                         WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
 
-}  // namespace
+struct Entry {  // SYSTEM_HANDLE_TABLE_ENTRY_INFO_EX
+    void* object;
+    ULONG_PTR process;
+    ULONG_PTR handle;
+    ULONG access;
+    USHORT trace, type;
+    ULONG attributes, reserved;
+};
 
-std::vector<std::string> backends() { return {"iocp"}; }
-
-// Asks for the handles of all processes: GetProcessHandleCount() says 0 under Wine 8.0.
-std::size_t open_descriptors() {
-    struct Entry {  // SYSTEM_HANDLE_TABLE_ENTRY_INFO_EX
-        void* object;
-        ULONG_PTR process;
-        ULONG_PTR handle;
-        ULONG access;
-        USHORT trace, type;
-        ULONG attributes, reserved;
-    };
+// This process's, out of those of all: GetProcessHandleCount() says 0 under Wine 8.0.
+std::vector<Entry> handles() {
     using Query = LONG(WINAPI*)(ULONG, void*, ULONG, ULONG*);
     constexpr ULONG extended_handles = 64;
     const auto query = reinterpret_cast<Query>(reinterpret_cast<void*>(
@@ -46,13 +44,50 @@ std::size_t open_descriptors() {
     }
     ULONG_PTR count = 0;
     std::memcpy(&count, memory.data(), sizeof count);
-    std::size_t own = 0;
+    std::vector<Entry> own;
     for (ULONG_PTR i = 0; i < count; ++i) {
         Entry entry{};
         std::memcpy(&entry, memory.data() + 2 * sizeof count + i * sizeof entry, sizeof entry);
-        own += entry.process == ::GetCurrentProcessId() ? 1 : 0;
+        if (entry.process == ::GetCurrentProcessId()) {
+            own.push_back(entry);
+        }
     }
     return own;
+}
+
+USHORT type_of(HANDLE handle) {
+    for (const Entry& entry : handles()) {
+        if (entry.handle == reinterpret_cast<ULONG_PTR>(handle)) {
+            return entry.type;
+        }
+    }
+    return 0;
+}
+
+// The numbers of the types of a socket, which is a file's too, and of a completion port.
+std::pair<USHORT, USHORT> counted_types() {
+    WSADATA data{};
+    (void)::WSAStartup(MAKEWORD(2, 2), &data);
+    const SOCKET socket = fresh();
+    const HANDLE port = ::CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0);
+    const std::pair<USHORT, USHORT> found{type_of(reinterpret_cast<HANDLE>(socket)), type_of(port)};
+    (void)::closesocket(socket);
+    (void)::CloseHandle(port);
+    return found;
+}
+
+}  // namespace
+
+std::vector<std::string> backends() { return {"iocp"}; }
+
+// Events, threads and mutexes are left out: the run-time libraries make them as they need them.
+std::size_t open_descriptors() {
+    static const auto [socket, port] = counted_types();
+    std::size_t count = 0;
+    for (const Entry& entry : handles()) {
+        count += entry.type == socket || entry.type == port ? 1 : 0;
+    }
+    return count;
 }
 
 // A pair over loopback: Windows has no socketpair().

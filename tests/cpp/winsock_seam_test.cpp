@@ -13,6 +13,7 @@ namespace {
 // The calls are plain functions, so what they are to do is beside them.
 struct Script {
     int fail_receives{0};  // how many calls to come fail, each with `code`
+    int cut_receives{0};  // how many calls to come say WSAEMSGSIZE, and queue a packet all the same
     int fail_sends{0};
     int fail_sockets{0};
     int fail_accepts{0};
@@ -21,6 +22,12 @@ struct Script {
     int accept_contexts{0};
     int connect_contexts{0};
     int cancels{0};
+    bool deaf_to_cancels{false};
+    int disconnects{0};
+    DWORD disconnect_flags{0};
+    bool disconnects_quietly{false};  // over, said to be pending, and no packet of it comes
+    int connects{0};
+    SOCKET connected{INVALID_SOCKET};
     int receives{0};
     SOCKET context_of{INVALID_SOCKET};  // the listener that the last accept context named
 };
@@ -41,6 +48,12 @@ int WSAAPI receive(SOCKET socket, LPWSABUF parts, DWORD count, LPDWORD bytes, LP
     if (overlapped != nullptr) {
         ++script.receives;
         if (refuse(script.fail_receives)) {
+            return SOCKET_ERROR;
+        }
+        if (script.cut_receives != 0) {
+            --script.cut_receives;
+            (void)real.receive(socket, parts, count, bytes, flags, overlapped, routine);
+            ::WSASetLastError(WSAEMSGSIZE);
             return SOCKET_ERROR;
         }
     }
@@ -84,7 +97,28 @@ int WSAAPI set_option(SOCKET socket, int level, int option, const char* value, i
 
 BOOL WINAPI cancel(HANDLE handle, LPOVERLAPPED overlapped) {
     ++script.cancels;
+    if (script.deaf_to_cancels) {
+        return TRUE;
+    }
     return real.cancel(handle, overlapped);
+}
+
+BOOL WINAPI disconnect_ex(SOCKET socket, LPOVERLAPPED overlapped, DWORD flags, DWORD reserved) {
+    ++script.disconnects;
+    script.disconnect_flags = flags;
+    if (script.disconnects_quietly) {
+        overlapped->Internal = 0;
+        ::WSASetLastError(WSA_IO_PENDING);
+        return FALSE;
+    }
+    return real.disconnect_ex(socket, overlapped, flags, reserved);
+}
+
+BOOL WINAPI connect_ex(SOCKET socket, const sockaddr* where, int length, void* data, DWORD size,
+                       LPDWORD bytes, LPOVERLAPPED overlapped) {
+    ++script.connects;
+    script.connected = socket;
+    return real.connect_ex(socket, where, length, data, size, bytes, overlapped);
 }
 
 BOOL WINAPI no_modes(HANDLE /*handle*/, UCHAR /*modes*/) { return FALSE; }
@@ -107,6 +141,8 @@ protected:
         table.accept_ex = accept_ex;
         table.set_option = set_option;
         table.cancel = cancel;
+        table.disconnect_ex = disconnect_ex;
+        table.connect_ex = connect_ex;
         if (!skips) {
             table.set_modes = no_modes;
         }
@@ -295,6 +331,183 @@ TEST_F(WinsockSeam, ATruncatedDatagramCompletesOnce) {
         EXPECT_EQ(second.memory.front(), std::byte{6});
     }
     EXPECT_EQ(port().counts().late, 0U);
+}
+
+TEST_F(WinsockSeam, ThePacketOfAReceiveThatWasCutAtOnceIsSwallowed) {
+    Socket& one = engine().bound(SOCK_DGRAM);
+    Socket& other = engine().bound(SOCK_DGRAM);
+    ASSERT_TRUE(engine().finish_one(engine().connect(one, engine().name_of(other))));
+    script.cut_receives = 1;
+    const Op& cut = engine().receive(other, 4);
+    ASSERT_TRUE(engine().finish_one(cut));
+    EXPECT_TRUE(cut.succeeded());
+    EXPECT_EQ(cut.transferred, 4U);
+    const Op& next = engine().receive(other, 100);
+    const std::uint64_t packets = port().counts().packets;
+    engine().send(one, Bytes(3, std::byte{1}));  // the packet of the first
+    engine().settle();
+    EXPECT_FALSE(next.finished());
+    EXPECT_EQ(port().counts().packets, packets);
+    engine().send(one, Bytes(50, std::byte{2}));
+    ASSERT_TRUE(engine().finish_one(next));
+    EXPECT_EQ(next.transferred, 50U);
+    EXPECT_EQ(port().counts().late, 0U);
+}
+
+// Looking turns an error into readiness: the read that follows has it.
+TEST_F(WinsockSeam, TheErrorThatALookMetIsWhatTheNextReadGets) {
+    const auto [one, other] = engine().pair();
+    const Op& look = engine().post(*other, Kind::zero_byte);
+    engine().settle();
+    engine().abort(*one);
+    ASSERT_TRUE(engine().finish_one(look));
+    EXPECT_TRUE(look.succeeded());
+    const Op& next = engine().receive(*other, 10);
+    if (next.accepted) {
+        ASSERT_TRUE(engine().finish_one(next));
+    }
+    EXPECT_TRUE(platform::is_reset(next.accepted ? next.error.code : next.refusal.code));
+    for (const Receive strategy : {Receive::pooled, Receive::zero_byte}) {
+        const auto [here, there] = engine().pair();
+        const Op& stream = engine().subscribe(*there, strategy);
+        engine().settle();
+        engine().abort(*here);
+        ASSERT_TRUE(engine().finish_one(stream));
+        EXPECT_TRUE(platform::is_reset(stream.error.code));
+        EXPECT_EQ(stream.ends, 0) << "a reset is no end of the stream";
+    }
+}
+
+// R06, R09: the kernel owns the buffer until the packet, whatever was asked meanwhile.
+TEST_F(WinsockSeam, ACancelledReceiveIsHeldAndChargedUntilItsPacket) {
+    const auto [one, other] = engine().pair();
+    const Op& op = engine().receive(*other, system_page_size());
+    engine().settle();
+    const std::uint64_t charged = engine().charged();
+    EXPECT_GT(charged, 0U);
+    script.deaf_to_cancels = true;
+    EXPECT_TRUE(engine().cancel(op));
+    engine().settle();
+    EXPECT_EQ(script.cancels, 1);
+    EXPECT_FALSE(op.finished());
+    EXPECT_EQ(op.leases_given_back, 0);
+    EXPECT_EQ(engine().charged(), charged);
+    EXPECT_EQ(engine().view().cancelling, charged);
+    engine().send(*one, Bytes(5, std::byte{1}));
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_TRUE(op.succeeded()) << "the cancel lost the race";
+    EXPECT_EQ(op.transferred, 5U);
+    EXPECT_EQ(engine().charged(), 0U);
+}
+
+TEST_F(WinsockSeam, ASocketIsNotClosedBeforeItsLastPacket) {
+    const auto [one, other] = engine().pair();
+    const Op& op = engine().receive(*other, 100);
+    engine().settle();
+    script.deaf_to_cancels = true;
+    engine().close(*other);
+    engine().settle();
+    EXPECT_FALSE(op.finished());
+    EXPECT_EQ(other->life, Life::cancelling);
+    EXPECT_FALSE(engine().is_closed(*other));
+    engine().send(*one, Bytes(5, std::byte{1}));
+    ASSERT_TRUE(engine().finish_one(op));
+    ASSERT_TRUE(engine().run_until([&, at = other] { return engine().is_closed(*at); }));
+}
+
+// The accepts of a closed listener are the kernel's until their packets: the addresses they write,
+// and the sockets that were to become connections.
+TEST_F(WinsockSeam, AListenerIsKeptUntilItsLastAcceptHasReported) {
+    PortOptions options;
+    options.backend.posted_accepts = 5;
+    make(options);
+    Socket& listener = engine().listener();
+    engine().post(listener, Kind::accept_each);
+    engine().settle();
+    script.deaf_to_cancels = true;  // only the close of the socket ends them
+    engine().close(listener);
+    ASSERT_TRUE(engine().run_until([&] { return engine().is_closed(listener); }));
+    EXPECT_EQ(engine().view().internal, 5 * sizeof(AcceptAddresses));
+    ASSERT_TRUE(engine().run_until([&] { return engine().view().internal == 0; }));
+}
+
+// The same with the port: what is still to report when it goes leaves no handle behind.
+TEST_F(WinsockSeam, APortThatGoesTakesTheLastAcceptsWithIt) {
+    Socket& listener = engine().listener();
+    engine().post(listener, Kind::accept_each);
+    engine().settle();
+    script.deaf_to_cancels = true;
+    engine().finish();
+}
+
+TEST_F(WinsockSeam, ADisconnectSaysWhetherTheSocketIsUsedAgain) {
+    for (const bool reuse : {false, true}) {
+        const auto [one, other] = engine().pair();
+        script.disconnects = 0;
+        const Op& op = engine().post(*one, Kind::disconnect, {}, {.reuse = reuse});
+        engine().close(*other);
+        ASSERT_TRUE(engine().finish_one(op));
+        EXPECT_TRUE(op.succeeded());
+        EXPECT_EQ(script.disconnects, 1);
+        EXPECT_EQ(script.disconnect_flags, reuse ? static_cast<DWORD>(TF_REUSE_SOCKET) : 0U);
+        EXPECT_EQ(one->connected, !reuse);
+        EXPECT_EQ(port().counts().late, 0U);
+        if (reuse) {
+            Socket& listener = engine().listener();
+            script.connects = 0;
+            const Op& again = engine().connect(*one, engine().name_of(listener));
+            ASSERT_TRUE(engine().finish_one(again));
+            EXPECT_EQ(script.connects, 1);
+            EXPECT_EQ(script.connected, static_cast<SOCKET>(one->handle));
+            // Wine 8.0 refuses it with 10056; it ends no socket.
+            EXPECT_TRUE(again.succeeded() || again.error.code == WSAEISCONN);
+            EXPECT_EQ(one->life, Life::open);
+        }
+    }
+}
+
+TEST_F(WinsockSeam, ADisconnectWhosePacketIsSkippedCompletesOnce) {
+    script.disconnects_quietly = true;
+    const auto [one, other] = engine().pair();
+    const Op& op = engine().post(*one, Kind::disconnect);
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_TRUE(op.succeeded());
+    EXPECT_EQ(port().counts().late, 0U);
+    (void)other;
+}
+
+TEST_F(WinsockSeam, ADisconnectWhosePacketComesCompletesOnce) {
+    make({}, false);
+    const auto [one, other] = engine().pair();
+    const Op& op = engine().post(*one, Kind::disconnect, {}, {.reuse = true});
+    engine().close(*other);
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_TRUE(op.succeeded());
+    engine().settle();
+    EXPECT_EQ(port().counts().late, 0U);
+}
+
+// What ICMP says of an earlier datagram ends one receive, as a refusal like on every system, and
+// neither the socket nor what is received next.
+TEST_F(WinsockSeam, ARefusedDatagramIsToldAndReceivingGoesOn) {
+    Socket& one = engine().bound(SOCK_DGRAM);
+    Socket& other = engine().bound(SOCK_DGRAM);
+    ASSERT_TRUE(engine().finish_one(engine().connect(one, engine().name_of(other))));
+    script.code = WSAECONNRESET;  // what Windows says of it
+    for (int i = 0; i < 3; ++i) {
+        script.fail_receives = 1;
+        const Op& told = engine().receive(other, 100);
+        ASSERT_TRUE(engine().finish_one(told));
+        EXPECT_EQ(told.error.code, WSAECONNREFUSED);
+        EXPECT_EQ(told.error.fault, Fault::system);
+        EXPECT_EQ(other.life, Life::open);
+        const Op& next = engine().receive(other, 100);
+        engine().send(one, Bytes(7, std::byte{3}));
+        ASSERT_TRUE(engine().finish_one(next));
+        EXPECT_TRUE(next.succeeded());
+        EXPECT_EQ(next.transferred, 7U);
+    }
+    EXPECT_EQ(engine().charged(), 0U);
 }
 
 }  // namespace

@@ -21,17 +21,17 @@ inline int last_error() noexcept {
 inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
 // What a call without an OVERLAPPED came to.
-inline StartResult came_to(int returned, DWORD bytes) noexcept {
+inline StartResult came_to(int returned, DWORD bytes, bool stream) noexcept {
     if (returned == 0) {
         return {Start::done, static_cast<std::int64_t>(bytes)};
     }
-    const int code = last_error();
+    const int code = code_of_socket(last_error(), stream);
     return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
 }
 
 // The same of a receive: after a shutdown there is nothing, for good.
-inline StartResult received(int returned, DWORD bytes) noexcept {
-    const StartResult result = came_to(returned, bytes);
+inline StartResult received(int returned, DWORD bytes, bool stream) noexcept {
+    const StartResult result = came_to(returned, bytes, stream);
     return result.start == Start::failed && result.value == WSAESHUTDOWN
                ? StartResult{Start::done, 0}
                : result;

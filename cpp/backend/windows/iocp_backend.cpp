@@ -150,7 +150,7 @@ Request* IocpBackend::new_request(Operation& op) noexcept {
 // where none will come, back in the pool.
 StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, DWORD bytes) {
     Member& member = *member_of(op.socket->id);
-    const int code = at_once ? 0 : last_error();
+    const int code = at_once ? 0 : code_of_socket(last_error(), member.stream);
     if (at_once && member.skips) {
         requests_.give_back(request);
         return {Start::done, static_cast<std::int64_t>(bytes)};
@@ -447,8 +447,9 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
                            request.kind == Kind::receive_each;
     Request*& place = receiving ? member.receiving : member.sending;
     place = nullptr;
-    int code =
-        request.kind == Kind::writable ? poll_failure(request) : failure_of(member.socket, request);
+    int code = request.kind == Kind::writable
+                   ? poll_failure(request)
+                   : code_of_socket(failure_of(member.socket, request), member.stream);
     Packet packet;
     packet.operation = request.operation;
     packet.result = static_cast<std::int64_t>(bytes);

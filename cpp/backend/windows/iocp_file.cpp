@@ -34,7 +34,11 @@ StartResult IocpBackend::send_file(Operation& op) {
     const bool at_once =
         winsock_.transmit_file(socket_of(*op.socket), handle_of(SentFile::of(op)), count, 0,
                                &request->overlapped, nullptr, 0) != FALSE;
-    return started(op, *request, at_once, static_cast<DWORD>(request->overlapped.InternalHigh));
+    const StartResult result =
+        started(op, *request, at_once, static_cast<DWORD>(request->overlapped.InternalHigh));
+    // What Wine 8.0 says of a connection that is gone.
+    const bool gone = result.start == Start::failed && result.value == WSAENOTCONN;
+    return gone ? failed(WSAECONNRESET) : result;
 }
 
 int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {

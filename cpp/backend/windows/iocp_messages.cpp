@@ -80,7 +80,7 @@ StartResult IocpBackend::read_from(Socket& socket, std::byte* data, std::size_t 
     const int returned = winsock_.receive_from(socket_of(socket), parts.data(), 1, &bytes, &flags,
                                                room_of(from), &size, nullptr, nullptr);
     from.length = room_of(from)->sa_family != AF_UNSPEC ? static_cast<std::uint32_t>(size) : 0;
-    const StartResult result = came_to(returned, bytes);
+    const StartResult result = came_to(returned, bytes, false);
     return result.start == Start::failed && result.value == WSAEMSGSIZE ? cut(length) : result;
 }
 

@@ -163,7 +163,7 @@ StartResult IocpBackend::receive_now(Operation& op) {
     parts.add(op);
     DWORD bytes = 0;
     const int returned = call_receive(op, parts, receive_flags(op), bytes, nullptr);
-    StartResult result = received(returned, bytes);
+    StartResult result = received(returned, bytes, op.socket->stream);
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
         result = cut(op.remaining());
     }
@@ -183,7 +183,7 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     DWORD flags = 0;
     const int returned =
         winsock_.receive(socket_of(socket), parts.data(), 1, &bytes, &flags, nullptr, nullptr);
-    return received(returned, bytes);
+    return received(returned, bytes, socket.stream);
 }
 
 // The look that follows says at once if more is there.
@@ -209,13 +209,13 @@ StartResult IocpBackend::send_now(Operation& op, unsigned count) {
     parts.add(op, count);
     DWORD bytes = 0;
     const int returned = call_send(op, parts, bytes, nullptr);
-    return came_to(returned, bytes);
+    return came_to(returned, bytes, op.socket->stream);
 }
 
 StartResult IocpBackend::accept_now(Socket& socket) {
     const SOCKET made = winsock_.accept(socket_of(socket), nullptr, nullptr);
     if (made == INVALID_SOCKET) {
-        return came_to(SOCKET_ERROR, 0);
+        return came_to(SOCKET_ERROR, 0, socket.stream);
     }
     if (const int code = own(made); code != 0) {
         (void)winsock_.close(made);

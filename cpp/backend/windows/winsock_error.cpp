@@ -59,6 +59,10 @@ int winsock_code(unsigned long code) noexcept {
     }
 }
 
+int code_of_socket(int code, bool stream) noexcept {
+    return code == WSAECONNRESET && !stream ? WSAECONNREFUSED : code;
+}
+
 bool code_exhausted(int code) noexcept {
     switch (code) {
         case WSAENOBUFS:
