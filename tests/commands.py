@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from support import WINDOWS
+from support import SLOWNESS, WINDOWS
 
 PROGRAM = [sys.executable, "-m", "iocp_sock.cli"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}
-SECONDS = 60.0
+SECONDS = 60.0 * SLOWNESS
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import iocp_sock
-from support import BACKENDS, FAMILIES, Peers, descriptors, settled
+from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, settled
 
 
 def pytest_collection_finish() -> None:
@@ -31,6 +31,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 passed = pytest.StashKey[bool]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what tests recorded: how many examples the random ones really ran."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    for report in reports:
+        for name, value in getattr(report, "user_properties", ()):
+            if report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: {name}: {value}")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -102,7 +111,7 @@ def in_subprocess() -> Callable[..., str]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=100 * SLOWNESS,
             check=False,
         )
         assert result.returncode == status, result.stdout + result.stderr

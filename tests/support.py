@@ -25,7 +25,9 @@ BACKENDS = ("iocp",) if WINDOWS else ("uring", "epoll")
 AF_UNIX: int | None = getattr(socket, "AF_UNIX", None)
 
 PAGE = mmap.PAGESIZE
-PATIENCE = 20.0
+SLOWNESS = float(os.environ.get("IOCP_SOCK_SLOWNESS") or 1)
+"""How many times longer than on a quiet machine a condition is waited for."""
+PATIENCE = 20.0 * SLOWNESS
 LOCALHOST = ("127.0.0.1", 0)
 
 

@@ -21,7 +21,7 @@ from commands import ENVIRONMENT, PROGRAM, SECONDS, echo_command, read_terminal,
 from iocp_sock.cli import address, limits
 from iocp_sock.cli.latency import Latencies
 from iocp_sock.cli.load import MESSAGE_BYTES, EchoError, Load
-from support import BACKENDS, WINDOWS, WINE, linger, linux_only
+from support import BACKENDS, WINDOWS, WINE, linger, linux_only, windows_only
 
 on_a_terminal = linux_only("a pseudo-terminal")
 rlimits = linux_only("limits of a process")
@@ -378,6 +378,17 @@ def test_doctor_names_the_backends() -> None:
         assert state.split()[0] in result.stdout
     for text in ["page size", "open files", "locked memory", "python", iocp_sock.version()]:
         assert text in result.stdout
+    for features in map(iocp_sock.features, AVAILABLE):
+        for name in features:
+            assert name.replace("_", " ") in result.stdout
+
+
+@windows_only("the extension functions of Winsock")
+def test_doctor_names_the_extension_functions() -> None:
+    """Those that were loaded, by the names Microsoft gives them."""
+    report = json.loads(run("doctor", "--json").stdout)
+    names = ["AcceptEx", "ConnectEx", "DisconnectEx", "GetAcceptExSockaddrs", "TransmitFile"]
+    assert report["features"] == {"iocp": dict.fromkeys(names, True)}
 
 
 def test_doctor_as_json() -> None:

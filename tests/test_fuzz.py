@@ -24,6 +24,8 @@ import iocp_sock
 from support import PAGE, address_of, block, descriptors, pages, pattern, run_until, settled, span
 
 SIZES = st.sampled_from([1, 2, 100, 4095, 4096, 4097, 20_000, 70_000, 400_000])
+STORED = pattern(405_000, 12345)
+"""The file that is sent of."""
 SMALL = st.sampled_from([1, 2, 100, 4095, 4096, 4097, 20_000, 70_000])
 
 
@@ -88,10 +90,13 @@ class Sockets(RuleBasedStateMachine):
     """A port, connections whose both ends are its own, and anything a program may do to them."""
 
     backend = "epoll"
+    examples = 0
+    path = ""
     sides = Bundle("sides")
 
     @initialize(data=st.data())
     def begin(self, data: Any) -> None:
+        type(self).examples += 1
         self.before = descriptors()
         self.port = iocp_sock.Port(backend=self.backend, close_timeout=0.5)
         self.all: list[Side] = []
@@ -181,6 +186,13 @@ class Sockets(RuleBasedStateMachine):
         parts = [bytearray(pattern(size, len(side.sends) + i)) for i, size in enumerate(sizes)]
         self.post_send(
             side, b"".join(parts), parts, lambda post: side.sock.sendmsg(parts, callback=post)
+        )
+
+    @rule(side=sides, offset=st.integers(0, 5000), size=SIZES)
+    def send_file(self, side: Side, offset: int, size: int) -> None:
+        data = STORED[offset : offset + size]
+        self.post_send(
+            side, data, [], lambda post: side.sock.send_file(self.path, offset, size, callback=post)
         )
 
     def post_send(self, side: Side, data: Any, parts: list[Any], call: Any) -> None:
@@ -296,9 +308,13 @@ class _Done:
 
 
 @pytest.mark.timeout(300)
-def test_sequences(backend):
+def test_sequences(backend, record_property, tmp_path):
     """R03 R04 R06 R09 R30 R31: anything a program may do, in any order."""
     Sockets.backend = backend
+    Sockets.examples = 0
+    stored = tmp_path / "stored"
+    stored.write_bytes(STORED)
+    Sockets.path = str(stored)
     run_state_machine_as_test(
         Sockets,
         settings=settings(
@@ -310,3 +326,4 @@ def test_sequences(backend):
             suppress_health_check=list(HealthCheck),
         ),
     )
+    record_property("hypothesis examples", Sockets.examples)
