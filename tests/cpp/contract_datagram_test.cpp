@@ -251,6 +251,7 @@ TEST_P(Datagrams, ACancelThatLosesTheRaceKeepsTheDatagram) {
 
 TEST_P(Datagrams, ABounceCompletesOneOperationAndReceivingGoesOn) {
     if (const char* reason = platform::deaf_after_bounce()) {
+        engine().finish();  // what is printed here may open handles
         GTEST_SKIP() << reason;
     }
     Socket& one = datagrams();
@@ -341,6 +342,7 @@ TEST_P(Datagrams, ASubscriptionTellsOfWhatItCut) {
 
 TEST_P(Datagrams, ABounceEndsNoSubscription) {
     if (const char* reason = platform::deaf_after_bounce()) {
+        engine().finish();  // what is printed here may open handles
         GTEST_SKIP() << reason;
     }
     Socket& one = datagrams();
