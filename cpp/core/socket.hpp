@@ -131,4 +131,7 @@ public:
     }
 };
 
+// An idle connection costs at most 512 bytes of user-space memory in all; this is its largest part.
+static_assert(sizeof(void*) != 8 || sizeof(Socket) <= 168);
+
 }  // namespace iocp
