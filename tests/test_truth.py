@@ -170,3 +170,29 @@ def test_the_kernel_refuses_where_kernel_locked_predicts(refused):
             assert outcome["counters"] == outcome["kernel_locked"]
             assert outcome["transferred"] == 0
             assert outcome["after"] == [0, 0]
+
+
+SMALL = """
+import os, resource
+import iocp_sock
+
+resource.setrlimit(resource.RLIMIT_MEMLOCK, ({limit}, {limit}))
+os.setgroups([])
+os.setgid({uid})
+os.setuid({uid})
+with iocp_sock.Port() as port:
+    print(port.backend, port.backend_reason)
+"""
+
+
+def test_a_small_lock_limit_shrinks_the_ring_or_falls_back(uring, in_subprocess):
+    """R09: under a lock limit the port takes a smaller ring, then epoll, and says why."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become a user whose lock charges are all its own")
+    uid = 74000 + os.getpid() % 1000 * 10
+    shrunk = in_subprocess(SMALL.format(limit=64 << 10, uid=uid))
+    assert shrunk.startswith("uring")
+    assert "RLIMIT_MEMLOCK" in shrunk
+    fallen = in_subprocess(SMALL.format(limit=4096, uid=uid + 1))
+    assert fallen.startswith("epoll")
+    assert "RLIMIT_MEMLOCK" in fallen

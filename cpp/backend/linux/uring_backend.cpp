@@ -82,8 +82,13 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
         return nullptr;
     }
     reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";
+    if (made->ring_->entries() < entries) {
+        reason += " (RLIMIT_MEMLOCK has no room for the " + std::to_string(entries) + " asked for)";
+    }
     if (!made->multishot_) {
-        reason += ", no incremental buffer rings in this kernel";
+        reason += made->buffer_ring_code_ == ENOMEM
+                      ? ", no buffer ring (RLIMIT_MEMLOCK has no room for one)"
+                      : ", no incremental buffer rings in this kernel";
     }
     return made;
 }

@@ -93,6 +93,7 @@ private:
     bool behind_{false};  // the kernel took less than there was: the next wait must not last
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
+    int buffer_ring_code_{0};  // why the kernel took no ring of regions
     bool sends_direct_{false};
     bool asked_direct_{false};  // some socket has ever sent directly: memory may be locked
     uring::Buf* buffer_ring_{nullptr};

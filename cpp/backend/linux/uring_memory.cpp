@@ -52,7 +52,8 @@ bool UringBackend::provide_buffers() {
     registration.ring_entries = buffer_slots;
     registration.bgid = buffer_group;
     registration.flags = uring::pbuf_ring_inc;
-    if (ring_->register_with(uring::register_pbuf_ring, &registration, 1) < 0) {
+    buffer_ring_code_ = -ring_->register_with(uring::register_pbuf_ring, &registration, 1);
+    if (buffer_ring_code_ > 0) {
         ::operator delete (ring, std::align_val_t{page});
         return false;
     }
