@@ -107,7 +107,7 @@ def test_reuse(port, peers, ended_by):
         assert sock.fileno() == handle
         if WINE:
             pytest.skip("ConnectEx of Wine 8.0 refuses a socket that was disconnected for reuse")
-        assert sock.outstanding == 0
+        run_until(port, lambda: sock.outstanding == 0)
         with pytest.raises(iocp_sock.ArgumentError, match="not connected"):
             sock.receive(lambda _conn, _data: None)
 

@@ -166,7 +166,7 @@ def test_close_while_pending(port, pair, make_file, drain):
     op = sock.send_file(make_file(data), callback=got)
     sock.close(20 if drain else 0)
     received = read_all(port, peer)
-    run_until(port, lambda: got and port.stats()["sockets"] == 0)
+    run_until(port, lambda: got and port.stats().sockets == 0)
     assert len(got) == 1
     assert received == data[: op.transferred]
     assert (op.transferred == len(data)) == drain
