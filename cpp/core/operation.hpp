@@ -154,4 +154,7 @@ struct Operation {
     }
 };
 
+// Every standing subscription has one: it is part of what an idle connection costs.
+static_assert(sizeof(void*) != 8 || sizeof(Operation) <= 152);
+
 }  // namespace iocp
