@@ -14,6 +14,10 @@
 
 namespace iocp {
 
+namespace sim {
+class World;
+}
+
 // A send from where its data lies ends in two steps: once its bytes went, and once nothing reads
 // its memory any more. Everything else ends whole.
 enum class Phase : std::uint8_t { whole, transferred, released };
@@ -46,6 +50,7 @@ struct Capabilities {
     bool zero_copy_send{false};
     Receive busy{Receive::pooled};  // how a busy subscription receives at the least cost
     bool ordered{false};            // the kernel keeps the posting order of several requests
+    bool virtual_time{false};       // a model: waits take no time, and what nothing can end fails
 };
 
 // The whole seam between portable and platform code. It carries no policy: no ledger, no queue, no
@@ -123,6 +128,8 @@ public:
     virtual void wait(std::int64_t timeout_ns) = 0;
     virtual void reap(std::vector<Packet>& out) = 0;
     virtual void wake() noexcept = 0;
+    // Whether the last wait() ended because nothing is to come that could ever end it.
+    [[nodiscard]] virtual bool nothing_due() const noexcept { return false; }
     // The application's own event for interrupts, which ends waits where a signal does not.
     virtual void wake_on(void* /*event*/) {}
     [[nodiscard]] virtual std::int64_t now() const noexcept = 0;  // nanoseconds, monotonic
@@ -154,10 +161,11 @@ public:
 struct BackendOptions {
     unsigned ring_entries{256};   // submission entries of an io_uring
     unsigned posted_accepts{32};  // accepts that stand posted for a subscription to a listener
+    std::shared_ptr<sim::World> world{};  // the model to run on instead of the system
 };
 
-// Makes the backend called `name` ("auto" picks the best). `reason` says why it was chosen, or,
-// when null is returned, why it was refused.
+// Makes the backend called `name` ("auto" picks the best; a world in the options goes before it).
+// `reason` says why it was chosen, or, when null is returned, why it was refused.
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
                                       const BackendOptions& options, std::string& reason);
 

@@ -11,7 +11,7 @@ constexpr const char* class_names[error_classes] = {
     "Error",          "Cancelled",     "TimedOut",           "SocketClosed",
     "PortClosed",     "ArgumentError", "ArgumentTypeError",  "WrongThread",
     "PortRunning",    "ForkedPort",    "BackendUnavailable", "ResourceExhausted",
-    "BudgetExceeded",
+    "BudgetExceeded", "NothingDue",
 };
 
 struct Mapping {
@@ -40,6 +40,8 @@ Mapping mapping_of(const Types& types, Fault fault) noexcept {
             return {ErrorClass::forked, EPERM, "the port belongs to the parent process"};
         case Fault::budget:
             return {ErrorClass::budget, types.no_buffers_code, "over the budget"};
+        case Fault::nothing_due:
+            return {ErrorClass::nothing_due, EDEADLK, "nothing is due in the model"};
         case Fault::resource:
             return {ErrorClass::exhausted, ENOMEM, "the system ran out of memory"};
         case Fault::none:

@@ -28,8 +28,9 @@ enum class ErrorClass : std::uint8_t {
     unavailable,
     exhausted,
     budget,
+    nothing_due,
 };
-inline constexpr std::size_t error_classes = 13;
+inline constexpr std::size_t error_classes = 14;
 
 // What one import of the module made; every port keeps it alive.
 struct Types {

@@ -18,6 +18,7 @@ enum class Fault : std::uint8_t {
     argument,       // the call's arguments cannot be served
     wrong_thread,   // another thread runs this port
     forked,         // the port belongs to the parent process
+    nothing_due,    // a wait in virtual time that nothing could end
 };
 
 struct Error {

@@ -220,6 +220,12 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     turn_time_ = backend_->now();
     reap();
     fire_timers();
+    if (backend_->nothing_due()) {
+        return Error::of(
+            Fault::nothing_due,
+            "nothing is due in the model: no segment is on its way, no timer is armed, "
+            "so this wait would never end; post something, or wait with a timeout");
+    }
     return {};
 }
 

@@ -13,6 +13,7 @@ __all__ = [
     "ControlUnavailable",
     "Error",
     "ForkedPort",
+    "NothingDue",
     "PortClosed",
     "PortRunning",
     "ResourceExhausted",
@@ -64,6 +65,10 @@ class PortRunning(Error, RuntimeError):
 
 class ForkedPort(Error, RuntimeError):
     """The port was made before a fork and belongs to the parent process (errno EPERM)."""
+
+
+class NothingDue(Error, RuntimeError):
+    """A wait in the virtual time of a model that nothing could end (errno EDEADLK)."""
 
 
 class BackendUnavailable(Error):

@@ -48,10 +48,17 @@ inline Bytes taken(const std::vector<Op*>& ops) {
 class Contract : public ::testing::TestWithParam<std::string> {
 protected:
     void SetUp() override { make({}); }
-    void TearDown() override { engine_.reset(); }
-
-    void make(const PortOptions& options) {
+    void TearDown() override {
         engine_.reset();
+        if (world_ != nullptr && !IsSkipped()) {
+            platform::expect_nothing_left(*world_);
+        }
+    }
+
+    void make(PortOptions options) {
+        engine_.reset();
+        world_ = platform::model(GetParam());
+        options.backend.world = world_;
         engine_ = std::make_unique<Engine>(GetParam(), options);
         if (!engine_->usable()) {
             GTEST_SKIP() << GetParam() << ": " << engine_->reason();
@@ -59,6 +66,7 @@ protected:
     }
     Engine& engine() { return *engine_; }
     Port& port() { return engine_->port(); }
+    [[nodiscard]] bool modelled() const { return world_ != nullptr; }
 
     // Reads exactly `bytes` bytes with receives of at most `piece`.
     Bytes read_exactly(Socket& socket, std::size_t bytes, std::size_t piece = 65536) {
@@ -111,7 +119,11 @@ protected:
     }
 
 private:
+    std::shared_ptr<sim::World> world_;  // null on a real backend
     std::unique_ptr<Engine> engine_;
 };
+
+// What the model does not have: ends of connections whose sockets stay, and files.
+class Systems : public Contract {};
 
 }  // namespace iocp::contract

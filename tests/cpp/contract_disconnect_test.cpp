@@ -4,7 +4,7 @@
 namespace iocp::contract {
 namespace {
 
-TEST_P(Contract, ADisconnectFollowsTheSendsAndKeepsTheSocket) {
+TEST_P(Systems, ADisconnectFollowsTheSendsAndKeepsTheSocket) {
     const auto [one, other] = engine().pair();
     const Op& sent = engine().send(*one, pattern(4 * mebibyte));
     const Op& op = engine().post(*one, Kind::disconnect);
@@ -25,7 +25,7 @@ TEST_P(Contract, ADisconnectFollowsTheSendsAndKeepsTheSocket) {
     EXPECT_TRUE(engine().send(*one, text("late")).refusal);
 }
 
-TEST_P(Contract, WhatThePeerStillSaysIsReceivedDuringADisconnect) {
+TEST_P(Systems, WhatThePeerStillSaysIsReceivedDuringADisconnect) {
     const auto [one, other] = engine().pair();
     const Op& waits = engine().receive(*one, 100);
     const Op& op = engine().post(*one, Kind::disconnect);
@@ -41,7 +41,7 @@ TEST_P(Contract, WhatThePeerStillSaysIsReceivedDuringADisconnect) {
     EXPECT_TRUE(op.succeeded());
 }
 
-TEST_P(Contract, ADisconnectThatReusesMakesTheSocketConnectAgain) {
+TEST_P(Systems, ADisconnectThatReusesMakesTheSocketConnectAgain) {
     Socket& listener = engine().listener();
     Socket& client = engine().open();
     for (const bool first : {true, false, true}) {
@@ -72,7 +72,7 @@ TEST_P(Contract, ADisconnectThatReusesMakesTheSocketConnectAgain) {
 }
 
 // The peer ended first and reads late: everything has to reach it before the socket lets go.
-TEST_P(Contract, AReuseWaitsUntilThePeerHasEverything) {
+TEST_P(Systems, AReuseWaitsUntilThePeerHasEverything) {
     if (!platform::connects_again()) {
         GTEST_SKIP() << "Wine 8.0: DisconnectEx does not wait for the peer";
     }
@@ -98,7 +98,7 @@ TEST_P(Contract, AReuseWaitsUntilThePeerHasEverything) {
     EXPECT_TRUE(op.succeeded());
 }
 
-TEST_P(Contract, ADisconnectIsRefusedWhereThereIsNothingToEnd) {
+TEST_P(Systems, ADisconnectIsRefusedWhereThereIsNothingToEnd) {
     EXPECT_EQ(engine().post(engine().open(), Kind::disconnect).refusal.fault, Fault::argument);
     Socket& datagram = engine().bound(platform::type_datagram);
     EXPECT_EQ(engine().post(datagram, Kind::disconnect).refusal.fault, Fault::argument);
@@ -119,7 +119,7 @@ TEST_P(Contract, ADisconnectIsRefusedWhereThereIsNothingToEnd) {
     EXPECT_TRUE(plain.succeeded()) << plain.error.code;
 }
 
-TEST_P(Contract, ADisconnectThatWaitsCanBeCancelled) {
+TEST_P(Systems, ADisconnectThatWaitsCanBeCancelled) {
     if (!platform::connects_again()) {
         GTEST_SKIP() << "Wine 8.0: DisconnectEx does not wait for the peer";
     }
@@ -140,7 +140,7 @@ TEST_P(Contract, ADisconnectThatWaitsCanBeCancelled) {
     EXPECT_TRUE(last.succeeded());
 }
 
-TEST_P(Contract, ACloseOvertakesADisconnect) {
+TEST_P(Systems, ACloseOvertakesADisconnect) {
     const auto [one, other] = engine().pair();
     const Op& big = engine().send(*one, pattern(16 * mebibyte));
     const Op& behind = engine().post(*one, Kind::disconnect);

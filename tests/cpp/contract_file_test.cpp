@@ -24,7 +24,7 @@ Bytes part(const Bytes& whole, std::size_t from, std::size_t count) {
     return {first, first + static_cast<std::ptrdiff_t>(count)};
 }
 
-TEST_P(Contract, AFileArrivesWholeAndIsChargedNothing) {
+TEST_P(Systems, AFileArrivesWholeAndIsChargedNothing) {
     for (const bool tcp : {true, false}) {
         const auto [one, other] = tcp ? engine().pair() : engine().adopted_pair();
         for (const std::size_t length : {std::size_t{0}, std::size_t{1}, system_page_size(),
@@ -43,7 +43,7 @@ TEST_P(Contract, AFileArrivesWholeAndIsChargedNothing) {
     }
 }
 
-TEST_P(Contract, AnyPartOfAFileCanBeSent) {
+TEST_P(Systems, AnyPartOfAFileCanBeSent) {
     const Bytes whole = pattern(3 * mebibyte);
     const File file(whole);
     const auto [one, other] = engine().pair();
@@ -57,7 +57,7 @@ TEST_P(Contract, AnyPartOfAFileCanBeSent) {
     }
 }
 
-TEST_P(Contract, AFileThatEndsBeforeItsCountEndsItsSend) {
+TEST_P(Systems, AFileThatEndsBeforeItsCountEndsItsSend) {
     const Bytes whole = pattern(100'000);
     const File file(whole);
     const auto [one, other] = engine().pair();
@@ -73,7 +73,7 @@ TEST_P(Contract, AFileThatEndsBeforeItsCountEndsItsSend) {
     EXPECT_EQ(none.transferred, 0U);
 }
 
-TEST_P(Contract, AFileKeepsItsPlaceAmongTheSends) {
+TEST_P(Systems, AFileKeepsItsPlaceAmongTheSends) {
     const auto [one, other] = engine().pair();
     Bytes all;
     std::vector<Op*> ops;
@@ -94,7 +94,7 @@ TEST_P(Contract, AFileKeepsItsPlaceAmongTheSends) {
     }
 }
 
-TEST_P(Contract, AFileWaitsForThePeerToRead) {
+TEST_P(Systems, AFileWaitsForThePeerToRead) {
     const Bytes whole = pattern(32 * mebibyte);
     const File file(whole);
     const auto [one, other] = engine().pair();
@@ -109,7 +109,7 @@ TEST_P(Contract, AFileWaitsForThePeerToRead) {
     EXPECT_EQ(op.transferred, whole.size());
 }
 
-TEST_P(Contract, AFileThatIsCutMeanwhileEndsItsSend) {
+TEST_P(Systems, AFileThatIsCutMeanwhileEndsItsSend) {
     const std::size_t length = 32 * mebibyte;
     const File file(pattern(length));
     const auto [one, other] = engine().pair();
@@ -129,7 +129,7 @@ TEST_P(Contract, AFileThatIsCutMeanwhileEndsItsSend) {
     EXPECT_EQ(part(stream.received, op.transferred, 6), text("behind"));
 }
 
-TEST_P(Contract, AFileCancelledPartWayEndsTheStreamsFraming) {
+TEST_P(Systems, AFileCancelledPartWayEndsTheStreamsFraming) {
     const Bytes whole = pattern(32 * mebibyte);
     const File file(whole);
     const auto [one, other] = engine().pair();
@@ -154,7 +154,7 @@ TEST_P(Contract, AFileCancelledPartWayEndsTheStreamsFraming) {
     EXPECT_EQ(last.transferred, 0U) << "not one byte more";
 }
 
-TEST_P(Contract, AFileGoesOutWithADrainAndEndsWithAClose) {
+TEST_P(Systems, AFileGoesOutWithADrainAndEndsWithAClose) {
     const Bytes whole = pattern(16 * mebibyte);
     const File file(whole);
     const auto [one, other] = engine().pair();
@@ -175,7 +175,7 @@ TEST_P(Contract, AFileGoesOutWithADrainAndEndsWithAClose) {
 
 // Two ends that send files to each other, and receives that are posted from other threads
 // meanwhile: no receive is told to come again.
-TEST_P(Contract, FilesBothWaysDisturbNoReceive) {
+TEST_P(Systems, FilesBothWaysDisturbNoReceive) {
     const Bytes whole = pattern(8 * mebibyte);
     const File file(whole);
     const auto [one, other] = engine().pair();
@@ -201,7 +201,7 @@ TEST_P(Contract, FilesBothWaysDisturbNoReceive) {
     EXPECT_EQ(taken(back), whole);
 }
 
-TEST_P(Contract, AFileNeedsAConnectedStream) {
+TEST_P(Systems, AFileNeedsAConnectedStream) {
     const File file(pattern(100));
     Socket& datagram = engine().bound(platform::type_datagram);
     EXPECT_EQ(engine().send_file(datagram, file.handle(), 0, 100).refusal.fault, Fault::argument);
@@ -214,7 +214,7 @@ TEST_P(Contract, AFileNeedsAConnectedStream) {
     EXPECT_EQ(fresh.life, Life::open);
 }
 
-TEST_P(Contract, AFileToAPeerThatIsGoneEndsTheSocket) {
+TEST_P(Systems, AFileToAPeerThatIsGoneEndsTheSocket) {
     const File file(pattern(mebibyte));
     const auto [one, other] = engine().pair();
     engine().abort(*other);

@@ -5,9 +5,15 @@
 namespace iocp::contract {
 namespace {
 
-TEST_P(Contract, HasItsName) { EXPECT_EQ(port().backend().name(), GetParam()); }
+TEST_P(Contract, HasItsName) {
+    EXPECT_EQ(port().backend().name(), modelled() ? "sim" : GetParam());
+}
 
 INSTANTIATE_TEST_SUITE_P(Backends, Contract, ::testing::ValuesIn(platform::backends()),
+                         [](const auto& tested) { return tested.param; });
+INSTANTIATE_TEST_SUITE_P(Backends, Systems, ::testing::ValuesIn(platform::backends()),
+                         [](const auto& tested) { return tested.param; });
+INSTANTIATE_TEST_SUITE_P(Models, Contract, ::testing::ValuesIn(platform::models()),
                          [](const auto& tested) { return tested.param; });
 
 TEST(Backends, AutoTakesTheFirstThatWorks) {

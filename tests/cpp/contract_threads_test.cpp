@@ -177,11 +177,11 @@ TEST_P(Contract, OnlyOneThreadRunsAPort) {
 }
 
 TEST_P(Contract, TwoPortsOfOneThreadServeEachOther) {
-    Engine second(GetParam(), {});
+    Engine second(GetParam(), port().options());
     ASSERT_TRUE(second.usable());
     Handle one = no_handle;
     Handle other = no_handle;
-    ASSERT_TRUE(platform::socket_pair(one, other));
+    ASSERT_TRUE(engine().socket_pair(one, other));
     Socket& mine = engine().adopt(one);
     Socket& theirs = second.adopt(other);
     for (std::size_t i = 0; i < 50; ++i) {
@@ -206,7 +206,7 @@ TEST_P(Contract, PortsOfManyThreadsAreIndependent) {
         workers.emplace_back([&] {
             std::string reason;
             BufferPool* pool = BufferPool::create(system_page_size(), mebibyte, 64);
-            auto backend = make_backend(GetParam(), *pool, {}, reason);
+            auto backend = make_backend(GetParam(), *pool, port().options().backend, reason);
             if (backend != nullptr) {
                 Port mine({}, *pool, std::move(backend));
                 int value = 0;

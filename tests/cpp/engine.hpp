@@ -315,8 +315,13 @@ public:
     Pair adopted_pair() {
         Handle one = no_handle;
         Handle other = no_handle;
-        EXPECT_TRUE(platform::socket_pair(one, other));
+        EXPECT_TRUE(socket_pair(one, other));
         return {&adopt(one), &adopt(other)};
+    }
+    bool socket_pair(Handle& one, Handle& other) {
+        const auto& world = port_->options().backend.world;
+        return world != nullptr ? platform::socket_pair(*world, one, other)
+                                : platform::socket_pair(one, other);
     }
     void set_option(Socket& socket, int option, int value) {
         locked([&] {

@@ -1,16 +1,29 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/socket.hpp"
 
 // The little that the contract suite asks of the system itself.
+namespace iocp::sim {
+class World;
+}
+
 namespace iocp::platform {
 
 // The real backends there are on this system, whether or not they are refused here.
 std::vector<std::string> backends();
+
+// The presets of the model, which the suite runs over as well, and a fresh world for one of them;
+// null for a real backend's name.
+std::vector<std::string> models();
+std::shared_ptr<sim::World> model(const std::string& name);
+bool socket_pair(sim::World& world, Handle& one, Handle& other);
+// Runs what is left to happen and expects that no machine has anything left of its own.
+void expect_nothing_left(sim::World& world);
 
 // How many descriptors this process has, or handles of sockets, files and completion ports.
 std::size_t open_descriptors();

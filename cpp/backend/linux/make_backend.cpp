@@ -5,11 +5,15 @@
 
 #include "backend/linux/epoll_backend.hpp"
 #include "backend/linux/uring_backend.hpp"
+#include "backend/sim/sim_backend.hpp"
 
 namespace iocp {
 
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
                                       const BackendOptions& options, std::string& reason) {
+    if (options.world != nullptr) {
+        return sim::make_backend(options.world, reason);
+    }
     if (name == "uring" || name == "auto") {
         if (auto made = UringBackend::create(pool, options.ring_entries, reason)) {
             if (name == "auto") {

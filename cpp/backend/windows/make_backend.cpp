@@ -1,9 +1,13 @@
+#include "backend/sim/sim_backend.hpp"
 #include "backend/windows/iocp_backend.hpp"
 
 namespace iocp {
 
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*/,
                                       const BackendOptions& options, std::string& reason) {
+    if (options.world != nullptr) {
+        return sim::make_backend(options.world, reason);
+    }
     if (name != "iocp" && name != "auto") {
         reason = "unknown backend; this platform has 'iocp'";
         return nullptr;

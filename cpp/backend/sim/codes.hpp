@@ -1,0 +1,26 @@
+#pragma once
+
+#include "core/operation.hpp"
+
+namespace iocp::sim {
+
+// The platform's numbers of the errors that the model knows.
+extern const int code_bad_handle;
+extern const int code_invalid;
+extern const int code_not_connected;
+extern const int code_already_connected;
+extern const int code_broken;  // sending on what is shut
+extern const int code_reset;
+extern const int code_refused;
+extern const int code_timed_out;
+extern const int code_no_buffers;
+extern const int code_in_use;
+extern const int code_not_here;  // an address or family that the model does not have
+extern const int code_no_option;
+extern const int code_not_offered;  // what the model does not do
+extern const int code_cancelled;
+
+// What an error means for its socket (R05, R08), as on this platform's own backends.
+bool code_is_fatal(const Operation& op, int code) noexcept;
+
+}  // namespace iocp::sim

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "core/slot_table.hpp"
+
+namespace iocp::sim {
+
+enum Flag : std::uint8_t {
+    flag_syn = 1U << 0U,
+    flag_ack = 1U << 1U,
+    flag_fin = 1U << 2U,
+    flag_reset = 1U << 3U,
+    flag_update = 1U << 4U,  // nothing but a window that has grown
+};
+
+// What travels. It names bytes of its sender's stream and does not carry them: the sender keeps
+// them until they are acknowledged, which is why its pages stay locked.
+struct Segment {
+    SlotId from;
+    SlotId to;
+    std::uint64_t sequence{0};
+    std::uint64_t acknowledged{0};
+    std::uint32_t length{0};
+    std::uint32_t window{0};
+    std::uint8_t flags{0};
+};
+
+enum class EventKind : std::uint8_t {
+    segment,     // `segment` arrives
+    retransmit,  // timers of the endpoint `segment.to`
+    acknowledge,
+    flush,
+    mishap,
+};
+inline constexpr std::size_t timer_kinds = 3;  // retransmit, acknowledge, flush
+
+struct Event {
+    std::int64_t when{0};  // virtual nanoseconds
+    std::uint64_t order{0};
+    EventKind kind{EventKind::segment};
+    Segment segment;
+};
+
+// What is to come, soonest first; events of one instant in the order they were made.
+class EventQueue {
+public:
+    void push(std::int64_t when, EventKind kind, const Segment& segment) {
+        heap_.push_back({when, next_order_++, kind, segment});
+        std::push_heap(heap_.begin(), heap_.end(), later);
+    }
+    Event pop() {
+        std::pop_heap(heap_.begin(), heap_.end(), later);
+        Event event = heap_.back();
+        heap_.pop_back();
+        return event;
+    }
+    [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
+    [[nodiscard]] const Event& first() const noexcept { return heap_.front(); }
+
+private:
+    static bool later(const Event& a, const Event& b) noexcept {
+        return a.when != b.when ? a.when > b.when : a.order > b.order;
+    }
+
+    std::vector<Event> heap_;
+    std::uint64_t next_order_{0};
+};
+
+}  // namespace iocp::sim

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "backend/sim/byte_queue.hpp"
+
+namespace iocp::sim {
+
+// The receiving half of a connection: the transport's window, and behind it the socket layer's
+// receive buffer, which keeps the window open (003, 6).
+class Incoming {
+public:
+    std::uint64_t next{0};            // expected
+    std::uint64_t edge{0};            // told to the peer
+    std::uint64_t fin_at{none};       // where the peer's end lies, once it has come
+    std::uint32_t unacknowledged{0};  // segments since the last acknowledgement
+    bool acknowledge_now{false};
+    bool update_window{false};
+    bool ended{false};  // everything up to the peer's end is here
+    ByteQueue bytes;    // in order, not read yet
+
+    // Notes that [begin, end) is here and returns up to where the stream is now whole; everything
+    // from `next` to there is the caller's to append.
+    std::uint64_t note(std::uint64_t begin, std::uint64_t finish) {
+        if (begin > next) {
+            islands_.insert(
+                std::upper_bound(islands_.begin(), islands_.end(), std::pair(begin, finish)),
+                {begin, finish});
+            return next;
+        }
+        std::uint64_t whole = std::max(next, finish);
+        std::size_t used = 0;
+        while (used < islands_.size() && islands_[used].first <= whole) {
+            whole = std::max(whole, islands_[used++].second);
+        }
+        islands_.erase(islands_.begin(), islands_.begin() + static_cast<std::ptrdiff_t>(used));
+        return whole;
+    }
+    // Moves into the receive buffer what it has room for; bytes copied.
+    std::size_t absorb(std::uint64_t capacity) noexcept {
+        absorbed_ = std::max(absorbed_, bytes.front());
+        const std::uint64_t upto = std::min(bytes.back(), bytes.front() + capacity);
+        const std::uint64_t moved = upto > absorbed_ ? upto - absorbed_ : 0;
+        absorbed_ += moved;
+        return static_cast<std::size_t>(moved);
+    }
+    // Room in the transport's window of `window` bytes.
+    [[nodiscard]] std::uint64_t room(std::uint64_t window) const noexcept {
+        const std::uint64_t held = bytes.back() - std::max(absorbed_, bytes.front());
+        return held < window ? window - held : 0;
+    }
+
+    static constexpr std::uint64_t none = ~std::uint64_t{0};
+
+private:
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> islands_;  // came before what is missing
+    std::uint64_t absorbed_{0};
+};
+
+}  // namespace iocp::sim

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+#include "backend/address.hpp"
+
+namespace iocp::sim {
+
+// An IPv4 address and port in host order.
+struct Name {
+    std::uint32_t address{0};
+    std::uint16_t port{0};
+
+    auto operator<=>(const Name&) const = default;
+};
+
+inline constexpr std::uint32_t loopback = 0x7f00'0001U;
+
+// False: not an IPv4 address.
+bool name_from_address(const Address& address, Name& out) noexcept;
+Address address_from_name(const Name& name) noexcept;
+
+}  // namespace iocp::sim

@@ -1,0 +1,103 @@
+// The options of a modelled socket.
+#include <algorithm>
+#include <cstring>
+
+#include "backend/families.hpp"
+#include "backend/sim/codes.hpp"
+#include "backend/sim/sim_backend.hpp"
+#include "native_sockets.hpp"
+
+namespace iocp::sim {
+
+namespace {
+
+constexpr int tcp_no_delay = 1;  // TCP_NODELAY, on every platform
+
+// What is told of a size that was set to `size`.
+int told(std::uint64_t size, bool doubled) noexcept {
+    return static_cast<int>(doubled ? 2 * size : size);
+}
+
+}  // namespace
+
+int SimBackend::get_option(const Socket& socket, int level, int option, void* value,
+                           std::size_t& length) {
+    return with(socket.handle, code_bad_handle, [&](Endpoint& endpoint) {
+        const Parameters& values = world_->stack.values;
+        const bool doubled = values.doubles_sizes != 0;
+        int number = 0;
+        if (level == IPPROTO_TCP && option == tcp_no_delay) {
+            number = endpoint.nagle ? 0 : 1;
+        } else if (level != SOL_SOCKET) {
+            return code_no_option;
+        } else if (option == SO_SNDBUF) {
+            number = static_cast<int>(endpoint.send_buffer);
+        } else if (option == SO_RCVBUF) {
+            number = values.receive_option_window != 0 ? told(endpoint.receive_window, doubled)
+                                                       : static_cast<int>(endpoint.receive_buffer);
+        } else if (option == SO_REUSEADDR) {
+            number = endpoint.reusable ? 1 : 0;
+        } else if (option == SO_TYPE) {
+            number = type_stream;
+        } else if (option == SO_ERROR) {
+            number = endpoint.stage == Stage::over ? endpoint.error : 0;
+        } else {
+            return code_no_option;
+        }
+        length = std::min(length, sizeof number);
+        std::memcpy(value, &number, length);
+        return 0;
+    });
+}
+
+Nagle SimBackend::nagle(const Socket& socket) noexcept {
+    return with(socket.handle, Nagle::off, [](const Endpoint& endpoint) {
+        const bool holds = endpoint.out.end > endpoint.out.next;
+        return !endpoint.nagle ? Nagle::off : (holds ? Nagle::holding : Nagle::idle);
+    });
+}
+
+// AFD sends from the caller's pages when its buffer is off; the model's Linux has no zero copy.
+bool SimBackend::send_direct(Socket& socket, bool on) {
+    const Parameters& values = world_->stack.values;
+    return values.locks != 0 && with(socket.handle, false, [&](Endpoint& endpoint) {
+               endpoint.send_buffer = on ? 0 : static_cast<std::uint64_t>(values.send_buffer);
+               endpoint.sized = on;
+               return true;
+           });
+}
+
+int SimBackend::set_option(const Socket& socket, int level, int option, const void* value,
+                           std::size_t length) {
+    return with(socket.handle, code_bad_handle, [&](Endpoint& endpoint) {
+        const Parameters& values = world_->stack.values;
+        int number = 0;
+        std::memcpy(&number, value, std::min(length, sizeof number));
+        const auto size = static_cast<std::uint64_t>(std::max(number, 0));
+        const bool doubled = values.doubles_sizes != 0;
+        if (level == IPPROTO_TCP && option == tcp_no_delay) {
+            endpoint.nagle = number == 0;
+        } else if (level != SOL_SOCKET) {
+            return code_no_option;
+        } else if (option == SO_SNDBUF) {
+            const auto least = static_cast<std::uint64_t>(values.least_send_buffer);
+            endpoint.send_buffer = std::max(doubled ? 2 * size : size, least);
+            endpoint.sized = true;
+        } else if (option == SO_RCVBUF) {
+            (values.receive_option_window != 0 ? endpoint.receive_window
+                                               : endpoint.receive_buffer) = size;
+        } else if (option == SO_REUSEADDR) {
+            endpoint.reusable = number != 0;
+        } else if (option == SO_LINGER && length >= sizeof(linger)) {
+            linger given{};
+            std::memcpy(&given, value, sizeof given);
+            endpoint.resets = given.l_onoff != 0 && given.l_linger == 0;
+        } else {
+            return code_no_option;
+        }
+        world_->stack.touch(endpoint);
+        return 0;
+    });
+}
+
+}  // namespace iocp::sim

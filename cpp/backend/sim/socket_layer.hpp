@@ -1,0 +1,64 @@
+#pragma once
+
+#include "backend/backend.hpp"
+#include "backend/sim/mishap.hpp"
+#include "backend/sim/transport.hpp"
+
+namespace iocp::sim {
+
+// What the system offers above the transport: AFD with its buffers and locked pages, or Linux's
+// sockets, by the parameters.
+class SocketLayer {
+public:
+    SocketLayer(Stack& stack, Transport& transport) : stack_(stack), transport_(transport) {}
+
+    // Errors are the platform's numbers, 0 for success.
+    int open(Machine& machine, int type, Handle& out);
+    int bind(Endpoint& endpoint, const Name& name);
+    int listen(Endpoint& endpoint, int backlog);
+    int shutdown(Endpoint& endpoint, bool receiving, bool sending);
+    // The handle is gone; what was sent still goes.
+    void close(Endpoint& endpoint);
+    bool pair(Machine& machine, Handle& one, Handle& other);
+    // False: it did not befall the endpoint, whose connection is over.
+    bool befall(Endpoint& endpoint, Mishap mishap);
+
+    StartResult attempt(Endpoint& endpoint, Operation& op, unsigned count);
+    StartResult start(Endpoint& endpoint, Operation& op, unsigned count);
+    void cancel(Endpoint& endpoint, bool sending);
+    StartResult read(Endpoint& endpoint, std::byte* data, std::size_t length);
+    [[nodiscard]] static bool readable(const Endpoint& endpoint) noexcept;
+    // The packet of a request whose time has come.
+    Packet take_packet(Endpoint& endpoint, bool sending);
+    // After an event or a call: tells those who wait of what has become of the endpoint, lets it
+    // answer, and forgets it when nobody needs it.
+    void look_after(Endpoint& endpoint);
+
+private:
+    StartResult receive(Endpoint& endpoint, Operation& op);
+    StartResult copy_sends(Endpoint& endpoint, Operation& op, unsigned count);
+    StartResult lock_sends(Endpoint& endpoint, Operation& op, unsigned count);
+    StartResult lock_receive(Endpoint& endpoint, Operation& op);
+    StartResult accept(Endpoint& endpoint);
+    StartResult connect(Endpoint& endpoint, Operation& op);
+    // Notes that the port waits for something; failed when the pool has no room for the request.
+    StartResult wait(Endpoint& endpoint, const Operation& op, Request& request, bool watch);
+    [[nodiscard]] int refusal_of_send(const Endpoint& endpoint) const noexcept;
+    [[nodiscard]] std::size_t room(const Endpoint& endpoint, const Operation& op) const noexcept;
+    [[nodiscard]] bool writable(const Endpoint& endpoint) const noexcept;
+    [[nodiscard]] std::uint64_t buffer_size(const Endpoint& endpoint) const noexcept;
+    [[nodiscard]] std::uint32_t pages_of(const std::byte* data, std::size_t length) const noexcept;
+    [[nodiscard]] std::size_t shortened(std::size_t length);
+    void consume(Endpoint& endpoint, std::size_t length);
+    void fill(Endpoint& endpoint);
+    void absorb(Endpoint& endpoint);
+    void serve_receiver(Endpoint& endpoint);
+    void serve_sender(Endpoint& endpoint);
+    void due(Endpoint& endpoint, bool sending, std::int64_t result, bool ready);
+    void abandon_listener(Endpoint& endpoint);
+
+    Stack& stack_;
+    Transport& transport_;
+};
+
+}  // namespace iocp::sim

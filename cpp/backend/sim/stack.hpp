@@ -1,0 +1,105 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "backend/sim/endpoint.hpp"
+#include "backend/sim/event_queue.hpp"
+#include "backend/sim/parameters.hpp"
+#include "backend/sim/random.hpp"
+#include "backend/sim/trace.hpp"
+
+namespace iocp::sim {
+
+struct Counts {
+    std::uint64_t events{0};
+    std::uint64_t segments{0};       // that left, of every kind
+    std::uint64_t data_segments{0};  // of those, with data
+    std::uint64_t data_bytes{0};     // in them
+    std::uint64_t retransmissions{0};
+    std::uint64_t lost{0};
+    std::uint64_t delayed_acks{0};     // that the timer sent
+    std::uint64_t copied_bytes{0};     // into a buffer of the socket layer
+    std::uint64_t delivered_bytes{0};  // to readers
+    std::uint64_t mishaps{0};
+};
+
+// What transport and socket layer share: the endpoints, what is to come, the wire, and the trace.
+class Stack {
+public:
+    Stack(const Parameters& parameters, std::uint64_t seed) : values(parameters), random(seed) {}
+
+    const Parameters values;
+    Random random;
+    Trace trace;
+    EventQueue events;
+    SlotTable<Endpoint> endpoints;
+    std::map<Name, SlotId> names;
+    std::vector<SlotId> changed;  // endpoints to be looked after before the event is over
+    Counts counts;
+
+    [[nodiscard]] std::int64_t now() const noexcept {
+        return clock_.load(std::memory_order_relaxed);
+    }
+    void advance(std::int64_t when) noexcept {
+        if (when > now()) {
+            clock_.store(when, std::memory_order_relaxed);
+        }
+    }
+
+    [[nodiscard]] Machine& add_machine();
+    [[nodiscard]] const std::vector<std::unique_ptr<Machine>>& machines() const noexcept {
+        return machines_;
+    }
+    // A new endpoint, or null when the machine's pool has no room for it.
+    Endpoint* add_endpoint(Machine& machine);
+    void release(Endpoint& endpoint);  // gives back what it holds and its slot
+    // The live endpoint of that name, or null.
+    [[nodiscard]] Endpoint* find(SlotId id) noexcept {
+        Endpoint* endpoint = endpoints.find(id);
+        return endpoint != nullptr && endpoint->in_use ? endpoint : nullptr;
+    }
+    [[nodiscard]] Endpoint* find(Handle handle) noexcept;
+    [[nodiscard]] Name free_name(std::uint32_t address) noexcept;
+
+    void arm(Endpoint& endpoint, EventKind kind, std::int64_t when);
+    void disarm(Endpoint& endpoint, EventKind kind) noexcept { timer(endpoint, kind).due = -1; }
+    [[nodiscard]] static EndpointTimer& timer(Endpoint& endpoint, EventKind kind) noexcept {
+        return endpoint.timers[static_cast<std::size_t>(kind) - 1];
+    }
+    // The next event that means something, if it comes by `limit`: the clock goes there. Events
+    // that mean nothing any more move no clock.
+    bool next_event(std::int64_t limit, Event& out);
+    // Whether anything is to come at all.
+    [[nodiscard]] bool idle();
+
+    // Gives a segment to the card and the wire.
+    void emit(Endpoint& from, Segment segment);
+    // The answer of a host to a segment for an endpoint that it does not have.
+    void answer_stray(const Segment& stray);
+
+    void touch(Endpoint& endpoint) {
+        if (!endpoint.changed) {
+            endpoint.changed = true;
+            changed.push_back(endpoint.id);
+        }
+    }
+    void note(Step step, const Endpoint& endpoint, std::uint64_t sequence = 0,
+              std::uint64_t length = 0);
+    void note(Step step, const Endpoint& endpoint, const Segment& segment);
+
+private:
+    bool live(const Event& event);
+    [[nodiscard]] bool lost(const Segment& segment);
+    [[nodiscard]] std::int64_t travel();
+
+    std::atomic<std::int64_t> clock_{0};
+    std::vector<std::unique_ptr<Machine>> machines_;
+    std::vector<Endpoint*> by_slot_;  // a handle is a slot
+    std::uint16_t next_port_{49'151};
+};
+
+}  // namespace iocp::sim

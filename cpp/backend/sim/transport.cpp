@@ -1,0 +1,389 @@
+// The transport's sending and receiving of a stream.
+#include "backend/sim/transport.hpp"
+
+#include <algorithm>
+
+#include "backend/sim/codes.hpp"
+
+namespace iocp::sim {
+
+namespace {
+
+constexpr std::uint32_t enough_duplicates = 3;
+constexpr std::int64_t longest_timeout = 120'000'000'000;
+
+std::uint64_t least(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {
+    return std::min(a, std::min(b, c));
+}
+
+}  // namespace
+
+std::uint64_t Transport::candidate_edge(const Endpoint& endpoint) const {
+    const Incoming& in = endpoint.in;
+    return std::max(in.edge, in.next + in.room(endpoint.receive_window));
+}
+
+// How much a window must grow before it is worth telling.
+std::uint64_t Transport::window_step(const Endpoint& endpoint) const {
+    return std::min(2 * static_cast<std::uint64_t>(stack_.values.mss),
+                    std::max<std::uint64_t>(endpoint.receive_window / 2, 1));
+}
+
+// What every segment of a connection says besides its data; the acknowledgement rides along.
+void Transport::stamp(Endpoint& endpoint, Segment& segment) {
+    Incoming& in = endpoint.in;
+    const std::uint64_t edge = candidate_edge(endpoint);
+    if (edge - in.edge >= std::min<std::uint64_t>(window_step(endpoint),
+                                                  static_cast<std::uint64_t>(stack_.values.mss))) {
+        in.edge = edge;
+    }
+    segment.to = endpoint.peer;
+    segment.flags |= flag_ack;
+    segment.acknowledged = in.next;
+    segment.window = static_cast<std::uint32_t>(in.edge > in.next ? in.edge - in.next : 0);
+    in.unacknowledged = 0;
+    in.acknowledge_now = false;
+    in.update_window = false;
+    stack_.disarm(endpoint, EventKind::acknowledge);
+}
+
+void Transport::emit(Endpoint& endpoint, Segment segment) {
+    stamp(endpoint, segment);
+    stack_.emit(endpoint, segment);
+}
+
+void Transport::send_ack(Endpoint& endpoint, std::uint8_t extra) {
+    Segment segment;
+    segment.sequence = endpoint.out.next;
+    segment.flags = extra;
+    emit(endpoint, segment);
+}
+
+// Bytes of the next segment; 0: nothing may go now.
+std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
+    const Outgoing& out = endpoint.out;
+    const std::uint64_t upto = std::min(out.handed, out.end);
+    if (out.next >= upto || out.edge <= out.next) {
+        return 0;
+    }
+    const auto mss = static_cast<std::uint64_t>(stack_.values.mss);
+    const Outgoing::Reach reach = out.reach(out.next);
+    const std::uint64_t wanted = least(mss, upto - out.next, reach.end - out.next);
+    const std::uint64_t length = std::min(wanted, out.edge - out.next);
+    const auto granted = static_cast<std::uint32_t>(length);
+    if (!out.in_flight() || out.next < out.most) {
+        return granted;
+    }
+    if (length < wanted) {
+        return 0;  // the window has no room for a whole segment, and what is in flight will make it
+    }
+    if (reach.locked) {
+        // Stop and wait: under Nagle, and for a caller that waits for the acknowledgement (003, 4).
+        return endpoint.nagle || stack_.values.blocking_sends != 0 ? 0 : granted;
+    }
+    if (length == mss || !endpoint.nagle || out.finished) {
+        return granted;
+    }
+    const bool held = stack_.values.nagle_small_only == 0 || out.small_end > out.acknowledged;
+    return held ? 0 : granted;
+}
+
+void Transport::send_data(Endpoint& endpoint, std::uint64_t position, std::uint32_t length) {
+    Outgoing& out = endpoint.out;
+    Segment segment;
+    segment.sequence = position;
+    segment.length = length;
+    if (position < out.most) {
+        ++stack_.counts.retransmissions;
+        stack_.note(Step::retransmitted, endpoint, position, length);
+    } else if (endpoint.timed == Incoming::none) {
+        endpoint.timed = position + length;
+        endpoint.timed_since = stack_.now();
+    }
+    if (length < static_cast<std::uint64_t>(stack_.values.mss)) {
+        out.small_end = std::max(out.small_end, position + length);
+    }
+    out.most = std::max(out.most, position + length);
+    endpoint.answered = endpoint.answered || endpoint.in.next != 0;
+    emit(endpoint, segment);
+}
+
+void Transport::send_end(Endpoint& endpoint) {
+    Outgoing& out = endpoint.out;
+    Segment segment;
+    segment.sequence = out.end;
+    segment.flags = flag_fin;
+    out.next = out.end + 1;
+    out.most = std::max(out.most, out.next);
+    emit(endpoint, segment);
+}
+
+void Transport::output(Endpoint& endpoint) {
+    if (endpoint.stage != Stage::connected) {
+        return;
+    }
+    Outgoing& out = endpoint.out;
+    const bool idle = !out.in_flight();
+    while (const std::uint32_t length = sendable(endpoint)) {
+        const std::uint64_t position = out.next;
+        out.next += length;
+        send_data(endpoint, position, length);
+    }
+    if (out.finished && out.next == out.end) {
+        send_end(endpoint);
+    }
+    if (endpoint.in.acknowledge_now) {
+        send_ack(endpoint);
+    } else if (endpoint.in.update_window) {
+        send_ack(endpoint, flag_update);
+    }
+    if (idle && out.in_flight()) {
+        stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+    }
+}
+
+// The socket layer gives the transport a full segment at once, anything less once an interval
+// (003, 3.3). What is locked drives everything before it out.
+void Transport::posted(Endpoint& endpoint, bool at_once) {
+    Outgoing& out = endpoint.out;
+    const Parameters& values = stack_.values;
+    const std::int64_t now = stack_.now();
+    const bool full = out.end - out.handed >= static_cast<std::uint64_t>(values.mss);
+    const bool over = endpoint.last_flush < 0 || now >= endpoint.last_flush + values.flush_interval;
+    if (at_once || full || over || values.flush_interval == 0) {
+        out.handed = out.end;
+        endpoint.last_flush = now;
+        stack_.disarm(endpoint, EventKind::flush);
+    } else if (out.handed != out.end) {
+        stack_.arm(endpoint, EventKind::flush, endpoint.last_flush + values.flush_interval);
+    }
+    output(endpoint);
+}
+
+void Transport::finish(Endpoint& endpoint) {
+    if (!endpoint.out.finished) {
+        endpoint.out.finished = true;
+        posted(endpoint, true);
+    }
+}
+
+void Transport::was_read(Endpoint& endpoint) {
+    Incoming& in = endpoint.in;
+    if (candidate_edge(endpoint) - in.edge >= window_step(endpoint)) {
+        in.update_window = true;
+    }
+    if (stack_.values.ack_on_read != 0 && !endpoint.answered && in.unacknowledged != 0 &&
+        in.bytes.size() == 0) {
+        in.acknowledge_now = true;
+    }
+    output(endpoint);
+}
+
+void Transport::measure(Endpoint& endpoint, std::uint64_t upto) {
+    if (endpoint.timed != Incoming::none && upto >= endpoint.timed) {
+        const std::int64_t sample = stack_.now() - endpoint.timed_since;
+        endpoint.timed = Incoming::none;
+        if (endpoint.round_trip == 0) {
+            endpoint.round_trip = sample;
+            endpoint.variation = sample / 2;
+        } else {
+            const std::int64_t off =
+                std::max(sample, endpoint.round_trip) - std::min(sample, endpoint.round_trip);
+            endpoint.variation += (off - endpoint.variation) / 4;
+            endpoint.round_trip += (sample - endpoint.round_trip) / 8;
+        }
+    }
+    if (endpoint.round_trip != 0) {
+        endpoint.timeout = std::min(std::max(endpoint.round_trip + (4 * endpoint.variation),
+                                             stack_.values.retransmit_least),
+                                    longest_timeout);
+    }
+}
+
+void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
+    Outgoing& out = endpoint.out;
+    if (segment.acknowledged > out.most) {
+        return;  // of what was never sent
+    }
+    const std::uint64_t edge = segment.acknowledged + segment.window;
+    const bool opened = edge > out.edge;
+    out.edge = std::max(out.edge, edge);
+    if (segment.acknowledged > out.acknowledged) {
+        measure(endpoint, segment.acknowledged);
+        const std::uint32_t pages = out.acknowledge(segment.acknowledged);
+        if (pages != 0) {
+            endpoint.machine->system.unlock(pages);
+            stack_.note(Step::unlocked, endpoint, segment.acknowledged);
+        }
+        out.next = std::max(out.next, segment.acknowledged);
+        endpoint.retries = 0;
+        endpoint.duplicates = 0;
+        stack_.disarm(endpoint, EventKind::retransmit);
+        if (out.in_flight()) {
+            stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+        }
+        return;
+    }
+    const bool nothing_new = segment.length == 0 && !opened && (segment.flags & flag_fin) == 0;
+    if (segment.acknowledged == out.acknowledged && nothing_new && out.in_flight() &&
+        ++endpoint.duplicates == enough_duplicates) {
+        retransmit(endpoint);
+    }
+}
+
+// The first segment that is missing, once.
+void Transport::retransmit(Endpoint& endpoint) {
+    Outgoing& out = endpoint.out;
+    endpoint.timed = Incoming::none;
+    if (out.acknowledged == out.end) {
+        send_end(endpoint);
+        return;
+    }
+    const std::uint64_t length =
+        least(static_cast<std::uint64_t>(stack_.values.mss), out.most - out.acknowledged,
+              out.reach(out.acknowledged).end - out.acknowledged);
+    send_data(endpoint, out.acknowledged, static_cast<std::uint32_t>(length));
+}
+
+void Transport::data_arrives(Endpoint& endpoint, const Segment& segment) {
+    Incoming& in = endpoint.in;
+    const bool has_end = (segment.flags & flag_fin) != 0;
+    if (segment.length == 0 && !has_end) {
+        return;
+    }
+    const std::uint64_t finish = segment.sequence + segment.length;
+    Endpoint* sender = stack_.find(segment.from);
+    if (has_end) {
+        in.fin_at = finish;
+    }
+    if (finish + (has_end ? 1U : 0U) <= in.next || sender == nullptr) {
+        in.acknowledge_now = true;  // known already: the acknowledgement was lost
+        return;
+    }
+    const std::uint64_t before = in.next;
+    const std::uint64_t whole = in.note(segment.sequence, finish);
+    if (whole > before) {
+        const auto length = static_cast<std::size_t>(whole - before);
+        sender->out.read(before, length, in.bytes.grow(length));
+        in.next = whole;
+        stack_.note(Step::arrived, endpoint, before, length);
+    }
+    if (in.next == in.fin_at) {
+        ++in.next;
+        in.ended = true;
+        in.acknowledge_now = true;
+    } else if (whole != finish || segment.sequence > before) {
+        in.acknowledge_now = true;  // something is missing, or has just been filled in
+    } else if (++in.unacknowledged >= 2) {
+        in.acknowledge_now = true;
+    } else {
+        stack_.arm(endpoint, EventKind::acknowledge, stack_.now() + stack_.values.ack_delay);
+    }
+}
+
+void Transport::arrive(const Segment& segment) {
+    if ((segment.flags & (flag_syn | flag_ack)) == flag_syn) {
+        syn_arrives(segment);
+        return;
+    }
+    Endpoint* endpoint = stack_.find(segment.to);
+    if (endpoint == nullptr || endpoint->stage == Stage::over) {
+        stack_.answer_stray(segment);
+        return;
+    }
+    if (endpoint->vanished) {
+        return;
+    }
+    if ((segment.flags & flag_reset) != 0) {
+        fail(*endpoint, endpoint->stage == Stage::connecting ? code_refused : code_reset);
+        return;
+    }
+    if (!endpoint->owned && !endpoint->awaited && segment.length != 0) {
+        abort(*endpoint);  // closed: nobody will read it
+        return;
+    }
+    stack_.touch(*endpoint);
+    if (endpoint->stage != Stage::connected || (segment.flags & flag_syn) != 0) {
+        handshake(*endpoint, segment);
+    }
+    if (endpoint->stage == Stage::connected) {
+        acknowledged(*endpoint, segment);
+        data_arrives(*endpoint, segment);
+    }
+}
+
+void Transport::expire(Endpoint& endpoint, EventKind kind) {
+    stack_.touch(endpoint);
+    if (kind == EventKind::acknowledge) {
+        ++stack_.counts.delayed_acks;
+        endpoint.in.acknowledge_now = true;
+        return;  // output() follows
+    }
+    if (kind == EventKind::flush) {
+        posted(endpoint, true);
+        return;
+    }
+    const bool opening = endpoint.stage != Stage::connected;
+    const std::int64_t limit =
+        opening ? stack_.values.connect_limit : stack_.values.retransmit_limit;
+    if (static_cast<std::int64_t>(endpoint.retries) >= limit) {
+        fail(endpoint, code_timed_out);
+        return;
+    }
+    ++endpoint.retries;
+    endpoint.timeout = std::min(2 * endpoint.timeout, longest_timeout);
+    stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+    if (opening) {
+        send_syn(endpoint);
+        return;
+    }
+    endpoint.timed = Incoming::none;
+    endpoint.duplicates = 0;
+    endpoint.out.next = endpoint.out.acknowledged;  // everything from here on again
+    output(endpoint);
+}
+
+void Transport::give_up_later(Endpoint& endpoint) {
+    if (Stack::timer(endpoint, EventKind::retransmit).due < 0) {
+        stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+    }
+}
+
+void Transport::fail(Endpoint& endpoint, int code) {
+    if (endpoint.stage == Stage::over) {
+        return;
+    }
+    const bool embryo = endpoint.stage == Stage::embryo;
+    endpoint.stage = Stage::over;
+    endpoint.error = code;
+    endpoint.machine->system.unlock(endpoint.out.cut(0));
+    endpoint.in.acknowledge_now = false;
+    for (const EventKind kind : {EventKind::retransmit, EventKind::acknowledge, EventKind::flush}) {
+        stack_.disarm(endpoint, kind);
+    }
+    stack_.note(Step::failed, endpoint);
+    stack_.touch(endpoint);
+    endpoint.awaited = endpoint.awaited && !embryo;
+    Endpoint* listener = embryo ? stack_.find(endpoint.listener) : nullptr;
+    if (listener != nullptr && listener->listening != nullptr) {
+        --listener->listening->embryos;
+    }
+}
+
+void Transport::abort(Endpoint& endpoint) {
+    if (endpoint.stage == Stage::connected || endpoint.stage == Stage::embryo) {
+        Segment segment;
+        segment.to = endpoint.peer;
+        segment.sequence = endpoint.out.next;
+        segment.flags = flag_reset;
+        stack_.emit(endpoint, segment);
+    }
+    fail(endpoint, code_reset);
+}
+
+bool Transport::settled(const Endpoint& endpoint) noexcept {
+    const Outgoing& out = endpoint.out;
+    return endpoint.stage != Stage::connected || (out.finished && out.acknowledged == out.end + 1);
+}
+
+}  // namespace iocp::sim

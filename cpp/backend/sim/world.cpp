@@ -1,0 +1,83 @@
+#include "backend/sim/world.hpp"
+
+#include <limits>
+
+namespace iocp::sim {
+
+namespace {
+
+constexpr unsigned steps_per_wait = 100'000;  // then the waiting thread looks up
+
+}  // namespace
+
+World::World(const Parameters& parameters, std::uint64_t seed)
+    : stack(parameters, seed), transport_(stack), sockets_(stack, transport_) {}
+
+void World::settle() {
+    for (std::size_t i = 0; i < stack.changed.size(); ++i) {
+        Endpoint* endpoint = stack.find(stack.changed[i]);
+        if (endpoint != nullptr) {
+            endpoint->changed = false;
+            sockets_.look_after(*endpoint);
+        }
+    }
+    stack.changed.clear();
+    if (stack.values.threads != 0) {
+        posted_.notify_all();
+    }
+}
+
+bool World::step(std::int64_t limit) {
+    Event event;
+    if (!stack.next_event(limit, event)) {
+        return false;
+    }
+    if (event.kind == EventKind::segment) {
+        transport_.arrive(event.segment);
+    } else if (event.kind == EventKind::mishap) {
+        (void)sockets_.befall(*stack.find(event.segment.to),
+                              static_cast<Mishap>(event.segment.flags));
+    } else {
+        transport_.expire(*stack.find(event.segment.to), event.kind);
+    }
+    settle();
+    return true;
+}
+
+bool World::wait(Machine& machine, std::int64_t timeout) {
+    std::unique_lock lock(mutex_);
+    constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+    const std::int64_t now = stack.now();
+    const std::int64_t limit = timeout < 0 || timeout > never - now ? never : now + timeout;
+    unsigned steps = 0;
+    while (steps < steps_per_wait && step(now)) {
+        ++steps;  // what has happened by now is seen before the wait ends
+    }
+    bool due = true;
+    while (!machine.woken && machine.due.empty() && steps++ < steps_per_wait) {
+        if (step(limit)) {
+            continue;
+        }
+        if (limit != never) {
+            stack.advance(limit);
+            break;
+        }
+        if (stack.values.threads == 0) {
+            due = false;
+            break;
+        }
+        posted_.wait(lock, [&] { return machine.woken || !machine.due.empty() || !stack.idle(); });
+    }
+    machine.woken = false;
+    return due;
+}
+
+void World::wake(Machine& machine) noexcept {
+    {
+        const std::lock_guard lock(mutex_);
+        machine.woken = true;
+    }
+    posted_.notify_all();
+}
+
+}  // namespace iocp::sim

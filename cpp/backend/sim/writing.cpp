@@ -1,0 +1,153 @@
+// The socket layer's sending side: copies while there is room, locked pages when there is none.
+#include <algorithm>
+
+#include "backend/sim/codes.hpp"
+#include "backend/sim/socket_layer.hpp"
+
+namespace iocp::sim {
+
+std::uint64_t SocketLayer::buffer_size(const Endpoint& endpoint) const noexcept {
+    if (stack_.values.dynamic_send_buffer == 0 || endpoint.sized) {
+        return endpoint.send_buffer;
+    }
+    const std::uint64_t window = endpoint.out.edge - endpoint.out.acknowledged;
+    return std::max(endpoint.send_buffer, window);
+}
+
+// Bytes of a send that the buffer takes now. AFD takes all or nothing, but of a call that must not
+// lock its pages what fits, and without a buffer a segment at a time.
+std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) const noexcept {
+    const std::size_t length = op.remaining();
+    const std::uint64_t size = buffer_size(endpoint);
+    const std::uint64_t used = endpoint.out.buffered();
+    const std::uint64_t left = used < size ? size - used : 0;
+    if (stack_.values.locks == 0 || op.watching) {
+        const bool alone = size == 0 && endpoint.out.empty();
+        const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
+        return static_cast<std::size_t>(std::min<std::uint64_t>(length, alone ? segment : left));
+    }
+    const bool taken = length <= left || (stack_.values.one_more_send != 0 && left != 0);
+    return taken ? length : 0;
+}
+
+bool SocketLayer::writable(const Endpoint& endpoint) const noexcept {
+    if (endpoint.stage != Stage::connected || endpoint.out.finished) {
+        return endpoint.stage != Stage::connecting;  // a send says what is wrong
+    }
+    const std::uint64_t size = buffer_size(endpoint);
+    const std::uint64_t used = endpoint.out.buffered();
+    if (stack_.values.locks == 0) {
+        return used < size && size - used >= used / 2;  // a third of the buffer is free
+    }
+    return used < size || endpoint.out.empty();
+}
+
+int SocketLayer::refusal_of_send(const Endpoint& endpoint) const noexcept {
+    if (endpoint.stage == Stage::over) {
+        return endpoint.error != 0 ? endpoint.error : code_broken;
+    }
+    if (endpoint.stage != Stage::connected) {
+        return code_not_connected;
+    }
+    return endpoint.out.finished ? code_broken : 0;
+}
+
+// Copies what of a run of sends the buffer takes; pending: nothing of it.
+StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned count) {
+    if (const int code = refusal_of_send(endpoint); code != 0) {
+        return {Start::failed, code};
+    }
+    std::size_t total = 0;
+    bool some = false;
+    Operation* at = &op;
+    for (unsigned i = 0; i < count; ++i, at = at->next) {
+        const std::size_t wanted = at->remaining();
+        std::size_t left = room(endpoint, *at);
+        if (wanted != 0 && left == 0) {
+            break;
+        }
+        left = stack_.values.locks == 0 ? shortened(left) : left;
+        const bool whole = left == wanted;
+        total += left;
+        at->each_part([&](const std::byte* data, std::size_t length) {
+            const std::size_t part = std::min(length, left);
+            endpoint.out.copy(data, part);
+            left -= part;
+            return left != 0;
+        });
+        some = true;
+        if (!whole) {
+            break;
+        }
+    }
+    if (!some) {
+        return {};
+    }
+    if (total != 0) {
+        stack_.counts.copied_bytes += total;
+        stack_.note(Step::copied, endpoint, endpoint.out.end, total);
+        transport_.posted(endpoint, false);
+        stack_.touch(endpoint);
+    }
+    return {Start::done, static_cast<std::int64_t>(total)};
+}
+
+// The buffer is passed by: the transport sends from the callers' pages, which stay locked until the
+// peer has acknowledged them (003, 4).
+StartResult SocketLayer::lock_sends(Endpoint& endpoint, Operation& op, unsigned count) {
+    Request& request = endpoint.sending;
+    const StartResult result = wait(endpoint, op, request, false);
+    if (result.start == Start::failed) {
+        return result;
+    }
+    const auto each = [&](auto&& visit) {
+        const Operation* at = &op;
+        for (unsigned i = 0; i < count; ++i, at = at->next) {
+            at->each_part([&](const std::byte* data, std::size_t length) {
+                visit(*at, data, length);
+                return true;
+            });
+        }
+    };
+    std::uint32_t pages = 0;
+    each([&](const Operation&, const std::byte* data, std::size_t length) {
+        pages += pages_of(data, length);
+    });
+    if (!endpoint.machine->system.lock(stack_.values, pages)) {
+        (void)take_packet(endpoint, true);
+        return {Start::failed, code_no_buffers};
+    }
+    Outgoing& out = endpoint.out;
+    request.begin = out.end;
+    each([&](const Operation& one, const std::byte* data, std::size_t length) {
+        out.lock(data, length, one.id, pages_of(data, length));
+    });
+    request.end = out.end;
+    stack_.note(Step::locked, endpoint, request.begin, request.end - request.begin);
+    transport_.posted(endpoint, true);
+    stack_.touch(endpoint);
+    return result;
+}
+
+void SocketLayer::serve_sender(Endpoint& endpoint) {
+    Request& request = endpoint.sending;
+    if (!request.active || request.due) {
+        return;
+    }
+    const bool over = endpoint.stage == Stage::over;
+    if (request.watch) {
+        if (writable(endpoint)) {
+            due(endpoint, true, 0, true);
+        }
+    } else if (over) {
+        due(endpoint, true, -endpoint.error, false);
+    } else if (request.kind == Kind::connect) {
+        if (endpoint.stage == Stage::connected) {
+            due(endpoint, true, 0, false);
+        }
+    } else if (endpoint.out.acknowledged >= request.end) {
+        due(endpoint, true, static_cast<std::int64_t>(request.end - request.begin), false);
+    }
+}
+
+}  // namespace iocp::sim
