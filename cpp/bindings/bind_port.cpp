@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <limits>
 
+#include "backend/sim/world.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/port_figures.hpp"
 #include "bindings/run_port.hpp"
@@ -172,6 +173,10 @@ PortOptions options_of(const pb::object& config) {
     options.region_size = config.attr("region_size").cast<std::size_t>();
     options.region_limit = config.attr("region_limit").cast<std::size_t>();
     options.backend.ring_entries = config.attr("ring_entries").cast<std::uint32_t>();
+    const pb::object backend = config.attr("backend");
+    if (!pb::isinstance<pb::str>(backend)) {
+        options.backend.world = backend.attr("world").cast<std::shared_ptr<sim::World>>();
+    }
     options.backend.posted_accepts = config.attr("posted_accepts").cast<std::uint32_t>();
     options.drain_reads = config.attr("drain_reads").cast<std::uint32_t>();
     options.drain_bytes = config.attr("drain_bytes").cast<std::size_t>();
@@ -193,7 +198,7 @@ std::unique_ptr<PortObject> make_port(const pb::object& config) {
     const pb::capsule reference = module.attr("_types");
     auto* types = reference.get_pointer<Types>();
     auto port = std::make_unique<PortObject>(types, reference.ptr(), options_of(config),
-                                             config.attr("backend").cast<std::string>());
+                                             pb::str(config.attr("backend")));
     if (port->core == nullptr) {
         raise(*types, ErrorClass::unavailable, ENOSYS, port->backend_reason.c_str());
         throw_set();
@@ -233,7 +238,7 @@ void bind_port(pb::module_& module) {
         .def(pb::init(&make_port), pb::arg("config"))
         .def_property_readonly(
             "backend", [](const PortObject& port) { return port.backend_name; },
-            "Name of the backend: 'uring' or 'epoll'.")
+            "Name of the backend: 'uring' or 'epoll', 'iocp', or 'sim'.")
         .def_property_readonly(
             "backend_reason", [](const PortObject& port) { return port.backend_reason; },
             "Why this backend was chosen.")

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bindings/bind_port.hpp"
+#include "bindings/bind_sim.hpp"
 #include "bindings/objects.hpp"
 #include "core/page_span.hpp"
 
@@ -70,6 +71,7 @@ std::string compiler() {
 PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
     (void)iocp::fork_generation();  // forks are counted from here on
     make_types(module);
+    iocp::py::bind_sim(module);
     iocp::py::bind_port(module);
     module.attr("PAGE_SIZE") = iocp::system_page_size();
     module.def("page_span", &page_span, pb::arg("address"), pb::arg("length"),

@@ -24,6 +24,7 @@ from iocp_sock.errors import (
     ControlUnavailable,
     Error,
     ForkedPort,
+    NothingDue,
     PortClosed,
     PortRunning,
     ResourceExhausted,
@@ -33,6 +34,7 @@ from iocp_sock.errors import (
 )
 from iocp_sock.ledger import Ledger
 from iocp_sock.port import Port
+from iocp_sock.sim import Sim
 from iocp_sock.stats import Histogram, SocketStats, Stats
 from iocp_sock.trace import Trace, TraceEvent
 from iocp_sock.warning import NagleStallWarning
@@ -55,6 +57,7 @@ __all__ = [
     "Histogram",
     "Ledger",
     "NagleStallWarning",
+    "NothingDue",
     "Operation",
     "Port",
     "PortClosed",
@@ -62,6 +65,7 @@ __all__ = [
     "PortRunning",
     "RegisteredMemory",
     "ResourceExhausted",
+    "Sim",
     "Socket",
     "SocketClosed",
     "SocketStats",

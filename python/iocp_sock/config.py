@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
+from iocp_sock.sim import Sim
 
 __all__ = ["AdaptiveRule", "BackendName", "OverBudget", "PortConfig"]
 
@@ -107,9 +108,9 @@ class PortConfig:
     Raises ArgumentError or ArgumentTypeError for a value that cannot be.
     """
 
-    backend: str = ""
+    backend: str | Sim = ""
     """'auto', or a backend of this platform: 'uring' or 'epoll' on Linux, 'iocp' on Windows;
-    empty: the environment's IOCP_SOCK_BACKEND, else 'auto'."""
+    empty: the environment's IOCP_SOCK_BACKEND, else 'auto'. A Sim: the model, in virtual time."""
 
     budget: int = 0
     """Bytes of whole pages that unfinished operations may keep locked."""
@@ -187,7 +188,7 @@ class PortConfig:
     def __post_init__(self) -> None:
         """Check every field and settle the backend."""
         backend = self.backend or os.environ.get("IOCP_SOCK_BACKEND") or "auto"
-        if backend not in _BACKENDS:
+        if not isinstance(backend, Sim) and backend not in _BACKENDS:
             raise ArgumentError(22, f"backend is one of {', '.join(_BACKENDS)}, not {backend!r}")
         object.__setattr__(self, "backend", backend)
         if self.over_budget not in _POLICIES:

@@ -1,0 +1,132 @@
+// The world of a model: made, looked at, and told what befalls a connection.
+#include "bindings/bind_sim.hpp"
+
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "backend/sim/world.hpp"
+
+namespace iocp::py {
+
+namespace pb = pybind11;
+
+namespace {
+
+using sim::World;
+using Values = std::map<std::string, std::int64_t>;
+using Line = std::tuple<std::int64_t, std::string, std::uint32_t, std::uint8_t, std::uint64_t,
+                        std::uint32_t, std::uint64_t, std::uint32_t>;
+
+constexpr const char* step_names[] = {"sent",   "arrived",   "lost",   "retransmitted",
+                                      "copied", "delivered", "locked", "unlocked",
+                                      "opened", "closed",    "failed", "woken"};
+
+Values preset_values(const std::string& name) {
+    sim::Parameters parameters;
+    if (!sim::preset(name, parameters)) {
+        throw pb::value_error("there is no preset of that name");
+    }
+    Values values;
+    for (const auto& [parameter, member] : sim::parameter_names()) {
+        values.emplace(parameter, parameters.*member);
+    }
+    return values;
+}
+
+std::shared_ptr<World> make_world(const Values& values, std::uint64_t seed) {
+    sim::Parameters parameters;
+    for (const auto& [name, member] : sim::parameter_names()) {
+        parameters.*member = values.at(std::string(name));
+    }
+    return std::make_shared<World>(parameters, seed);
+}
+
+Values counts_of(World& world) {
+    const World::Access access(world);
+    const sim::Counts& counts = world.stack.counts;
+    const std::pair<const char*, std::uint64_t> all[] = {
+        {"events", counts.events},
+        {"segments", counts.segments},
+        {"data_segments", counts.data_segments},
+        {"data_bytes", counts.data_bytes},
+        {"retransmissions", counts.retransmissions},
+        {"lost", counts.lost},
+        {"delayed_acks", counts.delayed_acks},
+        {"copied_bytes", counts.copied_bytes},
+        {"delivered_bytes", counts.delivered_bytes},
+        {"mishaps", counts.mishaps},
+    };
+    Values values;
+    for (const auto& [name, count] : all) {
+        values.emplace(name, static_cast<std::int64_t>(count));
+    }
+    return values;
+}
+
+std::vector<Values> machines_of(World& world) {
+    const World::Access access(world);
+    const std::int64_t page = world.stack.values.page_size;
+    std::vector<Values> all;
+    for (const auto& machine : world.stack.machines()) {
+        const sim::System& system = machine->system;
+        all.push_back({{"locked", system.locked() * page},
+                       {"locked_peak", system.locked_peak() * page},
+                       {"pool", system.pool()},
+                       {"pool_peak", system.pool_peak()},
+                       {"charges", system.charges()}});
+    }
+    return all;
+}
+
+std::vector<Line> lines_of(World& world) {
+    const World::Access access(world);
+    std::vector<Line> lines;
+    for (const sim::TraceLine& line : world.stack.trace.lines()) {
+        lines.emplace_back(line.when, step_names[static_cast<std::size_t>(line.step)],
+                           line.endpoint, line.flags, line.sequence, line.length, line.acknowledged,
+                           line.window);
+    }
+    return lines;
+}
+
+std::uint64_t hash_of(World& world) {
+    const World::Access access(world);
+    return world.stack.trace.hash();
+}
+
+void keep_lines(World& world, bool on) {
+    const World::Access access(world);
+    world.stack.trace.keep(on);
+}
+
+bool befall(World& world, Handle handle, unsigned mishap) {
+    const World::Access access(world);
+    sim::Endpoint* endpoint = world.stack.find(handle);
+    return endpoint != nullptr && mishap <= static_cast<unsigned>(sim::Mishap::vanish) &&
+           world.sockets().befall(*endpoint, static_cast<sim::Mishap>(mishap));
+}
+
+}  // namespace
+
+void bind_sim(pb::module_& module) {
+    using Unlocked = pb::call_guard<pb::gil_scoped_release>;
+    pb::class_<World, std::shared_ptr<World>>(module, "World")
+        .def(pb::init(&make_world), pb::arg("values"), pb::arg("seed"))
+        .def("now", [](const World& world) { return world.stack.now(); })
+        .def("hash", &hash_of, Unlocked())
+        .def("counts", &counts_of, Unlocked())
+        .def("machines", &machines_of, Unlocked())
+        .def("keep_lines", &keep_lines, pb::arg("on"), Unlocked())
+        .def("lines", &lines_of, Unlocked())
+        .def("befall", &befall, pb::arg("handle"), pb::arg("mishap"), Unlocked());
+    module.def("sim_preset", &preset_values, pb::arg("name"),
+               "Every parameter of a preset of the model, in nanoseconds, bytes and millionths.");
+}
+
+}  // namespace iocp::py
