@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import echo, idle, stalled, strategies
+from bench import echo, idle, model, stalled, strategies
 from bench.machine import raise_file_limit
 from bench.program import CompileError
 
@@ -52,10 +52,18 @@ def _parser() -> argparse.ArgumentParser:
             "stalled", parents=[common], help="what peers that never read cost the others"
         )
     )
+    model.add_arguments(
+        commands.add_parser("model", parents=[common], help="speed and memory of the model itself")
+    )
     return parser
 
 
-_MAINS = {"idle": idle.main, "strategies": strategies.main, "stalled": stalled.main}
+_MAINS = {
+    "idle": idle.main,
+    "model": model.main,
+    "stalled": stalled.main,
+    "strategies": strategies.main,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
