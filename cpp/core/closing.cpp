@@ -9,7 +9,7 @@ namespace {
 bool has_sends(const Lane& lane) noexcept {
     for (const Operation* op = lane.head; op != nullptr; op = op->next) {
         if (op->kind == Kind::send) {
-            return lane.head->kind != Kind::connect && !lane.head->paused;
+            return lane.head->kind != Kind::connect && !lane.head->backs_off();
         }
     }
     return false;

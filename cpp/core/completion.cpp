@@ -215,7 +215,7 @@ void Port::finish(Operation& op, Error error) noexcept {
 }
 
 void Port::end(Operation& op) noexcept {
-    if (op.paused && !op.subscription() && op.refusals != 0) {
+    if (op.backs_off()) {
         disarm(op.socket->timer);
     }
     leave(op);

@@ -52,7 +52,7 @@ void Port::disconnected(const Operation& op) noexcept {
 // A close has overtaken it. Precondition: sends are outstanding before it.
 void Port::drop_disconnect(Socket& socket) {
     Operation* last = socket.sending.tail;
-    if (last->kind == Kind::disconnect) {
+    if (last != nullptr && last->kind == Kind::disconnect) {
         socket.sending.unlink(*last);
         finish(*last, cancel_error(*last));
     }

@@ -101,6 +101,10 @@ struct Operation {
     [[nodiscard]] bool subscription() const noexcept {
         return kind == Kind::receive_each || kind == Kind::accept_each;
     }
+    // Whether the timer of its socket is what it waits for.
+    [[nodiscard]] bool backs_off() const noexcept {
+        return paused && !subscription() && refusals != 0;
+    }
     [[nodiscard]] bool sending() const noexcept {
         return kind == Kind::send || kind == Kind::connect || kind == Kind::writable ||
                kind == Kind::disconnect;
