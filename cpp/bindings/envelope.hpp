@@ -24,7 +24,7 @@ public:
     void enclose(const Lease& only) noexcept;
     bool enclose_each(const Types& types, PyObject* buffers);
     bool set_target(const SocketObject& socket, PyObject* address);
-    bool set_ancillary(const Types& types, PyObject* items);
+    bool set_ancillary(const Types& types, PyObject* given);
     bool make_room(const Types& types, PyObject* bytes);
 
     [[nodiscard]] bool empty() const noexcept { return length_ == 0; }

@@ -171,7 +171,7 @@ private:
 
 // What the Python object Port holds.
 struct PortObject {
-    PortObject(Types* made_types, PyObject* types_reference, PortOptions options,
+    PortObject(Types* made_types, PyObject* types_reference, const PortOptions& options,
                const std::string& backend_name);
     ~PortObject();
     PortObject(const PortObject&) = delete;

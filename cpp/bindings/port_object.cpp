@@ -5,7 +5,7 @@
 
 namespace iocp::py {
 
-PortObject::PortObject(Types* made_types, PyObject* reference, PortOptions options,
+PortObject::PortObject(Types* made_types, PyObject* reference, const PortOptions& options,
                        const std::string& name)
     : types(made_types),
       types_reference(Py_NewRef(reference)),

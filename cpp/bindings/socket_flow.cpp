@@ -138,7 +138,7 @@ PyObject* get_send_paused(PyObject* self, void* /*unused*/) {
 }
 
 bool to_mark(const Types& types, PyObject* given, const char* name, std::uint32_t& out) {
-    Py_ssize_t value = static_cast<Py_ssize_t>(out);
+    auto value = static_cast<Py_ssize_t>(out);
     if (!to_size(types, given, name, 0, value)) {
         return false;
     }

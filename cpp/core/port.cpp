@@ -6,7 +6,7 @@
 
 namespace iocp {
 
-Port::Port(PortOptions options, BufferPool& pool, std::unique_ptr<Backend> backend)
+Port::Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend> backend)
     : options_(options),
       pool_(pool),
       ledger_(system_page_size(), options.budget_bytes),

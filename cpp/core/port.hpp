@@ -93,7 +93,7 @@ struct Ready {
 // dropped only around the wait, and no member ever calls into the application.
 class Port {
 public:
-    Port(PortOptions options, BufferPool& pool, std::unique_ptr<Backend> backend);
+    Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend> backend);
     ~Port();
     Port(const Port&) = delete;
     Port& operator=(const Port&) = delete;

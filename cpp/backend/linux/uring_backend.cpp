@@ -83,7 +83,7 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
     }
     reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";
     if (made->ring_->entries() < entries) {
-        reason += " (RLIMIT_MEMLOCK has no room for the " + std::to_string(entries) + " asked for)";
+        reason += " (RLIMIT_MEMLOCK has no room for as many as asked for)";
     }
     if (!made->multishot_) {
         reason += made->buffer_ring_code_ == ENOMEM

@@ -12,7 +12,10 @@ struct Name {
     std::uint32_t address{0};
     std::uint16_t port{0};
 
-    auto operator<=>(const Name&) const = default;
+    friend bool operator==(const Name&, const Name&) = default;
+    friend bool operator<(const Name& a, const Name& b) noexcept {
+        return a.address != b.address ? a.address < b.address : a.port < b.port;
+    }
 };
 
 inline constexpr std::uint32_t loopback = 0x7f00'0001U;

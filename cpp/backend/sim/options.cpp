@@ -28,18 +28,16 @@ int SimBackend::get_option(const Socket& socket, int level, int option, void* va
         int number = 0;
         if (level == IPPROTO_TCP && option == tcp_no_delay) {
             number = endpoint.nagle ? 0 : 1;
-        } else if (level != SOL_SOCKET) {
-            return code_no_option;
-        } else if (option == SO_SNDBUF) {
+        } else if (level == SOL_SOCKET && option == SO_SNDBUF) {
             number = static_cast<int>(endpoint.send_buffer);
-        } else if (option == SO_RCVBUF) {
+        } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             number = values.receive_option_window != 0 ? told(endpoint.receive_window, doubled)
                                                        : static_cast<int>(endpoint.receive_buffer);
-        } else if (option == SO_REUSEADDR) {
+        } else if (level == SOL_SOCKET && option == SO_REUSEADDR) {
             number = endpoint.reusable ? 1 : 0;
-        } else if (option == SO_TYPE) {
+        } else if (level == SOL_SOCKET && option == SO_TYPE) {
             number = type_stream;
-        } else if (option == SO_ERROR) {
+        } else if (level == SOL_SOCKET && option == SO_ERROR) {
             number = endpoint.stage == Stage::over ? endpoint.error : 0;
         } else {
             return code_no_option;
@@ -77,18 +75,16 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
         const bool doubled = values.doubles_sizes != 0;
         if (level == IPPROTO_TCP && option == tcp_no_delay) {
             endpoint.nagle = number == 0;
-        } else if (level != SOL_SOCKET) {
-            return code_no_option;
-        } else if (option == SO_SNDBUF) {
+        } else if (level == SOL_SOCKET && option == SO_SNDBUF) {
             const auto least = static_cast<std::uint64_t>(values.least_send_buffer);
             endpoint.send_buffer = std::max(doubled ? 2 * size : size, least);
             endpoint.sized = true;
-        } else if (option == SO_RCVBUF) {
+        } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             (values.receive_option_window != 0 ? endpoint.receive_window
                                                : endpoint.receive_buffer) = size;
-        } else if (option == SO_REUSEADDR) {
+        } else if (level == SOL_SOCKET && option == SO_REUSEADDR) {
             endpoint.reusable = number != 0;
-        } else if (option == SO_LINGER && length >= sizeof(linger)) {
+        } else if (level == SOL_SOCKET && option == SO_LINGER && length >= sizeof(linger)) {
             linger given{};
             std::memcpy(&given, value, sizeof given);
             endpoint.resets = given.l_onoff != 0 && given.l_linger == 0;

@@ -1,6 +1,7 @@
 #include "backend/sim/outgoing.hpp"
 
 #include <algorithm>
+#include <ranges>
 
 namespace iocp::sim {
 
@@ -103,11 +104,10 @@ std::uint32_t Outgoing::cut(std::uint64_t begin) {
     const std::uint64_t sent = most;
     std::uint32_t pages = 0;
     end = rest.back().begin;
-    for (auto chunk = rest.rbegin(); chunk != rest.rend(); ++chunk) {
-        pages += chunk->pages;
-        if (sent > chunk->begin) {
-            copy(chunk->memory,
-                 static_cast<std::size_t>(std::min(sent, chunk->end) - chunk->begin));
+    for (const auto& chunk : rest | std::views::reverse) {
+        pages += chunk.pages;
+        if (sent > chunk.begin) {
+            copy(chunk.memory, static_cast<std::size_t>(std::min(sent, chunk.end) - chunk.begin));
         }
     }
     handed = end;

@@ -272,10 +272,9 @@ void Transport::data_arrives(Endpoint& endpoint, const Segment& segment) {
         ++in.next;
         in.ended = true;
         in.acknowledge_now = true;
-    } else if (whole != finish || segment.sequence > before) {
-        in.acknowledge_now = true;  // something is missing, or has just been filled in
-    } else if (++in.unacknowledged >= 2) {
-        in.acknowledge_now = true;
+    } else if (whole != finish || segment.sequence > before || ++in.unacknowledged >= 2) {
+        in.acknowledge_now =
+            true;  // something is missing, has just been filled in, or is the second
     } else {
         stack_.arm(endpoint, EventKind::acknowledge, stack_.now() + stack_.values.ack_delay);
     }
