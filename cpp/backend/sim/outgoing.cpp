@@ -1,7 +1,6 @@
 #include "backend/sim/outgoing.hpp"
 
 #include <algorithm>
-#include <ranges>
 
 namespace iocp::sim {
 
@@ -104,12 +103,12 @@ std::uint32_t Outgoing::cut(std::uint64_t begin) {
     const std::uint64_t sent = most;
     std::uint32_t pages = 0;
     end = rest.back().begin;
-    for (const auto& chunk : rest | std::views::reverse) {
+    std::for_each(rest.rbegin(), rest.rend(), [&](const Chunk& chunk) {
         pages += chunk.pages;
         if (sent > chunk.begin) {
             copy(chunk.memory, static_cast<std::size_t>(std::min(sent, chunk.end) - chunk.begin));
         }
-    }
+    });
     handed = end;
     return pages;
 }
