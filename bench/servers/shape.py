@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
@@ -29,6 +30,17 @@ def announce(port: int) -> None:
     """Prints the port; from then on the process ends when its stdin closes."""
     print(port, flush=True)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
+
+
+def answer_stdin(answer: Callable[[], None]) -> None:
+    """Has a line on stdin answered, in a thread; the process ends when its stdin closes."""
+
+    def listen() -> None:
+        for _ in sys.stdin:
+            answer()
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
 
 
 def _end_with_stdin() -> None:

@@ -5,9 +5,6 @@ connections came to.
 """
 
 import json
-import os
-import sys
-import threading
 
 import iocp_sock
 from bench.servers import shape
@@ -85,13 +82,8 @@ def main() -> None:
             }
             print(json.dumps(figures), flush=True)
 
-        def listen_to_stdin() -> None:
-            for _ in sys.stdin:
-                port.post(callback=answer)
-            os._exit(0)
-
         print(listener.getsockname()[1], flush=True)
-        threading.Thread(target=listen_to_stdin, daemon=True).start()
+        shape.answer_stdin(lambda: port.post(callback=answer))
         port.run()
 
 

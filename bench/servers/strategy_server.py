@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import sys
-import threading
 
 import iocp_sock
 from bench.servers import shape
@@ -74,12 +73,6 @@ def _answer(port: iocp_sock.Port) -> None:
     print(json.dumps({name: getattr(ledger, name) for name in fields}), flush=True)
 
 
-def _listen_to_stdin(port: iocp_sock.Port) -> None:
-    for _ in sys.stdin:
-        port.post(callback=lambda _completion: _answer(port))
-    os._exit(0)
-
-
 def main() -> None:
     parser = shape.parser()
     parser.add_argument("--backend", choices=["uring", "epoll"], required=True)
@@ -95,7 +88,7 @@ def main() -> None:
         _try(port, listener, strategies)
         port.error_handler = None
         print(listener.getsockname()[1], flush=True)
-        threading.Thread(target=_listen_to_stdin, args=(port,), daemon=True).start()
+        shape.answer_stdin(lambda: port.post(callback=lambda _completion: _answer(port)))
         port.run()
 
 

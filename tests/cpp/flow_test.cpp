@@ -15,6 +15,18 @@ protected:
         locked([&] { port().set_marks(socket, marks); });
         return socket;
     }
+    // A port of these options whose listener is offered so many connections.
+    const Posted& offered(const PortOptions& options, int connections) {
+        make(options);
+        Socket& listener = open_socket();
+        const Posted& accepts = post(listener, Kind::accept_each);
+        for (int i = 0; i < connections; ++i) {
+            backend().on(listener).starts.push_back(connection(backend().make_handle()));
+        }
+        backend().deliver_ready(accepts.id);
+        turn();
+        return accepts;
+    }
     std::uint64_t queued(const Socket& socket) {
         return locked([&] { return port().queued_bytes(socket); });
     }
@@ -155,13 +167,7 @@ TEST_F(FlowTest, UnderRaiseARefusalIsTheResult) {
 TEST_F(FlowTest, AnIdleConnectionIsClosedAndOneThatMovesBytesIsNot) {
     PortOptions options;
     options.idle_timeout = 1'000'000'000;
-    make(options);
-    Socket& listener = open_socket();
-    const Posted& accepts = post(listener, Kind::accept_each);
-    backend().on(listener).starts = {connection(backend().make_handle()),
-                                     connection(backend().make_handle())};
-    backend().deliver_ready(accepts.id);
-    turn();
+    const Posted& accepts = offered(options, 2);
     ASSERT_EQ(accepts.connections.size(), 2U);
     Socket& idle = *accepts.connections[0];
     Socket& busy = *accepts.connections[1];
@@ -185,12 +191,7 @@ TEST_F(FlowTest, AnIdleConnectionIsClosedAndOneThatMovesBytesIsNot) {
 TEST_F(FlowTest, WhatAPeerSendsIsNoProgressWhileItReadsNothing) {
     PortOptions options;
     options.idle_timeout = 1'000'000'000;
-    make(options);
-    Socket& listener = open_socket();
-    const Posted& accepts = post(listener, Kind::accept_each);
-    backend().on(listener).starts = {connection(backend().make_handle())};
-    backend().deliver_ready(accepts.id);
-    turn();
+    const Posted& accepts = offered(options, 1);
     Socket& stalled = *accepts.connections.at(0);
     send(stalled);
     for (int i = 0; i < 4; ++i) {
@@ -207,16 +208,10 @@ TEST_F(FlowTest, WhatAPeerSendsIsNoProgressWhileItReadsNothing) {
 TEST_F(FlowTest, AtTheCapOnConnectionsTheListenerWaitsForOneToClose) {
     PortOptions options;
     options.max_connections = 2;
-    make(options);
-    Socket& listener = open_socket();
-    const Posted& accepts = post(listener, Kind::accept_each);
-    auto& starts = backend().on(listener).starts;
-    starts = {connection(backend().make_handle()), connection(backend().make_handle()),
-              connection(backend().make_handle())};
-    backend().deliver_ready(accepts.id);
-    turns(3);
+    const Posted& accepts = offered(options, 3);
+    turns(2);
     EXPECT_EQ(accepts.connections.size(), 2U);
-    EXPECT_EQ(starts.size(), 1U) << "the third was not asked for";
+    EXPECT_EQ(backend().on(*accepts.socket).starts.size(), 1U) << "the third was not asked for";
     close(*accepts.connections[0]);
     turns(2);
     EXPECT_EQ(accepts.connections.size(), 3U);
