@@ -5,6 +5,7 @@ import ctypes
 import gc
 import mmap
 import os
+import random
 import select
 import signal
 import socket
@@ -78,11 +79,9 @@ def block(nbytes: int) -> int:
 
 
 def pattern(nbytes: int, seed: int = 0) -> bytes:
-    """Bytes in which every shift, repetition and swap shows."""
+    """Bytes in which every shift, repetition and swap shows; few of them begin many of them."""
     words = (nbytes + 3) // 4
-    return b"".join(
-        (i * 2654435761 + seed & 0xFFFFFFFF).to_bytes(4, "little") for i in range(words)
-    )[:nbytes]
+    return random.Random(seed).randbytes(4 * words)[:nbytes]
 
 
 @contextlib.contextmanager

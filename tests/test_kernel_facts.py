@@ -122,6 +122,32 @@ def test_an_empty_buffer_ring_stops_nobody(make_port, peers):
     assert all(sock.outstanding == 1 for sock, _peer in pairs)
 
 
+def test_a_standing_receive_is_not_lost_behind_the_least_window(port, peers):
+    """Kernel fact: io_uring may lose a wake-up of a request that has had 128; the port asks."""
+    listener = port.listen(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    conns = []
+    data = pattern(256 << 10)
+    got = bytearray()
+
+    def accepted(conn):
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        conn.receive(lambda _, some: got.extend(some))
+        conns.append(conn)
+
+    listener.accept_each(accepted)
+    for _ in range(30):
+        peer = peers.connect(listener.getsockname())
+        run_until(port, lambda: conns)
+        for _ in range(3):
+            peer.sendall(data)
+            run_until(port, lambda: len(got) >= len(data))
+            assert got == data
+            got.clear()
+        conns.pop().abort()
+        peer.close()
+
+
 def test_completion_queue_overflow_loses_nothing(make_port, peers):
     """Kernel fact: the kernel keeps completions beyond the queue's size; none is lost."""
     port = make_port(ring_entries=32)

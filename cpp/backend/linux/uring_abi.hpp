@@ -160,6 +160,7 @@ inline constexpr std::uint32_t poll_add_multi = 1U << 0U;
 
 inline constexpr std::uint32_t cqe_f_buffer = 1U << 0U;
 inline constexpr std::uint32_t cqe_f_more = 1U << 1U;
+inline constexpr std::uint32_t cqe_f_sock_nonempty = 1U << 2U;
 inline constexpr std::uint32_t cqe_f_notif = 1U << 3U;
 inline constexpr std::uint32_t cqe_f_buf_more = 1U << 4U;
 inline constexpr unsigned cqe_buffer_shift = 16;

@@ -349,6 +349,7 @@ void UringBackend::receive(Operation& op) {
         entry.ioprio = uring::recv_multishot;
         entry.flags = uring::sqe_buffer_select;
         entry.buf_group = buffer_group;
+        standing_.began(entry.user_data, entry.fd);
         push(entry);
         return;
     }
@@ -399,10 +400,14 @@ void UringBackend::conclude(Operation& op, Packet& packet) {
 void UringBackend::cancel(Operation& op) {
     const unsigned shift = op.sending() ? sending_tag_shift : receiving_tag_shift;
     const std::uint64_t tag = (op.socket->backend_bits >> shift) & 3U;
+    cancel(op.id.packed() | (tag << tag_shift));
+}
+
+void UringBackend::cancel(std::uint64_t name) {
     uring::Sqe entry{};
     entry.opcode = uring::op_async_cancel;
     entry.fd = -1;
-    entry.addr = op.id.packed() | (tag << tag_shift);
+    entry.addr = name;
     entry.user_data = ignored_token;
     entry.flags = uring::sqe_cqe_skip_success;
     push(entry);
@@ -431,6 +436,7 @@ bool UringBackend::take_over() {
     carried_ = std::move(left);
     std::unique_ptr<uring::Ring> old = std::move(ring_);
     drop_buffers();
+    standing_.clear();
     backlog_.clear();
     queued_sends_ = 0;
     std::string reason;
@@ -443,6 +449,7 @@ bool UringBackend::take_over() {
 }
 
 void UringBackend::publish() {
+    standing_.look([this](std::uint64_t name) { cancel(name); });
     new_sends_ = queued_sends_;
     queued_sends_ = 0;
     to_submit_ = ring_->publish();
@@ -458,11 +465,11 @@ void UringBackend::publish() {
         to_submit_ = ring_->publish();
     }
     backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(moved));
-    behind_ = !backlog_.empty();
+    must_return_ = !backlog_.empty() || standing_.in_doubt();
 }
 
 void UringBackend::wait(std::int64_t timeout_ns) {
-    const bool waits = timeout_ns != 0 && !behind_;
+    const bool waits = timeout_ns != 0 && !must_return_;
     // Sends mostly complete while they are submitted. Their completions alone are no reason to come
     // back: the wait is for one more, though not for long, since some send may have to wait itself.
     const bool patient =
@@ -495,6 +502,7 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
         return;
     }
     packet.more = more;
+    standing_.completed(cqe);
     if ((cqe.flags & uring::cqe_f_buffer) != 0 && cqe.res > 0) {
         packet.slice = take_received(cqe.flags, cqe.res);
     }

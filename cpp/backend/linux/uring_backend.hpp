@@ -9,6 +9,7 @@
 
 #include "backend/linux/linux_backend.hpp"
 #include "backend/linux/ring.hpp"
+#include "backend/linux/standing_receives.hpp"
 
 struct iovec;
 
@@ -62,6 +63,7 @@ private:
     void post_region(std::uint16_t slot);
     Slice take_received(std::uint32_t flags, std::int32_t length);
     void push(const uring::Sqe& entry);
+    void cancel(std::uint64_t name);
     void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
     static std::uint64_t name_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
@@ -90,9 +92,11 @@ private:
     bool took_over_{false};
     std::vector<Packet> carried_;  // what the ring of a thread that is gone had still to say
     unsigned to_submit_{0};
-    bool behind_{false};  // the kernel took less than there was: the next wait must not last
+    // The next wait must not last: the kernel took less than there was, or a receive is in doubt.
+    bool must_return_{false};
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
+    StandingReceives standing_;
     int buffer_ring_code_{0};  // why the kernel took no ring of regions
     bool sends_direct_{false};
     bool asked_direct_{false};  // some socket has ever sent directly: memory may be locked

@@ -51,8 +51,7 @@ class Receiver:
         self._configure(conn)
         conn.nodelay = True  # its answers are no part of what is measured
         self.receive_buffer_bytes = conn.receive_buffer
-        # A standing receive on io_uring was seen to miss what came through the least window.
-        conn.receive(self._received, receive="zero_byte")
+        conn.receive(self._received)
         self.connected.set()
 
     def _received(self, conn: Socket, data: Buffer) -> None:
