@@ -1,7 +1,7 @@
 """Every Python block of docs/*.md runs, and checks what it shows.
 
 A block is run by itself, on each backend. One that is no program of its own says so in its first
-line: ```python fragment.
+line: ```python fragment. One that is a test file says ```python pytest, and is run by pytest.
 """
 
 import gc
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import iocp_sock
+from inner_pytest import run_pytest
 from support import descriptors, settled
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -30,6 +31,7 @@ def blocks():
 
 BLOCKS = list(blocks())
 PROGRAMS = [block for block in BLOCKS if not block[1]]
+TEST_FILES = [block for block in BLOCKS if block[1] == "pytest"]
 
 
 def test_there_are_programs():
@@ -44,8 +46,8 @@ def test_there_are_programs():
 
 
 def test_markers():
-    """A block is a program, or a fragment and says so; nothing else is skipped."""
-    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", "fragment"}
+    """A block is a program or a test file, or a fragment and says so; nothing else is skipped."""
+    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", "fragment", "pytest"}
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=[block[0] for block in PROGRAMS])
@@ -66,3 +68,12 @@ def test_block(block, backend, monkeypatch, tmp_path):
         assert port.backend == backend
         settled(port)
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("block", TEST_FILES, ids=[block[0] for block in TEST_FILES])
+def test_test_file(block, tmp_path):
+    """A test file has tests, and all of them pass."""
+    result = run_pytest(tmp_path, block[2])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"\d+ passed", result.stdout)
+    assert "skipped" not in result.stdout
