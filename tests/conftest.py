@@ -16,6 +16,25 @@ import iocp_sock
 from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, settled
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --fuzz-minutes."""
+    parser.addoption(
+        "--fuzz-minutes",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="let each random test go on with new programs for N minutes",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the random tests the time that they are asked to take."""
+    limit = (300 + 60 * config.getoption("--fuzz-minutes")) * SLOWNESS
+    for item in items:
+        if "fuzz" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(limit))
+
+
 def pytest_collection_finish() -> None:
     """Take what the test run itself consists of out of the collector's sight."""
     gc.collect()
@@ -40,6 +59,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in getattr(report, "user_properties", ()):
             if report.when == "call":
                 terminalreporter.write_line(f"{report.nodeid}: {name}: {value}")
+
+
+@pytest.fixture
+def fuzz(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[..., None]:
+    """Run random programs of a machine: so many, or as long as --fuzz-minutes says."""
+    from fuzzing import run_programs
+
+    def run(machine: Any, programs: int) -> None:
+        minutes = request.config.getoption("--fuzz-minutes")
+        record_property("programs", run_programs(machine, programs, minutes))
+
+    return run
 
 
 @pytest.fixture(params=BACKENDS)

@@ -6,22 +6,20 @@ import contextlib
 import socket
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, event, settings
+from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    RuleBasedStateMachine,
     initialize,
     invariant,
     multiple,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
+import fuzzing
 import iocp_sock
-from support import PAGE, address_of, block, descriptors, pages, pattern, run_until, settled, span
+from support import address_of, block, pages, pattern, run_until, span
 
 SIZES = st.sampled_from([1, 2, 100, 4095, 4096, 4097, 20_000, 70_000, 400_000])
 STORED = pattern(405_000, 12345)
@@ -29,23 +27,17 @@ STORED = pattern(405_000, 12345)
 SMALL = st.sampled_from([1, 2, 100, 4095, 4096, 4097, 20_000, 70_000])
 
 
-class Post:
-    """One accepted operation, and what is to be expected of it."""
+class Post(fuzzing.Post):
+    """One accepted operation on a stream: where it receives to, or what it sends."""
 
-    def __init__(self, side: "Side", charge: int) -> None:
-        self.side = side
-        self.charge = charge
-        self.operation: Any = None
-        self.completions = 0
+    def __init__(self, charge: int) -> None:
+        super().__init__(charge)
         self.target: bytearray | None = None
         self.data = b""
-        self.cancelled = False
 
-    def __call__(self, completion: iocp_sock.Completion) -> None:
-        self.completions += 1
-        assert completion.operation is self.operation
-        assert self.operation.done
-        assert self.completions == 1
+    def forget(self) -> None:
+        super().forget()
+        self.target = None
 
 
 class Side:
@@ -86,23 +78,19 @@ def skipped(post: Post) -> bool:
     return bool(post.operation.done and post.operation.transferred == 0 and post.operation.error)
 
 
-class Sockets(RuleBasedStateMachine):
+class Sockets(fuzzing.PortMachine):
     """A port, connections whose both ends are its own, and anything a program may do to them."""
 
-    backend = "epoll"
-    examples = 0
     path = ""
     sides = Bundle("sides")
 
-    @initialize(data=st.data())
-    def begin(self, data: Any) -> None:
-        type(self).examples += 1
-        self.before = descriptors()
-        self.port = iocp_sock.Port(backend=self.backend, close_timeout=0.5)
+    @initialize()
+    def begin(self) -> None:
+        self.open_port(close_timeout=0.5)
         self.all: list[Side] = []
-        self.peak = 0
-        self.errors: list[Any] = []
-        self.port.error_handler = lambda error, _callback: self.errors.append(error)
+
+    def posts(self) -> list[Post]:
+        return [post for side in self.all for post in side.posted()]
 
     def connect(self, how: str) -> tuple[Side, Side]:
         if how == "unix":
@@ -127,22 +115,20 @@ class Sockets(RuleBasedStateMachine):
 
     def receive_post(self, side: Side, post: Post, call: Any) -> None:
         try:
-            post.operation = call()
-        except (iocp_sock.SocketClosed, iocp_sock.ArgumentError, OSError):
+            post.posted(call())
+        except OSError:
             return
-        if post.operation.outcome == "done":
-            post.charge = 0
         side.receives.append(post)
 
     @rule(side=sides, size=SMALL)
     def recv(self, side: Side, size: int) -> None:
-        post = Post(side, block(size))
+        post = Post(block(size))
         self.receive_post(side, post, lambda: side.sock.recv(size, callback=post))
 
     @rule(side=sides, size=SMALL, offset=st.integers(0, 50))
     def recv_into(self, side: Side, size: int, offset: int) -> None:
         whole = bytearray(size + offset)
-        post = Post(side, pages(address_of(whole) + offset, size))
+        post = Post(pages(address_of(whole) + offset, size))
         post.target = bytearray(0)
         view = memoryview(whole)[offset:]
 
@@ -154,7 +140,7 @@ class Sockets(RuleBasedStateMachine):
 
     @rule(side=sides)
     def recv_zero(self, side: Side) -> None:
-        post = Post(side, 0)
+        post = Post(0)
         self.receive_post(side, post, lambda: side.sock.recv_zero(callback=post))
 
     @rule(side=sides, how=st.sampled_from(["pooled", "zero_byte"]))
@@ -196,7 +182,7 @@ class Sockets(RuleBasedStateMachine):
         )
 
     def post_send(self, side: Side, data: Any, parts: list[Any], call: Any) -> None:
-        post = Post(side, 0)
+        post = Post(0)
         before = side.sock.queued_bytes
         try:
             post.operation = call(post)
@@ -216,9 +202,7 @@ class Sockets(RuleBasedStateMachine):
     def cancel(self, side: Side, which: int) -> None:
         posts = [post for post in side.posted() if not post.operation.done]
         if posts:
-            post = posts[which % len(posts)]
-            post.cancelled = True
-            post.operation.cancel()
+            posts[which % len(posts)].operation.cancel()
 
     @rule(side=sides)
     def cancel_all(self, side: Side) -> None:
@@ -249,7 +233,7 @@ class Sockets(RuleBasedStateMachine):
         with contextlib.suppress(OSError):
             data = side.sock.try_recv(1000)
             if data:
-                post = Post(side, 0)
+                post = Post(0)
                 post.operation = _Done(data)
                 post.completions = 1
                 side.receives.append(post)
@@ -257,43 +241,23 @@ class Sockets(RuleBasedStateMachine):
     @precondition(lambda self: bool(getattr(self, "all", None)))
     @invariant()
     def exact(self) -> None:
-        expected = 0
+        self.check_ledger((side.sock, side.posted()) for side in self.all)
         for side in self.all:
-            charged = sum(post.charge for post in side.posted() if not post.operation.done)
-            assert side.sock.charged == charged
-            expected += charged
             assert side.ends <= 1
             assert side.closed_told <= 1
-            received = side.received()
-            sent = side.other.sent()
-            assert sent[: len(received)] == received, "the bytes are no prefix of those sent"
-        ledger = self.port.ledger
-        assert ledger.now == expected
-        assert sum(ledger.by_kind.values()) == expected
-        assert sum(ledger.by_state.values()) == expected
-        assert ledger.peak >= expected
-        assert ledger.now % PAGE == 0
-        assert self.errors == []
+            self.check_bytes(side)
 
-    def teardown(self) -> None:
-        if not hasattr(self, "port"):
-            return
+    def check_bytes(self, side: Side) -> None:
+        received = side.received()
+        sent = side.other.sent()
+        assert sent[: len(received)] == received, "the bytes are no prefix of those sent"
+
+    def check_end(self) -> None:
         for side in self.all:
             if side.closing or side.other.closing:
                 event("closed connection")
-        self.port.close(0.2)
-        assert self.errors == []
-        for side in self.all:
-            assert all(post.completions == 1 for post in side.posted())
             assert side.closed_told == (1 if side.subscribed else 0)
-            received = side.received()
-            assert side.other.sent()[: len(received)] == received
-        for side in self.all:
-            for post in side.posted():
-                post.operation = post.target = None
-        settled(self.port)
-        del self.port
-        assert descriptors() == self.before
+            self.check_bytes(side)
 
 
 class _Done:
@@ -307,23 +271,10 @@ class _Done:
         self.transferred = len(data)
 
 
-@pytest.mark.timeout(300)
-def test_sequences(backend, record_property, tmp_path):
+def test_sequences(backend, fuzz, tmp_path):
     """R03 R04 R06 R09 R30 R31: anything a program may do, in any order."""
     Sockets.backend = backend
-    Sockets.examples = 0
     stored = tmp_path / "stored"
     stored.write_bytes(STORED)
     Sockets.path = str(stored)
-    run_state_machine_as_test(
-        Sockets,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=False,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    record_property("hypothesis examples", Sockets.examples)
+    fuzz(Sockets, 60)

@@ -6,22 +6,12 @@ import contextlib
 import socket
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import Bundle, initialize, invariant, multiple, precondition, rule
 
+import fuzzing
 import iocp_sock
-from support import AF_UNIX, address_of, block, descriptors, pages, settled, span
+from support import AF_UNIX, address_of, block, pages, span
 
 SIZES = st.sampled_from([0, 1, 2, 100, 4096, 9000, 30_000])
 ROOMS = st.sampled_from([1, 3, 100, 4095, 4096, 30_000])
@@ -34,24 +24,12 @@ def datagram(sender: int, number: int, size: int) -> bytes:
     return (head + bytes((number + i) & 255 for i in range(max(size - HEADER, 0))))[: size or 0]
 
 
-class Post:
-    """One accepted operation, and what is to be expected of it."""
+class Post(fuzzing.Post):
+    """One accepted operation, and where it receives to."""
 
     def __init__(self, charge: int = 0) -> None:
-        self.charge = charge
-        self.operation: Any = None
-        self.completions = 0
+        super().__init__(charge)
         self.rooms: list[Any] = []
-
-    def __call__(self, completion: iocp_sock.Completion) -> None:
-        self.completions += 1
-        assert completion.operation is self.operation
-        assert self.completions == 1
-
-    def posted(self, operation: Any) -> None:
-        self.operation = operation
-        if operation.outcome == "done":
-            self.charge = 0
 
 
 class End:
@@ -87,20 +65,19 @@ class End:
             self.handed.append((data, op.address, bool(op.flags & socket.MSG_TRUNC)))
 
 
-class Datagrams(RuleBasedStateMachine):
+class Datagrams(fuzzing.PortMachine):
     """A port, a few sockets that all know each other, and anything a program may do to them."""
 
-    backend = "epoll"
     ends = Bundle("ends")
 
     @initialize(unix=st.booleans())
     def begin(self, unix: bool) -> None:
-        self.before = descriptors()
-        self.port = iocp_sock.Port(backend=self.backend, close_timeout=0.2)
+        self.open_port(close_timeout=0.2)
         self.all: list[End] = []
-        self.errors: list[Any] = []
         self.unix = unix and AF_UNIX is not None
-        self.port.error_handler = lambda error, _callback: self.errors.append(error)
+
+    def posts(self) -> list[Post]:
+        return [post for end in self.all for post in end.posts]
 
     @rule(target=ends)
     def open(self) -> Any:
@@ -220,49 +197,21 @@ class Datagrams(RuleBasedStateMachine):
     @precondition(lambda self: bool(getattr(self, "all", None)))
     @invariant()
     def exact(self) -> None:
-        expected = 0
-        for end in self.all:
-            charged = sum(post.charge for post in end.posts if not post.operation.done)
-            assert end.sock.charged == charged
-            expected += charged
-            end.collect()
-            self.check_order(end)
-        ledger = self.port.ledger
-        assert ledger.now == expected
-        assert sum(ledger.by_kind.values()) == expected
-        assert sum(ledger.by_state.values()) == expected
-        assert self.errors == []
+        self.check_ledger((end.sock, end.posts) for end in self.all)
+        self.check_datagrams()
 
-    def teardown(self) -> None:
-        if not hasattr(self, "port"):
-            return
-        self.port.close(0.2)
-        assert self.errors == []
+    def check_datagrams(self) -> None:
         for end in self.all:
-            assert all(post.completions == 1 for post in end.posts)
             end.collect()
             self.check_order(end)
+
+    def check_end(self) -> None:
+        self.check_datagrams()
         for end in self.all:
-            for post in end.posts:
-                post.operation = None
             end.subscription = None
-        settled(self.port)
-        del self.port
-        assert descriptors() == self.before
 
 
-@pytest.mark.timeout(300)
-def test_sequences(backend):
+def test_sequences(backend, fuzz):
     """R03 R04 R06 R22 R23 R30: anything a program may do with datagrams, in any order."""
     Datagrams.backend = backend
-    run_state_machine_as_test(
-        Datagrams,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=False,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    fuzz(Datagrams, 40)

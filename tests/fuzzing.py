@@ -1,0 +1,116 @@
+"""The frame of the random tests: programs of operations on a port, which must leave nothing."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+import iocp_sock
+from support import descriptors, settled
+
+
+class Post:
+    """One accepted operation, and what is to be expected of it."""
+
+    def __init__(self, charge: int = 0) -> None:
+        self.charge = charge
+        self.operation: Any = None
+        self.completions = 0
+
+    def __call__(self, completion: iocp_sock.Completion) -> None:
+        self.completions += 1
+        assert completion.operation is self.operation
+        assert self.operation.done
+        assert self.completions == 1
+
+    def posted(self, operation: Any) -> None:
+        """Take over what a post returned: one that is done at once charges nothing."""
+        self.operation = operation
+        if operation.outcome == "done":
+            self.charge = 0
+
+    def forget(self) -> None:
+        """Let go of everything of the port's."""
+        self.operation = None
+
+
+class Machine(RuleBasedStateMachine):
+    """A machine that counts its programs."""
+
+    programs = 0
+
+    def begun(self) -> None:
+        type(self).programs += 1
+
+
+class PortMachine(Machine):
+    """A machine whose program runs on one port.
+
+    A subclass names its posts and checks what came; here it is checked that each completes once,
+    that the ledger is what they charge, that no callback raises, and that nothing is left.
+    """
+
+    backend = ""
+
+    def open_port(self, **options: Any) -> None:
+        self.begun()
+        self.before = descriptors()
+        self.errors: list[Any] = []
+        self.port = iocp_sock.Port(backend=self.backend, **options)
+        self.port.error_handler = lambda error, _callback: self.errors.append(error)
+
+    def posts(self) -> Iterable[Post]:
+        raise NotImplementedError
+
+    def check_end(self) -> None:
+        """Check what came, once the port is closed."""
+
+    def check_ledger(self, charges: Iterable[tuple[iocp_sock.Socket, Iterable[Post]]]) -> None:
+        """Check every socket's charge against its unfinished posts, and the ledger against both."""
+        expected = 0
+        for sock, posts in charges:
+            charged = sum(post.charge for post in posts if not post.operation.done)
+            assert sock.charged == charged
+            expected += charged
+        ledger = self.port.ledger
+        assert ledger.now == expected
+        assert sum(ledger.by_kind.values()) == expected
+        assert sum(ledger.by_state.values()) == expected
+        assert ledger.peak >= expected
+        assert ledger.now % iocp_sock.PAGE_SIZE == 0
+        assert self.errors == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "port"):
+            return
+        self.port.close(0.2)
+        assert self.errors == []
+        assert all(post.completions == 1 for post in self.posts())
+        self.check_end()
+        for post in self.posts():
+            post.forget()
+        settled(self.port)
+        del self.port
+        assert descriptors() == self.before
+
+
+def run_programs(machine: type[Machine], programs: int, minutes: float) -> int:
+    """Run random programs of a machine, about so many and at least so long; returns how many."""
+    deadline = time.monotonic() + 60 * minutes
+    machine.programs = 0
+    while True:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=programs,
+                stateful_step_count=40,
+                deadline=None,
+                derandomize=False,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        if time.monotonic() >= deadline:
+            return machine.programs
