@@ -61,6 +61,7 @@ Values counts_of(World& world) {
         {"copied_bytes", counts.copied_bytes},
         {"delivered_bytes", counts.delivered_bytes},
         {"mishaps", counts.mishaps},
+        {"divisible_calls", counts.divisible_calls},
     };
     Values values;
     for (const auto& [name, count] : all) {

@@ -90,6 +90,9 @@ class Sim:
     """What SO_SNDBUF cannot go below: 4,608 on Linux."""
     receive_option_window: bool | None = _parameter("switch")
     """SO_RCVBUF sets the window (Linux), not the receive buffer (AFD)."""
+    end_outlives_reset: bool | None = _parameter("switch")
+    """A reader that the end of the stream has reached goes on to read the end after a reset
+    (Linux)."""
 
     mss: int | None = _parameter("number")
     """Bytes of a full segment: 1,460, Ethernet's."""
@@ -160,6 +163,21 @@ class Sim:
     """Connections of which one end is gone without a word."""
     mishap_span: float | None = _parameter("seconds")
     """From the connect: 1."""
+
+    lose_segment: int | None = _parameter("number")
+    """This segment is lost, of all that leave, by its number from 1 on; 0: none."""
+    late_segment: int | None = _parameter("number")
+    """This one comes later, as with `reorder`."""
+    shorten_operation: int | None = _parameter("number")
+    """This call moves a half, of those that could move a part (counts(): 'divisible_calls')."""
+    reset_event: int | None = _parameter("number")
+    """The socket that this event (counts(): 'events') is for is reset before it."""
+    half_close_event: int | None = _parameter("number")
+    """Its sending side ends."""
+    stall_event: int | None = _parameter("number")
+    """It is not read any more."""
+    vanish_event: int | None = _parameter("number")
+    """It is gone without a word."""
 
     threads: bool | None = _parameter("switch")
     """Other threads post: a wait that nothing in the model can end sleeps until they do."""

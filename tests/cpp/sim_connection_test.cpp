@@ -108,6 +108,24 @@ TEST_F(Connection, AResetEndsBothEnds) {
     EXPECT_TRUE(platform::is_reset(theirs.error.code));
 }
 
+TEST_F(Connection, AResetAfterTheEndOfTheStreamIsHeardOfOnWindowsOnly) {
+    for (const bool hears : {false, true}) {
+        make(hears ? "windows-10" : "linux");
+        const auto [one, other] = engine().pair();
+        engine().shutdown_sending(*other);
+        pass(second);
+        EXPECT_TRUE(befall(*other, sim::Mishap::reset));
+        const Op& end = engine().receive(*one, 10);
+        if (hears) {
+            EXPECT_TRUE(platform::is_reset(end.refusal.code));
+            continue;
+        }
+        ASSERT_TRUE(engine().finish_one(end));
+        EXPECT_TRUE(end.succeeded());
+        EXPECT_EQ(end.transferred, 0U);
+    }
+}
+
 TEST_F(Connection, AHalfCloseEndsOneDirection) {
     make("windows-10");
     const auto [one, other] = engine().pair();

@@ -24,6 +24,7 @@ Parameters linux_tcp() {
     values.doubles_sizes = 1;
     values.least_send_buffer = 4608;
     values.receive_option_window = 1;
+    values.end_outlives_reset = 1;
     values.receive_window = 65'535;
     values.nagle_small_only = 1;
     values.ack_delay = 40'000'000;
@@ -50,6 +51,7 @@ const std::vector<ParameterName>& parameter_names() {
         {"doubles_sizes", &Parameters::doubles_sizes},
         {"least_send_buffer", &Parameters::least_send_buffer},
         {"receive_option_window", &Parameters::receive_option_window},
+        {"end_outlives_reset", &Parameters::end_outlives_reset},
         {"mss", &Parameters::mss},
         {"receive_window", &Parameters::receive_window},
         {"nagle", &Parameters::nagle},
@@ -82,6 +84,13 @@ const std::vector<ParameterName>& parameter_names() {
         {"stall_rate", &Parameters::stall_rate},
         {"vanish_rate", &Parameters::vanish_rate},
         {"mishap_span", &Parameters::mishap_span},
+        {"lose_segment", &Parameters::lose_segment},
+        {"late_segment", &Parameters::late_segment},
+        {"shorten_operation", &Parameters::shorten_operation},
+        {"reset_event", &Parameters::reset_event},
+        {"half_close_event", &Parameters::half_close_event},
+        {"stall_event", &Parameters::stall_event},
+        {"vanish_event", &Parameters::vanish_event},
         {"threads", &Parameters::threads},
     };
     return names;

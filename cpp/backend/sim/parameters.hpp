@@ -21,6 +21,7 @@ struct Parameters {
     std::int64_t doubles_sizes{0};          // SO_SNDBUF and SO_RCVBUF read twice what was set
     std::int64_t least_send_buffer{0};      // what SO_SNDBUF cannot go below
     std::int64_t receive_option_window{0};  // SO_RCVBUF is the window; 0: the receive buffer
+    std::int64_t end_outlives_reset{0};     // a reader at the end of the stream hears of no reset
 
     // Transport.
     std::int64_t mss{1460};
@@ -63,9 +64,23 @@ struct Parameters {
     std::int64_t vanish_rate{0};
     std::int64_t mishap_span{1'000'000'000};  // at a time from 0 to this after the connect
 
+    // Faults at one place, by its number from 1 on; 0: none.
+    std::int64_t lose_segment{0};       // of all that leave
+    std::int64_t late_segment{0};       // that comes later, as with `reorder`
+    std::int64_t shorten_operation{0};  // of the calls that could move a part only
+    std::int64_t reset_event{0};        // befalls the socket that this event is for, before it
+    std::int64_t half_close_event{0};
+    std::int64_t stall_event{0};
+    std::int64_t vanish_event{0};
+
     // The world.
     std::int64_t threads{0};  // others post: a wait with nothing due sleeps instead of failing
 };
+
+// Whether the place that `count` has come to is the one that a parameter names.
+inline bool is_number(std::int64_t parameter, std::uint64_t count) noexcept {
+    return parameter == static_cast<std::int64_t>(count);
+}
 
 struct ParameterName {
     std::string_view name;

@@ -11,7 +11,10 @@ namespace iocp::sim {
 namespace {
 
 // What a read that finds no bytes comes to.
-StartResult nothing_to_read(const Endpoint& endpoint) noexcept {
+StartResult nothing_to_read(const Endpoint& endpoint, const Parameters& values) noexcept {
+    if (endpoint.stage == Stage::over && endpoint.in.ended && values.end_outlives_reset != 0) {
+        return {Start::done, 0};
+    }
     if (endpoint.stage == Stage::over) {
         return {Start::failed, endpoint.error};
     }
@@ -36,7 +39,13 @@ bool SocketLayer::readable(const Endpoint& endpoint) noexcept {
 
 // A call may move less than it could, if the seed says so.
 std::size_t SocketLayer::shortened(std::size_t length) {
-    if (length > 1 && stack_.random.chance(stack_.values.short_operations)) {
+    if (length <= 1) {
+        return length;
+    }
+    if (is_number(stack_.values.shorten_operation, ++stack_.counts.divisible_calls)) {
+        return length / 2;
+    }
+    if (stack_.random.chance(stack_.values.short_operations)) {
         return 1 + static_cast<std::size_t>(
                        stack_.random.below(static_cast<std::uint32_t>(length - 1)));
     }
@@ -71,7 +80,7 @@ StartResult SocketLayer::read(Endpoint& endpoint, std::byte* data, std::size_t l
         return {};
     }
     if (in.bytes.size() == 0) {
-        return nothing_to_read(endpoint);
+        return nothing_to_read(endpoint, stack_.values);
     }
     const std::size_t got = shortened(std::min(length, in.bytes.size()));
     std::copy_n(in.bytes.at(in.bytes.front()), got, data);
@@ -85,7 +94,7 @@ StartResult SocketLayer::receive(Endpoint& endpoint, Operation& op) {
         return {};
     }
     if (in.bytes.size() == 0) {
-        return nothing_to_read(endpoint);
+        return nothing_to_read(endpoint, stack_.values);
     }
     const std::size_t got = shortened(std::min(op.remaining(), in.bytes.size()));
     std::size_t copied = 0;
@@ -127,7 +136,7 @@ StartResult SocketLayer::lock_receive(Endpoint& endpoint, Operation& op) {
 void SocketLayer::fill(Endpoint& endpoint) {
     const Request& request = endpoint.receiving;
     Incoming& in = endpoint.in;
-    const StartResult nothing = nothing_to_read(endpoint);
+    const StartResult nothing = nothing_to_read(endpoint, stack_.values);
     if (in.bytes.size() == 0) {
         due(endpoint, false, nothing.start == Start::failed ? -nothing.value : 0, false);
         return;

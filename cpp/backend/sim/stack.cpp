@@ -135,7 +135,8 @@ bool Stack::next_event(std::int64_t limit, Event& out) {
 
 bool Stack::lost(const Segment& segment) {
     // What only reopens a window is never lost: no timer of the model asks for it again.
-    return (segment.flags & flag_update) == 0 && random.chance(values.loss);
+    return (segment.flags & flag_update) == 0 &&
+           (is_number(values.lose_segment, counts.segments) || random.chance(values.loss));
 }
 
 // The delay of one way, with what the seed adds to it.
@@ -145,7 +146,7 @@ std::int64_t Stack::travel() {
         delay += static_cast<std::int64_t>(random.next() %
                                            static_cast<std::uint64_t>(values.jitter + 1));
     }
-    if (random.chance(values.reorder)) {
+    if (is_number(values.late_segment, counts.segments) || random.chance(values.reorder)) {
         delay += values.reorder_delay != 0 ? values.reorder_delay
                                            : std::max<std::int64_t>(values.delay, 1000);
     }

@@ -25,6 +25,7 @@ struct Counts {
     std::uint64_t copied_bytes{0};     // into a buffer of the socket layer
     std::uint64_t delivered_bytes{0};  // to readers
     std::uint64_t mishaps{0};
+    std::uint64_t divisible_calls{0};  // that could have moved a part only
 };
 
 // What transport and socket layer share: the endpoints, what is to come, the wire, and the trace.

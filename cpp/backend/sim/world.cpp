@@ -1,5 +1,6 @@
 #include "backend/sim/world.hpp"
 
+#include <array>
 #include <limits>
 
 namespace iocp::sim {
@@ -27,10 +28,37 @@ void World::settle() {
     }
 }
 
+// The mishap is an event of its own: the one that it comes before is looked at again after it.
+bool World::befall_before(const Event& event) {
+    constexpr std::array<std::int64_t Parameters::*, 4> numbers{
+        &Parameters::reset_event, &Parameters::half_close_event, &Parameters::stall_event,
+        &Parameters::vanish_event};
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+        if (!is_number(stack.values.*numbers[i], stack.counts.events)) {
+            continue;
+        }
+        Endpoint* endpoint = stack.find(event.segment.to);
+        if (event.kind == EventKind::segment || event.kind == EventKind::mishap) {
+            stack.events.push(event.when, event.kind, event.segment);
+        } else {
+            stack.arm(*endpoint, event.kind, event.when);
+        }
+        if (endpoint != nullptr) {
+            (void)sockets_.befall(*endpoint, static_cast<Mishap>(i));
+        }
+        return true;
+    }
+    return false;
+}
+
 bool World::step(std::int64_t limit) {
     Event event;
     if (!stack.next_event(limit, event)) {
         return false;
+    }
+    if (befall_before(event)) {
+        settle();
+        return true;
     }
     if (event.kind == EventKind::segment) {
         transport_.arrive(event.segment);

@@ -42,6 +42,8 @@ public:
 
 private:
     void settle();
+    // Lets the mishap come before the event whose number it has; false: it has none.
+    bool befall_before(const Event& event);
 
     std::mutex mutex_;
     std::condition_variable posted_;
