@@ -231,6 +231,12 @@ void UringBackend::send(Operation& op, unsigned count) {
     push(entry);
 }
 
+// A cancel interrupts a request that the ring's own task was just making; one that was interrupted
+// without having been cancelled is started again.
+bool UringBackend::cancelled(int code) const noexcept {
+    return code == EINTR || LinuxBackend::cancelled(code);
+}
+
 StartResult UringBackend::attempt(Operation& op, unsigned count) {
     const bool by_the_owner = op.from_file && op.remaining() != 0;
     return by_the_owner ? StartResult{} : LinuxBackend::attempt(op, count);

@@ -41,6 +41,7 @@ public:
     bool send_direct(Socket& socket, bool on) override;
     Error pin(std::byte* data, std::size_t length) override;
     bool unpin(std::byte* data) override;
+    [[nodiscard]] bool cancelled(int code) const noexcept override;
     [[nodiscard]] bool locks_memory() const noexcept override { return asked_direct_; }
     [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
 
