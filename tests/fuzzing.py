@@ -40,6 +40,8 @@ class Machine(RuleBasedStateMachine):
     """A machine that counts its programs."""
 
     programs = 0
+    same_programs = False
+    """Without --fuzz-minutes the same programs are run every time."""
 
     def begun(self) -> None:
         type(self).programs += 1
@@ -107,7 +109,7 @@ def run_programs(machine: type[Machine], programs: int, minutes: float) -> int:
                 max_examples=programs,
                 stateful_step_count=40,
                 deadline=None,
-                derandomize=False,
+                derandomize=machine.same_programs and minutes == 0,
                 print_blob=True,
                 suppress_health_check=list(HealthCheck),
             ),

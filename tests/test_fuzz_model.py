@@ -24,6 +24,7 @@ class Programs(Machine):
     """Several connections whose both ends are the port's own."""
 
     backend = ""
+    same_programs = True
 
     @initialize(
         budget=st.sampled_from([None, None, 0, PAGE, 3 * PAGE, 20 * PAGE]),
