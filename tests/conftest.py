@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,12 @@ import pytest
 
 import iocp_sock
 from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, settled
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be what it is in a terminal, also where the run was started in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
