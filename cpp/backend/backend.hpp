@@ -169,11 +169,16 @@ struct BackendOptions {
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
                                       const BackendOptions& options, std::string& reason);
 
-// Every backend of this platform with "ok" or the reason it is refused here.
-std::vector<std::pair<std::string, std::string>> probe_backends();
+// What one look at a backend says of it.
+struct Surveyed {
+    std::string name;
+    std::string state;                     // "ok", or the reason it is refused here
+    std::map<std::string, bool> features;  // what it can do here; empty if it is refused
+};
 
-// What the backend called `name` can do here; empty if it is refused.
-std::map<std::string, bool> backend_features(const std::string& name);
+// Every backend of this platform, each made once: what the first one locks, the system may count
+// against the next for a while.
+std::vector<Surveyed> survey_backends();
 
 // Raised in every forked child: ports made before the fork belong to the parent.
 std::uint32_t fork_generation() noexcept;

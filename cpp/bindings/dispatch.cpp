@@ -299,10 +299,7 @@ Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
 
 // A warning that is turned into an exception goes where those of callbacks go.
 bool warn_of_nagle(PortObject& port) {
-    PyObject* module = PyImport_ImportModule("iocp_sock.warning");
-    PyObject* category =
-        module != nullptr ? PyObject_GetAttrString(module, "NagleStallWarning") : nullptr;
-    Py_XDECREF(module);
+    PyObject* category = warning_class("NagleStallWarning");
     const bool warned =
         category != nullptr &&
         PyErr_WarnEx(

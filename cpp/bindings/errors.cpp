@@ -158,4 +158,11 @@ PyObject* raise(const Types& types, ErrorClass which, int code, const char* text
     return nullptr;
 }
 
+PyObject* warning_class(const char* name) {
+    PyObject* module = PyImport_ImportModule("iocp_sock.warning");
+    PyObject* found = module != nullptr ? PyObject_GetAttrString(module, name) : nullptr;
+    Py_XDECREF(module);
+    return found;
+}
+
 }  // namespace iocp::py

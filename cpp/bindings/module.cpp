@@ -46,13 +46,25 @@ std::size_t page_span(std::uintptr_t address, std::size_t length) {
     return iocp::page_span(address, length, iocp::system_page_size());
 }
 
-std::map<std::string, std::string> probe() {
-    std::map<std::string, std::string> result;
-    for (auto& [name, reason] : iocp::probe_backends()) {
-        result.emplace(name, reason);
+using Features = std::map<std::string, bool>;
+
+std::map<std::string, std::pair<std::string, Features>> survey() {
+    std::map<std::string, std::pair<std::string, Features>> result;
+    for (iocp::Surveyed& found : iocp::survey_backends()) {
+        result[found.name] = {found.state, found.features};
     }
     return result;
 }
+
+std::map<std::string, std::string> probe() {
+    std::map<std::string, std::string> result;
+    for (const auto& [name, found] : survey()) {
+        result[name] = found.first;
+    }
+    return result;
+}
+
+Features features(const std::string& backend) { return survey()[backend].second; }
 
 std::string compiler() {
 #if defined(__clang__)
@@ -78,8 +90,10 @@ PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
                "Pages of PAGE_SIZE bytes that length bytes at address touch; 0 bytes touch none.");
     module.def("probe", &probe,
                "Every backend of this platform: 'ok', or why the system refuses it here.");
-    module.def("features", &iocp::backend_features, pb::arg("backend"),
+    module.def("features", &features, pb::arg("backend"),
                "What the named backend can do here: feature name to bool; empty if it is refused.");
+    module.def("survey", &survey,
+               "Both of every backend, from one look: name to its state and its features.");
     module.def("compiler", &compiler, "Compiler and version the core was built with.");
     module.def(
         "version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");

@@ -195,6 +195,8 @@ struct PortObject {
     std::vector<Operation*> retired_operations;
     std::vector<Socket*> retired_sockets;
     PyObject* error_handler{nullptr};
+    // How a receive buffer that was set to 0 reads back; negative while none was.
+    std::atomic<int> least_receive_buffer{-1};
     AttachedMutex links_mutex;
     LinkedList<OperationObject> operations;
     LinkedList<SocketObject> sockets;
@@ -274,6 +276,8 @@ bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
 PyObject* make_exception(PortObject* port, const Types& types, const Error& error);
 PyObject* raise(PortObject* port, const Types& types, const Error& error);
 PyObject* raise(const Types& types, ErrorClass which, int code, const char* text);
+// A class of iocp_sock.warning: a new reference, or null with the exception set.
+PyObject* warning_class(const char* name);
 bool load_errors(Types& types);
 
 // buffer_object.cpp

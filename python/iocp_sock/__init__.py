@@ -37,7 +37,7 @@ from iocp_sock.port import Port
 from iocp_sock.sim import Sim
 from iocp_sock.stats import Histogram, SocketStats, Stats
 from iocp_sock.trace import Trace, TraceEvent
-from iocp_sock.warning import NagleStallWarning
+from iocp_sock.warning import NagleStallWarning, UnpostedReceiveWarning
 
 __version__ = version()
 
@@ -74,6 +74,7 @@ __all__ = [
     "Timer",
     "Trace",
     "TraceEvent",
+    "UnpostedReceiveWarning",
     "WrongThread",
     "compiler",
     "features",
