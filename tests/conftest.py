@@ -38,6 +38,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 passed = pytest.StashKey[bool]()
+STATES = iocp_sock.probe()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -52,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Name each backend; one that is refused here is skipped with the reason it gives."""
-    state = iocp_sock.probe()[request.param]
+    state = STATES[request.param]
     if state != "ok":
         pytest.skip(f"{request.param}: {state}")
     return request.param

@@ -53,6 +53,11 @@ struct Capabilities {
     bool virtual_time{false};       // a model: waits take no time, and what nothing can end fails
 };
 
+// Why claim() refuses a thread.
+inline constexpr Error runs_elsewhere =
+    Error::of(Fault::wrong_thread,
+              "another thread runs this port; one thread runs a port, the others post to it");
+
 // The whole seam between portable and platform code. It carries no policy: no ledger, no queue, no
 // strategy. The port calls everything but wait() and wake() with its lock held.
 class Backend {
@@ -118,8 +123,8 @@ public:
     virtual std::int64_t available(Socket& socket) = 0;
 
     // Waiting. publish() with the lock, wait() without it, reap() with it again.
-    // Makes the calling thread the one that runs this backend; false: another one does.
-    virtual bool claim() = 0;
+    // Makes the calling thread the one that runs this backend.
+    virtual Error claim() = 0;
     // Whether the last claim() took over from a thread that is gone, whose requests the system
     // ended: reap() gives the packets that are left, every other request has to be started again.
     virtual bool took_over() noexcept { return false; }

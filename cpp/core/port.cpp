@@ -181,10 +181,8 @@ bool Port::quiet() const noexcept {
 }
 
 Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
-    if (!backend_->claim()) {
-        return Error::of(Fault::wrong_thread,
-                         "another thread runs this port; one thread runs a port, the others post "
-                         "to it");
+    if (Error error = backend_->claim()) {
+        return error;
     }
     if (backend_->took_over()) {
         restart_requests();

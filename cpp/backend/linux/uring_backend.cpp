@@ -54,11 +54,13 @@ std::uint32_t readiness_of(Kind kind) noexcept {
     }
 }
 
+// What a thread that has ended leaves to the kernel is done a short while later.
+constexpr int attempts = 200;
+constexpr timespec pause{0, 1'000'000};
+
 // Whether a thread of this process has ended. One that was just joined may still be on its way out
 // of the kernel, where its requests are ended, so a short while is granted.
 bool ended(int thread) noexcept {
-    constexpr int attempts = 200;
-    constexpr timespec pause{0, 1'000'000};
     for (int i = 0; i < attempts; ++i) {
         if (::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH) {
             return true;
@@ -70,7 +72,7 @@ bool ended(int thread) noexcept {
 
 }  // namespace
 
-std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries,
+std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries, bool patient,
                                                    std::string& reason) {
     std::unique_ptr<UringBackend> made(new UringBackend(pool, entries));
     made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -78,7 +80,7 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
         reason = std::string("eventfd: ") + std::strerror(errno);
         return nullptr;
     }
-    if (!made->open_ring(reason)) {
+    if ((patient ? made->open_ring_in_time(reason) : made->open_ring(reason)) != 0) {
         return nullptr;
     }
     reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";
@@ -93,10 +95,10 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
     return made;
 }
 
-bool UringBackend::open_ring(std::string& reason) {
+int UringBackend::open_ring(std::string& reason) {
     auto ring = std::make_unique<uring::Ring>();
-    if (!ring->open(entries_, reason)) {
-        return false;
+    if (const int code = ring->open(entries_, reason); code != 0) {
+        return code;
     }
     ring_ = std::move(ring);
     enabled_ = false;
@@ -104,7 +106,17 @@ bool UringBackend::open_ring(std::string& reason) {
     sends_direct_ = supports(uring::op_send_zc) && supports(uring::op_sendmsg_zc);
     expects_more_ = (ring_->features() & uring::feat_min_timeout) != 0;
     arm_wake();
-    return true;
+    return 0;
+}
+
+// What a ring locked counts against the next one until a while after it is closed.
+int UringBackend::open_ring_in_time(std::string& reason) {
+    int code = open_ring(reason);
+    for (int i = 0; code == ENOMEM && i < attempts; ++i) {
+        (void)::nanosleep(&pause, nullptr);
+        code = open_ring(reason);
+    }
+    return code;
 }
 
 UringBackend::~UringBackend() {
@@ -413,39 +425,53 @@ void UringBackend::cancel(std::uint64_t name) {
     push(entry);
 }
 
-bool UringBackend::claim() {
+Error UringBackend::claim() {
     static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
-    if (enabled_ && owner_ != self && (!ended(owner_) || !take_over())) {
-        return false;
+    if (!ring_->is_open() || (enabled_ && owner_ != self)) {
+        if (ring_->is_open() && !ended(owner_)) {
+            return runs_elsewhere;
+        }
+        if (Error error = take_over()) {
+            return error;
+        }
     }
     if (!enabled_) {
-        if (ring_->enable() != 0) {
-            return false;
+        if (const int code = ring_->enable(); code != 0) {
+            return {Fault::system, code, nullptr};
         }
         enabled_ = true;
         owner_ = self;
     }
-    return true;
+    return {};
 }
 
 // The kernel ended every request of the thread that is gone and left their completions in the old
 // ring's memory, as far as it has room; no other thread could enter that ring.
-bool UringBackend::take_over() {
-    std::vector<Packet> left;
-    reap(left);
-    carried_ = std::move(left);
-    std::unique_ptr<uring::Ring> old = std::move(ring_);
-    drop_buffers();
-    standing_.clear();
-    backlog_.clear();
+Error UringBackend::take_over() {
+    if (ring_->is_open()) {
+        std::vector<Packet> left;
+        reap(left);
+        carried_ = std::move(left);
+        ring_ = std::make_unique<uring::Ring>();
+        drop_buffers();
+        standing_.clear();
+    }
+    backlog_.clear();  // every request is started again
     queued_sends_ = 0;
     std::string reason;
-    if (!open_ring(reason) || !restore_pins()) {
-        ring_ = std::move(old);
-        return false;
+    if (open_ring_in_time(reason) != 0) {
+        return {Fault::resource, ENOMEM,
+                "the thread that ran this port has ended, and the system refuses another one its "
+                "ring: RLIMIT_MEMLOCK leaves no room for it"};
+    }
+    if (!restore_pins()) {
+        ring_ = std::make_unique<uring::Ring>();
+        return {Fault::resource, ENOMEM,
+                "the thread that ran this port has ended, and the system "
+                "refuses another one its registered memory"};
     }
     took_over_ = true;
-    return true;
+    return {};
 }
 
 void UringBackend::publish() {

@@ -19,7 +19,8 @@ namespace iocp {
 // and wake it. Each request's name in the kernel is its operation's slot and generation.
 class UringBackend final : public LinuxBackend {
 public:
-    static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries,
+    // `patient`: waits a while for what rings that are closed had locked.
+    static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries, bool patient,
                                                 std::string& reason);
     ~UringBackend() override;
     UringBackend(const UringBackend&) = delete;
@@ -32,7 +33,7 @@ public:
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
     void conclude(Operation& op, Packet& packet) override;
-    bool claim() override;
+    Error claim() override;
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
@@ -55,8 +56,9 @@ private:
     static constexpr std::size_t regions_posted = 2;
 
     UringBackend(BufferPool& pool, unsigned entries) : pool_(pool), entries_(entries) {}
-    bool open_ring(std::string& reason);
-    bool take_over();
+    int open_ring(std::string& reason);
+    int open_ring_in_time(std::string& reason);
+    Error take_over();
     void drop_buffers() noexcept;
     bool provide_buffers();
     [[nodiscard]] bool supports(std::uint8_t opcode) const;
