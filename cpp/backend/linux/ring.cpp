@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace iocp::uring {
 
@@ -16,15 +17,17 @@ constexpr unsigned completions_per_entry = 16;
 
 }  // namespace
 
-Ring::~Ring() {
+Ring::~Ring() { give_back(); }
+
+void Ring::give_back() noexcept {
     if (sqes_ != nullptr) {
-        (void)::munmap(sqes_, sqes_bytes_);
+        (void)::munmap(std::exchange(sqes_, nullptr), sqes_bytes_);
     }
     if (ring_memory_ != nullptr) {
-        (void)::munmap(ring_memory_, ring_bytes_);
+        (void)::munmap(std::exchange(ring_memory_, nullptr), ring_bytes_);
     }
     if (fd_ >= 0) {
-        (void)::close(fd_);
+        (void)::close(std::exchange(fd_, -1));
     }
 }
 
@@ -37,6 +40,7 @@ int Ring::open(unsigned entries, std::string& reason) {
     int code = 0;
     for (unsigned size = entries; size >= least_entries || size == entries; size /= 2) {
         for (const std::uint32_t flags : ladder) {
+            give_back();  // what an attempt that failed part-way has made
             code = setup(size, flags);
             if (code != EINVAL) {
                 break;

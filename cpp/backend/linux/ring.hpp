@@ -64,6 +64,7 @@ private:
         __atomic_store_n(at, value, __ATOMIC_RELEASE);
     }
     int setup(unsigned entries, std::uint32_t flags) noexcept;
+    void give_back() noexcept;
 
     int fd_{-1};
     std::uint32_t setup_flags_{0};

@@ -29,7 +29,8 @@ constexpr unsigned sending_tag_shift = 10;
 constexpr std::uint64_t slot_bits = tag_empty - 1;
 constexpr std::uint64_t generation_bits = ~std::uint64_t{0} << 32U;
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
-constexpr std::uint64_t ignored_token = ~std::uint64_t{0} - 1;
+constexpr std::uint64_t cancel_token = ~std::uint64_t{0} - 1;  // reported only if it failed
+constexpr std::int64_t cancel_pause_ns = 1'000'000;
 
 constexpr std::uint32_t send_patience_us = 50;
 // With more sends than these there is enough to come back for: small turns keep the caches warm.
@@ -416,13 +417,36 @@ void UringBackend::cancel(Operation& op) {
 }
 
 void UringBackend::cancel(std::uint64_t name) {
+    cancels_.insert(name);
+    push_cancel(name);
+}
+
+void UringBackend::push_cancel(std::uint64_t name) {
     uring::Sqe entry{};
     entry.opcode = uring::op_async_cancel;
     entry.fd = -1;
     entry.addr = name;
-    entry.user_data = ignored_token;
+    entry.user_data = cancel_token;
     entry.flags = uring::sqe_cqe_skip_success;
     push(entry);
+}
+
+void UringBackend::cancel_again() {
+    cancel_refused_ = cancel_refused_ && !cancels_.empty();
+    if (!cancel_refused_ || now() - cancelled_again_ < cancel_pause_ns) {
+        return;
+    }
+    cancel_refused_ = false;
+    cancelled_again_ = now();
+    for (const std::uint64_t name : cancels_) {
+        push_cancel(name);
+    }
+}
+
+// A cancel interrupts a request that a worker of the ring was just making; one that was interrupted
+// without having been cancelled is started again.
+bool UringBackend::cancelled(int code) const noexcept {
+    return code == EINTR || LinuxBackend::cancelled(code);
 }
 
 Error UringBackend::claim() {
@@ -455,6 +479,7 @@ Error UringBackend::take_over() {
         ring_ = std::make_unique<uring::Ring>();
         drop_buffers();
         standing_.clear();
+        cancels_.clear();
     }
     backlog_.clear();  // every request is started again
     queued_sends_ = 0;
@@ -476,6 +501,7 @@ Error UringBackend::take_over() {
 
 void UringBackend::publish() {
     standing_.look([this](std::uint64_t name) { cancel(name); });
+    cancel_again();
     new_sends_ = queued_sends_;
     queued_sends_ = 0;
     to_submit_ = ring_->publish();
@@ -495,6 +521,9 @@ void UringBackend::publish() {
 }
 
 void UringBackend::wait(std::int64_t timeout_ns) {
+    if (cancel_refused_ && (timeout_ns < 0 || timeout_ns > cancel_pause_ns)) {
+        timeout_ns = cancel_pause_ns;
+    }
     const bool waits = timeout_ns != 0 && !must_return_;
     // Sends mostly complete while they are submitted. Their completions alone are no reason to come
     // back: the wait is for one more, though not for long, since some send may have to wait itself.
@@ -515,8 +544,12 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
         }
         return;
     }
-    if (cqe.user_data == ignored_token) {
+    if (cqe.user_data == cancel_token) {
+        cancel_refused_ = true;
         return;
+    }
+    if (!more && !cancels_.empty()) {
+        cancels_.erase(cqe.user_data);
     }
     Packet packet;
     packet.operation =

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,7 @@ public:
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    [[nodiscard]] bool cancelled(int code) const noexcept override;
     void conclude(Operation& op, Packet& packet) override;
     Error claim() override;
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
@@ -66,6 +68,8 @@ private:
     Slice take_received(std::uint32_t flags, std::int32_t length);
     void push(const uring::Sqe& entry);
     void cancel(std::uint64_t name);
+    void push_cancel(std::uint64_t name);
+    void cancel_again();
     void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
     static std::uint64_t name_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
@@ -99,7 +103,12 @@ private:
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
     StandingReceives standing_;
-    int buffer_ring_code_{0};  // why the kernel took no ring of regions
+    // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
+    // is under way, so who was refused is asked again after a while.
+    std::unordered_set<std::uint64_t> cancels_;
+    bool cancel_refused_{false};
+    std::int64_t cancelled_again_{0};  // when
+    int buffer_ring_code_{0};          // why the kernel took no ring of regions
     bool sends_direct_{false};
     bool asked_direct_{false};  // some socket has ever sent directly: memory may be locked
     uring::Buf* buffer_ring_{nullptr};
