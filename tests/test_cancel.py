@@ -258,7 +258,7 @@ def test_cancelled_subscription_ends_once(port, pair):
 
 @linux_only("TCP_MAXSEG")
 def test_cancel_that_meets_a_wake_up(port, peers):
-    """Kernel fact: io_uring does not find a request whose wake-up is under way; the port asks again.
+    """Kernel fact: io_uring finds no request whose wake-up is under way; the port asks again.
 
     The end of the stream wakes a send that waits for room, and the cancel of the close meets it.
     """
