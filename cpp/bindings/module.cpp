@@ -6,6 +6,8 @@
 
 #include "bindings/bind_port.hpp"
 #include "bindings/bind_sim.hpp"
+#include "bindings/bind_waiting.hpp"
+#include "bindings/event_object.hpp"
 #include "bindings/objects.hpp"
 #include "core/page_span.hpp"
 
@@ -32,6 +34,7 @@ void make_types(pb::module_& module) {
     add_type(module, "Socket", types->socket = iocp::py::make_socket_type(module.ptr()));
     add_type(module, "RegisteredMemory",
              types->registered = iocp::py::make_registered_type(module.ptr()));
+    add_type(module, "Event", types->event = iocp::py::make_event_type(module.ptr()));
     if (!iocp::py::load_errors(*types)) {
         throw pb::error_already_set();
     }
@@ -85,6 +88,7 @@ PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
     make_types(module);
     iocp::py::bind_sim(module);
     iocp::py::bind_port(module);
+    iocp::py::bind_waiting(module);
     module.attr("PAGE_SIZE") = iocp::system_page_size();
     module.def("page_span", &page_span, pb::arg("address"), pb::arg("length"),
                "Pages of PAGE_SIZE bytes that length bytes at address touch; 0 bytes touch none.");

@@ -4,6 +4,7 @@ from iocp_sock._core import (
     PAGE_SIZE,
     Buffer,
     Completion,
+    Event,
     Operation,
     RegisteredMemory,
     Socket,
@@ -12,7 +13,10 @@ from iocp_sock._core import (
     features,
     page_span,
     probe,
+    sleep,
     version,
+    wait_all,
+    wait_any,
 )
 from iocp_sock.config import AdaptiveRule, PortConfig
 from iocp_sock.errors import (
@@ -29,13 +33,16 @@ from iocp_sock.errors import (
     PortRunning,
     ResourceExhausted,
     SocketClosed,
+    StillPending,
     TimedOut,
     WrongThread,
 )
 from iocp_sock.ledger import Ledger
 from iocp_sock.port import Port
+from iocp_sock.routines import ROUTINES_RAN, RoutinesRan
 from iocp_sock.sim import Sim
 from iocp_sock.stats import Histogram, SocketStats, Stats
+from iocp_sock.thread_port import thread_port
 from iocp_sock.trace import Trace, TraceEvent
 from iocp_sock.warning import NagleStallWarning, UnpostedReceiveWarning
 
@@ -43,6 +50,7 @@ __version__ = version()
 
 __all__ = [
     "PAGE_SIZE",
+    "ROUTINES_RAN",
     "AdaptiveRule",
     "ArgumentError",
     "ArgumentTypeError",
@@ -53,6 +61,7 @@ __all__ = [
     "Completion",
     "ControlUnavailable",
     "Error",
+    "Event",
     "ForkedPort",
     "Histogram",
     "Ledger",
@@ -65,11 +74,13 @@ __all__ = [
     "PortRunning",
     "RegisteredMemory",
     "ResourceExhausted",
+    "RoutinesRan",
     "Sim",
     "Socket",
     "SocketClosed",
     "SocketStats",
     "Stats",
+    "StillPending",
     "TimedOut",
     "Timer",
     "Trace",
@@ -80,5 +91,9 @@ __all__ = [
     "features",
     "page_span",
     "probe",
+    "sleep",
+    "thread_port",
     "version",
+    "wait_all",
+    "wait_any",
 ]
