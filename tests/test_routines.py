@@ -121,6 +121,8 @@ def test_never_without_an_alertable_wait(unattached):
     assert not wait_all([Event()], 0.01)
     assert sleep(0.01) is None
     assert port.get(0) is None
+    peer.sendall(b"d")
+    assert sock.blocking.recv(10) == b"d"
     port.run(until_idle=True)
     assert not got
     assert sleep(PATIENCE, alertable=True) is ROUTINES_RAN

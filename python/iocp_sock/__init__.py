@@ -18,6 +18,7 @@ from iocp_sock._core import (
     wait_all,
     wait_any,
 )
+from iocp_sock.blocking import BlockingSocket
 from iocp_sock.config import AdaptiveRule, PortConfig
 from iocp_sock.errors import (
     ArgumentError,
@@ -55,6 +56,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "BackendUnavailable",
+    "BlockingSocket",
     "BudgetExceeded",
     "Buffer",
     "Cancelled",

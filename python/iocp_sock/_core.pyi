@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias, final, overload
 from typing_extensions import Buffer as ReadableBuffer
 from typing_extensions import Self
 
+from iocp_sock.blocking import BlockingSocket
 from iocp_sock.routines import RoutinesRan
 
 _Address: TypeAlias = tuple[Any, ...] | str | bytes
@@ -208,6 +209,8 @@ class Socket:
     def charged(self) -> int: ...
     @property
     def queued_bytes(self) -> int: ...
+    @property
+    def blocking(self) -> BlockingSocket: ...
     @property
     def outstanding(self) -> int: ...
     skip_done_packets: bool
