@@ -9,7 +9,11 @@ namespace iocp {
 class Parker {
 public:
     Parker() = default;
+#ifdef _WIN32
     ~Parker();
+#else
+    ~Parker() = default;
+#endif
     Parker(const Parker&) = delete;
     Parker& operator=(const Parker&) = delete;
 

@@ -183,7 +183,7 @@ private:
 struct PortObject final : Audience {
     PortObject(Types* made_types, PyObject* types_reference, const PortOptions& options,
                const std::string& backend_name);
-    ~PortObject();
+    ~PortObject() override;
     PortObject(const PortObject&) = delete;
     PortObject& operator=(const PortObject&) = delete;
 
@@ -352,7 +352,6 @@ const char* kind_name(Kind kind) noexcept;
 // operation_result.cpp
 PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t count,
                            PyObject* keywords);
-extern const char operation_result_documentation[];
 
 // timer_object.cpp
 PyTypeObject* make_timer_type(PyObject* module);

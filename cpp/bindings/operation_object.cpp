@@ -183,7 +183,17 @@ PyMethodDef operation_object_methods[] = {
      "cancel lost the race. Until then the\nbuffer stays held and charged. False: it had finished, "
      "or was asked before."},
     {"result", fast(operation_result), METH_FASTCALL | METH_KEYWORDS,
-     operation_result_documentation},
+     "result(wait=True, timeout=None) -> (transferred, flags)\n\n"
+     "What the operation came to, as WSAGetOverlappedResult tells it: bytes that went and the "
+     "MSG_* "
+     "flags of a\n"
+     "receive; data, accepted and address are there then. Raises the error that it ended with. "
+     "Waits until it\n"
+     "is done, at most timeout seconds, and runs the port meanwhile if nobody else does; without "
+     "wait it takes\n"
+     "one look. What has not finished raises StillPending and goes on. Whose result was told here "
+     "leaves no\n"
+     "Completion for get(); a callback is called all the same."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,6 +1,8 @@
 #include "core/event.hpp"
 
 #include <atomic>
+#include <exception>
+#include <new>
 
 #include "backend/backend.hpp"
 
@@ -42,7 +44,10 @@ std::mutex& Event::mutex() noexcept {
     static std::atomic<EventsLock*> current{nullptr};
     EventsLock* lock = current.load(std::memory_order_acquire);
     while (lock == nullptr || lock->generation != fork_generation()) {
-        auto* made = new EventsLock{{}, fork_generation()};
+        auto* made = new (std::nothrow) EventsLock{{}, fork_generation()};
+        if (made == nullptr) {
+            std::terminate();  // nothing can be told of any event without it
+        }
         if (current.compare_exchange_strong(lock, made)) {
             return made->mutex;
         }

@@ -7,10 +7,12 @@ namespace iocp {
 // A thread that waits for something. Told with the events' lock held.
 class Waiter {
 public:
-    virtual void notify() noexcept = 0;
+    Waiter() = default;
+    virtual ~Waiter() = default;
+    Waiter(const Waiter&) = delete;
+    Waiter& operator=(const Waiter&) = delete;
 
-protected:
-    ~Waiter() = default;
+    virtual void notify() noexcept = 0;
 };
 
 // Where a waiter stands in the list of something that it waits for.

@@ -91,11 +91,13 @@ struct Ready {
 // Who hears at once of the end of an operation that is `told`.
 class Audience {
 public:
+    Audience() = default;
+    virtual ~Audience() = default;
+    Audience(const Audience&) = delete;
+    Audience& operator=(const Audience&) = delete;
+
     // With the port's lock held, in any thread. True: the operation goes aside, not to the queue.
     virtual bool finished(Operation& op) noexcept = 0;
-
-protected:
-    ~Audience() = default;
 };
 
 // The completion port: takes posts, charges them, starts them, waits, and hands out completions.

@@ -10,8 +10,6 @@ namespace iocp {
 
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
 
-Parker::~Parker() = default;
-
 void Parker::wake() noexcept {
     woken_.store(1);
     (void)::syscall(SYS_futex, &woken_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
