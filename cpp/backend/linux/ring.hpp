@@ -16,8 +16,7 @@ public:
     Ring& operator=(const Ring&) = delete;
 
     // Sets the ring up for one issuing thread, disabled until enable(). Where the lock limit
-    // refuses `entries`, fewer are tried. False: `reason` says why the kernel refused.
-    // Returns 0, or an errno and the reason in words.
+    // refuses `entries`, fewer are tried. Returns 0, or an errno and, in `reason`, what it means.
     int open(unsigned entries, std::string& reason);
     [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
     // The calling thread becomes the only one that may enter(). Returns an errno or 0.
