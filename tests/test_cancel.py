@@ -277,3 +277,23 @@ def test_cancel_that_meets_a_wake_up(port, peers):
     run_until(port, lambda: port.stats().sockets == 1)
     assert stuck.error is not None
     assert not theirs.closed
+
+
+def test_cancel_that_comes_after_the_end(port, pair):
+    """Two large messages make a standing receive into reads; its end came in the same batch.
+
+    What is over is not asked to end, again and again: a wait for nothing is one wait.
+    """
+    sock, peer = pair
+    received = []
+    subscription = sock.receive(lambda _, data: received.append(len(data)))
+    peer.sendall(bytes(40_000))
+    run_until(port, lambda: sum(received) == 40_000)
+    peer.sendall(bytes(40_000))
+    peer.shutdown(socket.SHUT_WR)
+    arrived(sock, 40_000)
+    finish(port, subscription)
+    assert sum(received) == 80_000
+    before = port.stats().waits
+    port.run_once(0.1)
+    assert port.stats().waits - before <= 2

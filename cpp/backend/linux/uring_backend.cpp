@@ -173,6 +173,7 @@ std::uint64_t UringBackend::name_of(Operation& op, std::uint64_t tag) {
     std::uint32_t& bits = op.socket->backend_bits;
     bits &= ~(3U << shift);
     bits |= static_cast<std::uint32_t>(tag >> tag_shift) << shift;
+    in_kernel_.insert(op.id.slot);
     return op.id.packed() | tag;
 }
 
@@ -381,8 +382,12 @@ void UringBackend::conclude(Operation& op, Packet& packet) {
     }
 }
 
-// By name, never by descriptor: the descriptor's number may belong to another socket by now.
+// By name, never by descriptor: the descriptor's number may belong to another socket by now. Of a
+// request that is over the port may not have heard yet: its end is a later packet of this batch.
 void UringBackend::cancel(Operation& op) {
+    if (!in_kernel_.contains(op.id.slot)) {
+        return;
+    }
     const unsigned shift = op.sending() ? sending_tag_shift : receiving_tag_shift;
     const std::uint64_t tag = (op.socket->backend_bits >> shift) & 3U;
     cancel(op.id.packed() | (tag << tag_shift));
@@ -470,12 +475,15 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
         cancel_refused_ = true;
         return;
     }
-    if (!more && !cancels_.empty()) {
-        cancels_.erase(cqe.user_data);
-    }
     Packet packet;
     packet.operation =
         SlotId::unpack((cqe.user_data & generation_bits) | (cqe.user_data & slot_bits));
+    if (!more) {
+        in_kernel_.erase(packet.operation.slot);
+        if (!cancels_.empty()) {
+            cancels_.erase(cqe.user_data);
+        }
+    }
     packet.result = cqe.res;
     if ((cqe.flags & uring::cqe_f_notif) != 0) {
         packet.phase = Phase::released;

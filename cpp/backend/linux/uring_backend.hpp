@@ -10,6 +10,7 @@
 
 #include "backend/linux/linux_backend.hpp"
 #include "backend/linux/ring.hpp"
+#include "backend/linux/slot_set.hpp"
 #include "backend/linux/standing_receives.hpp"
 
 struct iovec;
@@ -71,7 +72,7 @@ private:
     void push_cancel(std::uint64_t name);
     void cancel_again();
     void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
-    static std::uint64_t name_of(Operation& op, std::uint64_t tag);
+    [[nodiscard]] std::uint64_t name_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
     [[nodiscard]] int make_pin_table() const noexcept;
     [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
@@ -103,6 +104,7 @@ private:
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
     StandingReceives standing_;
+    SlotSet in_kernel_;  // operations whose request is not over; it may be in the backlog yet
     // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
     // is under way, so who was refused is asked again after a while.
     std::unordered_set<std::uint64_t> cancels_;

@@ -70,6 +70,7 @@ Error UringBackend::take_over() {
     }
     drop_buffers();
     standing_.clear();
+    in_kernel_.clear();
     cancels_.clear();
     backlog_.clear();  // every request is started again
     queued_sends_ = 0;
