@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(limit))
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C be what it is in a terminal, also where the run was started in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_finish() -> None:
     """Take what the test run itself consists of out of the collector's sight."""
     gc.collect()
@@ -50,6 +57,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 passed = pytest.StashKey[bool]()
+STATES = iocp_sock.probe()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -78,7 +86,7 @@ def fuzz(
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Name each backend; one that is refused here is skipped with the reason it gives."""
-    state = iocp_sock.probe()[request.param]
+    state = STATES[request.param]
     if state != "ok":
         pytest.skip(f"{request.param}: {state}")
     return request.param

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import iocp_sock
-from support import Recorder, arrived, finish, pattern, read, run_until
+from support import Recorder, arrived, finish, linux_only, pattern, read, run_until
 
 
 def test_cancelled_receive_leaves_the_data(port, pair):
@@ -254,3 +254,46 @@ def test_cancelled_subscription_ends_once(port, pair):
     sock.receive(got)
     run_until(port, lambda: len(got) == 2)
     assert bytes(got[1][1]) == b"def"
+
+
+@linux_only("TCP_MAXSEG")
+def test_cancel_that_meets_a_wake_up(port, peers):
+    """Kernel fact: io_uring finds no request whose wake-up is under way; the port asks again.
+
+    The end of the stream wakes a send that waits for room, and the cancel of the close meets it.
+    """
+    with port.listen(("127.0.0.1", 0)) as listener:
+        ours = peers.own(port.socket())
+        for sock in (listener, ours):
+            sock.send_buffer = sock.receive_buffer = 8192
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+        accept = listener.accept()
+        finish(port, accept, ours.connect(listener.getsockname()))
+    theirs = peers.own(accept.accepted)
+    stuck = ours.send(bytes(70_000))
+    theirs.shutdown(socket.SHUT_WR)
+    ours.close(0)
+    finish(port, stuck)
+    run_until(port, lambda: port.stats().sockets == 1)
+    assert stuck.error is not None
+    assert not theirs.closed
+
+
+def test_cancel_that_comes_after_the_end(port, pair):
+    """Two large messages make a standing receive into reads; its end came in the same batch.
+
+    What is over is not asked to end, again and again: a wait for nothing is one wait.
+    """
+    sock, peer = pair
+    received = []
+    subscription = sock.receive(lambda _, data: received.append(len(data)))
+    peer.sendall(bytes(40_000))
+    run_until(port, lambda: sum(received) == 40_000)
+    peer.sendall(bytes(40_000))
+    peer.shutdown(socket.SHUT_WR)
+    arrived(sock, 40_000)
+    finish(port, subscription)
+    assert sum(received) == 80_000
+    before = port.stats().waits
+    port.run_once(0.1)
+    assert port.stats().waits - before <= 2

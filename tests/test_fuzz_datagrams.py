@@ -83,13 +83,19 @@ class Datagrams(fuzzing.PortMachine):
     def open(self) -> Any:
         if len(self.all) >= 4:
             return multiple()
+        end = End(len(self.all), self.bound())
+        while end.name in [other.name for other in self.all]:  # one of them is closed
+            end.sock.close(0)
+            end = End(len(self.all), self.bound())
+        self.all.append(end)
+        return end
+
+    def bound(self) -> iocp_sock.Socket:
         family = AF_UNIX if self.unix and AF_UNIX is not None else socket.AF_INET
         sock = self.port.socket(family, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         sock.bind("" if self.unix else ("127.0.0.1", 0))
-        end = End(len(self.all), sock)
-        self.all.append(end)
-        return end
+        return sock
 
     def receive(self, end: End, post: Post, call: Any) -> None:
         try:

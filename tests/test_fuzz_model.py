@@ -116,8 +116,6 @@ class Programs(Machine):
 @pytest.mark.parametrize("backend", [*BACKENDS, "sim"])
 def test_programs(backend: str, fuzz: Any) -> None:
     """R03 R04 R06 R07 R09 R20 R30 R31: what happens is what the model says may happen."""
-    if backend == "uring":
-        pytest.skip("a cancel that meets the wake-up of its request is lost there: see LOST_CANCEL")
     if backend != "sim":
         if WINDOWS:
             pytest.skip("what the model's Windows does is not what Wine does")
@@ -201,17 +199,14 @@ FOUND = {
         ("close", 1, "reset"),
         ("subscribe", 0, "pooled"),
     ],
+    "a cancel that meets the wake-up of a send": [
+        ("connect",),
+        ("send", 0, 70_000, None),
+        ("shutdown", 1),
+        ("close", 0, "now"),
+    ],
 }
 """Programs that were found to fail, and what they failed on."""
-
-LOST_CANCEL = [
-    ("connect",),
-    ("send", 0, 70_000, None),
-    ("shutdown", 1),
-    ("close", 0, "now"),
-]
-"""On io_uring the send stays with the kernel: its socket never closes."""
-
 
 def replay(backend: str, steps: list[tuple[Any, ...]]) -> None:
     made = Differential(backend)
@@ -228,10 +223,3 @@ def replay(backend: str, steps: list[tuple[Any, ...]]) -> None:
 @linux_only("what the model's Windows does is not what Wine does")
 def test_what_was_found(steps: list[tuple[Any, ...]], backend: str) -> None:
     replay(backend, steps)
-
-
-@linux_only("what the model's Windows does is not what Wine does")
-def test_a_cancel_that_meets_a_wake_up(backend: str, request: pytest.FixtureRequest) -> None:
-    if backend == "uring":
-        request.applymarker(pytest.mark.xfail(reason="the cancel is lost", strict=True))
-    replay(backend, LOST_CANCEL)

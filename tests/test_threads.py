@@ -7,36 +7,7 @@ import pytest
 
 import iocp_sock
 from support import Recorder, drain_get, finish, pattern, read, run_until, wait_for
-
-
-class Runner:
-    """A thread that runs a port until it is stopped."""
-
-    def __init__(self, port):
-        self.port = port
-        self.error = None
-        started = threading.Event()
-        port.post(callback=lambda _c: started.set())
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        wait_for(lambda: started.is_set() or self.error)
-        assert self.error is None, repr(self.error)
-
-    def run(self):
-        try:
-            self.port.run()
-        except BaseException as error:
-            self.error = error
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_details):
-        if not self.port.closed:
-            self.port.close(0)
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-        assert self.error is None
+from waiters import Runner
 
 
 def test_posts_from_eight_threads(port, peers):

@@ -53,6 +53,11 @@ struct Capabilities {
     bool virtual_time{false};       // a model: waits take no time, and what nothing can end fails
 };
 
+// Why claim() refuses a thread.
+inline constexpr Error runs_elsewhere =
+    Error::of(Fault::wrong_thread,
+              "another thread runs this port; one thread runs a port, the others post to it");
+
 // The whole seam between portable and platform code. It carries no policy: no ledger, no queue, no
 // strategy. The port calls everything but wait() and wake() with its lock held.
 class Backend {
@@ -118,8 +123,8 @@ public:
     virtual std::int64_t available(Socket& socket) = 0;
 
     // Waiting. publish() with the lock, wait() without it, reap() with it again.
-    // Makes the calling thread the one that runs this backend; false: another one does.
-    virtual bool claim() = 0;
+    // Makes the calling thread the one that runs this backend.
+    virtual Error claim() = 0;
     // Whether the last claim() took over from a thread that is gone, whose requests the system
     // ended: reap() gives the packets that are left, every other request has to be started again.
     virtual bool took_over() noexcept { return false; }
@@ -169,11 +174,16 @@ struct BackendOptions {
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
                                       const BackendOptions& options, std::string& reason);
 
-// Every backend of this platform with "ok" or the reason it is refused here.
-std::vector<std::pair<std::string, std::string>> probe_backends();
+// What one look at a backend says of it.
+struct Surveyed {
+    std::string name;
+    std::string state;                     // "ok", or the reason it is refused here
+    std::map<std::string, bool> features;  // what it can do here; empty if it is refused
+};
 
-// What the backend called `name` can do here; empty if it is refused.
-std::map<std::string, bool> backend_features(const std::string& name);
+// Every backend of this platform, each made once: what the first one locks, the system may count
+// against the next for a while.
+std::vector<Surveyed> survey_backends();
 
 // Raised in every forked child: ports made before the fork belong to the parent.
 std::uint32_t fork_generation() noexcept;

@@ -10,4 +10,7 @@ std::string error_text(int code);
 // Whether the error numbers of this platform's backends are Windows error codes.
 extern const bool errors_are_windows_codes;
 
+// The platform's number for what it does not offer (EOPNOTSUPP).
+extern const int code_not_offered;
+
 }  // namespace iocp

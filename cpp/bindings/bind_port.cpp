@@ -274,6 +274,13 @@ void bind_port(pb::module_& module) {
              "released. Direct sends from it are pinned\nonce instead of each time. For the thread "
              "that runs the port. Raises BudgetExceeded,\nResourceExhausted (the lock limit), "
              "WrongThread, and ArgumentError where the backend has none.")
+        .def("_take_routines",
+             [](PortObject& port) {
+                 require_usable(port);
+                 port.takes_routines = true;
+                 // A ring belongs to this thread, not to the first that waits for it.
+                 (void)locked(port, [&] { return port.core->backend().claim(); });
+             })
         .def("_adopt", &adopt, pb::arg("handle"), pb::arg("nonblocking") = false)
         .def("run", &run, pb::kw_only(), pb::arg("until_idle") = false,
              "Runs callbacks until stop() is called or the port is closed; with until_idle also "

@@ -88,30 +88,16 @@ Outcomes hand_out_operation(PortObject& port, Operation& core) {
     Outcomes outcomes;
     auto* op = static_cast<OperationObject*>(core.user);
     const bool subscription = core.subscription();
+    auto* socket = static_cast<SocketObject*>(core.socket->user);
+    Py_XINCREF(reinterpret_cast<PyObject*>(op));
+    Py_XINCREF(reinterpret_cast<PyObject*>(socket));
     if (port.core->observed()) {
         locked(port, [&] {
             port.core->handed_out(core);
             return 0;
         });
     }
-    auto* socket = static_cast<SocketObject*>(core.socket->user);
-    Py_XINCREF(reinterpret_cast<PyObject*>(op));
-    Py_XINCREF(reinterpret_cast<PyObject*>(socket));
-    if (op != nullptr) {
-        settle(*op);
-        Py_BEGIN_CRITICAL_SECTION(reinterpret_cast<PyObject*>(op));
-        op->core = nullptr;
-        Py_END_CRITICAL_SECTION();
-    }
-    if (core.accepted != nullptr) {
-        // Accepted for an operation nobody can ask: the connection is not kept.
-        locked(port, [&] {
-            port.core->close(*core.accepted, 0);
-            return 0;
-        });
-    }
-    core.lease.give_back();
-    core.user = nullptr;
+    conclude(port, core);
     port.retired_operations.push_back(&core);
     if (subscription && socket != nullptr) {
         end_subscription(port, *socket);
@@ -125,7 +111,7 @@ Outcomes hand_out_operation(PortObject& port, Operation& core) {
                                                    : report(port, callback);
             Py_XDECREF(completion);
             Py_DECREF(callback);
-        } else {
+        } else if (op->claims.load(std::memory_order_relaxed) == 0) {
             outcomes.completion = object;  // made a Completion by whoever wants it
             Py_INCREF(object);
         }
@@ -299,10 +285,7 @@ Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
 
 // A warning that is turned into an exception goes where those of callbacks go.
 bool warn_of_nagle(PortObject& port) {
-    PyObject* module = PyImport_ImportModule("iocp_sock.warning");
-    PyObject* category =
-        module != nullptr ? PyObject_GetAttrString(module, "NagleStallWarning") : nullptr;
-    Py_XDECREF(module);
+    PyObject* category = warning_class("NagleStallWarning");
     const bool warned =
         category != nullptr &&
         PyErr_WarnEx(
@@ -353,13 +336,13 @@ std::int64_t deadline_after(const PortObject& port, double seconds) {
                              : INT64_MAX;
 }
 
-bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
+Error poll_port(PortObject& port, std::int64_t deadline) {
+    Error error;
     if (port.next_ready < port.inbox.size()) {
-        return true;
+        return error;
     }
     port.inbox.clear();
     port.next_ready = 0;
-    Error error;
     detached([&] {
         const std::int64_t slice = port.core->now() + longest_wait;
         // A wait in virtual time returns at once, and has to see whether it could ever end.
@@ -367,7 +350,11 @@ bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
         error = port.core->poll(!whole && (deadline < 0 || slice < deadline) ? slice : deadline,
                                 port.inbox);
     });
-    if (error) {
+    return error;
+}
+
+bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
+    if (const Error error = poll_port(port, deadline)) {
         raise(&port, *port.types, error);
         return false;
     }
@@ -392,7 +379,7 @@ void retire_handed_out(PortObject& port) {
 }
 
 Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted) {
-    Py_ssize_t count = 0;
+    Py_ssize_t count = port.core->any_aside() ? hand_over(port) : 0;
     bool go_on = true;
     while (go_on && port.next_ready < port.inbox.size()) {
         // The record is taken first: the callback may raise, and what follows waits for the next

@@ -4,6 +4,7 @@
 
 #include "backend/ancillary.hpp"
 #include "backend/families.hpp"
+#include "backend/system_error.hpp"
 #include "bindings/arguments.hpp"
 
 namespace iocp::py {
@@ -13,7 +14,7 @@ namespace {
 constexpr Py_ssize_t most_room = Py_ssize_t{1} << 20;
 
 bool refuse_ancillary(const Types& types) {
-    raise(types, ErrorClass::argument, EOPNOTSUPP,
+    raise(types, ErrorClass::argument, code_not_offered,
           "there is no ancillary data on this system; send the bytes alone");
     return false;
 }

@@ -11,7 +11,7 @@ constexpr const char* class_names[error_classes] = {
     "Error",          "Cancelled",     "TimedOut",           "SocketClosed",
     "PortClosed",     "ArgumentError", "ArgumentTypeError",  "WrongThread",
     "PortRunning",    "ForkedPort",    "BackendUnavailable", "ResourceExhausted",
-    "BudgetExceeded", "NothingDue",
+    "BudgetExceeded", "NothingDue",    "StillPending",
 };
 
 struct Mapping {
@@ -93,6 +93,8 @@ Types::~Types() {
     Py_XDECREF(completion);
     Py_XDECREF(timer);
     Py_XDECREF(socket);
+    Py_XDECREF(event);
+    Py_XDECREF(routines_ran);
     for (PyObject* error : errors) {
         Py_XDECREF(error);
     }
@@ -111,6 +113,13 @@ bool load_errors(Types& types) {
         }
     }
     Py_DECREF(module);
+    PyObject* routines = PyImport_ImportModule("iocp_sock.routines");
+    types.routines_ran =
+        routines != nullptr ? PyObject_GetAttrString(routines, "ROUTINES_RAN") : nullptr;
+    Py_XDECREF(routines);
+    if (types.routines_ran == nullptr) {
+        return false;
+    }
     PyObject* numbers = PyImport_ImportModule("errno");
     const bool good = numbers != nullptr && load_code(numbers, "ETIMEDOUT", types.timed_out_code) &&
                       load_code(numbers, "ENOBUFS", types.no_buffers_code) &&
@@ -156,6 +165,13 @@ PyObject* raise(const Types& types, ErrorClass which, int code, const char* text
         Py_DECREF(arguments);
     }
     return nullptr;
+}
+
+PyObject* warning_class(const char* name) {
+    PyObject* module = PyImport_ImportModule("iocp_sock.warning");
+    PyObject* found = module != nullptr ? PyObject_GetAttrString(module, name) : nullptr;
+    Py_XDECREF(module);
+    return found;
 }
 
 }  // namespace iocp::py

@@ -6,6 +6,8 @@
 
 #include "bindings/bind_port.hpp"
 #include "bindings/bind_sim.hpp"
+#include "bindings/bind_waiting.hpp"
+#include "bindings/event_object.hpp"
 #include "bindings/objects.hpp"
 #include "core/page_span.hpp"
 
@@ -32,6 +34,7 @@ void make_types(pb::module_& module) {
     add_type(module, "Socket", types->socket = iocp::py::make_socket_type(module.ptr()));
     add_type(module, "RegisteredMemory",
              types->registered = iocp::py::make_registered_type(module.ptr()));
+    add_type(module, "Event", types->event = iocp::py::make_event_type(module.ptr()));
     if (!iocp::py::load_errors(*types)) {
         throw pb::error_already_set();
     }
@@ -46,13 +49,25 @@ std::size_t page_span(std::uintptr_t address, std::size_t length) {
     return iocp::page_span(address, length, iocp::system_page_size());
 }
 
-std::map<std::string, std::string> probe() {
-    std::map<std::string, std::string> result;
-    for (auto& [name, reason] : iocp::probe_backends()) {
-        result.emplace(name, reason);
+using Features = std::map<std::string, bool>;
+
+std::map<std::string, std::pair<std::string, Features>> survey() {
+    std::map<std::string, std::pair<std::string, Features>> result;
+    for (iocp::Surveyed& found : iocp::survey_backends()) {
+        result[found.name] = {found.state, found.features};
     }
     return result;
 }
+
+std::map<std::string, std::string> probe() {
+    std::map<std::string, std::string> result;
+    for (const auto& [name, found] : survey()) {
+        result[name] = found.first;
+    }
+    return result;
+}
+
+Features features(const std::string& backend) { return survey()[backend].second; }
 
 std::string compiler() {
 #if defined(__clang__)
@@ -73,13 +88,16 @@ PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
     make_types(module);
     iocp::py::bind_sim(module);
     iocp::py::bind_port(module);
+    iocp::py::bind_waiting(module);
     module.attr("PAGE_SIZE") = iocp::system_page_size();
     module.def("page_span", &page_span, pb::arg("address"), pb::arg("length"),
                "Pages of PAGE_SIZE bytes that length bytes at address touch; 0 bytes touch none.");
     module.def("probe", &probe,
                "Every backend of this platform: 'ok', or why the system refuses it here.");
-    module.def("features", &iocp::backend_features, pb::arg("backend"),
+    module.def("features", &features, pb::arg("backend"),
                "What the named backend can do here: feature name to bool; empty if it is refused.");
+    module.def("survey", &survey,
+               "Both of every backend, from one look: name to its state and its features.");
     module.def("compiler", &compiler, "Compiler and version the core was built with.");
     module.def(
         "version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");

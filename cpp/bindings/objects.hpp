@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings/compat.hpp"
+#include "core/event.hpp"
 #include "core/port.hpp"
 
 namespace iocp::py {
@@ -29,8 +30,9 @@ enum class ErrorClass : std::uint8_t {
     exhausted,
     budget,
     nothing_due,
+    still_pending,
 };
-inline constexpr std::size_t error_classes = 14;
+inline constexpr std::size_t error_classes = 15;
 
 // What one import of the module made; every port keeps it alive.
 struct Types {
@@ -40,7 +42,9 @@ struct Types {
     PyTypeObject* timer{nullptr};
     PyTypeObject* socket{nullptr};
     PyTypeObject* registered{nullptr};
+    PyTypeObject* event{nullptr};
     PyObject* errors[error_classes]{};
+    PyObject* routines_ran{nullptr};
     // As Python's errno module has them: on Windows these names stand for Winsock's numbers there.
     int timed_out_code{0};
     int no_buffers_code{0};
@@ -89,11 +93,14 @@ struct SocketObject {
     bool ending;  // close(), abort() or detach() was called
 };
 
+// Who is told of the end of an operation.
+enum class Tells : std::uint8_t { port, event, routine };
+
 struct OperationObject {
     PyObject_HEAD
     SocketObject* socket;  // strong
     Operation* core;       // null once its completion was handed out
-    PyObject* callback;
+    PyObject* callback;    // or the Event, or the bound routine, as `tells` says
     PyObject* data;
     PyObject* accepted;
     PyObject* error;
@@ -106,6 +113,9 @@ struct OperationObject {
     Outcome outcome;
     bool settled;          // the result has been taken over from the core
     bool hands_out_block;  // its memory becomes the Buffer in `data`
+    Tells tells;
+    // Calls of result() that wait, and those that had it: then its Completion is nobody else's.
+    std::atomic<std::uint16_t> claims;
 };
 
 struct CompletionObject {
@@ -170,10 +180,10 @@ private:
 };
 
 // What the Python object Port holds.
-struct PortObject {
+struct PortObject final : Audience {
     PortObject(Types* made_types, PyObject* types_reference, const PortOptions& options,
                const std::string& backend_name);
-    ~PortObject();
+    ~PortObject() override;
     PortObject(const PortObject&) = delete;
     PortObject& operator=(const PortObject&) = delete;
 
@@ -186,21 +196,29 @@ struct PortObject {
     std::uint32_t fork_generation;
     bool closed{false};
     bool stopping{false};
-    std::mutex runner;  // held by the thread that runs the port
+    bool takes_routines{false};  // a thread's own: its sockets count as attached to none
+    std::mutex runner;           // held by the thread that runs the port
     std::atomic<unsigned long> runner_thread{0};
-    bool polled{false};        // the get() under way has waited once
-    std::vector<Ready> inbox;  // taken from the core; handed out up to `next_ready`
+    std::atomic<bool> lent{false};        // to a thread that only waits, and gives way
+    std::atomic<unsigned> contenders{0};  // threads that mean to run it, which it gives way to
+    bool polled{false};                   // the get() under way has waited once
+    std::vector<Ready> inbox;             // taken from the core; handed out up to `next_ready`
     std::size_t next_ready{0};
     std::vector<PyObject*> unclaimed;  // completions whose get_batch() was interrupted
     std::vector<Operation*> retired_operations;
     std::vector<Socket*> retired_sockets;
     PyObject* error_handler{nullptr};
+    // How a receive buffer that was set to 0 reads back; negative while none was.
+    std::atomic<int> least_receive_buffer{-1};
     AttachedMutex links_mutex;
     LinkedList<OperationObject> operations;
     LinkedList<SocketObject> sockets;
     LinkedList<TimerObject> timers;
     LinkedList<PostedPacket> packets;
+    WaiterList waiters;                // threads that need its turns, or an operation of it
+    std::atomic<unsigned> waiting{0};  // how many those are
 
+    bool finished(Operation& op) noexcept override;
     int traverse(visitproc visit, void* argument) const;
     void clear();
     void drop(Ready& ready);
@@ -212,29 +230,54 @@ struct PortObject {
 // The right to run a port, if nobody has it: not another thread, nor this one's own caller.
 class RunnerHold {
 public:
-    explicit RunnerHold(PortObject& port) : port_(port), held_(port.runner.try_lock()) {
-        if (held_) {
-            port.runner_thread.store(PyThread_get_thread_ident());
-        }
+    enum class For : std::uint8_t { running, waiting };
+
+    explicit RunnerHold(PortObject& port, For what = For::running) : port_(port) {
+        (void)acquire(what);
     }
+    // Whoever waits for the port's turns has to see that nobody makes them any more.
     ~RunnerHold() {
         if (held_) {
-            port_.runner_thread.store(0);
-            port_.runner.unlock();
+            release();
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+            if (port_.waiting.load(std::memory_order_relaxed) != 0) {
+                const std::lock_guard lock(Event::mutex());
+                port_.waiters.notify_all();
+            }
         }
     }
     RunnerHold(const RunnerHold&) = delete;
     RunnerHold& operator=(const RunnerHold&) = delete;
 
     [[nodiscard]] bool held() const noexcept { return held_; }
+    bool acquire(For what = For::running) {
+        held_ = port_.runner.try_lock();
+        if (held_) {
+            port_.runner_thread.store(PyThread_get_thread_ident());
+            port_.lent.store(what == For::waiting);
+        }
+        return held_;
+    }
+    // Without a word: who could not run the port leaves it as it was.
+    void give_up() noexcept {
+        if (std::exchange(held_, false)) {
+            release();
+        }
+    }
     // Whether this thread may wait on the port's behalf: it runs it here, or in a caller.
     [[nodiscard]] bool here() const noexcept {
         return held_ || port_.runner_thread.load() == PyThread_get_thread_ident();
     }
 
 private:
+    void release() noexcept {
+        port_.runner_thread.store(0);
+        port_.lent.store(false);
+        port_.runner.unlock();
+    }
+
     PortObject& port_;
-    bool held_;
+    bool held_{false};
 };
 
 // Runs `work` with the port's lock held. `work` never touches Python: when the lock is taken the
@@ -274,6 +317,8 @@ bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
 PyObject* make_exception(PortObject* port, const Types& types, const Error& error);
 PyObject* raise(PortObject* port, const Types& types, const Error& error);
 PyObject* raise(const Types& types, ErrorClass which, int code, const char* text);
+// A class of iocp_sock.warning: a new reference, or null with the exception set.
+PyObject* warning_class(const char* name);
 bool load_errors(Types& types);
 
 // buffer_object.cpp
@@ -297,10 +342,16 @@ PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
 OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback);
 void settle(OperationObject& operation);
+// Whether the result is final; it is then taken over from the core.
+bool is_done(OperationObject& operation);
 // What a finished receive into a block of the pool got: `lease`, or the envelope's, becomes `data`.
 void take_block(OperationObject& operation, const Types& types, Lease& lease);
 PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value);
 const char* kind_name(Kind kind) noexcept;
+
+// operation_result.cpp
+PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                           PyObject* keywords);
 
 // timer_object.cpp
 PyTypeObject* make_timer_type(PyObject* module);
@@ -322,8 +373,18 @@ extern PyGetSetDef flow_properties[];
 bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out);
 extern PyGetSetDef tuning_properties[];  // socket_tuning.cpp
 
+// hand_over.cpp
+// The result of a finished operation goes to its object, its memory back; the slot stays.
+void conclude(PortObject& port, Operation& core);
+// Settles and retires the finished operations that went aside. Returns how many there were.
+Py_ssize_t hand_over(PortObject& port);
+// Gives up the completions kept for get() that result() has told of. For who runs the port.
+void drop_claimed(PortObject& port);
+
 // dispatch.cpp
-// Polls once, up to `deadline`; false with an exception set.
+// Polls once, up to `deadline`, unless something polled before is still to be handed out.
+Error poll_port(PortObject& port, std::int64_t deadline);
+// The same; false with an exception set, which may be a signal's.
 bool poll_once(PyObject* self, PortObject& port, std::int64_t deadline);
 // Hands out what was polled. With `wanted`, stops at the first completion that has no callback and
 // returns it there. -1 with an exception set; else the number handed out.

@@ -32,4 +32,14 @@ bool with_code(SocketObject& socket, Call&& call) {
     });
 }
 
+// Reads a copy of what `read` finds in the core's open socket; `otherwise` once it is closed.
+template <class Value, class Read>
+Value peek(SocketObject& socket, Value otherwise, Read&& read) {
+    if (socket.binding->forked()) {
+        return otherwise;
+    }
+    return locked(*socket.binding,
+                  [&] { return socket.core != nullptr ? read(*socket.core) : otherwise; });
+}
+
 }  // namespace iocp::py

@@ -33,7 +33,10 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 // The socket stays until dealloc: the core's side of the operation is found through it.
 int clear(PyObject* self) {
     OperationObject& op = self_of(self);
-    Py_CLEAR(op.callback);
+    if (op.tells != Tells::routine) {
+        Py_CLEAR(
+            op.callback);  // else its thread's queue knows the operation until it is handed over
+    }
     Py_CLEAR(op.accepted);
     Py_CLEAR(op.error);
     return 0;
@@ -54,6 +57,7 @@ void dealloc(PyObject* self) {
         });
     }
     (void)clear(self);
+    Py_CLEAR(op.callback);
     Py_CLEAR(op.data);
     delete op.envelope;
     Py_CLEAR(op.socket);
@@ -74,9 +78,7 @@ State state_of(const OperationObject& op) noexcept {
 // The object as its user sees it: once the core is done with it, the result is taken over.
 OperationObject& fresh(PyObject* self) {
     OperationObject& op = self_of(self);
-    if (!op.settled && op.core != nullptr && state_of(op) == State::completed) {
-        settle(op);
-    }
+    (void)is_done(op);
     return op;
 }
 
@@ -180,6 +182,18 @@ PyMethodDef operation_object_methods[] = {
      "completion that follows\nsays how it ended: Cancelled, or success with its count when the "
      "cancel lost the race. Until then the\nbuffer stays held and charged. False: it had finished, "
      "or was asked before."},
+    {"result", fast(operation_result), METH_FASTCALL | METH_KEYWORDS,
+     "result(wait=True, timeout=None) -> (transferred, flags)\n\n"
+     "What the operation came to, as WSAGetOverlappedResult tells it: bytes that went and the "
+     "MSG_* "
+     "flags of a\n"
+     "receive; data, accepted and address are there then. Raises the error that it ended with. "
+     "Waits until it\n"
+     "is done, at most timeout seconds, and runs the port meanwhile if nobody else does; without "
+     "wait it takes\n"
+     "one look. What has not finished raises StillPending and goes on. Whose result was told here "
+     "leaves no\n"
+     "Completion for get(); a callback is called all the same."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -342,6 +356,14 @@ PyType_Spec completion_spec = {"iocp_sock._core.Completion", sizeof(CompletionOb
 
 }  // namespace
 
+bool is_done(OperationObject& op) {
+    const bool done = state_of(op) == State::completed;
+    if (done && !op.settled && op.core != nullptr) {
+        settle(op);
+    }
+    return done;
+}
+
 const char* kind_name(Kind kind) noexcept { return kind_names[static_cast<std::size_t>(kind)]; }
 
 PyTypeObject* make_operation_type(PyObject* module) {
@@ -375,6 +397,8 @@ OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callba
     op->outcome = Outcome::pending;
     op->settled = false;
     op->hands_out_block = false;
+    op->tells = Tells::port;
+    op->claims.store(0, std::memory_order_relaxed);
     PyObject_GC_Track(reinterpret_cast<PyObject*>(op));
     return op;
 }

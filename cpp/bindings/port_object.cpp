@@ -19,6 +19,7 @@ PortObject::PortObject(Types* made_types, PyObject* reference, const PortOptions
     backend_name = backend->name();
     backend->wake_on(interrupt_event());
     core = std::make_unique<Port>(options, *pool, std::move(backend));
+    core->set_audience(*this);
 }
 
 PortObject::~PortObject() {
@@ -72,6 +73,7 @@ void PortObject::clear() {
     for (PyObject* completion : std::exchange(unclaimed, {})) {
         Py_DECREF(completion);
     }
+    (void)hand_over(*this);
     std::vector<Ready> rest;
     {
         const std::lock_guard lock(core->mutex());

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "bindings/routines.hpp"
+
 namespace iocp::py {
 
 namespace {
@@ -22,6 +24,46 @@ void take_silent(Port& port, Operation& core, OperationObject& op, SocketObject*
     port.retire(core);
 }
 
+bool to_event(const Types& types, PyObject* given, Post& what) {
+    if (!Py_IS_TYPE(given, types.event)) {
+        raise(types, ErrorClass::argument_type, EINVAL, "event is an iocp_sock.Event, or None");
+        return false;
+    }
+    if (what.callback != nullptr) {
+        raise(types, ErrorClass::argument, EINVAL,
+              "an operation tells a callback or an event of its end, not both");
+        return false;
+    }
+    what.callback = given;
+    what.tells = Tells::event;
+    return true;
+}
+
+// Whoever is told from the post on: the event that is reserved, the routine's thread.
+bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what) {
+    if (what.tells == Tells::event) {
+        return reserve(event_of(*what.callback), socket.port);
+    }
+    if (what.tells == Tells::routine) {
+        Routines* routines = Routines::of_this_thread();
+        PyObject* bound = routines != nullptr ? routines->bind(what.callback) : nullptr;
+        if (bound == nullptr) {
+            return false;
+        }
+        assign(op.callback, bound);
+        routines->enlist(op);
+    }
+    return true;
+}
+
+void tell_nobody(OperationObject& op, const Post& what) {
+    if (what.tells == Tells::event) {
+        release(event_of(*what.callback));
+    } else if (what.tells == Tells::routine) {
+        Routines::retire(op, op.callback, false);
+    }
+}
+
 }  // namespace
 
 // The object is the port's before the core can complete the operation; a refused post leaves
@@ -38,6 +80,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         return nullptr;
     }
     op->hands_out_block = what.hands_out_block;
+    op->tells = what.tells;
     if (what.envelope != nullptr) {
         op->envelope = what.envelope.release();
         what.lease = op->envelope->lease();
@@ -49,6 +92,12 @@ PyObject* posted(SocketObject& socket, Post& what) {
             Py_DECREF(reinterpret_cast<PyObject*>(op));
             return nullptr;
         }
+    }
+    if (!prepare_to_tell(socket, *op, what)) {
+        what.lease.give_back();
+        Py_XDECREF(reinterpret_cast<PyObject*>(connection));
+        Py_DECREF(reinterpret_cast<PyObject*>(op));
+        return nullptr;
     }
     bool silent = false;
     const bool subscription = what.kind == Kind::receive_each || what.kind == Kind::accept_each;
@@ -79,6 +128,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         core->from_file = what.from_file;
         core->reuse = what.reuse;
         core->user = op;
+        core->told = what.tells != Tells::port;
         // A socket with a subscription is used at the stream level, where sends share a flush.
         core->batched = what.kind == Kind::send && socket.subscribed && socket.core->stream &&
                         !core->is_message && !core->from_file;
@@ -103,6 +153,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
     }
     if (error) {
         what.lease.give_back();
+        tell_nobody(*op, what);
         Py_DECREF(object);
         raise(&port, *port.types, error);
         return nullptr;
@@ -116,6 +167,9 @@ PyObject* posted(SocketObject& socket, Post& what) {
         PyErr_Clear();  // out of memory for the result itself
     } else if (op->outcome == Outcome::done) {
         settle(*op);
+        if (what.tells != Tells::port) {
+            (void)hand_over(port);
+        }
     }
     return object;
 }
@@ -152,10 +206,36 @@ bool to_room(const Types& types, PyObject* buffer, Lease& out) {
     return true;
 }
 
-bool to_common(const Types& types, PyObject* flags, PyObject* callback, PyObject* timeout,
-               Post& what) {
+bool to_common(const Types& types, PyObject* flags, PyObject* const* rest, Post& what) {
     return to_int(types, flags, "flags", what.flags) &&
-           to_callback(types, callback, what.callback) && to_timeout(types, timeout, what.timeout);
+           to_callback(types, rest[0], what.callback) && to_timeout(types, rest[1], what.timeout) &&
+           (!is_given(rest[2]) || to_event(types, rest[2], what));
+}
+
+bool to_routine(const SocketObject& socket, PyObject* given, Post& what) {
+    if (!is_given(given)) {
+        return true;
+    }
+    const PortObject& port = *socket.binding;
+    const Types& types = *port.types;
+    if (PyCallable_Check(given) == 0) {
+        raise(types, ErrorClass::argument_type, EINVAL, "a routine must be callable, or None");
+        return false;
+    }
+    if (what.callback != nullptr) {
+        raise(types, ErrorClass::argument, EINVAL,
+              "an operation tells a callback, an event or a routine of its end: give one of them");
+        return false;
+    }
+    if (!port.takes_routines) {
+        raise(types, ErrorClass::argument, EINVAL,
+              "a socket that is attached to a port takes no completion routines; make it with "
+              "thread_port()");
+        return false;
+    }
+    what.callback = given;
+    what.tells = Tells::routine;
+    return true;
 }
 
 }  // namespace iocp::py

@@ -5,6 +5,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/envelope.hpp"
+#include "bindings/event_object.hpp"
 
 namespace iocp::py {
 
@@ -19,7 +20,8 @@ struct Post {
     std::unique_ptr<Envelope> envelope;  // instead of the lease
     int flags{0};
     std::int64_t timeout{-1};
-    PyObject* callback{nullptr};
+    PyObject* callback{nullptr};  // or the Event, or the routine, as `tells` says
+    Tells tells{Tells::port};
     bool hands_out_block{false};
     std::optional<Receive> strategy{Receive::pooled};  // none: adaptive
     std::uint32_t block_size{0};
@@ -36,8 +38,9 @@ bool to_block(PortObject& port, PyObject* nbytes, Lease& out);
 // The caller's writable buffer, of at least a byte. False: exception set.
 bool to_room(const Types& types, PyObject* buffer, Lease& out);
 
-// What every single operation takes beside its data.
-bool to_common(const Types& types, PyObject* flags, PyObject* callback, PyObject* timeout,
-               Post& what);
+// What every single operation takes beside its data: `rest` is callback, timeout and event.
+bool to_common(const Types& types, PyObject* flags, PyObject* const* rest, Post& what);
+// And what sends and receives of bytes take as well, on sockets that are attached to no port.
+bool to_routine(const SocketObject& socket, PyObject* given, Post& what);
 
 }  // namespace iocp::py

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
+#include "bindings/waiting.hpp"
 
 namespace iocp::py {
 
@@ -14,7 +15,10 @@ namespace {
 class Runner {
 public:
     explicit Runner(PortObject& port) : hold_((require_usable(port), port)) {
-        if (!hold_.held()) {
+        if (!take_over(port, hold_)) {
+            if (PyErr_Occurred() != nullptr) {
+                throw_set();
+            }
             raise(*port.types, ErrorClass::port_running, EBUSY,
                   "the port is being run already: by another thread, or by the callback's own "
                   "caller");
@@ -57,6 +61,7 @@ public:
     Gathered& operator=(const Gathered&) = delete;
 
     void take_unclaimed(std::size_t most) {
+        drop_claimed(port_);
         auto& unclaimed = port_.unclaimed;
         const auto count = static_cast<std::ptrdiff_t>(std::min(most, unclaimed.size()));
         taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
@@ -92,8 +97,7 @@ std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::siz
             }
             out.add(wanted);
         }
-        if (all_closed(port)) {
-            finish_close(port);
+        if (close_if_over(port)) {
             return out.give();
         }
         const bool late = deadline >= 0 && port.core->now() >= deadline && port.polled;
@@ -109,6 +113,14 @@ std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::siz
 
 }  // namespace
 
+bool close_if_over(PortObject& port) {
+    const bool over = all_closed(port);
+    if (over) {
+        finish_close(port);
+    }
+    return over;
+}
+
 void run(const pb::object& self, bool until_idle) {
     auto& port = self.cast<PortObject&>();
     const Runner runner(port);
@@ -120,8 +132,7 @@ void run(const pb::object& self, bool until_idle) {
         if (std::exchange(port.stopping, false)) {
             return;  // also when stop() came before run() did
         }
-        if (all_closed(port)) {
-            finish_close(port);
+        if (close_if_over(port)) {
             return;
         }
         if (until_idle && locked(port, [&] { return port.core->quiet(); })) {
@@ -145,8 +156,7 @@ Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
         if (count < 0) {
             throw_set();
         }
-        if (all_closed(port)) {
-            finish_close(port);
+        if (close_if_over(port)) {
             return count;
         }
         if (count > 0 || locked(port, [&] { return port.core->take_woken(); })) {
@@ -193,8 +203,11 @@ void close(const pb::object& self, const pb::object& timeout) {
         port.core->begin_close(nanoseconds);
         return 0;
     });
-    const RunnerHold runner(port);
-    if (!runner.held() || port.closed) {
+    RunnerHold runner(port);
+    if (!take_over(port, runner) || port.closed) {
+        if (PyErr_Occurred() != nullptr) {
+            throw_set();
+        }
         return;  // whoever runs the port closes it, and its run() returns
     }
     while (!all_closed(port)) {

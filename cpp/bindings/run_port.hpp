@@ -21,6 +21,9 @@ inline void require_not_forked(PortObject& port) {
     }
 }
 
+// For who runs it, and has handed out what there was: ends a port whose close has run its course.
+bool close_if_over(PortObject& port);
+
 // The methods of Port that run it, as bind_port.cpp documents them.
 void run(const pybind11::object& self, bool until_idle);
 Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);

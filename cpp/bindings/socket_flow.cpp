@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "bindings/arguments.hpp"
-#include "bindings/open_socket.hpp"
+#include "bindings/standing.hpp"
+#include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
 
@@ -38,32 +39,6 @@ const char* name_of(Value wanted, const std::pair<const char*, Value> (&names)[N
     return "";
 }
 
-// Reads a copy of what `read` finds in the core's open socket; `otherwise` once it is closed.
-template <class Value, class Read>
-Value peek(SocketObject& socket, Value otherwise, Read&& read) {
-    if (socket.binding->forked()) {
-        return otherwise;
-    }
-    return locked(*socket.binding,
-                  [&] { return socket.core != nullptr ? read(*socket.core) : otherwise; });
-}
-
-// What receives everything on a socket, if something does.
-struct Standing {
-    bool stands{false};
-    bool adaptive{false};
-    Receive strategy{Receive::pooled};
-};
-
-Standing standing(SocketObject& socket) {
-    return peek(socket, Standing{}, [](const Socket& core) {
-        const Operation* op = core.receiving.head;
-        return op != nullptr && op->kind == Kind::receive_each && core.stream
-                   ? Standing{true, op->adaptive, op->strategy}
-                   : Standing{};
-    });
-}
-
 PyObject* get_receive_strategy(PyObject* self, void* /*unused*/) {
     const Standing found = standing(self_of(self));
     if (!found.stands) {
@@ -81,7 +56,8 @@ int set_receive_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
               "receive_strategy cannot be deleted");
         return -1;
     }
-    if (!to_strategy(*socket.binding->types, given, strategy)) {
+    if (!to_strategy(*socket.binding->types, given, strategy) || !usable(*socket.binding) ||
+        (standing(socket).stands && !warn_before_strategy(socket, strategy))) {
         return -1;
     }
     return with_open(socket,

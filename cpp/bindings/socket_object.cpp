@@ -123,6 +123,14 @@ PyObject* get_outstanding(PyObject* self, void* /*unused*/) {
     return figure(self, [](const Socket& core) -> std::size_t { return core.outstanding; });
 }
 
+PyObject* get_blocking(PyObject* self, void* /*unused*/) {
+    PyObject* module = PyImport_ImportModule("iocp_sock.blocking");
+    PyObject* calls =
+        module != nullptr ? PyObject_CallMethod(module, "BlockingSocket", "O", self) : nullptr;
+    Py_XDECREF(module);
+    return calls;
+}
+
 PyObject* get_skip_done_packets(PyObject* self, void* /*unused*/) {
     SocketObject& socket = self_of(self);
     if (socket.binding->forked()) {
@@ -352,6 +360,10 @@ PyGetSetDef life_properties[] = {
      "Bytes of whole pages that its unfinished operations keep locked.", nullptr},
     {"queued_bytes", get_queued_bytes, nullptr,
      "Bytes of accepted sends that are still to go to the system.", nullptr},
+    {"blocking", get_blocking, nullptr,
+     "The same operations as calls that wait and return what the socket module's do: a "
+     "BlockingSocket.",
+     nullptr},
     {"outstanding", get_outstanding, nullptr,
      "Accepted operations whose completion was not handed out.", nullptr},
     {"skip_done_packets", get_skip_done_packets, set_skip_done_packets,

@@ -9,15 +9,15 @@ namespace iocp::py {
 namespace {
 
 PyObject* recv(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<4> signature{
-        "recv", {"nbytes", "flags", "callback", "timeout"}, 1, 1};
+    static constexpr Signature<6> signature{
+        "recv", {"nbytes", "flags", "callback", "timeout", "event", "routine"}, 1, 1};
     SocketObject& socket = socket_of(self);
     PortObject& port = *socket.binding;
-    std::array<PyObject*, 4> arguments{};
+    std::array<PyObject*, 6> arguments{};
     Post what;
     if (!signature.parse(*port.types, given, count, keywords, arguments) ||
-        !to_common(*port.types, arguments[1], arguments[2], arguments[3], what) ||
-        !to_block(port, arguments[0], what.lease)) {
+        !to_common(*port.types, arguments[1], &arguments[2], what) ||
+        !to_routine(socket, arguments[5], what) || !to_block(port, arguments[0], what.lease)) {
         return nullptr;
     }
     what.kind = Kind::receive;
@@ -26,15 +26,15 @@ PyObject* recv(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
 }
 
 PyObject* recv_into(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<4> signature{
-        "recv_into", {"buffer", "flags", "callback", "timeout"}, 1, 1};
+    static constexpr Signature<6> signature{
+        "recv_into", {"buffer", "flags", "callback", "timeout", "event", "routine"}, 1, 1};
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
-    std::array<PyObject*, 4> arguments{};
+    std::array<PyObject*, 6> arguments{};
     Post what;
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_common(types, arguments[1], arguments[2], arguments[3], what) ||
-        !to_room(types, arguments[0], what.lease)) {
+        !to_common(types, arguments[1], &arguments[2], what) ||
+        !to_routine(socket, arguments[5], what) || !to_room(types, arguments[0], what.lease)) {
         return nullptr;
     }
     what.kind = Kind::receive;
@@ -42,38 +42,40 @@ PyObject* recv_into(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
 }
 
 // Operations that take nothing but a callback and a timeout.
-PyObject* post_bare(PyObject* self, Kind kind, const Signature<2>& signature,
+PyObject* post_bare(PyObject* self, Kind kind, const Signature<3>& signature,
                     PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
-    std::array<PyObject*, 2> arguments{};
+    std::array<PyObject*, 3> arguments{};
     Post what;
     what.kind = kind;
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_common(types, nullptr, arguments[0], arguments[1], what)) {
+        !to_common(types, nullptr, &arguments[0], what)) {
         return nullptr;
     }
     return posted(socket, what);
 }
 
 PyObject* recv_zero(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<2> signature{"recv_zero", {"callback", "timeout"}, 0, 0};
+    static constexpr Signature<3> signature{"recv_zero", {"callback", "timeout", "event"}, 0, 0};
     return post_bare(self, Kind::zero_byte, signature, given, count, keywords);
 }
 
 PyObject* wait_writable(PyObject* self, PyObject* const* given, Py_ssize_t count,
                         PyObject* keywords) {
-    static constexpr Signature<2> signature{"wait_writable", {"callback", "timeout"}, 0, 0};
+    static constexpr Signature<3> signature{
+        "wait_writable", {"callback", "timeout", "event"}, 0, 0};
     return post_bare(self, Kind::writable, signature, given, count, keywords);
 }
 
 PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<2> signature{"accept", {"callback", "timeout"}, 0, 0};
+    static constexpr Signature<3> signature{"accept", {"callback", "timeout", "event"}, 0, 0};
     return post_bare(self, Kind::accept, signature, given, count, keywords);
 }
 
 PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<4> signature{"send", {"data", "flags", "callback", "timeout"}, 1, 1};
+    static constexpr Signature<6> signature{
+        "send", {"data", "flags", "callback", "timeout", "event", "routine"}, 1, 1};
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
     Post what;
@@ -81,26 +83,26 @@ PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
     if (count == 1 && keywords == nullptr) {
         return lease_bytes(types, given[0], what.lease) ? posted(socket, what) : nullptr;
     }
-    std::array<PyObject*, 4> arguments{};
+    std::array<PyObject*, 6> arguments{};
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_common(types, arguments[1], arguments[2], arguments[3], what) ||
-        !lease_bytes(types, arguments[0], what.lease)) {
+        !to_common(types, arguments[1], &arguments[2], what) ||
+        !to_routine(socket, arguments[5], what) || !lease_bytes(types, arguments[0], what.lease)) {
         return nullptr;
     }
     return posted(socket, what);
 }
 
 PyObject* send_file(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<5> signature{
-        "send_file", {"file", "offset", "count", "callback", "timeout"}, 3, 1};
+    static constexpr Signature<6> signature{
+        "send_file", {"file", "offset", "count", "callback", "timeout", "event"}, 3, 1};
     SocketObject& socket = socket_of(self);
     PortObject& port = *socket.binding;
-    std::array<PyObject*, 5> arguments{};
+    std::array<PyObject*, 6> arguments{};
     Post what;
     what.kind = Kind::send;
     what.from_file = true;
     if (!signature.parse(*port.types, given, count, keywords, arguments) ||
-        !to_common(*port.types, nullptr, arguments[3], arguments[4], what) || !usable(port) ||
+        !to_common(*port.types, nullptr, &arguments[3], what) || !usable(port) ||
         !lease_file(port, arguments[0], arguments[1], arguments[2], what.lease)) {
         return nullptr;
     }
@@ -108,14 +110,15 @@ PyObject* send_file(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
 }
 
 PyObject* disconnect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<3> signature{"disconnect", {"reuse", "callback", "timeout"}, 0, 0};
+    static constexpr Signature<4> signature{
+        "disconnect", {"reuse", "callback", "timeout", "event"}, 0, 0};
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
-    std::array<PyObject*, 3> arguments{};
+    std::array<PyObject*, 4> arguments{};
     Post what;
     what.kind = Kind::disconnect;
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_common(types, nullptr, arguments[1], arguments[2], what)) {
+        !to_common(types, nullptr, &arguments[1], what)) {
         return nullptr;
     }
     const int reuse = arguments[0] != nullptr ? PyObject_IsTrue(arguments[0]) : 0;
@@ -127,15 +130,16 @@ PyObject* disconnect(PyObject* self, PyObject* const* given, Py_ssize_t count, P
 }
 
 PyObject* connect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<3> signature{"connect", {"address", "callback", "timeout"}, 1, 1};
+    static constexpr Signature<4> signature{
+        "connect", {"address", "callback", "timeout", "event"}, 1, 1};
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
-    std::array<PyObject*, 3> arguments{};
+    std::array<PyObject*, 4> arguments{};
     Post what;
     what.kind = Kind::connect;
     auto address = std::make_unique<Address>();
     if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_common(types, nullptr, arguments[1], arguments[2], what) ||
+        !to_common(types, nullptr, &arguments[1], what) ||
         !to_address(types, arguments[0], socket.family, socket.type, *address)) {
         return nullptr;
     }
@@ -206,7 +210,8 @@ constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef operation_methods[] = {
     {"recv", fast(recv), keywords_call,
-     "recv(nbytes, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
+     "recv(nbytes, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
+     "Operation\n\n"
      "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the core;\n"
      "Operation.data is the Buffer received, empty at end of stream. While it is pending the "
      "block's\n"
@@ -218,25 +223,27 @@ PyMethodDef operation_methods[] = {
      "effect away.\n"
      "Raises ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
     {"recv_into", fast(recv_into), keywords_call,
-     "recv_into(buffer, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
+     "recv_into(buffer, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
+     "Operation\n\n"
      "Posts a receive into the caller's writable, contiguous buffer (at least 1 byte), which is "
      "held\n"
      "until the completion: a bytearray cannot be resized meanwhile. Charged: every page the "
      "buffer\n"
      "touches."},
     {"wait_writable", fast(wait_writable), keywords_call,
-     "wait_writable(*, callback=None, timeout=None) -> Operation\n\n"
+     "wait_writable(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Completes when there is room to send, or an error to be had from a send; holds no memory and "
      "charges\nnothing. It follows the sends posted before it. try_send() then takes what fits. "
      "Linux: a poll; Windows:\na poll of AFD, the socket layer."},
     {"recv_zero", fast(recv_zero), keywords_call,
-     "recv_zero(*, callback=None, timeout=None) -> Operation\n\n"
+     "recv_zero(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Zero-byte receive: completes when data, end of stream or an error is there, and leaves it "
      "in\n"
      "place. It locks and charges nothing, and by itself says nothing about the end of the "
      "stream."},
     {"send", fast(send), keywords_call,
-     "send(data, *, flags=0, callback=None, timeout=None) -> Operation\n\n"
+     "send(data, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
+     "Operation\n\n"
      "Posts a send of all of data, a contiguous bytes-like object that is held, not copied, until "
      "the\n"
      "completion. On a stream, sends go out whole and in posting order; with a subscription "
@@ -245,7 +252,8 @@ PyMethodDef operation_methods[] = {
      "to\n"
      "go."},
     {"send_file", fast(send_file), keywords_call,
-     "send_file(file, offset=0, count=None, *, callback=None, timeout=None) -> Operation\n\n"
+     "send_file(file, offset=0, count=None, *, callback=None, timeout=None, event=None) -> "
+     "Operation\n\n"
      "Posts a send of count bytes of a regular file from offset on, or of what the file has of "
      "them "
      "now;\n"
@@ -262,7 +270,7 @@ PyMethodDef operation_methods[] = {
      "TransmitFile.\n"
      "Raises ArgumentError (not a regular file, not a stream), and OSError as open() does."},
     {"disconnect", fast(disconnect), keywords_call,
-     "disconnect(*, reuse=False, callback=None, timeout=None) -> Operation\n\n"
+     "disconnect(*, reuse=False, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Ends the connection of a stream behind the sends posted before it, and keeps the socket. On "
      "Linux it\n"
      "completes when the peer has ended its direction too; on Windows DisconnectEx says when. What "
@@ -275,12 +283,12 @@ PyMethodDef operation_methods[] = {
      "Linux: connect(2) with AF_UNSPEC, of AF_INET and AF_INET6 alone; Windows: TF_REUSE_SOCKET.\n"
      "Raises ArgumentError (no connection, no such reuse), SocketClosed."},
     {"connect", fast(connect), keywords_call,
-     "connect(address, *, callback=None, timeout=None) -> Operation\n\n"
+     "connect(address, *, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up here "
      "and\n"
      "now, which blocks this call."},
     {"accept", fast(accept), keywords_call,
-     "accept(*, callback=None, timeout=None) -> Operation\n\n"
+     "accept(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Posts one accept; Operation.accepted is the new Socket."},
     {"try_recv", try_recv, METH_O,
      "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing "

@@ -3,6 +3,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/open_socket.hpp"
+#include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
 
@@ -79,13 +80,16 @@ PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
         value = lease.data;
         length = lease.length;
     }
-    const bool good = with_code(socket, [&](Backend& backend, Socket& core) {
-        return backend.set_option(core, level, option, value, length);
-    });
+    const int set = value == &number ? number : -1;
+    const bool good = warn_before_option(socket, level, option, set) &&
+                      with_code(socket, [&](Backend& backend, Socket& core) {
+                          return backend.set_option(core, level, option, value, length);
+                      });
     lease.give_back();
     if (!good) {
         return nullptr;
     }
+    note_option(socket, level, option, set);
     Py_RETURN_NONE;
 }
 

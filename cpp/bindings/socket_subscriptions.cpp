@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "bindings/post.hpp"
+#include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
 
@@ -80,7 +81,8 @@ PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
         !to_callback(types, arguments[0], on_item) ||
         !to_strategy(types, arguments[1], what.strategy) ||
         !to_size(types, arguments[2], "size", 1, size) ||
-        !to_callback(types, arguments[3], on_close)) {
+        !to_callback(types, arguments[3], on_close) || !usable(*socket.binding) ||
+        !warn_before_strategy(socket, what.strategy)) {
         return nullptr;
     }
     what.block_size = static_cast<std::uint32_t>(size);

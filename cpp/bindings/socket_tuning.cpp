@@ -6,6 +6,7 @@
 #include "backend/option.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/open_socket.hpp"
+#include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
 
@@ -50,7 +51,12 @@ int set_size(PyObject* self, PyObject* given, const Option& option) {
     if (bytes < 0) {
         return refuse(socket, ErrorClass::argument, wanted);
     }
-    return tell(socket, option, bytes);
+    if (!warn_before_option(socket, option.level, option.name, bytes) ||
+        tell(socket, option, bytes) != 0) {
+        return -1;
+    }
+    note_option(socket, option.level, option.name, bytes);
+    return 0;
 }
 
 PyObject* get_send_buffer(PyObject* self, void* /*unused*/) {

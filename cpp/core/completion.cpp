@@ -225,6 +225,11 @@ void Port::end(Operation& op) noexcept {
         handed_out(op);
         return;
     }
+    if (op.told && audience_->finished(op)) {
+        aside_.push_back(&op);
+        any_aside_.store(true, std::memory_order_relaxed);
+        return;
+    }
     Ready ready;
     ready.what = Ready::What::completed;
     ready.op = &op;

@@ -74,6 +74,7 @@ struct Operation {
     bool paused : 1 {false};        // the core starts it again later: a refusal, a cap
     bool fills : 1 {false};         // a receive that is not done before its buffer is full
     bool silent : 1 {false};        // done by its post, and its packet is not wanted
+    bool told : 1 {false};          // somebody besides the queue hears of its end: the audience
     bool direct : 1 {false};        // a send from where the data lies
     bool releasing : 1 {false};     // over but for the releases that it waits for
     bool yields : 1 {false};        // asked to give its pages back and to wait without

@@ -104,6 +104,22 @@ void Port::retire(Operation& op) noexcept {
     operations_.give_back(op);
 }
 
+std::vector<Operation*> Port::take_aside() noexcept {
+    any_aside_.store(false, std::memory_order_relaxed);
+    for (Operation* op : aside_) {
+        if (observed() && backend_ != nullptr) {
+            handed_out(*op);
+        }
+        --std::exchange(op->socket, nullptr)->outstanding;
+    }
+    return std::exchange(aside_, {});
+}
+
+void Port::retire_aside(Operation& op) noexcept {
+    --outstanding_;
+    operations_.give_back(op);
+}
+
 void Port::retire(Socket& socket) noexcept {
     if (socket.flush_listed) {
         unlist(flush_first_, flush_last_, &Socket::next_flush, socket);
@@ -181,10 +197,8 @@ bool Port::quiet() const noexcept {
 }
 
 Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
-    if (!backend_->claim()) {
-        return Error::of(Fault::wrong_thread,
-                         "another thread runs this port; one thread runs a port, the others post "
-                         "to it");
+    if (Error error = backend_->claim()) {
+        return error;
     }
     if (backend_->took_over()) {
         restart_requests();

@@ -88,6 +88,18 @@ struct Ready {
     Slice slice;
 };
 
+// Who hears at once of the end of an operation that is `told`.
+class Audience {
+public:
+    Audience() = default;
+    virtual ~Audience() = default;
+    Audience(const Audience&) = delete;
+    Audience& operator=(const Audience&) = delete;
+
+    // With the port's lock held, in any thread. True: the operation goes aside, not to the queue.
+    virtual bool finished(Operation& op) noexcept = 0;
+};
+
 // The completion port: takes posts, charges them, starts them, waits, and hands out completions.
 // Every member but poll(), collect() and mutex() needs the lock held by the caller. The lock is
 // dropped only around the wait, and no member ever calls into the application.
@@ -161,6 +173,17 @@ public:
     void wake() noexcept;
     // Whether wake() was called since it was last asked.
     bool take_woken() noexcept { return std::exchange(was_woken_, false); }
+
+    // Operations that are told need one.
+    void set_audience(Audience& audience) noexcept { audience_ = &audience; }
+    [[nodiscard]] bool any_aside() const noexcept {
+        return any_aside_.load(std::memory_order_relaxed);
+    }
+    // Finished operations that went aside: settled and retired by whoever takes them, in any
+    // thread. Taken before what the same turn made ready is handed out; from then on their sockets
+    // may be retired.
+    [[nodiscard]] std::vector<Operation*> take_aside() noexcept;
+    void retire_aside(Operation& op) noexcept;
 
     // One turn: starts what waits to be started, waits until `deadline` (negative: for ever) if
     // nothing is ready, and moves what became ready to `out`. Takes and drops the lock itself.
@@ -366,6 +389,9 @@ private:
     Capabilities capabilities_;
     std::vector<Ready> ready_;
     std::vector<Packet> packets_;
+    std::vector<Operation*> aside_;
+    std::atomic<bool> any_aside_{false};
+    Audience* audience_{nullptr};
     std::deque<Held> held_;  // the budget queue: posted, not accepted into the ledger yet
     std::vector<Registered> registered_;
     std::vector<SlotId> starved_;  // refused by the system, to be tried again

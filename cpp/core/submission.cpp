@@ -177,7 +177,7 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
         }
         if (done) {
             accept(op, Outcome::done, timeout);
-            op.silent = socket.skip_done;
+            op.silent = socket.skip_done && !op.told;
             finish(op, {});
             if (!op.silent) {
                 nudge();

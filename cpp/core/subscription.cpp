@@ -220,6 +220,9 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         op.lease.give_back();
         const auto code = static_cast<int>(-packet.result);
         if (backend_->cancelled(code) || backend_->exhausted(code)) {
+            // Where no memory was left to pick, reads bring the data: started again the same way it
+            // would meet the same lack.
+            op.watching = op.watching || backend_->exhausted(code);
             finish_cancelled(lane);  // otherwise it is started again
             return;
         }

@@ -4,6 +4,7 @@ from iocp_sock._core import (
     PAGE_SIZE,
     Buffer,
     Completion,
+    Event,
     Operation,
     RegisteredMemory,
     Socket,
@@ -12,8 +13,12 @@ from iocp_sock._core import (
     features,
     page_span,
     probe,
+    sleep,
     version,
+    wait_all,
+    wait_any,
 )
+from iocp_sock.blocking import BlockingSocket
 from iocp_sock.config import AdaptiveRule, PortConfig
 from iocp_sock.errors import (
     ArgumentError,
@@ -29,30 +34,36 @@ from iocp_sock.errors import (
     PortRunning,
     ResourceExhausted,
     SocketClosed,
+    StillPending,
     TimedOut,
     WrongThread,
 )
 from iocp_sock.ledger import Ledger
 from iocp_sock.port import Port
+from iocp_sock.routines import ROUTINES_RAN, RoutinesRan
 from iocp_sock.sim import Sim
 from iocp_sock.stats import Histogram, SocketStats, Stats
+from iocp_sock.thread_port import thread_port
 from iocp_sock.trace import Trace, TraceEvent
-from iocp_sock.warning import NagleStallWarning
+from iocp_sock.warning import NagleStallWarning, UnpostedReceiveWarning
 
 __version__ = version()
 
 __all__ = [
     "PAGE_SIZE",
+    "ROUTINES_RAN",
     "AdaptiveRule",
     "ArgumentError",
     "ArgumentTypeError",
     "BackendUnavailable",
+    "BlockingSocket",
     "BudgetExceeded",
     "Buffer",
     "Cancelled",
     "Completion",
     "ControlUnavailable",
     "Error",
+    "Event",
     "ForkedPort",
     "Histogram",
     "Ledger",
@@ -65,19 +76,26 @@ __all__ = [
     "PortRunning",
     "RegisteredMemory",
     "ResourceExhausted",
+    "RoutinesRan",
     "Sim",
     "Socket",
     "SocketClosed",
     "SocketStats",
     "Stats",
+    "StillPending",
     "TimedOut",
     "Timer",
     "Trace",
     "TraceEvent",
+    "UnpostedReceiveWarning",
     "WrongThread",
     "compiler",
     "features",
     "page_span",
     "probe",
+    "sleep",
+    "thread_port",
     "version",
+    "wait_all",
+    "wait_any",
 ]

@@ -4,10 +4,13 @@ import builtins
 from collections.abc import Callable, Iterable
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeAlias, final
+from typing import Any, Literal, Protocol, TypeAlias, final, overload
 
 from typing_extensions import Buffer as ReadableBuffer
 from typing_extensions import Self
+
+from iocp_sock.blocking import BlockingSocket
+from iocp_sock.routines import RoutinesRan
 
 _Address: TypeAlias = tuple[Any, ...] | str | bytes
 _Outcome: TypeAlias = Literal["done", "pending", "queued"]
@@ -35,6 +38,7 @@ PAGE_SIZE: int
 def page_span(address: int, length: int) -> int: ...
 def probe() -> dict[str, str]: ...
 def features(backend: str) -> dict[str, bool]: ...
+def survey() -> dict[str, tuple[str, dict[str, bool]]]: ...
 def compiler() -> str: ...
 def version() -> str: ...
 
@@ -117,6 +121,39 @@ class Operation:
     @property
     def ancillary(self) -> list[tuple[int, int, bytes]]: ...
     def cancel(self) -> bool: ...
+    def result(self, wait: bool = True, timeout: float | None = None) -> tuple[int, int]: ...
+
+@final
+class Event:
+    def __new__(cls, *, manual_reset: bool = True, set: bool = False) -> Self: ...
+    @property
+    def closed(self) -> bool: ...
+    def set(self) -> None: ...
+    def reset(self) -> None: ...
+    def is_set(self) -> bool: ...
+    @overload
+    def wait(self, timeout: float | None = None) -> bool: ...
+    @overload
+    def wait(
+        self, timeout: float | None = None, *, alertable: bool
+    ) -> bool | Literal[RoutinesRan.ROUTINES_RAN]: ...
+    def close(self) -> None: ...
+
+@overload
+def wait_any(events: Iterable[Event], timeout: float | None = None) -> int | None: ...
+@overload
+def wait_any(
+    events: Iterable[Event], timeout: float | None = None, *, alertable: bool
+) -> int | Literal[RoutinesRan.ROUTINES_RAN] | None: ...
+@overload
+def wait_all(events: Iterable[Event], timeout: float | None = None) -> bool: ...
+@overload
+def wait_all(
+    events: Iterable[Event], timeout: float | None = None, *, alertable: bool
+) -> bool | Literal[RoutinesRan.ROUTINES_RAN]: ...
+def sleep(
+    seconds: float, *, alertable: bool = False
+) -> Literal[RoutinesRan.ROUTINES_RAN] | None: ...
 
 @final
 class Completion:
@@ -146,6 +183,7 @@ class Completion:
     def value(self) -> Any: ...
 
 _OnCompletion: TypeAlias = Callable[[Completion], object]
+_Routine: TypeAlias = Callable[[OSError | None, int, Operation, int], object]
 
 @final
 class Timer:
@@ -171,6 +209,8 @@ class Socket:
     def charged(self) -> int: ...
     @property
     def queued_bytes(self) -> int: ...
+    @property
+    def blocking(self) -> BlockingSocket: ...
     @property
     def outstanding(self) -> int: ...
     skip_done_packets: bool
@@ -213,9 +253,14 @@ class Socket:
         *,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation: ...
     def accept(
-        self, *, callback: _OnCompletion | None = None, timeout: float | None = None
+        self,
+        *,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation: ...
     def recv(
         self,
@@ -224,6 +269,8 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def recv_into(
         self,
@@ -232,6 +279,8 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def recvfrom(
         self,
@@ -240,6 +289,8 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def recvfrom_into(
         self,
@@ -248,6 +299,8 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def recvmsg_into(
         self,
@@ -257,12 +310,22 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def recv_zero(
-        self, *, callback: _OnCompletion | None = None, timeout: float | None = None
+        self,
+        *,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation: ...
     def wait_writable(
-        self, *, callback: _OnCompletion | None = None, timeout: float | None = None
+        self,
+        *,
+        callback: _OnCompletion | None = None,
+        timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation: ...
     def send(
         self,
@@ -271,6 +334,8 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def sendto(
         self,
@@ -280,6 +345,8 @@ class Socket:
         flags: int = 0,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def sendmsg(
         self,
@@ -290,6 +357,8 @@ class Socket:
         address: _Address | None = None,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
+        routine: _Routine | None = None,
     ) -> Operation: ...
     def send_file(
         self,
@@ -299,6 +368,7 @@ class Socket:
         *,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation: ...
     def disconnect(
         self,
@@ -306,6 +376,7 @@ class Socket:
         reuse: bool = False,
         callback: _OnCompletion | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation: ...
     def try_recv(self, nbytes: int, /) -> Buffer | None: ...
     def try_send(self, data: ReadableBuffer, /) -> int: ...
@@ -356,6 +427,7 @@ class Port:
     error_handler: Callable[[BaseException, Any], object] | None
     def socket(self, family: int, type: int, proto: int) -> Socket: ...
     def register(self, nbytes: int) -> RegisteredMemory: ...
+    def _take_routines(self) -> None: ...
     def _adopt(self, handle: int, nonblocking: bool = False) -> Socket: ...
     def _ledger(self) -> dict[str, Any]: ...
     def _figures(self, sockets: int) -> dict[str, Any]: ...

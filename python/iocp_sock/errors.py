@@ -18,6 +18,7 @@ __all__ = [
     "PortRunning",
     "ResourceExhausted",
     "SocketClosed",
+    "StillPending",
     "TimedOut",
     "WrongThread",
 ]
@@ -37,6 +38,11 @@ class Cancelled(Error):
 
 class TimedOut(Error, TimeoutError):
     """The operation's own timeout passed, and it was cancelled (errno ETIMEDOUT)."""
+
+
+class StillPending(Error, BlockingIOError):
+    """The result was asked for before the operation had finished (WSA_IO_INCOMPLETE there, errno
+    EINPROGRESS)."""
 
 
 class SocketClosed(Error):

@@ -17,7 +17,7 @@ from iocp_sock.trace import Trace
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from iocp_sock._core import Completion, Operation, Socket
+    from iocp_sock._core import Completion, Event, Operation, Socket
 
 __all__ = ["Port"]
 
@@ -163,11 +163,12 @@ class Port(_core.Port):
         *,
         callback: Callable[[Completion], object] | None = None,
         timeout: float | None = None,
+        event: Event | None = None,
     ) -> Operation:
         """Make a stream socket and post its connect; Operation.socket is the new Socket."""
         sock = self.socket(_family_of(address))
         try:
-            return sock.connect(address, callback=callback, timeout=timeout)
+            return sock.connect(address, callback=callback, timeout=timeout, event=event)
         except BaseException:
             sock.close()
             raise

@@ -309,7 +309,7 @@ public:
     bool drained(Socket& socket) noexcept override { return scripts_[socket.handle].drained; }
     std::int64_t available(Socket& /*socket*/) override { return 0; }
 
-    bool claim() override { return claimable; }
+    Error claim() override { return claimable ? Error{} : runs_elsewhere; }
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override { record("publish", no_handle); }
     void wait(std::int64_t timeout_ns) override {

@@ -27,7 +27,7 @@ public:
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
     // Any thread may wait, one at a time.
-    bool claim() override { return !waiting_; }
+    Error claim() override { return waiting_ ? runs_elsewhere : Error{}; }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;

@@ -10,6 +10,7 @@
 namespace iocp {
 
 const bool errors_are_windows_codes = false;
+const int code_not_offered = EOPNOTSUPP;
 
 std::string error_text(int code) { return std::generic_category().message(code); }
 

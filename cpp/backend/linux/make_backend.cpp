@@ -15,7 +15,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
         return sim::make_backend(options.world, reason);
     }
     if (name == "uring" || name == "auto") {
-        if (auto made = UringBackend::create(pool, options.ring_entries, reason)) {
+        if (auto made = UringBackend::create(pool, options.ring_entries, name == "uring", reason)) {
             if (name == "auto") {
                 reason = "best available: " + reason;
             }
@@ -42,33 +42,22 @@ std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
     return nullptr;
 }
 
-std::vector<std::pair<std::string, std::string>> probe_backends() {
-    std::vector<std::pair<std::string, std::string>> result;
+std::vector<Surveyed> survey_backends() {
+    std::vector<Surveyed> result;
     for (const char* name : {"uring", "epoll"}) {
         BufferPool* pool = BufferPool::create(system_page_size(), system_page_size(), 1);
-        std::string reason;
-        const bool made = make_backend(name, *pool, {.ring_entries = 32}, reason) != nullptr;
+        Surveyed& found = result.emplace_back();
+        found.name = name;
+        if (const auto made = make_backend(name, *pool, {.ring_entries = 32}, found.state)) {
+            const Capabilities can = made->capabilities();
+            found.state = "ok";
+            found.features["multishot_receive"] = can.multishot_receive;
+            found.features["zero_copy_send"] = can.zero_copy_send;
+            found.features["keeps_posting_order"] = can.ordered;
+        }
         pool->close();
-        result.emplace_back(name, made ? "ok" : reason);
     }
     return result;
-}
-
-std::map<std::string, bool> backend_features(const std::string& name) {
-    BufferPool* pool = BufferPool::create(system_page_size(), system_page_size(), 1);
-    std::string reason;
-    std::map<std::string, bool> features;
-    {
-        const auto backend = make_backend(name, *pool, {.ring_entries = 32}, reason);
-        if (backend != nullptr) {
-            const Capabilities found = backend->capabilities();
-            features["multishot_receive"] = found.multishot_receive;
-            features["zero_copy_send"] = found.zero_copy_send;
-            features["keeps_posting_order"] = found.ordered;
-        }
-    }
-    pool->close();
-    return features;
 }
 
 namespace {

@@ -31,7 +31,7 @@ void Ring::give_back() noexcept {
     }
 }
 
-bool Ring::open(unsigned entries, std::string& reason) {
+int Ring::open(unsigned entries, std::string& reason) {
     // Best first; each step gives up what an older kernel does not know.
     constexpr std::uint32_t base = setup_cqsize | setup_clamp | setup_r_disabled |
                                    setup_submit_all | setup_coop_taskrun | setup_single_issuer;
@@ -52,7 +52,7 @@ bool Ring::open(unsigned entries, std::string& reason) {
     }
     if (code == 0 && (features_ & feat_ext_arg) != 0 && (features_ & feat_single_mmap) != 0 &&
         (features_ & feat_nodrop) != 0 && (features_ & feat_submit_stable) != 0) {
-        return true;
+        return 0;
     }
     switch (code) {
         case 0:
@@ -73,7 +73,7 @@ bool Ring::open(unsigned entries, std::string& reason) {
         default:
             reason = std::string("io_uring_setup: ") + std::strerror(code);
     }
-    return false;
+    return code != 0 ? code : EINVAL;
 }
 
 int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
@@ -129,7 +129,7 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
 int Ring::enable() const noexcept { return -register_with(register_enable_rings, nullptr, 0); }
 
 Sqe* Ring::next() noexcept {
-    if (local_tail_ - load_acquire(sq_head_) == sq_entries_) {
+    if (!is_open() || local_tail_ - load_acquire(sq_head_) == sq_entries_) {
         return nullptr;
     }
     Sqe* entry = &sqes_[local_tail_ & sq_mask_];

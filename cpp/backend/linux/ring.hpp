@@ -16,12 +16,13 @@ public:
     Ring& operator=(const Ring&) = delete;
 
     // Sets the ring up for one issuing thread, disabled until enable(). Where the lock limit
-    // refuses `entries`, fewer are tried. False: `reason` says why the kernel refused.
-    bool open(unsigned entries, std::string& reason);
+    // refuses `entries`, fewer are tried. Returns 0, or an errno and, in `reason`, what it means.
+    int open(unsigned entries, std::string& reason);
+    [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
     // The calling thread becomes the only one that may enter(). Returns an errno or 0.
     [[nodiscard]] int enable() const noexcept;
 
-    // A cleared entry, or null while the submission queue is full.
+    // A cleared entry, or null while the submission queue is full or not open.
     [[nodiscard]] Sqe* next() noexcept;
     // Makes the entries taken so far visible to enter(); returns how many are not submitted yet.
     unsigned publish() noexcept;

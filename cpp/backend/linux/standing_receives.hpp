@@ -40,12 +40,11 @@ private:
 
     struct Standing {
         std::uint32_t generation{0};
-        int fd{-1};                // -1: none stands by the name of this slot
-        std::uint32_t bytes : 29;  // since the kernel last found the socket empty; saturates
-        std::uint32_t heard : 1;   // completed since the last look
-        std::uint32_t owed : 1;    // the last completion said that there is more
-        std::uint32_t doubted : 1;
-        Standing() noexcept : bytes(0), heard(0), owed(0), doubted(0) {}
+        int fd{-1};                    // -1: none stands by the name of this slot
+        std::uint32_t bytes : 29 {0};  // since the socket was last found empty; saturates
+        std::uint32_t heard : 1 {0};   // completed since the last look
+        std::uint32_t owed : 1 {0};    // the last completion said that there is more
+        std::uint32_t doubted : 1 {0};
     };
 
     void find_lost();

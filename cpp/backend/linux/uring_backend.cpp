@@ -3,14 +3,12 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <new>
 
 #include "backend/linux/message_header.hpp"
@@ -29,7 +27,8 @@ constexpr unsigned sending_tag_shift = 10;
 constexpr std::uint64_t slot_bits = tag_empty - 1;
 constexpr std::uint64_t generation_bits = ~std::uint64_t{0} << 32U;
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
-constexpr std::uint64_t ignored_token = ~std::uint64_t{0} - 1;
+constexpr std::uint64_t cancel_token = ~std::uint64_t{0} - 1;  // reported only if it failed
+constexpr std::int64_t cancel_pause_ns = 1'000'000;
 
 constexpr std::uint32_t send_patience_us = 50;
 // With more sends than these there is enough to come back for: small turns keep the caches warm.
@@ -54,23 +53,9 @@ std::uint32_t readiness_of(Kind kind) noexcept {
     }
 }
 
-// Whether a thread of this process has ended. One that was just joined may still be on its way out
-// of the kernel, where its requests are ended, so a short while is granted.
-bool ended(int thread) noexcept {
-    constexpr int attempts = 200;
-    constexpr timespec pause{0, 1'000'000};
-    for (int i = 0; i < attempts; ++i) {
-        if (::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH) {
-            return true;
-        }
-        (void)::nanosleep(&pause, nullptr);
-    }
-    return false;
-}
-
 }  // namespace
 
-std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries,
+std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries, bool patient,
                                                    std::string& reason) {
     std::unique_ptr<UringBackend> made(new UringBackend(pool, entries));
     made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -78,7 +63,7 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
         reason = std::string("eventfd: ") + std::strerror(errno);
         return nullptr;
     }
-    if (!made->open_ring(reason)) {
+    if ((patient ? made->open_ring_in_time(reason) : made->open_ring(reason)) != 0) {
         return nullptr;
     }
     reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";
@@ -93,10 +78,10 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
     return made;
 }
 
-bool UringBackend::open_ring(std::string& reason) {
+int UringBackend::open_ring(std::string& reason) {
     auto ring = std::make_unique<uring::Ring>();
-    if (!ring->open(entries_, reason)) {
-        return false;
+    if (const int code = ring->open(entries_, reason); code != 0) {
+        return code;
     }
     ring_ = std::move(ring);
     enabled_ = false;
@@ -104,7 +89,7 @@ bool UringBackend::open_ring(std::string& reason) {
     sends_direct_ = supports(uring::op_send_zc) && supports(uring::op_sendmsg_zc);
     expects_more_ = (ring_->features() & uring::feat_min_timeout) != 0;
     arm_wake();
-    return true;
+    return 0;
 }
 
 UringBackend::~UringBackend() {
@@ -188,6 +173,7 @@ std::uint64_t UringBackend::name_of(Operation& op, std::uint64_t tag) {
     std::uint32_t& bits = op.socket->backend_bits;
     bits &= ~(3U << shift);
     bits |= static_cast<std::uint32_t>(tag >> tag_shift) << shift;
+    in_kernel_.insert(op.id.slot);
     return op.id.packed() | tag;
 }
 
@@ -229,12 +215,6 @@ void UringBackend::send(Operation& op, unsigned count) {
     entry.addr = reinterpret_cast<std::uint64_t>(message);
     entry.len = 1;
     push(entry);
-}
-
-// A cancel interrupts a request that the ring's own task was just making; one that was interrupted
-// without having been cancelled is started again.
-bool UringBackend::cancelled(int code) const noexcept {
-    return code == EINTR || LinuxBackend::cancelled(code);
 }
 
 StartResult UringBackend::attempt(Operation& op, unsigned count) {
@@ -402,60 +382,53 @@ void UringBackend::conclude(Operation& op, Packet& packet) {
     }
 }
 
-// By name, never by descriptor: the descriptor's number may belong to another socket by now.
+// By name, never by descriptor: the descriptor's number may belong to another socket by now. Of a
+// request that is over the port may not have heard yet: its end is a later packet of this batch.
 void UringBackend::cancel(Operation& op) {
+    if (!in_kernel_.contains(op.id.slot)) {
+        return;
+    }
     const unsigned shift = op.sending() ? sending_tag_shift : receiving_tag_shift;
     const std::uint64_t tag = (op.socket->backend_bits >> shift) & 3U;
     cancel(op.id.packed() | (tag << tag_shift));
 }
 
 void UringBackend::cancel(std::uint64_t name) {
+    cancels_.insert(name);
+    push_cancel(name);
+}
+
+void UringBackend::push_cancel(std::uint64_t name) {
     uring::Sqe entry{};
     entry.opcode = uring::op_async_cancel;
     entry.fd = -1;
     entry.addr = name;
-    entry.user_data = ignored_token;
+    entry.user_data = cancel_token;
     entry.flags = uring::sqe_cqe_skip_success;
     push(entry);
 }
 
-bool UringBackend::claim() {
-    static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
-    if (enabled_ && owner_ != self && (!ended(owner_) || !take_over())) {
-        return false;
+void UringBackend::cancel_again() {
+    cancel_refused_ = cancel_refused_ && !cancels_.empty();
+    if (!cancel_refused_ || now() - cancelled_again_ < cancel_pause_ns) {
+        return;
     }
-    if (!enabled_) {
-        if (ring_->enable() != 0) {
-            return false;
-        }
-        enabled_ = true;
-        owner_ = self;
+    cancel_refused_ = false;
+    cancelled_again_ = now();
+    for (const std::uint64_t name : cancels_) {
+        push_cancel(name);
     }
-    return true;
 }
 
-// The kernel ended every request of the thread that is gone and left their completions in the old
-// ring's memory, as far as it has room; no other thread could enter that ring.
-bool UringBackend::take_over() {
-    std::vector<Packet> left;
-    reap(left);
-    carried_ = std::move(left);
-    std::unique_ptr<uring::Ring> old = std::move(ring_);
-    drop_buffers();
-    standing_.clear();
-    backlog_.clear();
-    queued_sends_ = 0;
-    std::string reason;
-    if (!open_ring(reason) || !restore_pins()) {
-        ring_ = std::move(old);
-        return false;
-    }
-    took_over_ = true;
-    return true;
+// A cancel interrupts a request that a worker of the ring was just making; one that was interrupted
+// without having been cancelled is started again.
+bool UringBackend::cancelled(int code) const noexcept {
+    return code == EINTR || LinuxBackend::cancelled(code);
 }
 
 void UringBackend::publish() {
     standing_.look([this](std::uint64_t name) { cancel(name); });
+    cancel_again();
     new_sends_ = queued_sends_;
     queued_sends_ = 0;
     to_submit_ = ring_->publish();
@@ -475,6 +448,9 @@ void UringBackend::publish() {
 }
 
 void UringBackend::wait(std::int64_t timeout_ns) {
+    if (cancel_refused_ && (timeout_ns < 0 || timeout_ns > cancel_pause_ns)) {
+        timeout_ns = cancel_pause_ns;
+    }
     const bool waits = timeout_ns != 0 && !must_return_;
     // Sends mostly complete while they are submitted. Their completions alone are no reason to come
     // back: the wait is for one more, though not for long, since some send may have to wait itself.
@@ -495,12 +471,19 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
         }
         return;
     }
-    if (cqe.user_data == ignored_token) {
+    if (cqe.user_data == cancel_token) {
+        cancel_refused_ = true;
         return;
     }
     Packet packet;
     packet.operation =
         SlotId::unpack((cqe.user_data & generation_bits) | (cqe.user_data & slot_bits));
+    if (!more) {
+        in_kernel_.erase(packet.operation.slot);
+        if (!cancels_.empty()) {
+            cancels_.erase(cqe.user_data);
+        }
+    }
     packet.result = cqe.res;
     if ((cqe.flags & uring::cqe_f_notif) != 0) {
         packet.phase = Phase::released;

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "backend/linux/linux_backend.hpp"
 #include "backend/linux/ring.hpp"
+#include "backend/linux/slot_set.hpp"
 #include "backend/linux/standing_receives.hpp"
 
 struct iovec;
@@ -19,7 +21,8 @@ namespace iocp {
 // and wake it. Each request's name in the kernel is its operation's slot and generation.
 class UringBackend final : public LinuxBackend {
 public:
-    static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries,
+    // `patient`: waits a while for what rings that are closed had locked.
+    static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries, bool patient,
                                                 std::string& reason);
     ~UringBackend() override;
     UringBackend(const UringBackend&) = delete;
@@ -31,8 +34,9 @@ public:
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    [[nodiscard]] bool cancelled(int code) const noexcept override;
     void conclude(Operation& op, Packet& packet) override;
-    bool claim() override;
+    Error claim() override;
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
@@ -41,7 +45,6 @@ public:
     bool send_direct(Socket& socket, bool on) override;
     Error pin(std::byte* data, std::size_t length) override;
     bool unpin(std::byte* data) override;
-    [[nodiscard]] bool cancelled(int code) const noexcept override;
     [[nodiscard]] bool locks_memory() const noexcept override { return asked_direct_; }
     [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
 
@@ -56,8 +59,9 @@ private:
     static constexpr std::size_t regions_posted = 2;
 
     UringBackend(BufferPool& pool, unsigned entries) : pool_(pool), entries_(entries) {}
-    bool open_ring(std::string& reason);
-    bool take_over();
+    int open_ring(std::string& reason);
+    int open_ring_in_time(std::string& reason);
+    Error take_over();
     void drop_buffers() noexcept;
     bool provide_buffers();
     [[nodiscard]] bool supports(std::uint8_t opcode) const;
@@ -65,8 +69,10 @@ private:
     Slice take_received(std::uint32_t flags, std::int32_t length);
     void push(const uring::Sqe& entry);
     void cancel(std::uint64_t name);
+    void push_cancel(std::uint64_t name);
+    void cancel_again();
     void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
-    static std::uint64_t name_of(Operation& op, std::uint64_t tag);
+    [[nodiscard]] std::uint64_t name_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
     [[nodiscard]] int make_pin_table() const noexcept;
     [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
@@ -98,7 +104,13 @@ private:
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
     StandingReceives standing_;
-    int buffer_ring_code_{0};  // why the kernel took no ring of regions
+    SlotSet in_kernel_;  // operations whose request is not over; it may be in the backlog yet
+    // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
+    // is under way, so who was refused is asked again after a while.
+    std::unordered_set<std::uint64_t> cancels_;
+    bool cancel_refused_{false};
+    std::int64_t cancelled_again_{0};  // when
+    int buffer_ring_code_{0};          // why the kernel took no ring of regions
     bool sends_direct_{false};
     bool asked_direct_{false};  // some socket has ever sent directly: memory may be locked
     uring::Buf* buffer_ring_{nullptr};

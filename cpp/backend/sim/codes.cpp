@@ -24,7 +24,6 @@ const int code_no_buffers = IOCP_SIM_CODE(ENOBUFS, WSAENOBUFS);
 const int code_in_use = IOCP_SIM_CODE(EADDRINUSE, WSAEADDRINUSE);
 const int code_not_here = IOCP_SIM_CODE(EAFNOSUPPORT, WSAEAFNOSUPPORT);
 const int code_no_option = IOCP_SIM_CODE(ENOPROTOOPT, WSAENOPROTOOPT);
-const int code_not_offered = IOCP_SIM_CODE(EOPNOTSUPP, WSAEOPNOTSUPP);
 const int code_cancelled = IOCP_SIM_CODE(ECANCELED, WSA_OPERATION_ABORTED);
 
 bool code_is_fatal(const Operation& op, int code) noexcept {

@@ -17,7 +17,6 @@ extern const int code_no_buffers;
 extern const int code_in_use;
 extern const int code_not_here;  // an address or family that the model does not have
 extern const int code_no_option;
-extern const int code_not_offered;  // what the model does not do
 extern const int code_cancelled;
 
 // What an error means for its socket (R05, R08), as on this platform's own backends.

@@ -12,6 +12,11 @@ namespace iocp::sim {
 namespace {
 
 constexpr int tcp_no_delay = 1;  // TCP_NODELAY, on every platform
+#ifdef SO_EXCLUSIVEADDRUSE
+constexpr int share_option = SO_EXCLUSIVEADDRUSE;  // what a server sets to be started again at once
+#else
+constexpr int share_option = SO_REUSEADDR;
+#endif
 
 // What is told of a size that was set to `size`.
 int told(std::uint64_t size, bool doubled) noexcept {
@@ -33,7 +38,7 @@ int SimBackend::get_option(const Socket& socket, int level, int option, void* va
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             number = values.receive_option_window != 0 ? told(endpoint.receive_window, doubled)
                                                        : static_cast<int>(endpoint.receive_buffer);
-        } else if (level == SOL_SOCKET && option == SO_REUSEADDR) {
+        } else if (level == SOL_SOCKET && option == share_option) {
             number = endpoint.reusable ? 1 : 0;
         } else if (level == SOL_SOCKET && option == SO_TYPE) {
             number = type_stream;
@@ -82,7 +87,7 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             (values.receive_option_window != 0 ? endpoint.receive_window
                                                : endpoint.receive_buffer) = size;
-        } else if (level == SOL_SOCKET && option == SO_REUSEADDR) {
+        } else if (level == SOL_SOCKET && option == share_option) {
             endpoint.reusable = number != 0;
         } else if (level == SOL_SOCKET && option == SO_LINGER && length >= sizeof(linger)) {
             linger given{};

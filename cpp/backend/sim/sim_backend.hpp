@@ -43,7 +43,7 @@ public:
     bool drained(Socket& socket) noexcept override;
     std::int64_t available(Socket& socket) override;
 
-    bool claim() override { return !waiting_; }
+    Error claim() override { return waiting_ ? runs_elsewhere : Error{}; }
     void publish() override { waiting_ = true; }
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;

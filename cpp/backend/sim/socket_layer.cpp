@@ -5,6 +5,7 @@
 
 #include "backend/families.hpp"
 #include "backend/sim/codes.hpp"
+#include "backend/system_error.hpp"
 
 namespace iocp::sim {
 

@@ -40,7 +40,7 @@ bool World::befall_before(const Event& event) {
         Endpoint* endpoint = stack.find(event.segment.to);
         if (event.kind == EventKind::segment || event.kind == EventKind::mishap) {
             stack.events.push(event.when, event.kind, event.segment);
-        } else {
+        } else if (endpoint != nullptr) {
             stack.arm(*endpoint, event.kind, event.when);
         }
         if (endpoint != nullptr) {

@@ -58,7 +58,7 @@ public:
     std::int64_t available(Socket& socket) override;
 
     // Any thread may wait, one at a time: requests of an attached socket outlive their thread.
-    bool claim() override { return !waiting_; }
+    Error claim() override { return waiting_ ? runs_elsewhere : Error{}; }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;

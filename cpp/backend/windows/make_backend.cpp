@@ -23,17 +23,15 @@ std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*
     return made;
 }
 
-std::vector<std::pair<std::string, std::string>> probe_backends() {
-    std::string reason;
-    const Winsock* winsock = Winsock::system(reason);
-    const bool made = winsock != nullptr && IocpBackend::create(*winsock, {}, reason) != nullptr;
-    return {{"iocp", made ? "ok" : reason}};
-}
-
-std::map<std::string, bool> backend_features(const std::string& name) {
-    std::string reason;
-    const Winsock* winsock = name == "iocp" ? Winsock::system(reason) : nullptr;
-    return winsock != nullptr ? winsock->extensions() : std::map<std::string, bool>{};
+std::vector<Surveyed> survey_backends() {
+    Surveyed found;
+    found.name = "iocp";
+    const Winsock* winsock = Winsock::system(found.state);
+    if (winsock != nullptr && IocpBackend::create(*winsock, {}, found.state) != nullptr) {
+        found.state = "ok";
+        found.features = winsock->extensions();
+    }
+    return {found};
 }
 
 // Windows has no fork.

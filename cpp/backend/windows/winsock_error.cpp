@@ -9,6 +9,7 @@
 namespace iocp {
 
 const bool errors_are_windows_codes = true;
+const int code_not_offered = WSAEOPNOTSUPP;
 
 std::string error_text(int code) {
     char* text = nullptr;

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import iocp_sock
+from iocp_sock import _core
 from iocp_sock.cli import limits, table
 
 
@@ -27,14 +28,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def examine() -> dict[str, Any]:
     """Everything the doctor knows, as JSON shows it."""
-    backends = iocp_sock.probe()
+    survey = _core.survey()
     return {
         "versions": _versions(),
-        "backends": backends,
+        "backends": {name: state for name, (state, _) in survey.items()},
         "chosen": _chosen(),
-        "features": {
-            name: iocp_sock.features(name) for name, state in backends.items() if state == "ok"
-        },
+        "features": {name: features for name, (state, features) in survey.items() if state == "ok"},
         "page_size": iocp_sock.PAGE_SIZE,
         "limits": {
             "open_files": _figures(limits.open_files()),

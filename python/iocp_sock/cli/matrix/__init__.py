@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from iocp_sock import NagleStallWarning
+from iocp_sock import NagleStallWarning, UnpostedReceiveWarning
 from iocp_sock.cli import plot
 from iocp_sock.cli.child import ChildError
 from iocp_sock.cli.choices import Backend
@@ -67,7 +67,8 @@ def matrix(
 def _measure(backend: Backend | None, effort: Effort) -> list[Measured]:
     cells: list[Measured] = []
     with LiveProgress() as progress, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NagleStallWarning)  # the table says it, cell by cell
+        for category in (NagleStallWarning, UnpostedReceiveWarning):
+            warnings.simplefilter("ignore", category)  # the table says it, cell by cell
         progress.run = "matrix"
         progress.phase("cells", len(CELLS))
         for cell in CELLS:

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace iocp {
+
+// A set of slots, one bit each; it grows to the largest slot it ever held.
+class SlotSet {
+public:
+    void insert(std::uint32_t slot) {
+        const std::size_t word = slot / word_bits;
+        if (word >= words_.size()) {
+            words_.resize(word + 1);
+        }
+        words_[word] |= bit(slot);
+    }
+    void erase(std::uint32_t slot) noexcept {
+        if (slot / word_bits < words_.size()) {
+            words_[slot / word_bits] &= ~bit(slot);
+        }
+    }
+    [[nodiscard]] bool contains(std::uint32_t slot) const noexcept {
+        return slot / word_bits < words_.size() && (words_[slot / word_bits] & bit(slot)) != 0;
+    }
+    void clear() noexcept { words_.clear(); }
+
+private:
+    static constexpr std::uint32_t word_bits = 64;
+    static std::uint64_t bit(std::uint32_t slot) noexcept {
+        return std::uint64_t{1} << (slot % word_bits);
+    }
+
+    std::vector<std::uint64_t> words_;
+};
+
+}  // namespace iocp

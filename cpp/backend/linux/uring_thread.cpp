@@ -1,0 +1,93 @@
+// UringBackend: the one thread that may enter the ring, and the next one after it has ended.
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+#include "backend/linux/uring_backend.hpp"
+
+namespace iocp {
+
+namespace {
+
+// What a thread that has ended leaves to the kernel is done a short while later.
+constexpr int attempts = 200;
+constexpr timespec pause{0, 1'000'000};
+
+// Whether a thread of this process has ended. One that was just joined may still be on its way out
+// of the kernel, where its requests are ended, so a short while is granted.
+bool ended(int thread) noexcept {
+    for (int i = 0; i < attempts; ++i) {
+        if (::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH) {
+            return true;
+        }
+        (void)::nanosleep(&pause, nullptr);
+    }
+    return false;
+}
+
+}  // namespace
+
+// What a ring locked counts against the next one until a while after it is closed.
+int UringBackend::open_ring_in_time(std::string& reason) {
+    int code = open_ring(reason);
+    for (int i = 0; code == ENOMEM && i < attempts; ++i) {
+        (void)::nanosleep(&pause, nullptr);
+        code = open_ring(reason);
+    }
+    return code;
+}
+
+Error UringBackend::claim() {
+    static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
+    if (!ring_->is_open() || (enabled_ && owner_ != self)) {
+        if (ring_->is_open() && !ended(owner_)) {
+            return runs_elsewhere;
+        }
+        if (Error error = take_over()) {
+            return error;
+        }
+    }
+    if (!enabled_) {
+        if (const int code = ring_->enable(); code != 0) {
+            return {Fault::system, code, nullptr};
+        }
+        enabled_ = true;
+        owner_ = self;
+    }
+    return {};
+}
+
+// The kernel ended every request of the thread that is gone and left their completions in the old
+// ring's memory, as far as it has room; no other thread could enter that ring.
+Error UringBackend::take_over() {
+    if (ring_->is_open()) {
+        std::vector<Packet> left;
+        reap(left);
+        carried_ = std::move(left);
+        ring_ = std::make_unique<uring::Ring>();
+    }
+    drop_buffers();
+    standing_.clear();
+    in_kernel_.clear();
+    cancels_.clear();
+    backlog_.clear();  // every request is started again
+    queued_sends_ = 0;
+    std::string reason;
+    if (open_ring_in_time(reason) != 0) {
+        return {Fault::resource, ENOMEM,
+                "the thread that ran this port has ended, and the system refuses another one its "
+                "ring: RLIMIT_MEMLOCK leaves no room for it"};
+    }
+    if (!restore_pins()) {
+        ring_ = std::make_unique<uring::Ring>();
+        return {Fault::resource, ENOMEM,
+                "the thread that ran this port has ended, and the system "
+                "refuses another one its registered memory"};
+    }
+    took_over_ = true;
+    return {};
+}
+
+}  // namespace iocp

@@ -1,0 +1,89 @@
+// From finished operations to their objects: those that a turn hands out, and those that went aside
+// because an event or a routine is told of them, which any attached thread may take.
+#include <algorithm>
+
+#include "bindings/event_object.hpp"
+#include "bindings/routines.hpp"
+
+namespace iocp::py {
+
+// Called by the core with the port's lock held: without a word to Python.
+bool PortObject::finished(Operation& operation) noexcept {
+    const auto* op = static_cast<const OperationObject*>(operation.user);
+    const std::lock_guard lock(Event::mutex());
+    waiters.notify_all();
+    if (op == nullptr || op->tells == Tells::port) {
+        return false;
+    }
+    if (op->tells == Tells::event && op->callback != nullptr) {
+        Event& event = event_of(*op->callback).event;
+        event.release();
+        event.set();
+    }
+    return true;
+}
+
+void conclude(PortObject& port, Operation& core) {
+    auto* op = static_cast<OperationObject*>(core.user);
+    if (op != nullptr) {
+        settle(*op);
+        Py_BEGIN_CRITICAL_SECTION(reinterpret_cast<PyObject*>(op));
+        op->core = nullptr;
+        Py_END_CRITICAL_SECTION();
+    }
+    if (core.accepted != nullptr) {
+        // Accepted for an operation nobody can ask: the connection is not kept.
+        locked(port, [&] {
+            port.core->close(*core.accepted, 0);
+            return 0;
+        });
+    }
+    core.lease.give_back();
+    core.user = nullptr;
+}
+
+Py_ssize_t hand_over(PortObject& port) {
+    const std::vector<Operation*> finished =
+        locked(port, [&port] { return port.core->take_aside(); });
+    for (Operation* core : finished) {
+        auto* op = static_cast<OperationObject*>(core->user);
+        conclude(port, *core);
+        if (op == nullptr) {
+            continue;
+        }
+        PyObject* told = std::exchange(op->callback, nullptr);
+        if (told != nullptr && op->tells == Tells::event) {
+            let_go(event_of(*told));
+        } else if (told != nullptr) {
+            Routines::retire(*op, told, true);
+        }
+        Py_XDECREF(told);
+        if (unlink(port, port.operations, *op)) {
+            Py_DECREF(reinterpret_cast<PyObject*>(op));
+        }
+    }
+    if (!finished.empty()) {
+        locked(port, [&] {
+            for (Operation* core : finished) {
+                port.core->retire_aside(*core);
+            }
+            return 0;
+        });
+    }
+    return static_cast<Py_ssize_t>(finished.size());
+}
+
+void drop_claimed(PortObject& port) {
+    auto& kept = port.unclaimed;
+    const auto first = std::stable_partition(kept.begin(), kept.end(), [](PyObject* object) {
+        auto* op = reinterpret_cast<CompletionObject*>(object)->operation;
+        return op == nullptr || reinterpret_cast<OperationObject*>(op)->claims.load() == 0;
+    });
+    const std::vector<PyObject*> claimed(first, kept.end());
+    kept.erase(first, kept.end());
+    for (PyObject* completion : claimed) {
+        Py_DECREF(completion);
+    }
+}
+
+}  // namespace iocp::py

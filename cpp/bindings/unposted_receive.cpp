@@ -1,0 +1,73 @@
+#include "bindings/unposted_receive.hpp"
+
+#include "backend/option.hpp"
+#include "bindings/standing.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+bool empties(int level, int option, int value) noexcept {
+    return level == option_receive_buffer.level && option == option_receive_buffer.name &&
+           value == 0;
+}
+
+// Whether a receive is posted while nothing arrives.
+bool stays_posted(SocketObject& socket, const std::optional<Receive>& strategy) {
+    if (strategy == Receive::pooled) {
+        return locked(*socket.binding, [&] {
+            return socket.binding->core->backend().capabilities().multishot_receive;
+        });
+    }
+    return strategy == Receive::direct;
+}
+
+int receive_buffer_of(SocketObject& socket) {
+    return peek(socket, -1, [&](const Socket& core) {
+        int bytes = -1;
+        std::size_t length = sizeof bytes;
+        const int code = socket.binding->core->backend().get_option(
+            core, option_receive_buffer.level, option_receive_buffer.name, &bytes, length);
+        return code == 0 ? bytes : -1;
+    });
+}
+
+bool warn() {
+    PyObject* category = warning_class("UnpostedReceiveWarning");
+    const bool go_on =
+        category != nullptr &&
+        PyErr_WarnEx(category,
+                     "the receive buffer is 0 and this strategy leaves no receive posted, so what "
+                     "arrives waits at the peer until it is asked for; receive 'direct', or give "
+                     "the socket a receive buffer",
+                     1) == 0;
+    Py_XDECREF(category);
+    return go_on;
+}
+
+}  // namespace
+
+bool warn_before_option(SocketObject& socket, int level, int option, int value) {
+    if (!empties(level, option, value)) {
+        return true;
+    }
+    const Standing found = standing(socket);
+    const std::optional<Receive> strategy =
+        found.adaptive ? std::nullopt : std::optional(found.strategy);
+    return !found.stands || stays_posted(socket, strategy) || warn();
+}
+
+bool warn_before_strategy(SocketObject& socket, const std::optional<Receive>& strategy) {
+    const int least = socket.binding->least_receive_buffer.load(std::memory_order_relaxed);
+    return least < 0 || stays_posted(socket, strategy) || receive_buffer_of(socket) != least ||
+           warn();
+}
+
+void note_option(SocketObject& socket, int level, int option, int value) {
+    if (empties(level, option, value)) {
+        socket.binding->least_receive_buffer.store(receive_buffer_of(socket),
+                                                   std::memory_order_relaxed);
+    }
+}
+
+}  // namespace iocp::py
