@@ -1,7 +1,7 @@
 """Every Python block of docs/*.md runs, and checks what it shows.
 
 A block is run by itself, on each backend. One that is no program of its own says so in its first
-line: ```python fragment.
+line: ```python title="fragment". What a page takes from docs/programs is run by test_styles.py.
 """
 
 import gc
@@ -45,7 +45,7 @@ def test_there_are_programs():
 
 def test_markers():
     """A block is a program, or a fragment and says so; nothing else is skipped."""
-    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", "fragment"}
+    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", 'title="fragment"'}
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=[block[0] for block in PROGRAMS])
