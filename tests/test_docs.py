@@ -1,7 +1,8 @@
 """Every Python block of docs/*.md runs, and checks what it shows.
 
 A block is run by itself, on each backend. One that is no program of its own says so in its first
-line: ```python fragment. One that is a test file says ```python pytest, and is run by pytest.
+line: ```python title="fragment". One that is a test file says title="tests", and is run by pytest.
+What a page takes from docs/programs is run by test_styles.py.
 """
 
 import gc
@@ -29,9 +30,10 @@ def blocks():
             yield f"{path.name}:{line}", found["marker"].strip(), found["code"], path, line
 
 
+FRAGMENT, TESTS = 'title="fragment"', 'title="tests"'
 BLOCKS = list(blocks())
 PROGRAMS = [block for block in BLOCKS if not block[1]]
-TEST_FILES = [block for block in BLOCKS if block[1] == "pytest"]
+TEST_FILES = [block for block in BLOCKS if block[1] == TESTS]
 
 
 def test_there_are_programs():
@@ -47,7 +49,7 @@ def test_there_are_programs():
 
 def test_markers():
     """A block is a program or a test file, or a fragment and says so; nothing else is skipped."""
-    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", "fragment", "pytest"}
+    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", FRAGMENT, TESTS}
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=[block[0] for block in PROGRAMS])

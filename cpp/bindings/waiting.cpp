@@ -120,7 +120,7 @@ public:
     [[nodiscard]] PyObject* self() const noexcept { return self_; }
     [[nodiscard]] PortObject& port() const noexcept { return port_; }
     [[nodiscard]] std::int64_t now() const noexcept { return port_.core->now(); }
-    // Whether another thread alone may run it, as far as the last turn has told.
+    // Whether another thread alone may run it, as far as the last look has told.
     [[nodiscard]] bool foreign() const noexcept { return foreign_; }
 
     // Whether this thread may run it: nobody does, or this thread's own caller.
@@ -128,7 +128,9 @@ public:
         const bool own_caller = port_.runner_thread.load() == PyThread_get_thread_ident() &&
                                 (!hold_.has_value() || !hold_->held());
         const bool gives_way = port_.contenders.load() != 0 && !own_caller;
-        if (port_.closed || port_.forked() || gives_way) {
+        const bool usable = !port_.closed && !port_.forked();
+        foreign_ = usable && !port_.core->backend().claimable();
+        if (!usable || foreign_ || gives_way) {
             hold_.reset();
         } else if (!hold_.has_value() || !hold_->here()) {
             hold_.emplace(port_, RunnerHold::For::waiting);
@@ -440,6 +442,9 @@ bool take_over(PortObject& port, RunnerHold& hold) {
 }
 
 bool turn_now(PyObject* self, PortObject& port) {
+    if (port.closed || !port.core->backend().claimable()) {
+        return true;
+    }
     RunnerHold hold(port, RunnerHold::For::waiting);
     if (!hold.held() || port.closed) {
         return true;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -37,6 +38,7 @@ public:
     [[nodiscard]] bool cancelled(int code) const noexcept override;
     void conclude(Operation& op, Packet& packet) override;
     Error claim() override;
+    [[nodiscard]] bool claimable() const noexcept override;
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
@@ -92,10 +94,10 @@ private:
     unsigned entries_;
     int wake_fd_{-1};
     bool enabled_{false};
-    bool expects_more_{false};  // the kernel can wait for several completions, but not for long
-    unsigned queued_sends_{0};  // since the last publish()
-    unsigned new_sends_{0};     // submitted by the next wait()
-    int owner_{0};              // thread id of the ring's issuer
+    bool expects_more_{false};   // the kernel can wait for several completions, but not for long
+    unsigned queued_sends_{0};   // since the last publish()
+    unsigned new_sends_{0};      // submitted by the next wait()
+    std::atomic<int> owner_{0};  // thread id of the ring's issuer; 0: it has none yet
     bool took_over_{false};
     std::vector<Packet> carried_;  // what the ring of a thread that is gone had still to say
     unsigned to_submit_{0};

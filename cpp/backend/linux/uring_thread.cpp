@@ -15,11 +15,21 @@ namespace {
 constexpr int attempts = 200;
 constexpr timespec pause{0, 1'000'000};
 
-// Whether a thread of this process has ended. One that was just joined may still be on its way out
-// of the kernel, where its requests are ended, so a short while is granted.
-bool ended(int thread) noexcept {
+int this_thread() noexcept {
+    static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
+    return self;
+}
+
+// Whether a thread of this process is gone.
+bool gone(int thread) noexcept {
+    return ::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH;
+}
+
+// One that was just joined may still be on its way out of the kernel, where its requests are ended,
+// so a short while is granted.
+bool gone_in_time(int thread) noexcept {
     for (int i = 0; i < attempts; ++i) {
-        if (::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH) {
+        if (gone(thread)) {
             return true;
         }
         (void)::nanosleep(&pause, nullptr);
@@ -40,9 +50,9 @@ int UringBackend::open_ring_in_time(std::string& reason) {
 }
 
 Error UringBackend::claim() {
-    static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
+    const int self = this_thread();
     if (!ring_->is_open() || (enabled_ && owner_ != self)) {
-        if (ring_->is_open() && !ended(owner_)) {
+        if (ring_->is_open() && !gone_in_time(owner_)) {
             return runs_elsewhere;
         }
         if (Error error = take_over()) {
@@ -57,6 +67,11 @@ Error UringBackend::claim() {
         owner_ = self;
     }
     return {};
+}
+
+bool UringBackend::claimable() const noexcept {
+    const int owner = owner_;
+    return owner == 0 || owner == this_thread() || gone(owner);
 }
 
 // The kernel ended every request of the thread that is gone and left their completions in the old

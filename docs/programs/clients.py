@@ -1,0 +1,55 @@
+"""Clients for the programs beside this one: each sends its name, again and again, and hears it."""
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+CONNECTIONS = 200
+ROUNDS = 3
+
+
+def _talk(address: Any, failures: list[str]) -> None:
+    socks = []
+    try:
+        for _ in range(CONNECTIONS):
+            sock = socket.create_connection(address, timeout=60)
+            socks.append(sock)
+        for number in range(ROUNDS):
+            for index, sock in enumerate(socks):
+                sock.sendall(f"client {index}, round {number}\n".encode())
+            for index, sock in enumerate(socks):
+                expected = f"client {index}, round {number}\n".encode()
+                heard = b""
+                while len(heard) < len(expected):
+                    some = sock.recv(len(expected) - len(heard))
+                    if not some:
+                        break
+                    heard += some
+                if heard != expected:
+                    failures.append(f"{expected!r} came back as {heard!r}")
+        for sock in socks:
+            sock.shutdown(socket.SHUT_WR)
+        for index, sock in enumerate(socks):
+            if sock.recv(1):
+                failures.append(f"client {index} heard more than it said")
+    except OSError as error:
+        failures.append(repr(error))
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def visit(address: Any, serve: Callable[[], int]) -> int:
+    """Run serve() while CONNECTIONS clients, all there at once, talk to the address.
+
+    serve() returns how many connections it served to their end.
+    """
+    failures: list[str] = []
+    talker = threading.Thread(target=_talk, args=(address, failures))
+    talker.start()
+    served = serve()
+    talker.join()
+    if failures:
+        raise SystemExit("\n".join(failures[:5]))
+    return served

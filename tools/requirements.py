@@ -1,0 +1,134 @@
+"""Which tests hold each requirement: makes docs/requirements.md from what the tests say themselves.
+
+A test names the requirements it holds as R01 to R32: a Python test in its docstring, or for all of
+a file in the file's; a C++ test in the comment above it, or for all of a file in its first comment.
+
+    python tools/requirements.py          writes the page
+    python tools/requirements.py --check  fails where the page differs or a requirement has no test
+"""
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "requirements.md"
+
+REQUIREMENTS = {
+    "R01": "A post says whether it is done, pending, queued, or refused.",
+    "R02": "What fits the system's buffers is done at once; what does not is pending.",
+    "R03": "Every accepted post has exactly one completion, later.",
+    "R04": "A stream's send goes out whole, or ends with an error and its count.",
+    "R05": "A fatal error of a socket releases all that the socket holds.",
+    "R06": "The ledger charges whole pages, and refunds them with the last packet.",
+    "R07": "A budget and caps bound what is outstanding.",
+    "R08": "A refusal of the system is one exception, with the counters of the moment.",
+    "R09": "The ledger can be read at any time, and is exact.",
+    "R10": "Making sockets can be refused, and nothing leaks.",
+    "R11": "A zero-byte receive waits without memory, and leaves the data in place.",
+    "R12": "What came is drained with bounded work in each turn.",
+    "R13": "Receive strategies for each socket, to be switched at any time.",
+    "R14": "What each strategy costs is measured.",
+    "R15": "Waiting for room to send costs no memory.",
+    "R16": "Send strategies, and a send queue with marks and a cap.",
+    "R17": "A peer that does not read costs no more than the caps.",
+    "R18": "Kernel buffers and Nagle's algorithm can be set, and read as they took effect.",
+    "R19": "What buffers and Nagle's algorithm do is measured, and stalls are named.",
+    "R20": "A model of the stack in virtual time.",
+    "R21": "A planner that says which strategy suits a load.",
+    "R22": "Every family and type of socket that the system has; adopted and duplicated sockets.",
+    "R23": "Receives into several buffers, sends from several.",
+    "R24": "Completions through the port: one, a batch, posted by the user, to several threads.",
+    "R25": "Completions through event objects, and results that are asked for.",
+    "R26": "Completion routines, in alertable waits of the posting thread alone.",
+    "R27": "Calls that wait.",
+    "R28": "Many targets from one thread, each with an operation of its own.",
+    "R29": "Flags, in and out.",
+    "R30": "Posting order, and sequence numbers.",
+    "R31": "Cancel of one operation, or of all of a socket.",
+    "R32": "Accept, connect, disconnect, files; no accept's error stops a listener.",
+}
+_NAMED = re.compile(r"\bR[0-3][0-9]\b")
+_CPP_TEST = re.compile(r"((?:^//[^\n]*\n)*)^(?:TEST|TEST_F|TEST_P)\((\w+), (\w+)\)", re.MULTILINE)
+
+
+def _python(path: Path) -> Iterator[tuple[str, str]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    name = path.relative_to(ROOT).as_posix()
+    for number in _NAMED.findall(ast.get_docstring(tree) or ""):
+        yield number, name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            for number in _NAMED.findall(ast.get_docstring(node) or ""):
+                yield number, f"{name}::{node.name}"
+
+
+def _cpp(path: Path) -> Iterator[tuple[str, str]]:
+    text = path.read_text(encoding="utf-8")
+    name = path.relative_to(ROOT).as_posix()
+    heading = re.match(r"(?:^//[^\n]*\n)*", text, re.MULTILINE)
+    for number in _NAMED.findall(heading.group() if heading else ""):
+        yield number, name
+    for comment, suite, test in _CPP_TEST.findall(text):
+        for number in _NAMED.findall(comment):
+            yield number, f"{name}::{suite}.{test}"
+
+
+def held() -> dict[str, list[str]]:
+    """The tests of each requirement, in order, each once."""
+    tests: dict[str, list[str]] = {number: [] for number in REQUIREMENTS}
+    files = [(path, _python) for path in sorted((ROOT / "tests").glob("test_*.py"))]
+    files += [(path, _cpp) for path in sorted((ROOT / "tests" / "cpp").glob("*.cpp"))]
+    for path, names in files:
+        for number, test in names(path):
+            if test not in tests[number]:
+                tests[number].append(test)
+    return tests
+
+
+def page(tests: dict[str, list[str]]) -> str:
+    """Make the page's text: a table, and below it the tests of each."""
+    lines = [
+        "# What it must do, and its tests",
+        "",
+        "Made by `python tools/requirements.py` from what the tests say of themselves; a file that",
+        "is named alone holds a requirement with all its tests. Python tests run on every backend.",
+        "",
+        "| | what | tests |",
+        "| --- | --- | --- |",
+    ]
+    for number, what in REQUIREMENTS.items():
+        lines.append(f"| [{number}](#{number.lower()}) | {what} | {len(tests[number])} |")
+    for number, what in REQUIREMENTS.items():
+        lines += ["", f"## {number}", "", what, ""]
+        by_file: dict[str, list[str]] = {}
+        for test in tests[number]:
+            name, _, inside = test.partition("::")
+            by_file.setdefault(name, []).append(inside)
+        for name, inside in by_file.items():
+            listed = ", ".join(f"`{test}`" for test in inside if test)
+            lines.append(f"- `{name}`" + (f": {listed}" if listed else ""))
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    tests = held()
+    text = page(tests)
+    if not check:
+        PAGE.write_text(text, encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{PAGE.name} is out of date: run python tools/requirements.py")
+    without = [number for number, names in tests.items() if not names]
+    print(f"{len(REQUIREMENTS) - len(without)} of {len(REQUIREMENTS)} requirements have tests")
+    if without:
+        raise SystemExit(f"no test names {', '.join(without)}")
+
+
+if __name__ == "__main__":
+    main()
