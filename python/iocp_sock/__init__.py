@@ -19,6 +19,7 @@ from iocp_sock._core import (
     wait_any,
 )
 from iocp_sock.blocking import BlockingSocket
+from iocp_sock.by_name import Connecting
 from iocp_sock.config import AdaptiveRule, PortConfig
 from iocp_sock.errors import (
     ArgumentError,
@@ -61,6 +62,7 @@ __all__ = [
     "Buffer",
     "Cancelled",
     "Completion",
+    "Connecting",
     "ControlUnavailable",
     "Error",
     "Event",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from iocp_sock import _core
+from iocp_sock.by_name import Connecting, connect_by_name
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
 from iocp_sock.ledger import Ledger
@@ -172,6 +173,39 @@ class Port(_core.Port):
         except BaseException:
             sock.close()
             raise
+
+    def connect_by_name(
+        self,
+        host: str,
+        service: int | str,
+        *,
+        family: int = _socket.AF_UNSPEC,
+        callback: Callable[[Connecting], object] | None = None,
+        timeout: float | None = None,
+        resolver: Callable[..., Any] = _socket.getaddrinfo,
+    ) -> Connecting:
+        """Look a name up beside the port, and connect to the first of its addresses that answers.
+
+        The addresses are tried in the order of RFC 8305 (happy eyeballs): the families take turns,
+        the next one starts when the one before has failed or 0.25 s have passed, and the first
+        connection wins; the others are given up. callback(connecting) comes once, in the thread
+        that runs the port, unless the port is closed first. `timeout` (seconds) includes the
+        lookup. `resolver` is called as socket.getaddrinfo is, in a thread of its own, four of them
+        at a time for all ports; who waits for one at the interpreter's exit waits for its answer.
+        Raises PortClosed, and ArgumentTypeError for a callback that cannot be called.
+        """
+        for what in (resolver, callback):
+            if what is not None and not callable(what):
+                raise ArgumentTypeError(22, f"{what!r} cannot be called")
+        return connect_by_name(
+            self,
+            host,
+            service,
+            family=family,
+            resolver=resolver,
+            callback=callback,
+            timeout=timeout,
+        )
 
     def __enter__(self) -> Self:
         return self
