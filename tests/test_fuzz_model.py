@@ -199,6 +199,12 @@ FOUND = {
         ("close", 1, "reset"),
         ("subscribe", 0, "pooled"),
     ],
+    "an end of the stream whose sender is gone when it arrives": [
+        ("connect",),
+        ("recv_into", 1, [1]),
+        ("send", 1, 1, None),
+        ("close", 0, "close"),
+    ],
     "a cancel that meets the wake-up of a send": [
         ("connect",),
         ("send", 0, 70_000, None),

@@ -256,7 +256,9 @@ void Transport::data_arrives(Endpoint& endpoint, const Segment& segment) {
     if (has_end) {
         in.fin_at = finish;
     }
-    if (finish + (has_end ? 1U : 0U) <= in.next || sender == nullptr) {
+    // Bytes are read from their sender when they arrive; an end without any needs none.
+    const bool unreadable = sender == nullptr && (segment.length != 0 || finish != in.next);
+    if (finish + (has_end ? 1U : 0U) <= in.next || unreadable) {
         in.acknowledge_now = true;  // known already: the acknowledgement was lost
         return;
     }
