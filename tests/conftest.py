@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import iocp_sock
-from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, settled
+from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, lock_refused, settled
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +54,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.when == "call":
         item.stash[passed] = report.passed
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Skip what this user's RLIMIT_MEMLOCK leaves no room for, such as a second ring."""
+    try:
+        return (yield)
+    except OSError as error:
+        if lock_refused(error):
+            pytest.skip(f"RLIMIT_MEMLOCK: {error}")
+        raise
 
 
 passed = pytest.StashKey[bool]()

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -30,6 +31,26 @@ SLOWNESS = float(os.environ.get("IOCP_SOCK_SLOWNESS") or 1)
 """How many times longer than on a quiet machine a condition is waited for."""
 PATIENCE = 20.0 * SLOWNESS
 LOCALHOST = ("127.0.0.1", 0)
+
+
+def _locks_little() -> bool:
+    if sys.platform != "linux" or os.geteuid() == 0:
+        return False
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    return limit != resource.RLIM_INFINITY and limit < 8 << 20
+
+
+LOCKS_LITTLE = _locks_little()
+"""Whether this user may lock no more than a ring or two: what needs more is refused here."""
+
+
+def lock_refused(error: BaseException) -> bool:
+    """Whether the error is the system's refusal to lock memory for this user."""
+    ring = isinstance(error, iocp_sock.BackendUnavailable) and "RLIMIT_MEMLOCK" in str(error)
+    refused = isinstance(error, iocp_sock.ResourceExhausted) and error.errno == errno.ENOMEM
+    return LOCKS_LITTLE and (ring or refused)
 
 
 def linux_only(reason: str) -> pytest.MarkDecorator:

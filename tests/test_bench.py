@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PAGE, linux_only
+from support import LOCKS_LITTLE, PAGE, linux_only
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = 20
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.skipif(LOCKS_LITTLE, reason="20 direct sends of 16 KiB are over RLIMIT_MEMLOCK")
 @linux_only("the strategies are measured on Linux")
 def test_strategies(backend):
     """R14: one command gives rate, CPU, latency, charge and memory of every strategy."""

@@ -431,9 +431,10 @@ def test_a_thread_port_goes_with_its_thread(backend):
     ran = Recorder()
 
     def work():
+        port = thread_port(backend=backend)
         ours, theirs = socket.socketpair()
         with theirs:
-            sock = thread_port(backend=backend).adopt(ours)
+            sock = port.adopt(ours)
             sock.recv(10, routine=ran)
             sock.send(b"x", routine=ran)
             sock.close(0)
