@@ -214,6 +214,7 @@ FOUND = {
 }
 """Programs that were found to fail, and what they failed on."""
 
+
 def replay(backend: str, steps: list[tuple[Any, ...]]) -> None:
     made = Differential(backend)
     try:
