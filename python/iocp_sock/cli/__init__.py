@@ -1,4 +1,4 @@
-"""The command line: ``iocp-sock demo``, ``echo``, ``top``, ``doctor`` and ``matrix``."""
+"""The command line: ``iocp-sock demo``, ``echo``, ``top``, ``doctor``, ``matrix`` and ``plan``."""
 
 import sys
 from typing import Annotated
@@ -11,6 +11,7 @@ from iocp_sock.cli.demo import demo
 from iocp_sock.cli.doctor import doctor
 from iocp_sock.cli.echo import echo
 from iocp_sock.cli.matrix import matrix
+from iocp_sock.cli.plan import plan
 from iocp_sock.cli.top import top
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command()(echo)
 app.command()(top)
 app.command()(doctor)
 app.command()(matrix)
+app.command()(plan)
 
 
 def _print_version(wanted: bool) -> None:

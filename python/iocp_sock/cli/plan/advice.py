@@ -1,0 +1,93 @@
+"""What the figures of a connection come to for the whole load, and which choice is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from iocp_sock.cli.plan.load import Load
+from iocp_sock.cli.plan.modelled import Figures
+
+_NOTICED = 0.001
+"""Seconds of delay below which choices count as alike."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One strategy under the whole load; sizes in bytes."""
+
+    strategy: str
+    locked_typical: int
+    locked_worst: int
+    """If all connections become active at once."""
+    copies_per_byte: float
+    calls_per_message: float
+    added_delay: float
+    """Seconds beyond half a round trip, the median."""
+    memory: int
+    """What may be locked, and the non-paged pool of the sockets."""
+    breaks_first: str
+
+    @classmethod
+    def of(cls, strategy: str, load: Load, figures: Figures) -> Estimate:
+        """Scale the figures of a connection to all of them."""
+        idle = load.connections - load.busy
+        typical = round(idle * figures.idle_charge + load.busy * figures.active_charge)
+        worst = load.connections * figures.worst_charge
+        return cls(
+            strategy=strategy,
+            locked_typical=typical,
+            locked_worst=worst,
+            copies_per_byte=round(figures.copies, 2),
+            calls_per_message=round(figures.calls, 2),
+            added_delay=figures.delay,
+            memory=worst + round(load.connections * figures.pool),
+            breaks_first=_breaks(load, typical, worst, figures),
+        )
+
+    def fits(self, load: Load) -> bool:
+        """Whether even the worst stays within the budget."""
+        return not load.budget or self.locked_worst <= load.budget
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the delay in microseconds."""
+        figures = asdict(self)
+        figures["added_delay_us"] = round(figures.pop("added_delay") * 1e6, 1)
+        return figures
+
+
+def _breaks(load: Load, typical: int, worst: int, figures: Figures) -> str:
+    if not load.budget or worst <= load.budget:
+        return "nothing within this load"
+    if typical > load.budget:
+        return f"the budget, at {load.budget * load.connections // typical:,} connections"
+    idle = load.connections * figures.idle_charge
+    most = int((load.budget - idle) / (figures.worst_charge - figures.idle_charge))
+    return f"the budget, when {most:,} connections are active at once"
+
+
+def best(estimates: Sequence[Estimate], load: Load) -> tuple[Estimate, str]:
+    """The one to take, and why: within the budget, soonest, then least work, then least memory."""
+    fitting = [one for one in estimates if one.fits(load)]
+    if not fitting:
+        least = min(estimates, key=lambda one: one.locked_worst)
+        return least, "nothing keeps within the budget at its worst; this one locks least"
+    chosen = min(
+        fitting,
+        key=lambda one: (
+            one.added_delay > _NOTICED and one.added_delay,
+            one.copies_per_byte,
+            one.calls_per_message,
+            one.locked_typical,
+        ),
+    )
+    left_out = [one.strategy for one in estimates if one not in fitting]
+    reason = (
+        f"{chosen.copies_per_byte:g} copies of each byte and {chosen.calls_per_message:g} calls"
+    )
+    if left_out:
+        reason += f"; {' and '.join(left_out)} may lock more than the budget"
+    elif chosen.locked_worst:
+        reason += f"; the {chosen.locked_worst:,} B it may lock are within the budget"
+    return chosen, reason

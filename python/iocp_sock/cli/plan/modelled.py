@@ -1,0 +1,197 @@
+"""A few connections of the load on the model, and what each strategy makes of them."""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal, TypeAlias
+
+from iocp_sock import ArgumentError, Buffer, Port, Sim, Socket, Stats
+from iocp_sock.cli.plan.load import Load
+
+Receive: TypeAlias = Literal["pooled", "direct", "zero_byte", "adaptive"]
+Send: TypeAlias = Literal["buffered", "when_writable", "direct"]
+RECEIVE: tuple[Receive, ...] = ("direct", "adaptive", "pooled", "zero_byte")
+SEND: tuple[Send, ...] = ("buffered", "direct", "when_writable")
+
+_ADDRESS = ("10.0.0.1", 80)
+_SAMPLE = 8
+"""Connections of each sort, idle and active, that are modelled."""
+_MESSAGES = 20
+_PATIENCE = 60.0
+_SETTLING = 4
+"""Messages of each connection before it counts: an adaptive one has then seen that it is busy."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a server receives, or sends, and what its sockets are set to."""
+
+    receive: Receive = "pooled"
+    send: Send = "buffered"
+    nodelay: bool = False
+    send_buffer: int | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a choice comes to, for one connection or message; sizes in bytes, times in seconds."""
+
+    idle_charge: float
+    active_charge: float
+    """On average while messages come and go."""
+    worst_charge: int
+    copies: float
+    """Of each byte, in the server's machine."""
+    calls: float
+    """Packets and reads of the server for each message."""
+    delay: float
+    """Beside the way there, the median."""
+    pool: float
+    """Non-paged pool of the server's machine for a connection."""
+
+
+class _Flow:
+    """One active connection: when each message was posted, and when all of it was there."""
+
+    def __init__(self, sender: Socket, message: int) -> None:
+        self._sender = sender
+        self._message = message
+        self._got = 0
+        self.posted: list[float] = []
+        self.arrived: list[float] = []
+
+    def send(self, data: bytes) -> None:
+        self.posted.append(self._sender.port.time())
+        self._sender.send(data)
+
+    def received(self, conn: Socket, data: Buffer) -> None:
+        self._got += len(data)
+        while self._got >= self._message * (len(self.arrived) + 1):
+            self.arrived.append(conn.port.time())
+
+
+class _Trial:
+    """Idle and active connections under one choice, in virtual time."""
+
+    def __init__(self, load: Load, choice: Choice, *, sending: bool) -> None:
+        self._load = load
+        self._choice = choice
+        self._sending = sending
+        self._sim = Sim(preset=load.preset, delay=load.rtt / 2)
+        self._server = Port(backend=self._sim)
+        self._clients = Port(backend=self._sim)
+        self._step = max(load.rtt / 20, 1e-4)
+        self._idle: list[Socket] = []
+        self._active: list[Socket] = []
+        self._flows: list[_Flow] = []
+        self._charges = [0.0, 0.0, 0.0]  # of the idle and the active ones over time, and that time
+        self._worst = 0
+
+    def run(self) -> Figures:
+        """Everything about the choice; the ports are closed afterwards."""
+        with self._server, self._clients, ExitStack() as sockets:
+            pairs = [self._pair() for _ in range(2 * _SAMPLE)]
+            for one in chain.from_iterable(pairs):
+                sockets.callback(one.abort)
+            for ours, _theirs in pairs[:_SAMPLE]:
+                self._idle.append(ours)
+                if not self._sending:
+                    ours.receive(lambda *_: None, receive=self._choice.receive, size=self._block)
+            for ours, theirs in pairs[_SAMPLE:]:
+                self._active.append(ours)
+                sender, reader = (ours, theirs) if self._sending else (theirs, ours)
+                flow = _Flow(sender, self._load.message)
+                self._flows.append(flow)
+                reader.receive(flow.received, receive=self._choice.receive, size=self._block)
+            self._pass(2.0)
+            self._rounds(_SETTLING)
+            self._sim.keep_trace()
+            self._charges = [0.0, 0.0, 0.0]
+            before = self._server.stats()
+            self._rounds(_MESSAGES)
+            return self._figures(before)
+
+    @property
+    def _block(self) -> int:
+        return min(max(self._load.message, 1), 65536)
+
+    def _pair(self) -> tuple[Socket, Socket]:
+        with self._server.listen(_ADDRESS) as listener:
+            accept, connect = listener.accept(), self._clients.connect(_ADDRESS)
+            while not (accept.done and connect.done):
+                self._clients.run_once(self._step)
+                self._server.run_once(0)
+        assert accept.accepted is not None
+        ours, theirs = accept.accepted, connect.socket
+        ours.nodelay = theirs.nodelay = self._choice.nodelay
+        if self._choice.send_buffer is not None:
+            ours.send_buffer = self._choice.send_buffer
+        if self._choice.send != "buffered":
+            ours.send_strategy = self._choice.send
+        return ours, theirs
+
+    def _rounds(self, count: int) -> None:
+        """A message each way of every flow, one after the other, so many times; all arrive."""
+        data = bytes(self._load.message)
+        for _ in range(count):
+            for flow in self._flows:
+                flow.send(data)
+                self._pass(1 / self._load.rate / len(self._flows))
+        until = self._server.time() + _PATIENCE
+        while any(len(flow.arrived) < len(flow.posted) for flow in self._flows):
+            if self._server.time() > until:
+                raise ArgumentError(22, "the connections of this load cannot keep up with its rate")
+            self._pass(self._step)
+
+    def _pass(self, seconds: float) -> None:
+        """Let time pass on both machines, and note what is charged meanwhile."""
+        until = self._server.time() + seconds
+        while (left := until - self._server.time()) > 1e-9:
+            idle = sum(sock.charged for sock in self._idle)
+            charges = [sock.charged for sock in self._active]
+            self._worst = max([self._worst, *charges])
+            since = self._server.time()
+            self._server.run_once(min(left, self._step))
+            self._clients.run_once(0)
+            passed = self._server.time() - since
+            for at, charge in enumerate((idle, sum(charges), 1.0)):
+                self._charges[at] += charge * passed
+
+    def _figures(self, before: Stats) -> Figures:
+        after = self._server.stats()
+        counted = _MESSAGES * _SAMPLE
+        own = {sock.fileno() for sock in self._idle + self._active}
+        copied = sum(
+            line.length
+            for line in self._sim.trace()
+            if line.endpoint in own and line.step in ("copied", "delivered")
+        )
+        delays = [
+            arrived - posted - self._load.rtt / 2
+            for flow in self._flows
+            for posted, arrived in zip(
+                flow.posted[_SETTLING:], flow.arrived[_SETTLING:], strict=True
+            )
+        ]
+        idle, active, time = self._charges
+        calls = after.packets + after.drains - before.packets - before.drains
+        return Figures(
+            idle_charge=idle / time / _SAMPLE,
+            active_charge=active / time / _SAMPLE,
+            worst_charge=self._worst,
+            copies=copied / counted / self._load.message,
+            calls=calls / counted,
+            delay=max(0.0, statistics.median(delays)),
+            pool=self._sim.machines()[0]["pool_peak"] / (2 * _SAMPLE),
+        )
+
+
+def trial(load: Load, choice: Choice, *, sending: bool) -> Figures:
+    """What a choice makes of the load.
+
+    Raises ArgumentError where the connections cannot keep up, or the system has no such choice.
+    """
+    return _Trial(load, choice, sending=sending).run()
