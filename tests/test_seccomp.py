@@ -80,7 +80,17 @@ def test_doctor_says_why(in_subprocess, code):
 
 
 # Commands that run as processes, and what has no backend of the system below it.
-ELSEWHERE = ["test_cli.py", "test_docs.py", "test_matrix.py", "test_sim.py", "test_top.py"]
+ELSEWHERE = [
+    "test_bench.py",
+    "test_cli.py",
+    "test_docs.py",
+    "test_fuzz_model.py",
+    "test_matrix.py",
+    "test_plan.py",
+    "test_pytest_plugin.py",
+    "test_sim.py",
+    "test_top.py",
+]
 
 
 @pytest.mark.skipif(
