@@ -52,9 +52,13 @@ struct SeenRing {
         return *reinterpret_cast<volatile std::uint32_t*>(memory + offset);
     }
 };
-std::array<SeenRing, 8> rings;
+// Those that were made since this thread began to count.
+thread_local std::array<SeenRing, 8> rings;
 
 SeenRing* ring_of(int fd) {
+    if (!counting) {
+        return nullptr;
+    }
     for (SeenRing& ring : rings) {
         if (ring.fd == fd) {
             return &ring;
@@ -104,6 +108,7 @@ void refuse_one(unsigned place, unsigned way) {
     wanted_place = place;
     wanted_way = way;
     seen = {};
+    rings = {};
     counting = true;
 }
 
