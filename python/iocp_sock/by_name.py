@@ -24,7 +24,6 @@ _STAGGER = 0.25
 """Seconds that an attempt has to itself: RFC 8305, 8."""
 
 _Address = tuple[Any, ...]
-_Resolver = Callable[..., Iterable[tuple[int, int, int, str, Any]]]
 _pool: tuple[int, ThreadPoolExecutor] | None = None
 
 
@@ -135,9 +134,10 @@ class Connecting:
 
     def _attempted(self, completion: Completion) -> None:
         operation = completion.operation
-        address = self._under_way.pop(operation) if operation in self._under_way else None
-        if operation is None or address is None:
-            return
+        assert operation is not None  # that of a connect
+        address = self._under_way.pop(operation, None)
+        if address is None:
+            return  # it was given up
         if completion.error is None:
             self.socket = operation.socket
             self._end(None)
@@ -164,21 +164,3 @@ class Connecting:
         callback, self._callback = self._callback, None
         if callback is not None:
             callback(self)
-
-
-def connect_by_name(
-    port: Port,
-    host: str,
-    service: int | str,
-    *,
-    family: int,
-    resolver: _Resolver,
-    callback: Callable[[Connecting], object] | None,
-    timeout: float | None,
-) -> Connecting:
-    """Do what Port.connect_by_name() says."""
-    connecting = Connecting(port, callback)
-    connecting._begin(
-        lambda: list(resolver(host, service, family=family, type=_socket.SOCK_STREAM)), timeout
-    )
-    return connecting

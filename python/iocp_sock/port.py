@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from iocp_sock import _core
-from iocp_sock.by_name import Connecting, connect_by_name
+from iocp_sock.by_name import Connecting
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
 from iocp_sock.ledger import Ledger
@@ -197,15 +197,11 @@ class Port(_core.Port):
         for what in (resolver, callback):
             if what is not None and not callable(what):
                 raise ArgumentTypeError(22, f"{what!r} cannot be called")
-        return connect_by_name(
-            self,
-            host,
-            service,
-            family=family,
-            resolver=resolver,
-            callback=callback,
-            timeout=timeout,
+        connecting = Connecting(self, callback)
+        connecting._begin(
+            lambda: list(resolver(host, service, family=family, type=_socket.SOCK_STREAM)), timeout
         )
+        return connecting
 
     def __enter__(self) -> Self:
         return self

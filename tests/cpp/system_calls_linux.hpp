@@ -16,8 +16,7 @@ struct Seen {
 };
 
 // From here on the calls of this thread are counted, and the `place`-th of them, from 1 on, is
-// refused with the `way`-th error that it may give, from 0 on. What is handed to an io_uring counts
-// as a call of its own for each request.
+// refused with the `way`-th error that it may give, from 0 on.
 void refuse_one(unsigned place, unsigned way);
 Seen all_again();
 

@@ -20,39 +20,41 @@ int this_thread() noexcept {
     return self;
 }
 
-// Whether a thread of this process is gone.
-bool gone(int thread) noexcept {
-    return ::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH;
-}
-
-// One that was just joined may still be on its way out of the kernel, where its requests are ended,
-// so a short while is granted.
-bool gone_in_time(int thread) noexcept {
+// Tries until it is true, or the short while is over.
+template <class Try>
+bool in_time(Try&& attempt) {
     for (int i = 0; i < attempts; ++i) {
-        if (gone(thread)) {
+        if (attempt()) {
             return true;
         }
         (void)::nanosleep(&pause, nullptr);
     }
-    return false;
+    return attempt();
+}
+
+// Whether a thread of this process is gone.
+bool gone(int thread) noexcept {
+    return ::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH;
 }
 
 }  // namespace
 
 // What a ring locked counts against the next one until a while after it is closed.
 int UringBackend::open_ring_in_time(std::string& reason) {
-    int code = open_ring(reason);
-    for (int i = 0; code == ENOMEM && i < attempts; ++i) {
-        (void)::nanosleep(&pause, nullptr);
+    int code = 0;
+    (void)in_time([&] {
         code = open_ring(reason);
-    }
+        return code != ENOMEM;
+    });
     return code;
 }
 
 Error UringBackend::claim() {
     const int self = this_thread();
     if (!ring_->is_open() || (enabled_ && owner_ != self)) {
-        if (ring_->is_open() && !gone_in_time(owner_)) {
+        // One that was just joined may still be on its way out of the kernel, where its requests
+        // are ended.
+        if (ring_->is_open() && !in_time([this] { return gone(owner_); })) {
             return runs_elsewhere;
         }
         if (Error error = take_over()) {

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +12,16 @@ from iocp_sock.cli.experiment import Run
 
 TITLES = {"direct": "posted receives", "zero_byte": "zero-byte receives"}
 _WIDTH = 60
+_PLAIN_WIDTH = 120
 _BUSY = 0.8
+
+
+def wide_console() -> Console:
+    """Standard output; where it is no terminal, wide enough for a table of many columns."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    return console
 
 
 def charge(count: int) -> str:

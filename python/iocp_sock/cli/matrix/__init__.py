@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from iocp_sock import NagleStallWarning, UnpostedReceiveWarning
 from iocp_sock.cli import plot
@@ -19,10 +18,10 @@ from iocp_sock.cli.matrix import picture, table
 from iocp_sock.cli.matrix.cell import CELLS, PATTERNS, Measured, stalls
 from iocp_sock.cli.matrix.sender import Effort, chosen_backend, measure
 from iocp_sock.cli.progress import LiveProgress
+from iocp_sock.cli.table import wide_console
 
 _FULL = Effort({"one_way": 200, "write_write_read": 40, "gathered": 400, "bulk": 40}, 2.0)
 _QUICK = Effort({"one_way": 20, "write_write_read": 6, "gathered": 40, "bulk": 6}, 0.2)
-_PLAIN_WIDTH = 120
 
 
 def matrix(
@@ -56,9 +55,7 @@ def matrix(
     if as_json:
         print(json.dumps(_report(cells, found, quick)))
         return
-    console = Console()
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
+    console = wide_console()
     console.print(table.cells(cells, found["backend"]))
     for line in table.findings(cells):
         console.print(line, highlight=False)

@@ -8,15 +8,14 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from iocp_sock import ArgumentError
 from iocp_sock.cli.plan.advice import Estimate, best
 from iocp_sock.cli.plan.load import Load, seconds, size
 from iocp_sock.cli.plan.modelled import RECEIVE, SEND, Choice, trial
+from iocp_sock.cli.table import wide_console
 
-_PLAIN_WIDTH = 120
 _HERE = "windows-10" if sys.platform == "win32" else "linux"
 _STALL = 0.005
 """Seconds that Nagle's algorithm must cost before it is worth a word."""
@@ -93,9 +92,7 @@ def make(load: Load) -> dict[str, Any]:
 
 
 def _show(load: Load, report: dict[str, Any]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
+    console = wide_console()
     title = f"{load.connections:,} connections, {load.busy:,} active, on the model of {load.preset}"
     for side in ("receive", "send"):
         table = Table(title=f"To {side}: {title}", title_justify="left")

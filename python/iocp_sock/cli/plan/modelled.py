@@ -32,7 +32,6 @@ class Choice:
     receive: Receive = "pooled"
     send: Send = "buffered"
     nodelay: bool = False
-    send_buffer: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,6 @@ class _Trial:
         assert accept.accepted is not None
         ours, theirs = accept.accepted, connect.socket
         ours.nodelay = theirs.nodelay = self._choice.nodelay
-        if self._choice.send_buffer is not None:
-            ours.send_buffer = self._choice.send_buffer
         if self._choice.send != "buffered":
             ours.send_strategy = self._choice.send
         return ours, theirs
