@@ -167,6 +167,7 @@ public:
 
 struct BackendOptions {
     unsigned ring_entries{256};   // submission entries of an io_uring
+    bool shared{false};           // any thread may run it, one at a time
     unsigned posted_accepts{32};  // accepts that stand posted for a subscription to a listener
     std::shared_ptr<sim::World> world{};  // the model to run on instead of the system
 };

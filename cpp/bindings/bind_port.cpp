@@ -9,7 +9,7 @@
 #include "backend/sim/world.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/port_figures.hpp"
-#include "bindings/run_port.hpp"
+#include "bindings/run_shared.hpp"
 #include "core/page_span.hpp"
 
 namespace iocp::py {
@@ -63,6 +63,10 @@ pb::object call_later(const pb::object& self, const pb::object& delay, const pb:
 
 void stop(PortObject& port) {
     require_usable(port);
+    if (port.core->shared()) {
+        shared::stop(port);
+        return;
+    }
     port.stopping = true;
     locked(port, [&] {
         port.core->wake();
@@ -189,6 +193,9 @@ PortOptions options_of(const pb::object& config) {
     options.adaptive = rule_of(config.attr("adaptive"));
     options.skip_done = config.attr("skip_done_packets").cast<bool>();
     options.latency = config.attr("latency").cast<bool>();
+    options.concurrency = config.attr("_threads").cast<unsigned>();
+    options.in_order = config.attr("in_order").cast<bool>();
+    options.backend.shared = options.concurrency != 0;
     options.close_timeout = nanoseconds("close_timeout");
     return options;
 }

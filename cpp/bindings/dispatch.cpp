@@ -84,7 +84,7 @@ void end_subscription(PortObject& port, SocketObject& socket) {
     }
 }
 
-Outcomes hand_out_operation(PortObject& port, Operation& core) {
+Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
     Outcomes outcomes;
     auto* op = static_cast<OperationObject*>(core.user);
     const bool subscription = core.subscription();
@@ -98,7 +98,7 @@ Outcomes hand_out_operation(PortObject& port, Operation& core) {
         });
     }
     conclude(port, core);
-    port.retired_operations.push_back(&core);
+    retired.operations.push_back(&core);
     if (subscription && socket != nullptr) {
         end_subscription(port, *socket);
     }
@@ -207,12 +207,12 @@ bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject:
     return go_on;
 }
 
-bool hand_out_closed(PortObject& port, Ready& ready) {
+bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
     Socket& core = *ready.socket;
     auto* socket = static_cast<SocketObject*>(core.user);
     const Error failure = core.failure;
     core.user = nullptr;
-    port.retired_sockets.push_back(&core);
+    retired.sockets.push_back(&core);
     if (socket == nullptr) {
         return true;
     }
@@ -300,10 +300,10 @@ bool warn_of_nagle(PortObject& port) {
     return go_on;
 }
 
-Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready) {
+Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retired) {
     switch (ready.what) {
         case Ready::What::completed:
-            return hand_out_operation(port, *ready.op);
+            return hand_out_operation(port, *ready.op, retired);
         case Ready::What::data:
         case Ready::What::datagram:
             return {hand_out_data(port, ready)};
@@ -312,7 +312,7 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready) {
         case Ready::What::item_error:
             return {hand_out_item_error(port, ready)};
         case Ready::What::closed:
-            return {hand_out_closed(port, ready)};
+            return {hand_out_closed(port, ready, retired)};
         case Ready::What::pause_sends:
             return {hand_out_flow(port, ready, &SocketObject::on_pause)};
         case Ready::What::resume_sends:
@@ -361,50 +361,54 @@ bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
     return PyErr_CheckSignals() == 0;
 }
 
-void retire_handed_out(PortObject& port) {
-    if (port.retired_operations.empty() && port.retired_sockets.empty()) {
+void retire_handed_out(PortObject& port, Retired& retired) {
+    if (retired.operations.empty() && retired.sockets.empty()) {
         return;
     }
-    locked(port, [&port] {
-        for (Operation* op : port.retired_operations) {
+    locked(port, [&] {
+        for (Operation* op : retired.operations) {
             port.core->retire(*op);
         }
-        for (Socket* socket : port.retired_sockets) {
+        for (Socket* socket : retired.sockets) {
             port.core->retire(*socket);
         }
         return 0;
     });
-    port.retired_operations.clear();
-    port.retired_sockets.clear();
+    retired.operations.clear();
+    retired.sockets.clear();
+}
+
+bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retired,
+                  PyObject** wanted) {
+    const Outcomes outcomes = hand_out(self, port, ready, retired);
+    if (outcomes.completion == nullptr) {
+        return outcomes.go_on;
+    }
+    if (wanted == nullptr) {
+        Py_DECREF(outcomes.completion);
+        return outcomes.go_on;
+    }
+    if (!Py_IS_TYPE(outcomes.completion, port.types->operation)) {
+        *wanted = outcomes.completion;
+        return outcomes.go_on;
+    }
+    *wanted = new_completion(*port.types, outcomes.completion, nullptr);
+    Py_DECREF(outcomes.completion);
+    return outcomes.go_on && *wanted != nullptr;
 }
 
 Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted) {
     Py_ssize_t count = port.core->any_aside() ? hand_over(port) : 0;
     bool go_on = true;
-    while (go_on && port.next_ready < port.inbox.size()) {
+    while (go_on && port.next_ready < port.inbox.size() &&
+           (wanted == nullptr || *wanted == nullptr)) {
         // The record is taken first: the callback may raise, and what follows waits for the next
         // turn.
         Ready ready = std::move(port.inbox[port.next_ready++]);
-        Outcomes outcomes = hand_out(self, port, ready);
         count += ready.what != Ready::What::nagle_stall ? 1 : 0;
-        go_on = outcomes.go_on;
-        if (outcomes.completion == nullptr) {
-            continue;
-        }
-        if (wanted == nullptr) {
-            Py_DECREF(outcomes.completion);
-            continue;
-        }
-        if (Py_IS_TYPE(outcomes.completion, port.types->operation)) {
-            *wanted = new_completion(*port.types, outcomes.completion, nullptr);
-            Py_DECREF(outcomes.completion);
-            go_on = go_on && *wanted != nullptr;
-        } else {
-            *wanted = outcomes.completion;
-        }
-        break;
+        go_on = hand_out_one(self, port, ready, port.retired, wanted);
     }
-    retire_handed_out(port);
+    retire_handed_out(port, port.retired);
     return go_on ? count : -1;
 }
 

@@ -74,13 +74,17 @@ Py_ssize_t hand_over(PortObject& port) {
 }
 
 void drop_claimed(PortObject& port) {
-    auto& kept = port.unclaimed;
-    const auto first = std::stable_partition(kept.begin(), kept.end(), [](PyObject* object) {
-        auto* op = reinterpret_cast<CompletionObject*>(object)->operation;
-        return op == nullptr || reinterpret_cast<OperationObject*>(op)->claims.load() == 0;
-    });
-    const std::vector<PyObject*> claimed(first, kept.end());
-    kept.erase(first, kept.end());
+    std::vector<PyObject*> claimed;
+    {
+        const std::lock_guard guard(port.links_mutex);
+        auto& kept = port.unclaimed;
+        const auto first = std::stable_partition(kept.begin(), kept.end(), [](PyObject* object) {
+            auto* op = reinterpret_cast<CompletionObject*>(object)->operation;
+            return op == nullptr || reinterpret_cast<OperationObject*>(op)->claims.load() == 0;
+        });
+        claimed.assign(first, kept.end());
+        kept.erase(first, kept.end());
+    }
     for (PyObject* completion : claimed) {
         Py_DECREF(completion);
     }

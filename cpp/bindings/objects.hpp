@@ -164,6 +164,13 @@ struct LinkedList {
     }
 };
 
+// What was handed out: its slots are given back, with the port's lock, before anything else happens
+// to their sockets.
+struct Retired {
+    std::vector<Operation*> operations;
+    std::vector<Socket*> sockets;
+};
+
 // Mutual exclusion of attached threads where there is no GIL; nothing where there is one.
 class AttachedMutex {
 public:
@@ -196,6 +203,9 @@ struct PortObject final : Audience {
     std::uint32_t fork_generation;
     bool closed{false};
     bool stopping{false};
+    // Of several threads: how many are in run(), and how often all of them were stopped.
+    unsigned running{0};
+    unsigned stops{0};
     bool takes_routines{false};  // a thread's own: its sockets count as attached to none
     std::mutex runner;           // held by the thread that runs the port
     std::atomic<unsigned long> runner_thread{0};
@@ -205,8 +215,7 @@ struct PortObject final : Audience {
     std::vector<Ready> inbox;             // taken from the core; handed out up to `next_ready`
     std::size_t next_ready{0};
     std::vector<PyObject*> unclaimed;  // completions whose get_batch() was interrupted
-    std::vector<Operation*> retired_operations;
-    std::vector<Socket*> retired_sockets;
+    Retired retired;
     PyObject* error_handler{nullptr};
     // How a receive buffer that was set to 0 reads back; negative while none was.
     std::atomic<int> least_receive_buffer{-1};
@@ -367,7 +376,8 @@ extern PyMethodDef operation_methods[];     // socket_operations.cpp
 extern PyMethodDef message_methods[];       // socket_messages.cpp
 extern PyMethodDef subscription_methods[];  // socket_subscriptions.cpp
 extern PyMethodDef option_methods[];        // socket_options.cpp
-extern PyMethodDef flow_methods[];          // socket_flow.cpp
+extern PyGetSetDef option_properties[];
+extern PyMethodDef flow_methods[];  // socket_flow.cpp
 extern PyGetSetDef flow_properties[];
 // 'pooled', 'direct', 'zero_byte', or 'adaptive': no value. False with an exception set.
 bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out);
@@ -389,7 +399,11 @@ bool poll_once(PyObject* self, PortObject& port, std::int64_t deadline);
 // Hands out what was polled. With `wanted`, stops at the first completion that has no callback and
 // returns it there. -1 with an exception set; else the number handed out.
 Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted);
-void retire_handed_out(PortObject& port);
+// Hands out one record. With `wanted`, a completion that has no callback is returned there. False:
+// an exception is set.
+bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retired,
+                  PyObject** wanted);
+void retire_handed_out(PortObject& port, Retired& retired);
 std::int64_t deadline_after(const PortObject& port, double seconds);
 
 // Whether the port can be used: false with an exception set.

@@ -88,7 +88,7 @@ void PortObject::clear() {
         drop(ready);
     }
     rest.clear();
-    retire_handed_out(*this);
+    retire_handed_out(*this, retired);
     const auto each = [](auto& list, auto&& give_up) {
         while (list.first != nullptr) {
             auto& item = *list.first;
@@ -126,7 +126,7 @@ void PortObject::drop(Ready& ready) {
             }
             ready.op->lease.give_back();
             ready.op->user = nullptr;
-            retired_operations.push_back(ready.op);
+            retired.operations.push_back(ready.op);
             break;
         }
         case Ready::What::closed: {
@@ -137,7 +137,7 @@ void PortObject::drop(Ready& ready) {
                 socket->subscribed = false;
             }
             ready.socket->user = nullptr;
-            retired_sockets.push_back(ready.socket);
+            retired.sockets.push_back(ready.socket);
             break;
         }
         case Ready::What::timer: {

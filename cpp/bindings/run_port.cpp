@@ -4,6 +4,8 @@
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
+#include "bindings/gathered.hpp"
+#include "bindings/run_shared.hpp"
 #include "bindings/waiting.hpp"
 
 namespace iocp::py {
@@ -35,12 +37,23 @@ bool all_closed(PortObject& port) {
            locked(port, [&] { return port.core->finished(); });
 }
 
-std::int64_t deadline_of(const PortObject& port, const pb::object& timeout) {
+std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
     std::int64_t nanoseconds = -1;
     if (!to_timeout(*port.types, timeout.ptr(), nanoseconds)) {
         throw_set();
     }
+    return nanoseconds;
+}
+
+std::int64_t deadline_of(const PortObject& port, const pb::object& timeout) {
+    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
     return nanoseconds < 0 ? -1 : port.core->now() + nanoseconds;
+}
+
+// A port for several threads.
+bool shared_port(PortObject& port) {
+    require_usable(port);
+    return port.core->shared();
 }
 
 void finish_close(PortObject& port) {
@@ -49,37 +62,12 @@ void finish_close(PortObject& port) {
     port.clear();
 }
 
-// What a call has gathered so far; when it ends in an exception, the next call gets it.
-class Gathered {
-public:
-    explicit Gathered(PortObject& port) : port_(port) {}
-    ~Gathered() {
-        auto& unclaimed = port_.unclaimed;
-        unclaimed.insert(unclaimed.begin(), taken_.begin(), taken_.end());
-    }
-    Gathered(const Gathered&) = delete;
-    Gathered& operator=(const Gathered&) = delete;
-
-    void take_unclaimed(std::size_t most) {
-        drop_claimed(port_);
-        auto& unclaimed = port_.unclaimed;
-        const auto count = static_cast<std::ptrdiff_t>(std::min(most, unclaimed.size()));
-        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
-        unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
-    }
-    void add(PyObject* completion) { taken_.push_back(completion); }
-    [[nodiscard]] std::size_t size() const noexcept { return taken_.size(); }
-    // The caller's from here on.
-    std::vector<PyObject*> give() noexcept { return std::exchange(taken_, {}); }
-
-private:
-    PortObject& port_;
-    std::vector<PyObject*> taken_;
-};
-
 // Gathers up to `most` completions, waiting for the first.
 std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::size_t most,
                               const pb::object& timeout) {
+    if (shared_port(port)) {
+        return shared::gather(self, port, most, nanoseconds_of(port, timeout));
+    }
     const Runner runner(port);
     const std::int64_t deadline = deadline_of(port, timeout);
     Gathered out(port);
@@ -123,6 +111,10 @@ bool close_if_over(PortObject& port) {
 
 void run(const pb::object& self, bool until_idle) {
     auto& port = self.cast<PortObject&>();
+    if (shared_port(port)) {
+        shared::run(self, port, until_idle);
+        return;
+    }
     const Runner runner(port);
     for (;;) {
         if (dispatch(self.ptr(), port, nullptr) < 0) {
@@ -146,6 +138,9 @@ void run(const pb::object& self, bool until_idle) {
 
 Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
     auto& port = self.cast<PortObject&>();
+    if (shared_port(port)) {
+        return shared::run_once(self, port, nanoseconds_of(port, timeout));
+    }
     const Runner runner(port);
     const std::int64_t deadline = deadline_of(port, timeout);
     do {
@@ -195,14 +190,15 @@ void close(const pb::object& self, const pb::object& timeout) {
         return;
     }
     require_usable(port);
-    std::int64_t nanoseconds = -1;
-    if (!to_timeout(*port.types, timeout.ptr(), nanoseconds)) {
-        throw_set();
-    }
+    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
     locked(port, [&] {
         port.core->begin_close(nanoseconds);
         return 0;
     });
+    if (port.core->shared()) {
+        shared::close(self, port);
+        return;
+    }
     RunnerHold runner(port);
     if (!take_over(port, runner) || port.closed) {
         if (PyErr_Occurred() != nullptr) {

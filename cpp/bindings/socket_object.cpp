@@ -287,7 +287,7 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     const RunnerHold runner(port);
     if (!idle) {
         // Only who runs the port can take operations back: found out before anything is cancelled.
-        if (!runner.here()) {
+        if (!port.core->shared() && !runner.here()) {
             return raise(*port.types, ErrorClass::wrong_thread, EPERM,
                          "operations are outstanding, and another thread runs the port: only that "
                          "thread can take them back for detach()");
@@ -299,23 +299,27 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
         }
     }
     (void)begin_ending(socket);
+    std::uint64_t seen = 0;
     locked(port, [&] {
         handle = socket.core->handle;
         port.core->detach(*socket.core);
         closed = socket.core->life == Life::closed;
+        seen = port.core->turns();
         return 0;
     });
     while (!closed) {
         Error failed;
-        detached([&] { failed = port.core->collect(port.core->now() + 1'000'000'000); });
+        detached([&] { failed = port.core->collect(port.core->now() + 1'000'000'000, seen); });
         if (failed) {
             return raise(&port, *port.types, failed);
         }
         if (PyErr_CheckSignals() != 0) {
             return nullptr;
         }
-        closed = locked(
-            port, [&] { return socket.core == nullptr || socket.core->life == Life::closed; });
+        closed = locked(port, [&] {
+            seen = port.core->turns();
+            return socket.core == nullptr || socket.core->life == Life::closed;
+        });
     }
     return PyLong_FromSsize_t(handle);
 }
@@ -406,7 +410,8 @@ PyTypeObject* make_socket_type(PyObject* module) {
     static const auto properties = [] {
         std::array<PyGetSetDef, 40> all{};
         std::size_t used = 0;
-        for (const PyGetSetDef* table : {life_properties, flow_properties, tuning_properties}) {
+        for (const PyGetSetDef* table :
+             {life_properties, flow_properties, tuning_properties, option_properties}) {
             for (const PyGetSetDef* at = table; at->name != nullptr; ++at) {
                 all.at(used++) = *at;
             }

@@ -93,6 +93,60 @@ PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     Py_RETURN_NONE;
 }
 
+// The options whose value is more than a number are Python's: iocp_sock.options.
+template <class... Arguments>
+PyObject* in_python(const char* function, Arguments... arguments) {
+    PyObject* module = PyImport_ImportModule("iocp_sock.options");
+    PyObject* name = module != nullptr ? PyUnicode_FromString(function) : nullptr;
+    PyObject* result =
+        name != nullptr ? PyObject_CallMethodObjArgs(module, name, arguments..., nullptr) : nullptr;
+    Py_XDECREF(name);
+    Py_XDECREF(module);
+    return result;
+}
+
+struct Typed {
+    const char* get;
+    const char* set;
+};
+Typed keep_alive{"get_keep_alive", "set_keep_alive"};
+Typed linger{"get_linger", "set_linger"};
+Typed reuse_port{"get_reuse_port", "set_reuse_port"};
+
+PyObject* get_typed(PyObject* self, void* typed) {
+    return in_python(static_cast<Typed*>(typed)->get, self);
+}
+
+int set_typed(PyObject* self, PyObject* given, void* typed) {
+    if (given == nullptr) {
+        raise(*self_of(self).binding->types, ErrorClass::argument_type, EINVAL,
+              "an option of a socket cannot be deleted");
+        return -1;
+    }
+    PyObject* result = in_python(static_cast<Typed*>(typed)->set, self, given);
+    Py_XDECREF(result);
+    return result != nullptr ? 0 : -1;
+}
+
+// A reset says no goodbye: where the system is to make one, the core must not shut down before.
+int set_linger(PyObject* self, PyObject* given, void* typed) {
+    const bool good =
+        set_typed(self, given, typed) == 0 && with_open(self_of(self), [given](Socket& core) {
+            core.resetting = given != Py_None;
+            return Error{};
+        });
+    return good ? 0 : -1;
+}
+
+// From here on closing the descriptor does not end the connection.
+PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
+    const bool open = with_open(self_of(self), [](Socket& core) {
+        core.adopted = true;
+        return Error{};
+    });
+    return open ? in_python("duplicate", self) : nullptr;
+}
+
 PyObject* bind(PyObject* self, PyObject* given) {
     SocketObject& socket = self_of(self);
     Address address;
@@ -133,7 +187,33 @@ PyMethodDef option_methods[] = {
      "setsockopt(level, option, value) -> None; value is an int or a bytes-like object."},
     {"bind", bind, METH_O, "bind(address) -> None, as socket.bind()."},
     {"listen", fast(listen), METH_FASTCALL, "listen(backlog=1024) -> None, as socket.listen()."},
+    {"duplicate", duplicate, METH_NOARGS,
+     "duplicate() -> socket.socket\n\nA second descriptor of the same socket, the caller's, for "
+     "another process: multiprocessing sends it,\nor socket.send_fds() (SCM_RIGHTS) on Linux, or "
+     "its share() (WSADuplicateSocket) on Windows. The\nconnection then ends with the last "
+     "descriptor, or with shutdown(). What\nis set on one of the two holds for both, "
+     "so its calls may not wait although gettimeout() is None.\nOn Windows the socket stays "
+     "attached to this port: the other process has the calls that wait, but no\nport of its own "
+     "adopts it. Raises SocketClosed, and OSError where the system has no descriptor left."},
     {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef option_properties[] = {
+    {"keep_alive", get_typed, set_typed,
+     "When a silent connection is asked whether its peer is still there: a KeepAlive, or None "
+     "(SO_KEEPALIVE\noff, as the system makes sockets). Accepted sockets start as their listener. "
+     "Raises ArgumentError on\na socket that is not TCP, and for numbers out of their range.",
+     &keep_alive},
+    {"linger", get_typed, set_linger,
+     "None: what the system was given to send still goes after the descriptor is closed. 0: "
+     "closing it resets\nthe connection (SO_LINGER). Seconds to wait are refused: the wait would "
+     "stop the port; close(timeout)\nis for that.",
+     &linger},
+    {"reuse_port", get_typed, set_typed,
+     "Whether other sockets may be bound to the same address, to share its connections "
+     "(SO_REUSEPORT); set\nit before bind(). Raises ArgumentError where there is none (Windows).",
+     &reuse_port},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 }  // namespace iocp::py

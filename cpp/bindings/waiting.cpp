@@ -10,7 +10,7 @@
 #include "backend/parker.hpp"
 #include "bindings/interrupt_event.hpp"
 #include "bindings/routines.hpp"
-#include "bindings/run_port.hpp"
+#include "bindings/run_shared.hpp"
 
 namespace iocp::py {
 
@@ -123,8 +123,12 @@ public:
     // Whether another thread alone may run it, as far as the last look has told.
     [[nodiscard]] bool foreign() const noexcept { return foreign_; }
 
-    // Whether this thread may run it: nobody does, or this thread's own caller.
+    // Whether this thread may run it: nobody does, or this thread's own caller. One for several
+    // threads any may wait on.
     bool acquire() {
+        if (port_.core->shared()) {
+            return !port_.closed && !port_.forked();
+        }
         const bool own_caller = port_.runner_thread.load() == PyThread_get_thread_ident() &&
                                 (!hold_.has_value() || !hold_->held());
         const bool gives_way = port_.contenders.load() != 0 && !own_caller;
@@ -142,15 +146,17 @@ public:
 
     // Inside a callback of the port what becomes ready stays for who runs it. False: exception set.
     bool turn(WaitingThread& thread, std::int64_t timeout) {
-        const bool nested = !hold_->held();
+        const bool many = port_.core->shared();
+        const bool nested = many || !hold_->held();
+        const std::uint64_t seen = port_.core->turns();
         const bool may_wait = thread.begin_turn(port_.core->backend());
         const std::int64_t start = now();
         const std::int64_t deadline = !may_wait ? start : timeout < 0 ? -1 : start + timeout;
         Error error;
         if (nested) {
-            const std::int64_t slice = start + longest_sleep;
+            const std::int64_t slice = start + (many ? between_looks : longest_sleep);
             detached([&] {
-                error = port_.core->collect(deadline < 0 ? slice : std::min(slice, deadline));
+                error = port_.core->collect(deadline < 0 ? slice : std::min(slice, deadline), seen);
             });
         } else {
             error = poll_port(port_, deadline);
@@ -165,6 +171,9 @@ public:
         if (error) {
             raise(&port_, *port_.types, error);
             return false;
+        }
+        if (many) {
+            return port_.closed || shared::hand_out_now(self_, port_);
         }
         return nested || dispatch_all(self_, port_);
     }
@@ -442,7 +451,13 @@ bool take_over(PortObject& port, RunnerHold& hold) {
 }
 
 bool turn_now(PyObject* self, PortObject& port) {
-    if (port.closed || !port.core->backend().claimable()) {
+    if (port.closed) {
+        return true;
+    }
+    if (port.core->shared()) {
+        return shared::hand_out_now(self, port);
+    }
+    if (!port.core->backend().claimable()) {
         return true;
     }
     RunnerHold hold(port, RunnerHold::For::waiting);

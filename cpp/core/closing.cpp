@@ -200,6 +200,9 @@ void Port::begin_close(std::int64_t timeout) {
             close(socket, timeout);
         }
     });
+    if (shared()) {
+        workers_->open_up();
+    }
     nudge();
 }
 

@@ -1,6 +1,7 @@
 // Port: its life and its turns.
 #include "core/port.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <new>
 
@@ -13,7 +14,11 @@ Port::Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend
       backend_(std::move(backend)),
       capabilities_(backend_->capabilities()),
       latencies_(options.latency ? std::make_unique<Latencies>() : nullptr),
-      observed_(options.latency) {}
+      observed_(options.latency) {
+    if (options.concurrency != 0) {
+        workers_.emplace(options.concurrency, options.in_order);
+    }
+}
 
 // Precondition: terminate() returned true, or the whole port is leaked on purpose.
 Port::~Port() {
@@ -186,14 +191,18 @@ void Port::nudge() noexcept {
 }
 
 void Port::wake() noexcept {
-    woken_ = true;
     was_woken_ = true;
+    if (shared() && !workers_->led()) {
+        workers_->wake_one();
+        return;
+    }
+    woken_ = true;
     nudge();
 }
 
 bool Port::quiet() const noexcept {
     return outstanding_ == 0 && calls_ == 0 && ready_.empty() && flush_first_ == nullptr &&
-           drain_first_ == nullptr;
+           drain_first_ == nullptr && (!shared() || workers_->idle());
 }
 
 Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
@@ -278,12 +287,25 @@ Error Port::poll(std::int64_t deadline, std::vector<Ready>& out) {
     return {};
 }
 
-Error Port::collect(std::int64_t deadline) {
+Error Port::collect(std::int64_t deadline, std::uint64_t seen) {
     std::unique_lock lock(mutex_);
-    return turn(lock, deadline);
+    if (!shared()) {
+        return turn(lock, deadline);
+    }
+    if (ended_) {
+        return {};
+    }
+    if (!workers_->led()) {
+        return lead(lock, deadline);
+    }
+    workers_->watch(lock, until(deadline), seen);
+    return {};
 }
 
 void Port::take_ready(std::vector<Ready>& out) {
+    if (shared()) {
+        workers_->drain(out);
+    }
     if (out.empty()) {
         out.swap(ready_);
         return;
@@ -292,6 +314,62 @@ void Port::take_ready(std::vector<Ready>& out) {
         out.push_back(std::move(ready));
     }
     ready_.clear();
+}
+
+// One of several threads makes the port's turns, for all of them.
+Error Port::lead(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
+    workers_->lead();
+    const Error error = turn(lock, deadline);
+    workers_->add(ready_);
+    workers_->follow();
+    return error;
+}
+
+Port::Next Port::next(Worker& worker, Ready& out) {
+    workers_->give_back(worker);
+    if (ended_) {
+        return Next::ended;
+    }
+    if (finished()) {
+        if (workers_->led()) {
+            wake_workers();  // whoever leads is told instead: its wait needs the backend
+            return Next::nothing;
+        }
+        ended_ = true;
+        return Next::over;
+    }
+    if (workers_->take(worker, out)) {
+        return Next::record;
+    }
+    return take_woken() ? Next::woken : Next::nothing;
+}
+
+Error Port::wait_for_next(Worker& worker, std::int64_t deadline, std::int64_t most,
+                          void* interrupt) {
+    std::unique_lock lock(mutex_);
+    // Whoever looked for something to wake may have found nobody asleep yet.
+    if (ended_ || was_woken_ || workers_->summoned(worker) || workers_->offers(worker)) {
+        return {};
+    }
+    const std::int64_t left = std::min(most, until(deadline));
+    if (workers_->may_lead()) {
+        return lead(lock, now() + left);
+    }
+    workers_->sleep(worker, lock, left, interrupt);
+    return {};
+}
+
+void Port::wake_workers() noexcept {
+    woken_ = true;
+    nudge();
+    workers_->wake_all();
+}
+
+// Nanoseconds; an hour stands for ever.
+std::int64_t Port::until(std::int64_t deadline) const noexcept {
+    constexpr std::int64_t longest = 3'600'000'000'000;
+    const std::int64_t left = deadline < 0 ? longest : deadline - now();
+    return left < 0 ? 0 : (left < longest ? left : longest);
 }
 
 void Port::release_backend() noexcept {

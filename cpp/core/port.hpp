@@ -20,11 +20,13 @@
 #include "core/latencies.hpp"
 #include "core/ledger.hpp"
 #include "core/operation.hpp"
+#include "core/ready.hpp"
 #include "core/slot_table.hpp"
 #include "core/socket.hpp"
 #include "core/tally.hpp"
 #include "core/timer.hpp"
 #include "core/trace.hpp"
+#include "core/workers.hpp"
 
 namespace iocp {
 
@@ -59,33 +61,9 @@ struct PortOptions {
     std::uint32_t max_connections{0};            // open and accepted by subscriptions
     std::int64_t idle_timeout{0};                // of accepted connections, nanoseconds; 0: none
     AdaptiveRule adaptive;
-    bool latency{false};  // keep how long operations take
-};
-
-// One thing to hand to the application. The operation, and a closed socket, are retired only after
-// it has been handed out.
-struct Ready {
-    enum class What : std::uint8_t {
-        completed,     // `op` finished
-        data,          // `slice` arrived for the subscription of `socket`; empty: end of stream
-        datagram,      // the same of one datagram, which sender_of(slice) sent
-        accepted,      // `accepted` arrived for the subscription of `socket`
-        item_error,    // one accept or datagram failed with `error`; the subscription stands
-        closed,        // `socket` is closed; socket->failure says whether an error did it
-        pause_sends,   // the bytes queued to send on `socket` passed its high mark
-        resume_sends,  // and fell to its low one
-        timer,         // `timer` fired; its target is null if it was cancelled since
-        packet,        // `user` was posted
-        nagle_stall,   // sends of some socket wait for delayed acknowledgements; told once
-    };
-    What what{What::completed};
-    Operation* op{nullptr};
-    Socket* socket{nullptr};
-    Socket* accepted{nullptr};
-    Timer* timer{nullptr};
-    void* user{nullptr};
-    Error error;
-    Slice slice;
+    bool latency{false};      // keep how long operations take
+    unsigned concurrency{0};  // threads that may have something in hand; 0: one thread runs it
+    bool in_order{false};     // each socket's completions one after the other
 };
 
 // Who hears at once of the end of an operation that is `told`.
@@ -185,11 +163,40 @@ public:
     [[nodiscard]] std::vector<Operation*> take_aside() noexcept;
     void retire_aside(Operation& op) noexcept;
 
+    // For several threads. What a worker is to do:
+    enum class Next : std::uint8_t {
+        record,   // hand out what it was given
+        woken,    // wake() was called
+        nothing,  // wait_for_next()
+        over,     // the port is to be ended: by this thread alone
+        ended,    // another one did
+    };
+    [[nodiscard]] bool shared() const noexcept { return workers_.has_value(); }
+    [[nodiscard]] Workers& workers() noexcept { return *workers_; }
+    // Gives back what the worker had, and takes what is next.
+    [[nodiscard]] Next next(Worker& worker, Ready& out);
+    // Waits once, at most until `deadline` (negative: for ever) or for `most` nanoseconds: leads a
+    // turn, or sleeps until it is needed. Takes and drops the lock itself.
+    Error wait_for_next(Worker& worker, std::int64_t deadline, std::int64_t most, void* interrupt);
+    // The time so many nanoseconds from now.
+    [[nodiscard]] std::int64_t after(std::int64_t nanoseconds) const noexcept {
+        return backend_ == nullptr ? 0 : now() + nanoseconds;
+    }
+    // Whether the deadline has passed, or the port was ended.
+    [[nodiscard]] bool late(std::int64_t deadline) const noexcept {
+        return backend_ == nullptr || (deadline >= 0 && now() >= deadline);
+    }
+    // Every thread in wait_for_next() comes back.
+    void wake_workers() noexcept;
+
     // One turn: starts what waits to be started, waits until `deadline` (negative: for ever) if
     // nothing is ready, and moves what became ready to `out`. Takes and drops the lock itself.
     Error poll(std::int64_t deadline, std::vector<Ready>& out);
-    // Like poll(), but what becomes ready stays for the next poll(): for waiting inside a call.
-    Error collect(std::int64_t deadline);
+    // Like poll(), but what becomes ready stays for the next poll(), or for the workers: for
+    // waiting inside a call. Where another thread leads it waits for the end of a turn of that
+    // one's, after the `seen` that turns() told when what is waited for was looked at.
+    Error collect(std::int64_t deadline, std::uint64_t seen = 0);
+    [[nodiscard]] std::uint64_t turns() const noexcept { return shared() ? workers_->turns() : 0; }
 
     // Refuses every further post and closes every socket.
     void begin_close(std::int64_t timeout);
@@ -203,7 +210,8 @@ public:
     [[nodiscard]] bool closing() const noexcept { return closing_; }
     // begin_close() has run its course: nothing is open, outstanding, or to be handed out.
     [[nodiscard]] bool finished() const noexcept {
-        return closing_ && open_sockets_ == 0 && outstanding_ == 0 && ready_.empty();
+        return closing_ && open_sockets_ == 0 && outstanding_ == 0 && ready_.empty() &&
+               (!shared() || workers_->idle());
     }
     [[nodiscard]] std::size_t outstanding() const noexcept { return outstanding_; }
     [[nodiscard]] std::size_t open_sockets() const noexcept { return open_sockets_; }
@@ -373,6 +381,8 @@ private:
     static void unlist(Socket*& first, Socket*& last, Socket* Socket::*next,
                        Socket& socket) noexcept;
     Error turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
+    Error lead(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
+    [[nodiscard]] std::int64_t until(std::int64_t deadline) const noexcept;
     void reap();
     void restart_requests();
     void push(Ready ready);
@@ -388,6 +398,7 @@ private:
     std::unique_ptr<Backend> backend_;
     Capabilities capabilities_;
     std::vector<Ready> ready_;
+    std::optional<Workers> workers_;  // where several threads run the port
     std::vector<Packet> packets_;
     std::vector<Operation*> aside_;
     std::atomic<bool> any_aside_{false};
@@ -427,6 +438,7 @@ private:
     bool was_woken_{false};  // some wait was ended by wake()
     bool feeds_{false};      // something completed since the starved were tried
     bool closing_{false};
+    bool ended_{false};  // one of several threads was told that it is over
     bool abandoned_{false};
 };
 

@@ -40,6 +40,7 @@ from iocp_sock.errors import (
     WrongThread,
 )
 from iocp_sock.ledger import Ledger
+from iocp_sock.options import KeepAlive
 from iocp_sock.port import Port
 from iocp_sock.routines import ROUTINES_RAN, RoutinesRan
 from iocp_sock.sim import Sim
@@ -68,6 +69,7 @@ __all__ = [
     "Event",
     "ForkedPort",
     "Histogram",
+    "KeepAlive",
     "Ledger",
     "NagleStallWarning",
     "NothingDue",

@@ -3,6 +3,7 @@
 import builtins
 from collections.abc import Callable, Iterable
 from os import PathLike
+from socket import socket
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, final, overload
 
@@ -10,6 +11,7 @@ from typing_extensions import Buffer as ReadableBuffer
 from typing_extensions import Self
 
 from iocp_sock.blocking import BlockingSocket
+from iocp_sock.options import KeepAlive
 from iocp_sock.routines import RoutinesRan
 
 _Address: TypeAlias = tuple[Any, ...] | str | bytes
@@ -237,6 +239,10 @@ class Socket:
     send_buffer: int
     receive_buffer: int
     nodelay: bool
+    keep_alive: KeepAlive | None
+    linger: int | None
+    reuse_port: bool
+    def duplicate(self) -> socket: ...
     def fileno(self) -> int: ...
     def detach(self) -> int: ...
     def getsockname(self) -> Any: ...

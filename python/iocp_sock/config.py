@@ -35,6 +35,7 @@ _LEAST = {
     "max_connections": 0,
 }
 _MOST = 1 << 40
+_MOST_THREADS = 1 << 16
 _MOST_OF = {
     "max_receives": 0xFFFFFFFF,
     "max_sends": 0xFFFFFFFF,
@@ -181,6 +182,18 @@ class PortConfig:
     skip_done_packets: bool = False
     """What Socket.skip_done_packets starts as, on every socket of the port, accepted ones too."""
 
+    concurrency: int | None = None
+    """None: one thread runs the port. Else any number of threads may run it at the same time, and
+    so many of them (0: as many as there are processors) may have something in hand: they were
+    called back, or given a completion, and have not asked for the next one since. The core sees to
+    that on every system (CreateIoCompletionPort, NumberOfConcurrentThreads). Not with a Sim."""
+
+    in_order: bool = False
+    """Of a port with `concurrency`: a socket's next completion is handed out when the thread that
+    has the last one asks for its next. Without it, that holds for callbacks of receive(),
+    accept_each() and set_send_marks(), and for on_close, but completions of operations may be in
+    the hands of several threads at once, in any order; Operation.sequence tells theirs."""
+
     latency: bool = False
     """Keep how long operations take, in Stats.latency. Each operation then costs two readings of
     the clock and one more taking of the port's lock; the histograms take 42 kB."""
@@ -202,7 +215,8 @@ class PortConfig:
             most = _MOST_OF.get(name, _MOST)
             if not least <= value <= most:
                 raise ArgumentError(22, f"{name} is an int from {least} to {most}, not {value!r}")
-        for name in ("skip_done_packets", "latency"):
+        self._check_concurrency()
+        for name in ("skip_done_packets", "latency", "in_order"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(22, f"{name} is True or False, not {getattr(self, name)!r}")
         for name, shortest in _SECONDS.items():
@@ -213,3 +227,26 @@ class PortConfig:
             )
         if not isinstance(self.adaptive, AdaptiveRule):
             raise ArgumentTypeError(22, f"adaptive is an AdaptiveRule, not {self.adaptive!r}")
+
+    def _check_concurrency(self) -> None:
+        given = self.concurrency
+        if given is None:
+            if self.in_order is True:
+                raise ArgumentError(
+                    22,
+                    "in_order is for a port with concurrency; one thread alone "
+                    "is given completions in order anyway",
+                )
+            return
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise ArgumentTypeError(22, f"concurrency is an int or None, not {given!r}")
+        if not 0 <= given <= _MOST_THREADS:
+            raise ArgumentError(
+                22, f"concurrency is an int from 0 to {_MOST_THREADS}, not {given!r}"
+            )
+        if isinstance(self.backend, Sim):
+            raise ArgumentError(22, "the model runs in one thread: it would not be deterministic")
+
+    @property
+    def _threads(self) -> int:
+        return (os.cpu_count() or 1) if self.concurrency == 0 else self.concurrency or 0

@@ -142,15 +142,14 @@ class Port(_core.Port):
         Windows, where SO_REUSEADDR would share the address with any program that asks, it is
         SO_EXCLUSIVEADDRUSE, and there is no reuse_port.
         """
-        share: int | None = getattr(_socket, "SO_REUSEPORT", None)
-        if reuse_port and share is None:
+        if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
             raise ArgumentError(22, "there is no SO_REUSEPORT here")
         sock = self.socket(_family_of(address))
         try:
             if sock.family != _AF_UNIX:
                 sock.setsockopt(_socket.SOL_SOCKET, _REUSE, 1)
-            if reuse_port and share is not None:
-                sock.setsockopt(_socket.SOL_SOCKET, share, 1)
+            if reuse_port:
+                sock.reuse_port = True
             sock.bind(address)
             sock.listen(backlog)
         except BaseException:

@@ -238,7 +238,25 @@ public:
         }
         return run_until([&] { return op.finished(); });
     }
+    // One step of any thread of a port for several: hands out a record, or waits once.
+    Port::Next step(Worker& worker, std::int64_t deadline) {
+        std::vector<Ready> inbox(1);
+        const Port::Next next = locked([&] { return port_->next(worker, inbox.front()); });
+        if (next == Port::Next::record) {
+            hand_out(inbox);
+            locked([&] { port_->workers().handed_out(worker); });
+        } else if (next == Port::Next::nothing) {
+            EXPECT_FALSE(port_->wait_for_next(worker, deadline, 1'000'000'000, nullptr));
+        }
+        return next;
+    }
     Error turn(std::int64_t deadline) {
+        if (port_->shared()) {
+            while (step(worker_, deadline) == Port::Next::record) {
+                deadline = port_->now();  // the rest of what there is
+            }
+            return {};
+        }
         std::vector<Ready> inbox;
         const Error error = port_->poll(deadline, inbox);
         hand_out(inbox);
@@ -434,10 +452,12 @@ private:
                         ADD_FAILURE() << "accept failed with " << ready.error.code;
                     }
                     break;
-                case Ready::What::closed:
+                case Ready::What::closed: {
+                    const std::lock_guard lock(told_);
                     closed.emplace_back(ready.socket, ready.socket->failure);
                     sockets.push_back(ready.socket);
                     break;
+                }
                 case Ready::What::pause_sends:
                 case Ready::What::resume_sends:
                     flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
@@ -446,9 +466,11 @@ private:
                     ++timers;
                     Port::retire(ready.timer);
                     break;
-                case Ready::What::packet:
+                case Ready::What::packet: {
+                    const std::lock_guard lock(told_);
                     packets.push_back(ready.user);
                     break;
+                }
                 case Ready::What::nagle_stall:
                     break;
             }
@@ -469,6 +491,8 @@ private:
     std::unique_ptr<Port> port_;
     std::deque<Op> ops_;
     Socket* shared_listener_{nullptr};
+    Worker worker_;    // of the thread that made it
+    std::mutex told_;  // guards what several threads write
 };
 
 }  // namespace iocp::contract

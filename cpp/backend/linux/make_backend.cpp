@@ -15,7 +15,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
         return sim::make_backend(options.world, reason);
     }
     if (name == "uring" || name == "auto") {
-        if (auto made = UringBackend::create(pool, options.ring_entries, name == "uring", reason)) {
+        if (auto made = UringBackend::create(pool, options, name == "uring", reason)) {
             if (name == "auto") {
                 reason = "best available: " + reason;
             }

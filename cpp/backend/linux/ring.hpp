@@ -15,9 +15,10 @@ public:
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
-    // Sets the ring up for one issuing thread, disabled until enable(). Where the lock limit
-    // refuses `entries`, fewer are tried. Returns 0, or an errno and, in `reason`, what it means.
-    int open(unsigned entries, std::string& reason);
+    // Sets the ring up for one issuing thread, disabled until enable(), or, `shared`, for any that
+    // enter one at a time. Where the lock limit refuses `entries`, fewer are tried. Returns 0, or
+    // an errno and, in `reason`, what it means.
+    int open(unsigned entries, bool shared, std::string& reason);
     [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
     // The calling thread becomes the only one that may enter(). Returns an errno or 0.
     [[nodiscard]] int enable() const noexcept;

@@ -55,9 +55,9 @@ std::uint32_t readiness_of(Kind kind) noexcept {
 
 }  // namespace
 
-std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned entries, bool patient,
-                                                   std::string& reason) {
-    std::unique_ptr<UringBackend> made(new UringBackend(pool, entries));
+std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, const BackendOptions& options,
+                                                   bool patient, std::string& reason) {
+    std::unique_ptr<UringBackend> made(new UringBackend(pool, options));
     made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made->wake_fd_ < 0) {
         reason = std::string("eventfd: ") + std::strerror(errno);
@@ -67,7 +67,7 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
         return nullptr;
     }
     reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";
-    if (made->ring_->entries() < entries) {
+    if (made->ring_->entries() < options.ring_entries) {
         reason += " (RLIMIT_MEMLOCK has no room for as many as asked for)";
     }
     if (!made->multishot_) {
@@ -80,11 +80,11 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, unsigned en
 
 int UringBackend::open_ring(std::string& reason) {
     auto ring = std::make_unique<uring::Ring>();
-    if (const int code = ring->open(entries_, reason); code != 0) {
+    if (const int code = ring->open(entries_, shared_, reason); code != 0) {
         return code;
     }
     ring_ = std::move(ring);
-    enabled_ = false;
+    enabled_ = shared_;
     multishot_ = provide_buffers();
     sends_direct_ = supports(uring::op_send_zc) && supports(uring::op_sendmsg_zc);
     expects_more_ = (ring_->features() & uring::feat_min_timeout) != 0;

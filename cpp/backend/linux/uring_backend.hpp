@@ -18,13 +18,14 @@ struct iovec;
 
 namespace iocp {
 
-// Completions from the kernel itself. One thread issues; others fill entries under the port's lock
-// and wake it. Each request's name in the kernel is its operation's slot and generation.
+// Completions from the kernel itself. One thread issues, or, of a shared one, any that makes a
+// turn; others fill entries under the port's lock and wake it. Each request's name in the kernel is
+// its operation's slot and generation.
 class UringBackend final : public LinuxBackend {
 public:
     // `patient`: waits a while for what rings that are closed had locked.
-    static std::unique_ptr<UringBackend> create(BufferPool& pool, unsigned entries, bool patient,
-                                                std::string& reason);
+    static std::unique_ptr<UringBackend> create(BufferPool& pool, const BackendOptions& options,
+                                                bool patient, std::string& reason);
     ~UringBackend() override;
     UringBackend(const UringBackend&) = delete;
     UringBackend& operator=(const UringBackend&) = delete;
@@ -60,7 +61,8 @@ private:
     static constexpr std::size_t buffer_slots = 8;
     static constexpr std::size_t regions_posted = 2;
 
-    UringBackend(BufferPool& pool, unsigned entries) : pool_(pool), entries_(entries) {}
+    UringBackend(BufferPool& pool, const BackendOptions& options)
+        : pool_(pool), entries_(options.ring_entries), shared_(options.shared) {}
     int open_ring(std::string& reason);
     int open_ring_in_time(std::string& reason);
     Error take_over();
@@ -92,6 +94,7 @@ private:
     BufferPool& pool_;
     std::unique_ptr<uring::Ring> ring_;
     unsigned entries_;
+    bool shared_;
     int wake_fd_{-1};
     bool enabled_{false};
     bool expects_more_{false};   // the kernel can wait for several completions, but not for long

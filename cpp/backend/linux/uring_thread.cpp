@@ -50,6 +50,9 @@ int UringBackend::open_ring_in_time(std::string& reason) {
 }
 
 Error UringBackend::claim() {
+    if (shared_) {
+        return {};
+    }
     const int self = this_thread();
     if (!ring_->is_open() || (enabled_ && owner_ != self)) {
         // One that was just joined may still be on its way out of the kernel, where its requests

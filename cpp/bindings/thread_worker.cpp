@@ -1,0 +1,115 @@
+#include "bindings/thread_worker.hpp"
+
+#include <pybind11/pybind11.h>
+
+#include <list>
+#include <memory>
+
+namespace iocp::py {
+
+namespace {
+
+constexpr const char* capsule_name = "iocp_sock.workers";
+
+// All of one thread, in its dictionary.
+struct ThreadWorkers {
+    std::list<std::unique_ptr<ThreadWorker>> all;
+    std::uint32_t fork_generation{iocp::fork_generation()};
+};
+
+ThreadWorkers& of_capsule(PyObject* capsule) noexcept {
+    return *static_cast<ThreadWorkers*>(PyCapsule_GetPointer(capsule, capsule_name));
+}
+
+// What the weak reference stands for: a new reference, or null once it is gone.
+PyObject* port_of(const ThreadWorker& mine) noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject* port = nullptr;
+    (void)PyWeakref_GetRef(mine.port, &port);
+    return port;
+#else
+    PyObject* port = PyWeakref_GetObject(mine.port);
+    return port != Py_None ? Py_XNewRef(port) : nullptr;
+#endif
+}
+
+// A port that is gone has forgotten its workers; a live one gets back what this one has.
+void end(std::unique_ptr<ThreadWorker> mine) {
+    PyObject* port = port_of(*mine);
+    if (port != nullptr) {
+        auto& binding = pybind11::handle(port).cast<PortObject&>();
+        if (!binding.forked()) {
+            locked(binding, [&] {
+                binding.core->workers().leave(mine->worker);
+                return 0;
+            });
+        }
+        Py_DECREF(port);
+    }
+    Py_DECREF(mine->port);
+}
+
+// Runs when the thread ends, or, of a daemon thread, when the interpreter does.
+void thread_ended(PyObject* capsule) {
+    const std::unique_ptr<ThreadWorkers> workers(&of_capsule(capsule));
+    for (auto& mine : workers->all) {
+        if (mine->inside || workers->fork_generation != iocp::fork_generation()) {
+            (void)mine.release();  // a thread that will never return may still be in there
+        } else {
+            end(std::move(mine));
+        }
+    }
+}
+
+ThreadWorkers* workers_of_this_thread() {
+    PyObject* dictionary = PyThreadState_GetDict();
+    if (dictionary == nullptr) {
+        PyErr_SetString(PyExc_RuntimeError, "this thread has no state to keep a worker in");
+        return nullptr;
+    }
+    PyObject* capsule = PyDict_GetItemString(dictionary, capsule_name);
+    if (capsule != nullptr && of_capsule(capsule).fork_generation == iocp::fork_generation()) {
+        return &of_capsule(capsule);
+    }
+    auto workers = std::make_unique<ThreadWorkers>();
+    capsule = PyCapsule_New(workers.get(), capsule_name, thread_ended);
+    if (capsule == nullptr) {
+        return nullptr;
+    }
+    ThreadWorkers* made = workers.release();
+    const int kept = PyDict_SetItemString(dictionary, capsule_name, capsule);
+    Py_DECREF(capsule);  // where it was not kept, the workers go with it
+    return kept == 0 ? made : nullptr;
+}
+
+}  // namespace
+
+ThreadWorker* ThreadWorker::of(PyObject* self, const PortObject& port) {
+    ThreadWorkers* mine = workers_of_this_thread();
+    if (mine == nullptr) {
+        return nullptr;
+    }
+    for (auto at = mine->all.begin(); at != mine->all.end();) {
+        PyObject* alive = port_of(**at);
+        if (alive == nullptr) {
+            Py_DECREF((*at)->port);
+            at = mine->all.erase(at);
+            continue;
+        }
+        Py_DECREF(alive);
+        if ((*at)->binding == &port) {
+            return at->get();
+        }
+        ++at;
+    }
+    PyObject* weak = PyWeakref_NewRef(self, nullptr);
+    if (weak == nullptr) {
+        return nullptr;
+    }
+    auto& made = mine->all.emplace_back(std::make_unique<ThreadWorker>());
+    made->port = weak;
+    made->binding = &port;
+    return made.get();
+}
+
+}  // namespace iocp::py
