@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import iocp_sock
-from support import PAGE, WINDOWS, run_until
+from support import PAGE, PATIENCE, WINDOWS
+from support import run_until as run_port
 
 CONNECTIONS = 9_000
+LONG = 3 * PATIENCE
 DESCRIPTORS = CONNECTIONS + 200
 
 # Connects, then at each line on standard input sends one message on every connection and reads it
@@ -37,6 +39,11 @@ for line in sys.stdin:
         assert got == wanted, (got, wanted)
     print("echoed", flush=True)
 """
+
+
+def run_until(port: iocp_sock.Port, condition: Callable[[], bool]) -> None:
+    """Run the port until the condition holds, which thousands of steps bring about."""
+    run_port(port, condition, LONG)
 
 
 @pytest.fixture
@@ -229,7 +236,7 @@ def bounded(make_port, many_descriptors, make_client):
 
 def _served(port: iocp_sock.Port, client: Client, served: list[int]) -> None:
     client.echo()
-    run_until(port, client.said("echoed"), patience=60)
+    run_until(port, client.said("echoed"))
     assert served[0] == CONNECTIONS
     assert BUDGET // 2 < port.ledger.peak <= BUDGET
     client.end()
