@@ -220,18 +220,21 @@ StartResult IocpBackend::look(Operation& op) {
     return result;
 }
 
-// What is found at once is read at once: a receive that is done has its bytes.
+// What is found at once is read at once: a receive that is done has its bytes. Where the read finds
+// nothing after all, the next turn starts it again.
 StartResult IocpBackend::watch(Operation& op) {
-    for (;;) {
-        const StartResult seen = look(op);
-        if (seen.start != Start::done) {
-            return seen;
-        }
-        const StartResult read = receive_now(op);
-        if (read.start != Start::pending) {
-            return read;
-        }
+    const StartResult seen = look(op);
+    if (seen.start != Start::done) {
+        return seen;
     }
+    const StartResult read = receive_now(op);
+    if (read.start == Start::pending) {
+        Packet packet;
+        packet.operation = op.id;
+        packet.ready = true;
+        answers_.push_back(std::move(packet));
+    }
+    return read;
 }
 
 StartResult IocpBackend::send(Operation& op, unsigned count) {
