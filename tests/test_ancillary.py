@@ -23,7 +23,7 @@ from support import (
 )
 
 RIGHTS = getattr(socket, "SCM_RIGHTS", 1)
-on_linux = linux_only("ancillary data")
+on_linux = linux_only("ancillary data, of which the library passes none on Windows")
 
 
 def rights(*numbers):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.skipif(LOCKS_LITTLE, reason="20 direct sends of 16 KiB are over RLIMIT_MEMLOCK")
-@linux_only("the strategies are measured on Linux")
+@linux_only("the benchmark reads /proc and pins processors")
 def test_strategies(backend):
     """R14: one command gives rate, CPU, latency, charge and memory of every strategy."""
     options = f"--connections {CONNECTIONS} --idle 0 --rounds 1 --seconds 0.1 --backends {backend}"

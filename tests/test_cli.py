@@ -420,9 +420,10 @@ def test_doctor_shows_the_override() -> None:
 def test_version_and_help() -> None:
     """The program says what it is; without arguments it says how to use it."""
     assert run("--version").stdout == f"iocp-sock {iocp_sock.version()}\n"
-    assert run("--help").returncode == 0
+    usage = run("--help")
+    assert usage.returncode == 0
     for command in ["demo", "echo", "top", "doctor"]:
-        assert command in run("--help").stdout
+        assert command in usage.stdout
         assert run(command, "--help").returncode == 0
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import iocp_sock
-from support import PAGE, WINDOWS, run_until
+from support import PAGE, PATIENCE, WINDOWS
+from support import run_until as run_port
 
 CONNECTIONS = 9_000
+LONG = 3 * PATIENCE
 DESCRIPTORS = CONNECTIONS + 200
 
 # Connects, then at each line on standard input sends one message on every connection and reads it
@@ -31,10 +33,17 @@ for line in sys.stdin:
         wanted = b"message %d" % i
         got = b""
         while len(got) < len(wanted):
-            got += sock.recv(100)
+            part = sock.recv(100)
+            assert part, "the end of the stream"
+            got += part
         assert got == wanted, (got, wanted)
     print("echoed", flush=True)
 """
+
+
+def run_until(port: iocp_sock.Port, condition: Callable[[], bool]) -> None:
+    """Run the port until the condition holds, which thousands of steps bring about."""
+    run_port(port, condition, LONG)
 
 
 @pytest.fixture
@@ -91,7 +100,7 @@ class Client:
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it in the middle of what it does."""
+        """End it in the middle of what it does, unless it has ended."""
         self._process.kill()
         self._process.wait(30)
         self._reader.join()
@@ -109,6 +118,20 @@ class Client:
         assert self._process.wait(30) == 0
 
 
+@pytest.fixture
+def make_client() -> Iterator[Callable[[tuple[str, int]], Client]]:
+    """Start clients; none outlives the test, whose sockets the next one needs."""
+    clients: list[Client] = []
+
+    def make(address: tuple[str, int]) -> Client:
+        clients.append(Client(address))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.kill()
+
+
 def _listen(port: iocp_sock.Port) -> tuple[iocp_sock.Socket, list[iocp_sock.Socket]]:
     accepted: list[iocp_sock.Socket] = []
     listener = port.listen(("127.0.0.1", 0), backlog=4096)
@@ -116,10 +139,10 @@ def _listen(port: iocp_sock.Port) -> tuple[iocp_sock.Socket, list[iocp_sock.Sock
     return listener, accepted
 
 
-def test_zero_byte_receives_of_9000_connections_lock_nothing(port, many_descriptors):
+def test_zero_byte_receives_of_9000_connections_lock_nothing(port, many_descriptors, make_client):
     """R06 R11: a pending zero-byte receive on each charges 0 bytes, and each then echoes."""
     listener, accepted = _listen(port)
-    client = Client(listener.getsockname())
+    client = make_client(listener.getsockname())
     run_until(port, lambda: len(accepted) == CONNECTIONS)
 
     def ready(completion: iocp_sock.Completion) -> None:
@@ -139,10 +162,12 @@ def test_zero_byte_receives_of_9000_connections_lock_nothing(port, many_descript
     client.end()
 
 
-def test_posted_receives_of_9000_connections_charge_a_page_each(port, many_descriptors):
+def test_posted_receives_of_9000_connections_charge_a_page_each(
+    port, many_descriptors, make_client
+):
     """R06: a posted page-aligned 4 KiB receive on each charges 36,864,000 bytes in all."""
     listener, accepted = _listen(port)
-    client = Client(listener.getsockname())
+    client = make_client(listener.getsockname())
     run_until(port, lambda: len(accepted) == CONNECTIONS)
 
     def echo(completion: iocp_sock.Completion) -> None:
@@ -163,7 +188,7 @@ def test_posted_receives_of_9000_connections_charge_a_page_each(port, many_descr
 
 
 @pytest.mark.parametrize("receive", ["pooled", "zero_byte"])
-def test_idle_stream_connections_hold_no_buffer(port, many_descriptors, receive):
+def test_idle_stream_connections_hold_no_buffer(port, many_descriptors, make_client, receive):
     """R13: 9,000 subscriptions without traffic charge nothing and hold no block of the pool."""
     echoed = 0
 
@@ -176,7 +201,7 @@ def test_idle_stream_connections_hold_no_buffer(port, many_descriptors, receive)
             conn.close()
 
     listener, accepted = _listen(port)
-    client = Client(listener.getsockname())
+    client = make_client(listener.getsockname())
     run_until(port, lambda: len(accepted) == CONNECTIONS)
     blocks = port.stats().blocks_out
     for sock in accepted:
@@ -195,13 +220,13 @@ BUDGET = 4 << 20
 
 
 @pytest.fixture
-def bounded(make_port, many_descriptors):
+def bounded(make_port, many_descriptors, make_client):
     """Nine thousand accepted connections of a port with a budget of 4 MiB and a policy."""
 
     def make(policy: str) -> tuple[iocp_sock.Port, list[iocp_sock.Socket], Client]:
         port = make_port(budget=BUDGET, over_budget=policy, queue_patience=0.05)
         listener, accepted = _listen(port)
-        client = Client(listener.getsockname())
+        client = make_client(listener.getsockname())
         run_until(port, lambda: len(accepted) == CONNECTIONS)
         run_until(port, client.said("connected"))
         return port, accepted, client
@@ -211,7 +236,7 @@ def bounded(make_port, many_descriptors):
 
 def _served(port: iocp_sock.Port, client: Client, served: list[int]) -> None:
     client.echo()
-    run_until(port, client.said("echoed"), patience=60)
+    run_until(port, client.said("echoed"))
     assert served[0] == CONNECTIONS
     assert BUDGET // 2 < port.ledger.peak <= BUDGET
     client.end()

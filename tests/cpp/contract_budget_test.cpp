@@ -81,5 +81,29 @@ TEST_P(Contract, DegradedReceivesGetTheirData) {
     }
 }
 
+// The receive was tried before it was held: what came meanwhile is there when it starts to watch.
+TEST_P(Contract, AReceiveThatLeavesTheQueueGetsWhatCameMeanwhile) {
+    PortOptions options;
+    options.budget_bytes = 2 * system_page_size();
+    options.over_budget = OverBudget::queue;
+    options.queue_patience = 1'000'000;
+    make(options);
+    const auto idle = engine().adopted_pair();
+    const Op& in_front = engine().receive(*idle.other, system_page_size() + 1);  // on two pages
+    std::vector<Engine::Pair> pairs;
+    std::vector<Op*> ops;
+    for (std::size_t i = 0; i < 20; ++i) {
+        pairs.push_back(engine().adopted_pair());
+        ops.push_back(&engine().receive(*pairs.back().other, 64));
+        engine().send(*pairs.back().one, pattern(8, i));
+    }
+    ASSERT_TRUE(engine().finish_all(ops));
+    EXPECT_FALSE(in_front.finished());
+    EXPECT_EQ(port().counts().degraded, ops.size());
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+        EXPECT_EQ(taken(*ops[i]), pattern(8, i));
+    }
+}
+
 }  // namespace
 }  // namespace iocp::contract

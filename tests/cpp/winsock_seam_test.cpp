@@ -13,6 +13,7 @@ namespace {
 // The calls are plain functions, so what they are to do is beside them.
 struct Script {
     int fail_receives{0};  // how many calls to come fail, each with `code`
+    int empty_reads{0};    // how many calls to come that must not wait find nothing
     int cut_receives{0};  // how many calls to come say WSAEMSGSIZE, and queue a packet all the same
     int fail_sends{0};
     int fail_sockets{0};
@@ -56,6 +57,10 @@ int WSAAPI receive(SOCKET socket, LPWSABUF parts, DWORD count, LPDWORD bytes, LP
             ::WSASetLastError(WSAEMSGSIZE);
             return SOCKET_ERROR;
         }
+    } else if (script.empty_reads != 0) {
+        --script.empty_reads;
+        ::WSASetLastError(WSAEWOULDBLOCK);
+        return SOCKET_ERROR;
     }
     return real.receive(socket, parts, count, bytes, flags, overlapped, routine);
 }
@@ -376,6 +381,36 @@ TEST_F(WinsockSeam, TheErrorThatALookMetIsWhatTheNextReadGets) {
         EXPECT_TRUE(platform::is_reset(stream.error.code));
         EXPECT_EQ(stream.ends, 0) << "a reset is no end of the stream";
     }
+}
+
+// Looking found something, and somebody else took it: the receive goes on watching.
+TEST_F(WinsockSeam, AWatchedReceiveThatFindsNothingAfterAllIsStartedAgain) {
+    PortOptions options;
+    options.budget_bytes = 2 * system_page_size();
+    options.over_budget = OverBudget::queue;
+    options.queue_patience = 1'000'000;
+    make(options);
+    const auto idle = engine().pair();
+    const auto [one, other] = engine().pair();
+    engine().receive(*idle.other, system_page_size() + 1);  // on two pages
+    const Op& held = engine().receive(*other, 64);
+    const Op& second = engine().receive(*other, 64);
+    engine().send(*one, Bytes(5, std::byte{1}));
+    script.empty_reads = 3;
+    ASSERT_TRUE(engine().finish_one(held));
+    EXPECT_EQ(held.transferred, 5U);
+    EXPECT_EQ(script.empty_reads, 0);
+    script.empty_reads = 1000;
+    engine().send(*one, Bytes(7, std::byte{2}));
+    engine().settle();
+    EXPECT_FALSE(second.finished());
+    EXPECT_TRUE(engine().cancel(second));
+    ASSERT_TRUE(engine().finish_one(second));
+    EXPECT_TRUE(second.error);
+    script.empty_reads = 0;
+    const Op& last = engine().receive(*other, 64);
+    ASSERT_TRUE(engine().finish_one(last));
+    EXPECT_EQ(last.transferred, 7U);
 }
 
 // R06, R09: the kernel owns the buffer until the packet, whatever was asked meanwhile.

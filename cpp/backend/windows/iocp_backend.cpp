@@ -170,6 +170,9 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
 
 StartResult IocpBackend::receive(Operation& op) {
     Member& member = *member_of(op.socket->id);
+    if (op.watching && op.kind == Kind::receive) {
+        return watch(op);
+    }
     if (op.watching || op.kind == Kind::zero_byte) {
         return look(op);
     }
@@ -215,6 +218,23 @@ StartResult IocpBackend::look(Operation& op) {
         return {Start::done, 0};
     }
     return result;
+}
+
+// What is found at once is read at once: a receive that is done has its bytes. Where the read finds
+// nothing after all, the next turn starts it again.
+StartResult IocpBackend::watch(Operation& op) {
+    const StartResult seen = look(op);
+    if (seen.start != Start::done) {
+        return seen;
+    }
+    const StartResult read = receive_now(op);
+    if (read.start == Start::pending) {
+        Packet packet;
+        packet.operation = op.id;
+        packet.ready = true;
+        answers_.push_back(std::move(packet));
+    }
+    return read;
 }
 
 StartResult IocpBackend::send(Operation& op, unsigned count) {

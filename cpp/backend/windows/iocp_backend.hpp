@@ -117,6 +117,7 @@ private:
     StartResult started(Operation& op, Request& request, bool at_once, DWORD bytes);
     StartResult receive(Operation& op);
     StartResult look(Operation& op);
+    StartResult watch(Operation& op);
     int call_receive(Operation& op, Parts& parts, DWORD flags, DWORD& bytes,
                      OVERLAPPED* overlapped) const noexcept;
     int call_send(const Operation& op, Parts& parts, DWORD& bytes,
