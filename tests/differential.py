@@ -1,9 +1,10 @@
 """Programs run on a backend and on the model at once: what really happens is among what may.
 
 What may happen is what some run of the model shows, with buffers of different sizes, short
-operations, wake-ups out of order, and segments of different sizes: those that have all arrived
-before the reader looks are one to it. A system whose buffers lie between two of these runs may show
-what none of them does: then more runs of the model are made before it counts as a failure.
+operations, wake-ups out of order and late ones, and segments of different sizes: those that have
+all arrived before the reader looks are one to it. A system whose buffers lie between two of these
+runs may show what none of them does: then more runs of the model are made before it counts as a
+failure, half of them with room for as much as the send in question would have to find.
 """
 
 import gc
@@ -24,25 +25,34 @@ SOON = 0.05 * SLOWNESS
 LATE = 5.0 * SLOWNESS
 
 
-def variant(number: int) -> iocp_sock.Sim:
-    """The n-th way in which a system as the real one may be made."""
+def variant(number: int, room: range | None = None) -> iocp_sock.Sim:
+    """The n-th way in which a system as the real one may be made; with so much room in buffers."""
     chosen = random.Random(number)
     buffers = [(8192, 8192, 1460), (200_000, 200_000, 65_483), (40_000, 40_000, 1460)]
     if number < len(buffers):
         send, receive, mss = buffers[number]
+    elif room is not None:
+        total = chosen.choice(room)
+        send = int(total * chosen.uniform(0.1, 0.9)) + 1
+        receive, mss = total - send + 1, chosen.choice([1460, 4096])
     else:
         send, receive = (int(2 ** chosen.uniform(11, 19)) for _ in range(2))
         mss = chosen.choice([1460, 4096, 20_000, 65_483])
+    late = number == 1 or (number >= len(buffers) and chosen.random() < 0.5)
+    # Linux takes a whole piece of a send while there is any room: the next byte has none.
+    whole = number >= FIRST and chosen.random() < 0.4
     return iocp_sock.Sim(
         seed=number,
         preset="linux",
         nagle=False,
         send_buffer=send,
         least_send_buffer=0,
+        one_more_send=whole,
         receive_window=receive,
         mss=mss,
         short_operations=0.3 if number > 1 and number % 2 else 0.0,
         shuffle_wakeups=number % 2 == 1,
+        wake_delay=0.001 if late else 0.0,
     )
 
 
@@ -58,6 +68,7 @@ def wild(number: int) -> iocp_sock.Sim:
         reorder=chosen.choice([0.0, 0.1]),
         short_operations=chosen.choice([0.0, 0.3]),
         shuffle_wakeups=chosen.random() < 0.5,
+        wake_delay=chosen.choice([0.0, 0.001]),
         lock_limit=chosen.choice([0, 0, 5, 30]),
         refuse_charge=chosen.choice([0, 0, chosen.randrange(4, 40)]),
         reset_rate=chosen.choice([0.0, 0.3]),
@@ -111,6 +122,11 @@ class Differential:
             run.port.close(0)
         self._forget()
 
+    @property
+    def model_runs(self) -> int:
+        """How many runs on the model it took so far."""
+        return len(self.models) + len(self.wild)
+
     def script(self) -> str:
         """The program as a plain script, to be run with this directory on the path."""
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
@@ -150,22 +166,38 @@ class Differential:
                 return
             waited = time.monotonic() - began
             if waited > SOON and strange and len(self.models) < MOST:
-                self._widen()
+                self._widen(real, strange)
             elif waited > LATE:
-                raise AssertionError("\n".join(["the model shows nothing like this:", *strange]))
+                raise AssertionError(
+                    "\n".join(["the model shows nothing like this:", *strange.values()])
+                )
 
-    def _strange(self, real: Run) -> list[str]:
+    def _strange(self, real: Run) -> dict[str, str]:
         """What is seen that no run of the model shows: a count may lie between two of theirs."""
-        found = []
+        found = {}
         for name, value in real.seen().items():
             may = sorted({shown[name] for shown in self._shown})
             between = type(value) is int and may[0] <= value <= may[-1]
             if value not in may and not between:
-                found.append(f"{name}: {value}; on the model {', '.join(map(str, may))}")
+                found[name] = f"{name}: {value}; on the model {', '.join(map(str, may))}"
         return found
 
-    def _widen(self) -> None:
-        run = Run(variant(len(self.models)), **self.options)
+    @staticmethod
+    def _room(real: Run, strange: dict[str, str]) -> range | None:
+        """How many bytes may have had to be kept for the first strange send to be what it is."""
+        for number, post in enumerate(real.posts):
+            if post.kind == "send" and f"post {number}" in strange:
+                sends = [one for one in post.side.posts if one.kind == "send"]
+                before = sum(one.size for one in sends[: sends.index(post)])
+                kept = max(before - len(post.side.other.received), 0)
+                return range(kept + 1, kept + post.size + 2)
+        return None
+
+    def _widen(self, real: Run, strange: dict[str, str]) -> None:
+        number = len(self.models)
+        run = Run(
+            variant(number, self._room(real, strange) if number % 2 else None), **self.options
+        )
         for name, arguments in self.steps:
             self._modelled_step(run, name, arguments)
         self.models.append(run)

@@ -39,6 +39,7 @@ class Post:
         self.refusal = ""
         self.completions = 0
         self.charge = 0
+        self.fills = False
         self.data = b""
         self.target: Any = None
 
@@ -130,6 +131,7 @@ class Run:
     def recv(self, side: int, size: int, timeout: float | None = None, flags: int = 0) -> None:
         post = Post(self.sides[side], "receive", size)
         post.charge = block(size)
+        post.fills = bool(flags & int(socket.MSG_WAITALL))
         self._post(
             post,
             lambda: post.side.sock.recv(size, callback=post, timeout=timeout, flags=flags),
@@ -258,15 +260,17 @@ class Run:
         self.posts.append(post)
 
     def _post(self, post: Post, call: Callable[[], Any]) -> None:
+        charged = post.side.sock.charged
         try:
             post.operation = call()
         except OSError as error:
             post.refusal = named(error)
         if post.operation is None or post.operation.outcome == "done":
             post.charge = 0
-        elif post.kind == "receive" and post.operation.transferred:
-            got = post.operation.transferred  # of one that is to be filled
-            post.charge = pages(got, post.size - got)
+        elif post.fills and post.outstanding:
+            # How much of it came with the post is not told before it is done.
+            most, post.charge = post.charge, post.side.sock.charged - charged
+            assert not self.exact or 0 < post.charge <= most
         self.posts.append(post)
         post.side.posts.append(post)
 
