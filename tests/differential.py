@@ -184,13 +184,18 @@ class Differential:
 
     @staticmethod
     def _room(real: Run, strange: dict[str, str]) -> range | None:
-        """How many bytes may have had to be kept for the first strange send to be what it is."""
-        for number, post in enumerate(real.posts):
-            if post.kind == "send" and f"post {number}" in strange:
-                sends = [one for one in post.side.posts if one.kind == "send"]
-                before = sum(one.size for one in sends[: sends.index(post)])
-                kept = max(before - len(post.side.other.received), 0)
-                return range(kept + 1, kept + post.size + 2)
+        """How many bytes may have had to be kept for what is strange to be what it is.
+
+        It is a send, or follows from one that the room ended within.
+        """
+        sends = [(number, post) for number, post in enumerate(real.posts) if post.kind == "send"]
+        asked = [post for number, post in sends if f"post {number}" in strange]
+        cut = [post for _, post in sends if post.fate().endswith("in part")]
+        for post in asked + cut:
+            earlier = [one for one in post.side.posts if one.kind == "send"]
+            before = sum(one.size for one in earlier[: earlier.index(post)])
+            kept = before if post in cut else max(before - len(post.side.other.received), 0)
+            return range(kept + 1, kept + post.size + 2)
         return None
 
     def _widen(self, real: Run, strange: dict[str, str]) -> None:

@@ -222,6 +222,13 @@ FOUND = {
         ("sendmsg", 0, [20_000, 4096]),
         ("send", 0, 1460, 0.001),
     ],
+    "what follows from a send that met the last room": [
+        ("connect",),
+        ("sendmsg", 0, [4096, 20_000]),
+        ("send", 0, 1460, 0.001),
+        ("sendmsg", 0, [1460]),
+        ("subscribe", 1, "pooled"),
+    ],
     "the end of the stream and a reset in one look": [
         ("connect",),
         ("recv", 1, 1, None, 0),
