@@ -93,6 +93,8 @@ def fuzz(
             run_programs(machine, programs, minutes)
         finally:
             record_property("programs", machine.programs)
+            if machine.failed_at:
+                record_property("the first that failed", machine.failed_at)
             if machine.model_runs:
                 record_property("runs of them on the model", machine.model_runs)
 

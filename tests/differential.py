@@ -4,7 +4,8 @@ What may happen is what some run of the model shows, with buffers of different s
 operations, wake-ups out of order and late ones, and segments of different sizes: those that have
 all arrived before the reader looks are one to it. A system whose buffers lie between two of these
 runs may show what none of them does: then more runs of the model are made before it counts as a
-failure, half of them with room for as much as the send in question would have to find.
+failure, half of them with room for as much as the send in question would have to find, and some
+with a program that comes late to its port, so that timeouts pass before anything is tried.
 """
 
 import gc
@@ -32,15 +33,15 @@ def variant(number: int, room: range | None = None) -> iocp_sock.Sim:
     if number < len(buffers):
         send, receive, mss = buffers[number]
     elif room is not None:
-        total = chosen.choice(room)
-        send = int(total * chosen.uniform(0.1, 0.9)) + 1
-        receive, mss = total - send + 1, chosen.choice([1460, 4096])
+        total = max(chosen.choice(room), 2)
+        send = max(int(total * chosen.uniform(0.1, 0.9)), 1)
+        receive, mss = total - send, chosen.choice([1460, 4096])
     else:
         send, receive = (int(2 ** chosen.uniform(11, 19)) for _ in range(2))
         mss = chosen.choice([1460, 4096, 20_000, 65_483])
     late = number == 1 or (number >= len(buffers) and chosen.random() < 0.5)
     # Linux takes a whole piece of a send while there is any room: the next byte has none.
-    whole = number >= FIRST and chosen.random() < 0.4
+    whole = number >= FIRST and room is None and chosen.random() < 0.4
     return iocp_sock.Sim(
         seed=number,
         preset="linux",
@@ -120,6 +121,8 @@ class Differential:
         """Close every port after a failure, and check nothing more."""
         for run in self._runs():
             run.port.close(0)
+            if run.elsewhere is not None:
+                run.elsewhere.close(0)
         self._forget()
 
     @property
@@ -150,6 +153,7 @@ class Differential:
     @staticmethod
     def _modelled_step(run: Run, name: str, arguments: tuple[Any, ...]) -> None:
         getattr(run, name)(*arguments)
+        run.lag()
         run.pass_time(1.0)
         run.check()
 
@@ -193,16 +197,15 @@ class Differential:
         cut = [post for _, post in sends if post.fate().endswith("in part")]
         for post in asked + cut:
             earlier = [one for one in post.side.posts if one.kind == "send"]
-            before = sum(one.size for one in earlier[: earlier.index(post)])
+            before = sum(one.went() for one in earlier[: earlier.index(post)])
             kept = before if post in cut else max(before - len(post.side.other.received), 0)
-            return range(kept + 1, kept + post.size + 2)
+            return range(kept, kept + post.size)
         return None
 
     def _widen(self, real: Run, strange: dict[str, str]) -> None:
         number = len(self.models)
-        run = Run(
-            variant(number, self._room(real, strange) if number % 2 else None), **self.options
-        )
+        room = self._room(real, strange) if number % 2 else None
+        run = Run(variant(number, room), lags=number % 4 == 0, **self.options)
         for name, arguments in self.steps:
             self._modelled_step(run, name, arguments)
         self.models.append(run)

@@ -58,6 +58,13 @@ class Post:
     def outstanding(self) -> bool:
         return self.operation is not None and not self.operation.done
 
+    def went(self) -> int:
+        """How many bytes of a send may have gone so far."""
+        op = self.operation
+        if op is None:
+            return 0
+        return int(op.transferred) if op.done else self.size
+
     def fate(self) -> str:
         """What has become of it so far, in the words that all backends share."""
         op = self.operation
@@ -106,11 +113,13 @@ def _went(post: Post) -> bool:
 class Run:
     """One run of a program: a port, its connections, and every post in order."""
 
-    def __init__(self, backend: str | iocp_sock.Sim, **options: Any) -> None:
+    def __init__(self, backend: str | iocp_sock.Sim, *, lags: bool = False, **options: Any) -> None:
         self.modelled = isinstance(backend, iocp_sock.Sim)
         self.port = iocp_sock.Port(
             backend=backend, close_timeout=0.02, queue_patience=0.01, **options
         )
+        self.elsewhere = iocp_sock.Port(backend=backend) if lags else None
+        """Another machine of the model, that lets time pass which the port does not see."""
         self.errors: list[Any] = []
         self.port.error_handler = lambda error, _callback: self.errors.append(error)
         self.sides: list[Side] = []
@@ -315,6 +324,13 @@ class Run:
             found[f"bytes received at side {number}"] = len(side.received)
         return found
 
+    def lag(self) -> None:
+        """Let the timeouts pass before the port runs, where that is asked for."""
+        if self.elsewhere is not None:
+            until = self.elsewhere.time() + 0.002
+            while (left := until - self.elsewhere.time()) > 0:
+                self.elsewhere.run_once(left)
+
     def pass_time(self, seconds: float) -> None:
         """Run until so much time of the port's clock has passed."""
         until = self.port.time() + seconds
@@ -343,6 +359,8 @@ class Run:
     def end(self) -> None:
         """Close the port: it must have kept every promise, and leave nothing."""
         self.port.close(0.05)
+        if self.elsewhere is not None:
+            self.elsewhere.close(0)
         self.check()
         for post in self.posts:
             assert post.completions == (post.operation is not None), post.fate()
@@ -354,4 +372,4 @@ class Run:
         assert (self.port.outstanding, stats.ledger.now) == (0, 0)
         assert stats.sockets == 0
         if isinstance(self.port.config.backend, iocp_sock.Sim):
-            assert [machine["locked"] for machine in self.port.config.backend.machines()] == [0]
+            assert not any(machine["locked"] for machine in self.port.config.backend.machines())
