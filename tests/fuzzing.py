@@ -74,11 +74,6 @@ class Machine(RuleBasedStateMachine):
             cls.teardown = _telling(cls.teardown)  # type: ignore[method-assign]
 
     def begun(self) -> None:
-        """Count the program; what there is before it need not be looked through at its end."""
-        if type(self).programs % 100 == 0:
-            gc.unfreeze()
-            gc.collect()
-        gc.freeze()
         type(self).programs += 1
 
 
@@ -138,6 +133,9 @@ def run_programs(machine: type[Machine], programs: int, minutes: float) -> None:
     deadline = time.monotonic() + 60 * minutes
     machine.programs = machine.model_runs = machine.failed_at = 0
     while True:
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()  # what there is by now need not be looked through at each program's end
         run_state_machine_as_test(
             machine,
             settings=settings(
