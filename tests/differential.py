@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import iocp_sock
-from stream_program import Run
+from stream_program import Room, Run
 from support import SLOWNESS
 
 PRESETS = ("linux", "windows-10", "windows-2000")
@@ -26,22 +26,18 @@ SOON = 0.05 * SLOWNESS
 LATE = 5.0 * SLOWNESS
 
 
-def variant(number: int, room: range | None = None) -> iocp_sock.Sim:
-    """The n-th way in which a system as the real one may be made; with so much room in buffers."""
+def variant(number: int) -> iocp_sock.Sim:
+    """The n-th way in which a system as the real one may be made."""
     chosen = random.Random(number)
     buffers = [(8192, 8192, 1460), (200_000, 200_000, 65_483), (40_000, 40_000, 1460)]
     if number < len(buffers):
         send, receive, mss = buffers[number]
-    elif room is not None:
-        total = max(chosen.choice(room), 2)
-        send = max(int(total * chosen.uniform(0.1, 0.9)), 1)
-        receive, mss = total - send, chosen.choice([1460, 4096])
     else:
         send, receive = (int(2 ** chosen.uniform(11, 19)) for _ in range(2))
         mss = chosen.choice([1460, 4096, 20_000, 65_483])
     late = number == 1 or (number >= len(buffers) and chosen.random() < 0.5)
     # Linux takes a whole piece of a send while there is any room: the next byte has none.
-    whole = number >= FIRST and room is None and chosen.random() < 0.4
+    whole = number >= FIRST and number % 2 == 0 and chosen.random() < 0.4
     return iocp_sock.Sim(
         seed=number,
         preset="linux",
@@ -187,8 +183,8 @@ class Differential:
         return found
 
     @staticmethod
-    def _room(real: Run, strange: dict[str, str]) -> range | None:
-        """How many bytes may have had to be kept for what is strange to be what it is.
+    def _room(real: Run, strange: dict[str, str], number: int) -> Room | None:
+        """Whose bytes, and how many, may have been kept for what is strange to be what it is.
 
         It is a send, or follows from one that the room ended within.
         """
@@ -199,13 +195,16 @@ class Differential:
             earlier = [one for one in post.side.posts if one.kind == "send"]
             before = sum(one.went() for one in earlier[: earlier.index(post)])
             kept = before if post in cut else max(before - len(post.side.other.received), 0)
-            return range(kept, kept + post.size)
+            chosen = random.Random(number)
+            total = kept + chosen.randrange(post.size)
+            half = int(total * chosen.uniform(0.1, 0.9)) // 2
+            return Room(real.sides.index(post.side), 2 * half, total - 2 * half)
         return None
 
     def _widen(self, real: Run, strange: dict[str, str]) -> None:
         number = len(self.models)
-        room = self._room(real, strange) if number % 2 else None
-        run = Run(variant(number, room), lags=number % 4 == 0, **self.options)
+        room = self._room(real, strange, number) if number % 2 else None
+        run = Run(variant(number), room=room, lags=number % 4 == 0, **self.options)
         for name, arguments in self.steps:
             self._modelled_step(run, name, arguments)
         self.models.append(run)

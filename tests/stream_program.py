@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import iocp_sock
 from support import PAGE, address_of, block, pages, pattern
@@ -110,10 +110,26 @@ def _went(post: Post) -> bool:
     )
 
 
+class Room(NamedTuple):
+    """The room there is on the model for what one side sends."""
+
+    side: int
+    send_buffer: int
+    receive_buffer: int
+
+
 class Run:
     """One run of a program: a port, its connections, and every post in order."""
 
-    def __init__(self, backend: str | iocp_sock.Sim, *, lags: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        backend: str | iocp_sock.Sim,
+        *,
+        room: Room | None = None,
+        lags: bool = False,
+        **options: Any,
+    ) -> None:
+        self.room = room
         self.modelled = isinstance(backend, iocp_sock.Sim)
         self.port = iocp_sock.Port(
             backend=backend, close_timeout=0.02, queue_patience=0.01, **options
@@ -243,6 +259,10 @@ class Run:
                 for sock in (listener, client):
                     sock.send_buffer = sock.receive_buffer = BUFFERS
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+            elif self.room is not None and self.room.side // 2 == len(self.sides) // 2:
+                sized = [client, listener]
+                sized[self.room.side % 2].send_buffer = self.room.send_buffer // 2
+                sized[1 - self.room.side % 2].receive_buffer = self.room.receive_buffer
             accept = listener.accept()
             connect = client.connect(listener.getsockname())
             for _ in range(100):
