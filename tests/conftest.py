@@ -89,7 +89,14 @@ def fuzz(
 
     def run(machine: Any, programs: int) -> None:
         minutes = request.config.getoption("--fuzz-minutes")
-        record_property("programs", run_programs(machine, programs, minutes))
+        try:
+            run_programs(machine, programs, minutes)
+        finally:
+            record_property("programs", machine.programs)
+            if machine.failed_at:
+                record_property("the first that failed", machine.failed_at)
+            if machine.model_runs:
+                record_property("runs of them on the model", machine.model_runs)
 
     return run
 

@@ -1,9 +1,11 @@
 """Programs run on a backend and on the model at once: what really happens is among what may.
 
 What may happen is what some run of the model shows, with buffers of different sizes, short
-operations, wake-ups out of order, and segments of different sizes: those that have all arrived
-before the reader looks are one to it. A system whose buffers lie between two of these runs may show
-what none of them does: then more runs of the model are made before it counts as a failure.
+operations, wake-ups out of order and late ones, and segments of different sizes: those that have
+all arrived before the reader looks are one to it. A system whose buffers lie between two of these
+runs may show what none of them does: then more runs of the model are made before it counts as a
+failure, half of them with room for as much as the send in question would have to find, and some
+with a program that comes late to its port, so that timeouts pass before anything is tried.
 """
 
 import gc
@@ -12,7 +14,7 @@ import time
 from typing import Any
 
 import iocp_sock
-from stream_program import Run
+from stream_program import Room, Run
 from support import SLOWNESS
 
 PRESETS = ("linux", "windows-10", "windows-2000")
@@ -33,16 +35,21 @@ def variant(number: int) -> iocp_sock.Sim:
     else:
         send, receive = (int(2 ** chosen.uniform(11, 19)) for _ in range(2))
         mss = chosen.choice([1460, 4096, 20_000, 65_483])
+    late = number == 1 or (number >= len(buffers) and chosen.random() < 0.5)
+    # Linux takes a whole piece of a send while there is any room: the next byte has none.
+    whole = number >= FIRST and number % 2 == 0 and chosen.random() < 0.4
     return iocp_sock.Sim(
         seed=number,
         preset="linux",
         nagle=False,
         send_buffer=send,
         least_send_buffer=0,
+        one_more_send=whole,
         receive_window=receive,
         mss=mss,
         short_operations=0.3 if number > 1 and number % 2 else 0.0,
         shuffle_wakeups=number % 2 == 1,
+        wake_delay=0.001 if late else 0.0,
     )
 
 
@@ -58,6 +65,7 @@ def wild(number: int) -> iocp_sock.Sim:
         reorder=chosen.choice([0.0, 0.1]),
         short_operations=chosen.choice([0.0, 0.3]),
         shuffle_wakeups=chosen.random() < 0.5,
+        wake_delay=chosen.choice([0.0, 0.001]),
         lock_limit=chosen.choice([0, 0, 5, 30]),
         refuse_charge=chosen.choice([0, 0, chosen.randrange(4, 40)]),
         reset_rate=chosen.choice([0.0, 0.3]),
@@ -109,7 +117,14 @@ class Differential:
         """Close every port after a failure, and check nothing more."""
         for run in self._runs():
             run.port.close(0)
+            if run.elsewhere is not None:
+                run.elsewhere.close(0)
         self._forget()
+
+    @property
+    def model_runs(self) -> int:
+        """How many runs on the model it took so far."""
+        return len(self.models) + len(self.wild)
 
     def script(self) -> str:
         """The program as a plain script, to be run with this directory on the path."""
@@ -134,6 +149,7 @@ class Differential:
     @staticmethod
     def _modelled_step(run: Run, name: str, arguments: tuple[Any, ...]) -> None:
         getattr(run, name)(*arguments)
+        run.lag()
         run.pass_time(1.0)
         run.check()
 
@@ -150,22 +166,45 @@ class Differential:
                 return
             waited = time.monotonic() - began
             if waited > SOON and strange and len(self.models) < MOST:
-                self._widen()
+                self._widen(real, strange)
             elif waited > LATE:
-                raise AssertionError("\n".join(["the model shows nothing like this:", *strange]))
+                raise AssertionError(
+                    "\n".join(["the model shows nothing like this:", *strange.values()])
+                )
 
-    def _strange(self, real: Run) -> list[str]:
+    def _strange(self, real: Run) -> dict[str, str]:
         """What is seen that no run of the model shows: a count may lie between two of theirs."""
-        found = []
+        found = {}
         for name, value in real.seen().items():
             may = sorted({shown[name] for shown in self._shown})
             between = type(value) is int and may[0] <= value <= may[-1]
             if value not in may and not between:
-                found.append(f"{name}: {value}; on the model {', '.join(map(str, may))}")
+                found[name] = f"{name}: {value}; on the model {', '.join(map(str, may))}"
         return found
 
-    def _widen(self) -> None:
-        run = Run(variant(len(self.models)), **self.options)
+    @staticmethod
+    def _room(real: Run, strange: dict[str, str], number: int) -> Room | None:
+        """Whose bytes, and how many, may have been kept for what is strange to be what it is.
+
+        It is a send, or follows from one that the room ended within.
+        """
+        sends = [(number, post) for number, post in enumerate(real.posts) if post.kind == "send"]
+        asked = [post for number, post in sends if f"post {number}" in strange]
+        cut = [post for _, post in sends if post.fate().endswith("in part")]
+        for post in asked + cut:
+            earlier = [one for one in post.side.posts if one.kind == "send"]
+            before = sum(one.went() for one in earlier[: earlier.index(post)])
+            kept = before if post in cut else max(before - len(post.side.other.received), 0)
+            chosen = random.Random(number)
+            total = kept + chosen.randrange(post.size)
+            half = int(total * chosen.uniform(0.1, 0.9)) // 2
+            return Room(real.sides.index(post.side), 2 * half, total - 2 * half)
+        return None
+
+    def _widen(self, real: Run, strange: dict[str, str]) -> None:
+        number = len(self.models)
+        room = self._room(real, strange, number) if number % 2 else None
+        run = Run(variant(number), room=room, lags=number % 4 == 0, **self.options)
         for name, arguments in self.steps:
             self._modelled_step(run, name, arguments)
         self.models.append(run)

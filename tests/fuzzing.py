@@ -1,7 +1,10 @@
 """The frame of the random tests: programs of operations on a port, which must leave nothing."""
 
+import functools
+import gc
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -36,12 +39,39 @@ class Post:
         self.operation = None
 
 
+def _telling(teardown: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Tell the machine of a failure: one that its teardown meets, or ends the program with."""
+
+    @functools.wraps(teardown)
+    def told(self: Any) -> None:
+        failed = isinstance(sys.exc_info()[1], Exception)  # what only ends a program is none
+        try:
+            teardown(self)
+        except Exception:
+            failed = True
+            raise
+        finally:
+            if failed and not type(self).failed_at:
+                type(self).failed_at = self.programs
+
+    return told
+
+
 class Machine(RuleBasedStateMachine):
     """A machine that counts its programs."""
 
     programs = 0
+    failed_at = 0
+    """The number of the first program that failed; shrinking it runs many more."""
+    model_runs = 0
+    """Runs of its programs on the model: of one program as many as there are systems to try."""
     same_programs = False
     """Without --fuzz-minutes the same programs are run every time."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "teardown" in cls.__dict__:
+            cls.teardown = _telling(cls.teardown)  # type: ignore[method-assign]
 
     def begun(self) -> None:
         type(self).programs += 1
@@ -98,11 +128,14 @@ class PortMachine(Machine):
         assert descriptors() == self.before
 
 
-def run_programs(machine: type[Machine], programs: int, minutes: float) -> int:
-    """Run random programs of a machine, about so many and at least so long; returns how many."""
+def run_programs(machine: type[Machine], programs: int, minutes: float) -> None:
+    """Run random programs of a machine, about so many and at least so long, and count them."""
     deadline = time.monotonic() + 60 * minutes
-    machine.programs = 0
+    machine.programs = machine.model_runs = machine.failed_at = 0
     while True:
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()  # what there is by now need not be looked through at each program's end
         run_state_machine_as_test(
             machine,
             settings=settings(
@@ -115,4 +148,4 @@ def run_programs(machine: type[Machine], programs: int, minutes: float) -> int:
             ),
         )
         if time.monotonic() >= deadline:
-            return machine.programs
+            return

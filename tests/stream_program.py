@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import iocp_sock
 from support import PAGE, address_of, block, pages, pattern
@@ -39,6 +39,7 @@ class Post:
         self.refusal = ""
         self.completions = 0
         self.charge = 0
+        self.fills = False
         self.data = b""
         self.target: Any = None
 
@@ -56,6 +57,13 @@ class Post:
     @property
     def outstanding(self) -> bool:
         return self.operation is not None and not self.operation.done
+
+    def went(self) -> int:
+        """How many bytes of a send may have gone so far."""
+        op = self.operation
+        if op is None:
+            return 0
+        return int(op.transferred) if op.done else self.size
 
     def fate(self) -> str:
         """What has become of it so far, in the words that all backends share."""
@@ -102,14 +110,32 @@ def _went(post: Post) -> bool:
     )
 
 
+class Room(NamedTuple):
+    """The room there is on the model for what one side sends."""
+
+    side: int
+    send_buffer: int
+    receive_buffer: int
+
+
 class Run:
     """One run of a program: a port, its connections, and every post in order."""
 
-    def __init__(self, backend: str | iocp_sock.Sim, **options: Any) -> None:
+    def __init__(
+        self,
+        backend: str | iocp_sock.Sim,
+        *,
+        room: Room | None = None,
+        lags: bool = False,
+        **options: Any,
+    ) -> None:
+        self.room = room
         self.modelled = isinstance(backend, iocp_sock.Sim)
         self.port = iocp_sock.Port(
             backend=backend, close_timeout=0.02, queue_patience=0.01, **options
         )
+        self.elsewhere = iocp_sock.Port(backend=backend) if lags else None
+        """Another machine of the model, that lets time pass which the port does not see."""
         self.errors: list[Any] = []
         self.port.error_handler = lambda error, _callback: self.errors.append(error)
         self.sides: list[Side] = []
@@ -130,6 +156,7 @@ class Run:
     def recv(self, side: int, size: int, timeout: float | None = None, flags: int = 0) -> None:
         post = Post(self.sides[side], "receive", size)
         post.charge = block(size)
+        post.fills = bool(flags & int(socket.MSG_WAITALL))
         self._post(
             post,
             lambda: post.side.sock.recv(size, callback=post, timeout=timeout, flags=flags),
@@ -232,6 +259,10 @@ class Run:
                 for sock in (listener, client):
                     sock.send_buffer = sock.receive_buffer = BUFFERS
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+            elif self.room is not None and self.room.side // 2 == len(self.sides) // 2:
+                sized = [client, listener]
+                sized[self.room.side % 2].send_buffer = self.room.send_buffer // 2
+                sized[1 - self.room.side % 2].receive_buffer = self.room.receive_buffer
             accept = listener.accept()
             connect = client.connect(listener.getsockname())
             for _ in range(100):
@@ -258,15 +289,17 @@ class Run:
         self.posts.append(post)
 
     def _post(self, post: Post, call: Callable[[], Any]) -> None:
+        charged = post.side.sock.charged
         try:
             post.operation = call()
         except OSError as error:
             post.refusal = named(error)
         if post.operation is None or post.operation.outcome == "done":
             post.charge = 0
-        elif post.kind == "receive" and post.operation.transferred:
-            got = post.operation.transferred  # of one that is to be filled
-            post.charge = pages(got, post.size - got)
+        elif post.fills and post.outstanding:
+            # How much of it came with the post is not told before it is done.
+            most, post.charge = post.charge, post.side.sock.charged - charged
+            assert not self.exact or 0 < post.charge <= most
         self.posts.append(post)
         post.side.posts.append(post)
 
@@ -311,6 +344,13 @@ class Run:
             found[f"bytes received at side {number}"] = len(side.received)
         return found
 
+    def lag(self) -> None:
+        """Let the timeouts pass before the port runs, where that is asked for."""
+        if self.elsewhere is not None:
+            until = self.elsewhere.time() + 0.002
+            while (left := until - self.elsewhere.time()) > 0:
+                self.elsewhere.run_once(left)
+
     def pass_time(self, seconds: float) -> None:
         """Run until so much time of the port's clock has passed."""
         until = self.port.time() + seconds
@@ -339,6 +379,8 @@ class Run:
     def end(self) -> None:
         """Close the port: it must have kept every promise, and leave nothing."""
         self.port.close(0.05)
+        if self.elsewhere is not None:
+            self.elsewhere.close(0)
         self.check()
         for post in self.posts:
             assert post.completions == (post.operation is not None), post.fate()
@@ -350,4 +392,4 @@ class Run:
         assert (self.port.outstanding, stats.ledger.now) == (0, 0)
         assert stats.sockets == 0
         if isinstance(self.port.config.backend, iocp_sock.Sim):
-            assert [machine["locked"] for machine in self.port.config.backend.machines()] == [0]
+            assert not any(machine["locked"] for machine in self.port.config.backend.machines())

@@ -106,6 +106,7 @@ class Programs(Machine):
         if not hasattr(self, "program"):
             return
         note(f"As a plain script:\n\n{self.program.script()}")
+        type(self).model_runs += self.program.model_runs
         if sys.exc_info()[0] is not None:
             self.program.abandon()
             return
@@ -203,6 +204,35 @@ FOUND = {
         ("connect",),
         ("recv_into", 1, [1]),
         ("send", 1, 1, None),
+        ("close", 0, "close"),
+    ],
+    "what came with the post of a receive that is to be filled": [
+        ("connect",),
+        ("send", 0, 4096, None),
+        ("sendmsg", 0, [1]),
+        ("recv", 1, 20_000, None, int(socket.MSG_WAITALL)),
+    ],
+    "a send that takes the last room, and more": [
+        ("connect",),
+        ("send", 1, 20_000, 0.001),
+        ("send", 1, 1, 0.001),
+    ],
+    "a send that meets the last room": [
+        ("connect",),
+        ("sendmsg", 0, [20_000, 4096]),
+        ("send", 0, 1460, 0.001),
+    ],
+    "what follows from a send that met the last room": [
+        ("connect",),
+        ("sendmsg", 0, [4096, 20_000]),
+        ("send", 0, 1460, 0.001),
+        ("sendmsg", 0, [1460]),
+        ("subscribe", 1, "pooled"),
+    ],
+    "the end of the stream and a reset in one look": [
+        ("connect",),
+        ("recv", 1, 1, None, 0),
+        ("sendmsg", 1, [70_000]),
         ("close", 0, "close"),
     ],
     "a cancel that meets the wake-up of a send": [

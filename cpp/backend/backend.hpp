@@ -68,6 +68,8 @@ public:
     Backend& operator=(const Backend&) = delete;
 
     [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+    // Whether the system may have a request of ours, also where this thread is refused.
+    [[nodiscard]] virtual bool holds_requests() const noexcept { return true; }
     [[nodiscard]] virtual Capabilities capabilities() const noexcept = 0;
 
     // Sockets. Errors are system error numbers, 0 for success.

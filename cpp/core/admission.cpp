@@ -32,6 +32,11 @@ std::size_t Port::pages_of(const Operation& op) const noexcept {
     return pages;
 }
 
+bool Port::capped(const Operation& op) const noexcept {
+    return op.sending() ? (options_.port_sends | options_.socket_sends) != 0
+                        : (options_.port_receives | options_.socket_receives) != 0;
+}
+
 bool Port::admissible(const Operation& op, std::size_t pages) const noexcept {
     const bool sending = op.sending();
     const std::uint32_t port_cap = sending ? options_.port_sends : options_.port_receives;
@@ -90,7 +95,8 @@ Error Port::charge(Operation& op) {
                          "one post alone passes the port's budget of locked memory; post less at "
                          "a time or raise the budget");
     }
-    if (held_.empty() && admissible(op, pages)) {
+    const bool needs_nothing = pages == 0 && !capped(op);  // so it takes no one's place
+    if ((held_.empty() || needs_nothing) && admissible(op, pages)) {
         admit(op, pages);
         return {};
     }
@@ -173,17 +179,23 @@ void Port::ease_queue() {
     patience_ = arm(next > 0 ? next : options_.queue_patience, TimerKind::patience, nullptr);
 }
 
-// Asks receives that wait in the kernel for at least `pages` back. They come with the answers.
+// Asks receives for at least `pages` back: those behind others of their socket give them at once,
+// those of receives that wait in the kernel come with the answers.
 void Port::reclaim(std::size_t pages) {
     std::size_t asked = 0;
     operations_.each([&](Operation& op) {
         if (asked >= pages || op.receipt.pages() == 0 || op.sending() || op.cancel_requested ||
-            op.state.load(std::memory_order_relaxed) != State::pending ||
-            op.socket->receiving.head != &op || op.socket->receiving.started == 0) {
+            op.finished()) {
             return;
         }
+        const Lane& lane = op.socket->receiving;
+        if (lane.head == &op && lane.started == 0) {
+            return;  // paused
+        }
         asked += op.receipt.pages();
-        if (!op.yields) {
+        if (lane.head != &op) {
+            yield(op);
+        } else if (!op.yields) {
             op.yields = true;
             backend_->cancel(op);
         }

@@ -217,7 +217,10 @@ bool Port::terminate() {
     const std::int64_t deadline = backend_->now() + patience;
     while (open_sockets_ + unreleased_ != 0 && backend_->now() < deadline) {
         if (turn(lock, deadline)) {
-            break;
+            if (backend_->holds_requests()) {
+                break;
+            }
+            restart_requests();  // none of which the system has: they end with the sockets
         }
     }
     abandoned_ = open_sockets_ + unreleased_ != 0;

@@ -262,6 +262,7 @@ private:
 
     // Admission (admission.cpp).
     [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
+    [[nodiscard]] bool capped(const Operation& op) const noexcept;
     [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
     void admit(Operation& op, std::size_t pages) noexcept;
     void leave(Operation& op) noexcept;  // the counterpart of admit()

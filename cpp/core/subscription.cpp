@@ -161,13 +161,14 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
             op.lease.give_back();
         }
     }
+    bool lacks = false;
     for (unsigned i = 0; i < options_.drain_reads; ++i) {
         if (op.strategy == Receive::pooled) {
-            op.watching = op.watching || !capabilities_.multishot_receive;
+            op.watching = op.watching || lacks || !capabilities_.multishot_receive;
         } else if (op.strategy != Receive::direct) {
             op.watching = true;
         } else {
-            op.watching = op.lease.data == nullptr && lease_block(op);
+            op.watching = lacks || (op.lease.data == nullptr && lease_block(op));
         }
         const StartResult result = backend_->start(op, 1);
         if (result.start == Start::pending) {
@@ -178,6 +179,12 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
             break;
         }
         if (result.start == Start::failed) {
+            if (!op.watching && backend_->exhausted(static_cast<int>(result.value))) {
+                leave(op);
+                op.lease.give_back();
+                lacks = true;  // watching needs less of the system
+                continue;
+            }
             Packet packet;
             packet.result = -result.value;
             subscription_packet(socket, op, packet);
@@ -220,9 +227,14 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         op.lease.give_back();
         const auto code = static_cast<int>(-packet.result);
         if (backend_->cancelled(code) || backend_->exhausted(code)) {
-            // Where no memory was left to pick, reads bring the data: started again the same way it
-            // would meet the same lack.
-            op.watching = op.watching || backend_->exhausted(code);
+            // Started again the same way it would meet the same lack: where no memory was left to
+            // pick, reads bring the data, and whoever picks none waits.
+            if (backend_->exhausted(code) && !op.cancel_requested) {
+                if (op.watching || op.strategy == Receive::direct) {
+                    pause(op);
+                }
+                op.watching = true;
+            }
             finish_cancelled(lane);  // otherwise it is started again
             return;
         }

@@ -74,7 +74,8 @@ class Sim:
     """Bytes beside the transport's window (003, 6.2). 8,192 (AFD's DefaultReceiveWindow), 65,536,
     and 0: on Linux window and buffer are one."""
     one_more_send: bool | None = _parameter("switch")
-    """A send of any size is taken while the buffer is not yet full (Windows)."""
+    """A send of any size is taken while the buffer is not yet full (Windows); where `locks` is
+    False, as much of it as fills the last segment that begins in the buffer."""
     dynamic_send_buffer: bool | None = _parameter("switch")
     """The buffer is at least as large as the peer's window until SO_SNDBUF is set (since Windows 7,
     where it follows the ideal send backlog)."""
@@ -153,6 +154,8 @@ class Sim:
     """Reads, and on Linux writes, that move a part only."""
     shuffle_wakeups: bool | None = _parameter("switch")
     """The packets of one turn come in any order."""
+    wake_delay: float | None = _parameter("seconds")
+    """From what ends a wait to the thread that waited: it finds what happens meanwhile as well."""
     reset_rate: float | None = _parameter("rate")
     """Connections that are reset within `mishap_span`."""
     half_close_rate: float | None = _parameter("rate")

@@ -99,6 +99,21 @@ TEST_F(BudgetTest, ALaterPostThatWouldFitDoesNotOvertakeTheQueue) {
     EXPECT_EQ(charged(), page());
 }
 
+TEST_F(BudgetTest, WhatNeedsNoMemoryDoesNotWaitBehindTheQueue) {
+    auto options = budget(2, OverBudget::queue);
+    for (const std::uint32_t cap : {0U, 100U}) {
+        options.port_receives = cap;
+        make(options);
+        send(open_socket(), {.length = 2 * page()});
+        EXPECT_EQ(send(open_socket(), {.length = page()}).outcome, Outcome::queued);
+        const Posted& reach = post(open_socket(), Kind::connect);
+        EXPECT_NE(backend().request_of(reach.id), nullptr);
+        const Posted& look = post(open_socket(), Kind::zero_byte);
+        EXPECT_EQ(backend().request_of(look.id) == nullptr, cap != 0)
+            << "what a cap counts takes its place in the queue";
+    }
+}
+
 TEST_F(BudgetTest, ARefusalWithNothingOutstandingAlwaysRaises) {
     auto options = budget(4, OverBudget::queue);
     make(options);

@@ -53,6 +53,22 @@ TEST_F(PatienceTest, BehindIdleReceivesASendGetsTheirMemory) {
     EXPECT_EQ(first.completions + second.completions, 0);
 }
 
+TEST_F(PatienceTest, AReceiveBehindAnotherGivesItsMemoryToASend) {
+    Socket& socket = open_socket();
+    const Posted& first = receive(socket);
+    const Posted& second = receive(socket);
+    const Posted& op = send(open_socket(), {.length = 2 * page()});
+    wait_out();
+    ASSERT_NE(backend().request_of(op.id), nullptr);
+    EXPECT_EQ(charged(), 2 * page());
+    EXPECT_TRUE(backend().request_of(first.id)->watching);
+    backend().on(socket).attempts = {done(10), done(20)};
+    backend().deliver_ready(first.id);
+    turns(2);
+    EXPECT_EQ(first.transferred, 10U);
+    EXPECT_EQ(second.transferred, 20U) << "it was tried, and had no need to wait";
+}
+
 TEST_F(PatienceTest, ASubscriptionThatGaveItsBufferBackGoesOnReceiving) {
     Socket& socket = open_socket();
     const Posted& stream =

@@ -190,6 +190,29 @@ TEST_F(Receiving, BandwidthIsTheCardsAndItsQueueMayDrop) {
     EXPECT_GT(counts().lost, 0U);
 }
 
+TEST_F(Receiving, AThreadThatWakesLateFindsWhatCameMeanwhile) {
+    for (const std::int64_t delay : {std::int64_t{0}, millisecond}) {
+        make("linux", [&](Parameters& it) {
+            it.bandwidth = 1'000'000;  // so that the second word comes after the first
+            it.wake_delay = delay;
+        });
+        const auto [one, other] = engine().pair();
+        const auto [third, fourth] = engine().pair();
+        const Op& first = engine().receive(*other, 10);
+        const Op& second = engine().receive(*fourth, 10);
+        engine().settle();
+        const std::int64_t since = now();
+        engine().send(*one, text("a word"));
+        engine().send(*third, text("another"));
+        while (!first.finished()) {
+            ASSERT_FALSE(engine().turn(-1));
+        }
+        EXPECT_EQ(second.finished(), delay != 0);
+        EXPECT_GE(now() - since, values().delay + delay);
+        ASSERT_TRUE(engine().finish_one(second));
+    }
+}
+
 TEST_F(Receiving, ShortOperationsLoseNothing) {
     make("linux", [](Parameters& it) { it.short_operations = 500'000; });
     const auto [one, other] = engine().pair();

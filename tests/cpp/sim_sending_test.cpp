@@ -260,5 +260,28 @@ TEST_F(Sending, AnAckFreesLockedPages) {
     EXPECT_EQ(system().locked(), 0);
 }
 
+// Linux counts what a piece of a send takes after it has taken it.
+TEST_F(Sending, WithoutLocksOneMoreSendFillsTheLastSegment) {
+    for (const std::int64_t more : {0, 1}) {
+        make("linux", [&](Parameters& it) {
+            it.send_buffer = 6000;
+            it.least_send_buffer = 0;
+            it.receive_window = 1000;
+            it.mss = 5000;
+            it.one_more_send = more;
+        });
+        const auto [one, other] = engine().pair();
+        std::int64_t went = 0;
+        const Bytes data = pattern(20'000);
+        engine().locked(
+            [&] { EXPECT_FALSE(port().try_send(*one, data.data(), data.size(), went)); });
+        EXPECT_EQ(went, more != 0 ? 10'000 : 6000);
+        Op& all = reader(*other);
+        ASSERT_TRUE(engine().run_until(
+            [&] { return all.received.size() == static_cast<std::size_t>(went); }));
+        EXPECT_EQ(all.received, pattern(static_cast<std::size_t>(went)));
+    }
+}
+
 }  // namespace
 }  // namespace iocp::modelled

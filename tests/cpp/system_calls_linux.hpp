@@ -16,8 +16,12 @@ struct Seen {
 };
 
 // From here on the calls of this thread are counted, and the `place`-th of them, from 1 on, is
-// refused with the `way`-th error that it may give, from 0 on.
+// refused with the `way`-th error that it may give, from 0 on. What is handed to an io_uring counts
+// as a call of its own for each request.
 void refuse_one(unsigned place, unsigned way);
+// From here on every call of this name is refused in the `way`-th way. Requests of an io_uring are
+// seen if it was made since refuse_one().
+void refuse_every(const char* name, unsigned way);
 Seen all_again();
 
 }  // namespace iocp::system_calls

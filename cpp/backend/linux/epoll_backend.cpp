@@ -185,11 +185,14 @@ void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>&
         }
         Operation* op = socket.receiving.started != 0 ? socket.receiving.head : nullptr;
         // An edge may be older than the operation: a zero-byte receive looks again.
-        if (op != nullptr &&
-            (op->kind != Kind::zero_byte || attempt(*op, 1).start != Start::pending)) {
+        const StartResult look = op != nullptr && op->kind == Kind::zero_byte
+                                     ? attempt(*op, 1)
+                                     : StartResult{Start::done, 0};
+        if (op != nullptr && look.start != Start::pending) {
             Packet packet;
             packet.operation = op->id;
-            packet.ready = true;
+            packet.ready = look.start == Start::done;
+            packet.result = packet.ready ? 0 : -look.value;
             out.push_back(std::move(packet));
         }
     }

@@ -31,6 +31,7 @@ public:
     UringBackend& operator=(const UringBackend&) = delete;
 
     [[nodiscard]] std::string_view name() const noexcept override { return "uring"; }
+    [[nodiscard]] bool holds_requests() const noexcept override { return enabled_; }
     [[nodiscard]] Capabilities capabilities() const noexcept override;
 
     StartResult attempt(Operation& op, unsigned count) override;

@@ -79,6 +79,7 @@ const std::vector<ParameterName>& parameter_names() {
         {"refuse_charge", &Parameters::refuse_charge},
         {"short_operations", &Parameters::short_operations},
         {"shuffle_wakeups", &Parameters::shuffle_wakeups},
+        {"wake_delay", &Parameters::wake_delay},
         {"reset_rate", &Parameters::reset_rate},
         {"half_close_rate", &Parameters::half_close_rate},
         {"stall_rate", &Parameters::stall_rate},

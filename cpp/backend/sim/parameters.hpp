@@ -14,7 +14,8 @@ struct Parameters {
                             // pages; 0: what fits is copied, and nobody waits with memory
     std::int64_t send_buffer{8192};
     std::int64_t receive_buffer{8192};      // beside the window of the transport
-    std::int64_t one_more_send{1};          // a send is taken while the buffer is not yet full
+    std::int64_t one_more_send{1};          // a send is taken while the buffer is not yet full;
+                                            // without locks what fills the last segment of it
     std::int64_t dynamic_send_buffer{0};    // grows with the peer's window until SO_SNDBUF is set
     std::int64_t flush_interval{0};         // the buffer goes to the transport so often at most
     std::int64_t blocking_sends{0};         // locked sends are made by callers that wait
@@ -58,6 +59,7 @@ struct Parameters {
     // Faults, by the seed.
     std::int64_t short_operations{0};  // calls that move a part only
     std::int64_t shuffle_wakeups{0};   // packets of one turn come in any order
+    std::int64_t wake_delay{0};        // from what ends a wait to the thread that waited
     std::int64_t reset_rate{0};        // connections that meet each mishap
     std::int64_t half_close_rate{0};
     std::int64_t stall_rate{0};

@@ -1,5 +1,6 @@
 #include "backend/sim/world.hpp"
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
@@ -72,6 +73,15 @@ bool World::step(std::int64_t limit) {
     return true;
 }
 
+// Lets the time pass that a thread which slept takes to run.
+void World::wake_late(std::int64_t limit) {
+    const std::int64_t until = std::min(limit, stack.now() + stack.values.wake_delay);
+    unsigned steps = 0;
+    while (steps++ < steps_per_wait && step(until)) {
+    }
+    stack.advance(until);
+}
+
 bool World::wait(Machine& machine, std::int64_t timeout) {
     std::unique_lock lock(mutex_);
     constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
@@ -82,6 +92,7 @@ bool World::wait(Machine& machine, std::int64_t timeout) {
         ++steps;  // what has happened by now is seen before the wait ends
     }
     bool due = true;
+    const bool sleeps = !machine.woken && machine.due.empty() && limit != now;
     while (!machine.woken && machine.due.empty() && steps++ < steps_per_wait) {
         if (step(limit)) {
             continue;
@@ -95,6 +106,9 @@ bool World::wait(Machine& machine, std::int64_t timeout) {
             break;
         }
         posted_.wait(lock, [&] { return machine.woken || !machine.due.empty() || !stack.idle(); });
+    }
+    if (sleeps && !machine.due.empty() && stack.values.wake_delay != 0) {
+        wake_late(limit);
     }
     machine.woken = false;
     return due;

@@ -42,6 +42,7 @@ public:
 
 private:
     void settle();
+    void wake_late(std::int64_t limit);
     // Lets the mishap come before the event whose number it has; false: it has none.
     bool befall_before(const Event& event);
 

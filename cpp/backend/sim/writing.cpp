@@ -24,7 +24,9 @@ std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) con
     if (stack_.values.locks == 0 || op.watching) {
         const bool alone = size == 0 && endpoint.out.empty();
         const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
-        return static_cast<std::size_t>(std::min<std::uint64_t>(length, alone ? segment : left));
+        const bool more = stack_.values.locks == 0 && stack_.values.one_more_send != 0;
+        const std::uint64_t taken = more ? (left + segment - 1) / segment * segment : left;
+        return static_cast<std::size_t>(std::min<std::uint64_t>(length, alone ? segment : taken));
     }
     const bool taken = length <= left || (stack_.values.one_more_send != 0 && left != 0);
     return taken ? length : 0;

@@ -1,0 +1,109 @@
+// Calls that the real Linux backends are refused for as long as a test says.
+#ifdef __linux__
+
+#include "contract.hpp"
+#include "system_calls_linux.hpp"
+
+namespace iocp::contract {
+namespace {
+
+constexpr unsigned no_memory = 1;  // of poll(2); the first way is EINTR
+
+class SystemRefusals : public ::testing::TestWithParam<std::string> {
+protected:
+    void SetUp() override {
+        system_calls::refuse_one(0, 0);
+        engine_ = std::make_unique<Engine>(GetParam(), PortOptions{});
+        if (!engine_->usable()) {
+            GTEST_SKIP() << GetParam() << ": " << engine_->reason();
+        }
+    }
+    void TearDown() override {
+        engine_.reset();
+        system_calls::all_again();
+    }
+    Engine& engine() { return *engine_; }
+    Port& port() { return engine_->port(); }
+    [[nodiscard]] static bool on_epoll() { return GetParam() == "epoll"; }
+    static void refuse_looks() {
+        if (on_epoll()) {
+            system_calls::refuse_every("poll", no_memory);
+        } else {
+            system_calls::refuse_every("request: poll", 0);
+        }
+    }
+
+private:
+    std::unique_ptr<Engine> engine_;
+};
+
+TEST_P(SystemRefusals, ALookThatIsRefusedIsNoReadiness) {
+    const auto [one, other] = engine().pair();
+    const Op& look = engine().post(*one, Kind::zero_byte);
+    ASSERT_EQ(look.outcome, Outcome::pending);
+    if (on_epoll()) {
+        engine().settle();  // the look that follows the registration finds nothing
+    }
+    refuse_looks();
+    engine().send(*other, text("x"));
+    ASSERT_TRUE(engine().finish_one(look));
+    EXPECT_TRUE(system_calls::all_again().refused);
+    EXPECT_EQ(look.error.fault, Fault::resource);
+}
+
+TEST_P(SystemRefusals, ASubscriptionThatCannotLookIsStartedAgain) {
+    for (const Receive strategy : {Receive::zero_byte, Receive::pooled}) {
+        const auto [one, other] = engine().pair();
+        refuse_looks();
+        Op& op = engine().subscribe(*one, strategy);
+        engine().settle();
+        engine().send(*other, text("a word"));
+        engine().settle();
+        const bool refused = system_calls::all_again().refused;
+        EXPECT_TRUE(refused || (!on_epoll() && strategy == Receive::pooled));
+        EXPECT_TRUE(op.received.empty() || !refused);
+        ASSERT_TRUE(engine().run_until([&] { return op.received == text("a word"); }));
+        system_calls::refuse_every("", 0);
+    }
+}
+
+TEST_P(SystemRefusals, ASubscriptionThatCannotLookIsNotAskedForAllTheTime) {
+    const auto [one, other] = engine().pair();
+    refuse_looks();
+    const Op& op = engine().subscribe(*one, Receive::zero_byte);
+    const std::int64_t until = port().now() + 50'000'000;
+    const std::uint64_t waits = port().counts().waits;
+    while (port().now() < until) {
+        ASSERT_FALSE(engine().turn(until));
+    }
+    EXPECT_LT(port().counts().waits - waits, 10U);
+    EXPECT_TRUE(system_calls::all_again().refused);
+    EXPECT_FALSE(op.finished());
+}
+
+TEST_P(SystemRefusals, APortThatMayNotRunItsRingEndsEvenSo) {
+    if (on_epoll()) {
+        GTEST_SKIP() << "epoll has no ring";
+    }
+    Handle one = no_handle;
+    Handle other = no_handle;
+    ASSERT_TRUE(engine().socket_pair(one, other));
+    engine().adopt(other);
+    const Op& op = engine().receive(engine().adopt(one), 10);
+    ASSERT_EQ(op.outcome, Outcome::pending);
+    system_calls::refuse_every("io_uring_register", 0);
+    const Error error = engine().turn(port().now());
+    EXPECT_EQ(error.fault, Fault::system);
+    engine().locked([&] { port().begin_close(0); });
+    EXPECT_TRUE(port().terminate());
+    EXPECT_EQ(port().open_sockets(), 0U);
+    system_calls::all_again();
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, SystemRefusals, ::testing::ValuesIn(platform::backends()),
+                         [](const auto& backend) { return backend.param; });
+
+}  // namespace
+}  // namespace iocp::contract
+
+#endif
