@@ -83,7 +83,7 @@ std::string compiler() {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
+PYBIND11_MODULE(_core_of_main, module, pb::mod_gil_not_used()) {
     (void)iocp::fork_generation();  // forks are counted from here on
     make_types(module);
     iocp::py::bind_sim(module);
@@ -101,4 +101,15 @@ PYBIND11_MODULE(_core, module, pb::mod_gil_not_used()) {
     module.def("compiler", &compiler, "Compiler and version the core was built with.");
     module.def(
         "version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");
+}
+
+// pybind11 waits for ever when a second interpreter of the process loads it (Python before 3.12).
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "iocp_sock runs in the main interpreter of a process only; use threads, or "
+                        "a process of its own");
+        return nullptr;
+    }
+    return PyInit__core_of_main();
 }
