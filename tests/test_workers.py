@@ -1,13 +1,15 @@
 """R24, R30: several threads run one port."""
 
+import contextlib
 import gc
+import os
 import socket
 import threading
 
 import pytest
 
 import iocp_sock
-from support import PATIENCE, Recorder, finish, pattern, wait_for
+from support import PATIENCE, Recorder, finish, linux_only, pattern, wait_for
 from waiters import in_thread
 
 THREADS = 8
@@ -498,3 +500,38 @@ def test_one_thread_at_a_time_without_it(make_port):
     port.stop()
     join()
     finish(port)
+
+
+def test_memory_is_registered_beside_a_running_thread(make_port):
+    """With io_uring any thread registers memory of a shared port, and gives it back."""
+    port = make_port(concurrency=2)
+    if not iocp_sock.features(port.backend)["zero_copy_send"]:
+        with pytest.raises(iocp_sock.ArgumentError):
+            port.register(4096)
+        return
+    join = in_thread(port.run)
+    for _ in range(5):
+        memory = port.register(4096)
+        assert port.ledger.registered == 4096
+        memory.release()
+        wait_for(lambda: port.ledger.registered == 0)
+    port.stop()
+    join()
+
+
+@linux_only("os.fork()")
+def test_a_child_leaves_its_parents_workers_alone(make_port, peers):
+    """A thread that has something in hand forks: the child's use raises, the parent goes on."""
+    port = make_port(concurrency=1)
+    port.post(1)
+    port.post(2)
+    assert take(port).value == 1
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(iocp_sock.ForkedPort):
+            port.get(0)
+            status = 2
+        os._exit(0 if status == 1 else status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert take(port).value == 2
