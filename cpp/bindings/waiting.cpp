@@ -146,17 +146,18 @@ public:
 
     // Inside a callback of the port what becomes ready stays for who runs it. False: exception set.
     bool turn(WaitingThread& thread, std::int64_t timeout) {
-        const bool many = port_.core->shared();
-        const bool nested = many || !hold_->held();
-        const std::uint64_t seen = port_.core->turns();
+        if (port_.core->shared()) {
+            return turn_shared(thread, timeout);
+        }
+        const bool nested = !hold_->held();
         const bool may_wait = thread.begin_turn(port_.core->backend());
         const std::int64_t start = now();
         const std::int64_t deadline = !may_wait ? start : timeout < 0 ? -1 : start + timeout;
         Error error;
         if (nested) {
-            const std::int64_t slice = start + (many ? between_looks : longest_sleep);
+            const std::int64_t slice = start + longest_sleep;
             detached([&] {
-                error = port_.core->collect(deadline < 0 ? slice : std::min(slice, deadline), seen);
+                error = port_.core->collect(deadline < 0 ? slice : std::min(slice, deadline));
             });
         } else {
             error = poll_port(port_, deadline);
@@ -172,13 +173,25 @@ public:
             raise(&port_, *port_.types, error);
             return false;
         }
-        if (many) {
-            return port_.closed || shared::hand_out_now(self_, port_);
-        }
         return nested || dispatch_all(self_, port_);
     }
 
 private:
+    // One for several threads: makes a turn, or sees the end of one that another thread makes.
+    bool turn_shared(WaitingThread& thread, std::int64_t timeout) {
+        const std::uint64_t seen = port_.core->turns();
+        const bool may_wait = thread.begin_turn(port_.core->backend());
+        const std::int64_t left = !may_wait ? 0 : timeout < 0 ? between_looks : timeout;
+        Error error;
+        detached([&] { error = port_.core->collect(now() + std::min(left, between_looks), seen); });
+        thread.end_turn();
+        if (error) {
+            raise(&port_, *port_.types, error);
+            return false;
+        }
+        return port_.closed || shared::hand_out_now(self_, port_);
+    }
+
     PyObject* self_;  // strong
     PortObject& port_;
     std::optional<WaiterOf> place_;
