@@ -9,9 +9,14 @@ import pytest
 
 import iocp_sock
 from iocp_sock import KeepAlive
-from support import AF_UNIX, WINDOWS, finish, linger, linux_only, read, run_until, was_reset
+from support import AF_UNIX, WINDOWS, WINE, finish, linger, linux_only, read, run_until, was_reset
+
+probes = pytest.mark.skipif(
+    WINE, reason="Wine 8.0 has no TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT (Windows 10 has)"
+)
 
 
+@probes
 def test_keep_alive(port, peers):
     """What is set is read back, from the Socket and from the system."""
     sock, _peer = peers.tcp(port)
@@ -26,6 +31,7 @@ def test_keep_alive(port, peers):
     assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
+@probes
 def test_accepted_sockets_keep_alive_as_their_listener(port, peers):
     """As the system has it: set once on the listener."""
     with port.listen(("127.0.0.1", 0)) as listener:
