@@ -104,6 +104,7 @@ PYBIND11_MODULE(_core_of_main, module, pb::mod_gil_not_used()) {
 }
 
 // pybind11 waits for ever when a second interpreter of the process loads it (Python before 3.12).
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the interpreter looks for this name
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError,
