@@ -120,10 +120,11 @@ void Workers::handed_out(Worker& worker) {
     }
 }
 
-void Workers::go_away(Worker& worker) noexcept {
+void Workers::go_away(Worker& worker) {
     if (worker.active_ && !std::exchange(worker.away_, true)) {
         --at_work_;
     }
+    pass_on();  // it may have given back what others wait for, and have taken nothing
 }
 
 void Workers::give_back(Worker& worker) {

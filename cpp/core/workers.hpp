@@ -60,7 +60,7 @@ public:
     // stays active.
     void handed_out(Worker& worker);
     // It goes back to the application with what it was handed.
-    void go_away(Worker& worker) noexcept;
+    void go_away(Worker& worker);
     // The worker asks for the next record: it is not active, and has nothing in hand, any more.
     void give_back(Worker& worker);
     // The same of one that will not ask again.

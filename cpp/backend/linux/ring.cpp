@@ -35,12 +35,10 @@ int Ring::open(unsigned entries, bool shared, std::string& reason) {
     // Best first; each step gives up what an older kernel does not know. What a request is still to
     // do is done in the thread that submitted it: a shared ring has that thread interrupted, for it
     // may be away for long.
-    constexpr std::uint32_t any = setup_cqsize | setup_clamp | setup_submit_all;
-    constexpr std::uint32_t own = any | setup_r_disabled | setup_coop_taskrun | setup_single_issuer;
-    constexpr std::array<std::uint32_t, 3> ladder_own{own | setup_defer_taskrun | setup_no_sqarray,
-                                                      own | setup_defer_taskrun, own};
-    constexpr std::array<std::uint32_t, 3> ladder_shared{any | setup_no_sqarray, any, any};
-    const auto& ladder = shared ? ladder_shared : ladder_own;
+    constexpr std::uint32_t own = setup_r_disabled | setup_coop_taskrun | setup_single_issuer;
+    const std::uint32_t base = setup_cqsize | setup_clamp | setup_submit_all | (shared ? 0U : own);
+    const std::uint32_t defer = shared ? 0U : setup_defer_taskrun;
+    const std::array<std::uint32_t, 3> ladder{base | defer | setup_no_sqarray, base | defer, base};
     int code = 0;
     for (unsigned size = entries; size >= least_entries || size == entries; size /= 2) {
         for (const std::uint32_t flags : ladder) {
