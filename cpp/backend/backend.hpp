@@ -49,6 +49,7 @@ struct Capabilities {
     bool multishot_receive{false};  // pooled receives stand in the kernel and pick their memory
     bool zero_copy_send{false};
     Receive busy{Receive::pooled};  // how a busy subscription receives at the least cost
+    bool start_reads{false};        // a start brings at once what is there
     bool ordered{false};            // the kernel keeps the posting order of several requests
     bool virtual_time{false};       // a model: waits take no time, and what nothing can end fails
 };

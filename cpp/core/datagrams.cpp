@@ -37,7 +37,7 @@ void Port::drain_datagrams(Socket& socket, Operation& op) {
     for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {
         space_used_ = (space_used_ + alignment - 1) / alignment * alignment;
         if (!reserve_space(address_bytes + op.block_size)) {
-            later(socket);
+            read_later(socket, op);
             return;
         }
         std::byte* at = space_->data() + space_used_;
@@ -73,7 +73,7 @@ void Port::drain_datagrams(Socket& socket, Operation& op) {
     if (only_errors) {
         pause(op);
     } else {
-        later(socket);
+        read_later(socket, op);
     }
 }
 

@@ -79,6 +79,7 @@ struct Operation {
     bool releasing : 1 {false};     // over but for the releases that it waits for
     bool yields : 1 {false};        // asked to give its pages back and to wait without
     bool adaptive : 1 {false};      // receive_each: the strategy follows the traffic
+    bool reads_next : 1 {false};    // receive_each: its next turn reads before it waits
     bool switched : 1 {false};      // receive_each: the strategy is another one from the next start
     bool is_message : 1 {false};    // its lease holds a Message
     bool from_file : 1 {false};     // a send whose bytes are a file's: no memory, no parts

@@ -340,6 +340,7 @@ private:
     void start_subscription(Socket& socket, Operation& op);
     void start_accept_each(Socket& socket, Operation& op);
     void start_receive_each(Socket& socket, Operation& op);
+    void start_again(Socket& socket, Operation& op);
     Error lease_block(Operation& op);
     void subscription_packet(Socket& socket, Operation& op, Packet& packet);
     void deliver(Socket& socket, Operation& op, Slice slice);
@@ -347,6 +348,7 @@ private:
     void direct_data(Socket& socket, Operation& op, std::size_t length);
     void drain(Socket& socket, Operation& op);
     void later(Socket& socket) noexcept;
+    void read_later(Socket& socket, Operation& op) noexcept;
     void continue_drains();
     [[nodiscard]] bool adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept;
 

@@ -176,7 +176,8 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
             return;
         }
         if (op.watching && result.start == Start::done) {
-            break;
+            read_later(socket, op);
+            return;
         }
         if (result.start == Start::failed) {
             if (!op.watching && backend_->exhausted(static_cast<int>(result.value))) {
@@ -190,12 +191,26 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
             subscription_packet(socket, op, packet);
             return;
         }
+        const bool filled = static_cast<std::uint32_t>(result.value) == op.block_size;
         direct_data(socket, op, static_cast<std::size_t>(result.value));
         if (op.finished()) {
             return;
         }
+        if (capabilities_.start_reads && !filled) {
+            break;
+        }
     }
     later(socket);
+}
+
+// After what came was handed out. Where a start reads at once what is there, it is made when the
+// answers have gone, and finds what they brought instead of waiting for it.
+void Port::start_again(Socket& socket, Operation& op) {
+    if (capabilities_.start_reads) {
+        later(socket);
+    } else {
+        start_subscription(socket, op);
+    }
 }
 
 void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
@@ -211,6 +226,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         } else if (packet.result < 0) {
             // The system ended the request by itself: it is started again.
         } else if (op.kind == Kind::receive_each) {
+            op.reads_next = false;
             drain(socket, op);
         }
         return;
@@ -246,6 +262,9 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
     }
     if (op.lease.data != nullptr) {
         direct_data(socket, op, static_cast<std::size_t>(packet.result));
+        if (capabilities_.start_reads && !op.finished()) {
+            later(socket);
+        }
     } else if (packet.result == 0) {
         end_of_stream(socket, op);
     } else {
@@ -333,7 +352,7 @@ bool Port::reserve_space(std::size_t least) noexcept {
 // answers sent, before more is read.
 void Port::drain(Socket& socket, Operation& op) {
     if (drained_bytes_ >= turn_bytes || socket.drain_turn == turn_number_) {
-        later(socket);
+        read_later(socket, op);
         return;
     }
     socket.drain_turn = turn_number_;
@@ -377,11 +396,11 @@ void Port::drain(Socket& socket, Operation& op) {
         deliver(socket, op, Slice::share(*space_, at, got));
         if (got < room && backend_->drained(socket)) {
             (void)adapt(op, total, false);
-            start_subscription(socket, op);
+            start_again(socket, op);
             return;
         }
     }
-    later(socket);
+    read_later(socket, op);
 }
 
 // Hysteresis between a standing receive, best for small messages, and watching plus reads, best for
@@ -409,6 +428,11 @@ bool Port::adapt(Operation& op, std::size_t bytes, bool multishot) const noexcep
         return true;
     }
     return false;
+}
+
+void Port::read_later(Socket& socket, Operation& op) noexcept {
+    op.reads_next = true;
+    later(socket);
 }
 
 void Port::later(Socket& socket) noexcept {
@@ -439,7 +463,7 @@ void Port::continue_drains() {
         if (op == nullptr || !op->subscription() || socket.receiving.started != 0) {
             continue;
         }
-        if (op->kind == Kind::receive_each && op->watching) {
+        if (op->kind == Kind::receive_each && op->watching && op->reads_next) {
             drain(socket, *op);
         } else {
             start_subscription(socket, *op);

@@ -38,6 +38,33 @@ TEST_F(DirectTest, TheNextBufferIsPostedWhenDataCame) {
     EXPECT_EQ(pool().blocks_out(), 1U);
 }
 
+TEST_F(DirectTest, WhereAStartReadsTheNextBufferIsPostedWhenTheAnswersHaveGone) {
+    make({}, {.start_reads = true});
+    Socket& socket = open_socket();
+    const Posted& op = subscribe(socket);
+    forget_calls();
+    backend().deliver(op.id, 300);
+    turn();
+    EXPECT_THAT(op.data, ElementsAre(300U));
+    EXPECT_EQ(charged(), 0U) << "nothing is posted yet";
+    send(socket, {.batched = true});
+    turn();
+    EXPECT_THAT(calls(socket), ElementsAre("start:send", "start:receive_each"));
+    EXPECT_EQ(op.core->state.load(), State::pending);
+}
+
+TEST_F(DirectTest, WhereAStartReadsOneMessageIsTakenInATurn) {
+    make({}, {.start_reads = true});
+    Socket& socket = open_socket();
+    backend().on(socket).starts = {done(5), done(4096), done(6)};
+    const Posted& op = subscribe(socket);
+    turn();
+    EXPECT_THAT(op.data, ElementsAre(5U, 4096U, 6U)) << "a full buffer may have more behind it";
+    EXPECT_EQ(charged(), 0U);
+    turn();
+    EXPECT_EQ(charged(), page());
+}
+
 TEST_F(DirectTest, EndOfStreamIsToldOnceAndReturnsTheBuffer) {
     Socket& socket = open_socket();
     const Posted& op = subscribe(socket);

@@ -33,7 +33,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t bytes = 60'000;  // several times what the system's buffers take
+    static constexpr std::size_t bytes = 120'000;  // more than the system's buffers take
 
     bool refused() {
         came_ = Came::refused;
@@ -43,7 +43,8 @@ private:
     Socket* open() {
         Socket* socket = nullptr;
         const bool made = engine_->locked([&] {
-            constexpr int small = 4096;
+            // A window that never holds two segments would be filled in the persist timer's steps.
+            constexpr int small = 16 << 10;
             Backend& backend = engine_->port().backend();
             const auto shrink = [&](int option) {
                 return backend.set_option(*socket, platform::level_socket, option, &small,

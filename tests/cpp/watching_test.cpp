@@ -49,6 +49,36 @@ TEST_F(WatchingTest, ReadsWhatIsThereAndWaitsAgain) {
     EXPECT_EQ(view().peak, 0U);
 }
 
+TEST_F(WatchingTest, WhereAStartReadsItWaitsAgainWhenTheAnswersHaveGone) {
+    make({}, {.start_reads = true});
+    Socket& socket = open_socket();
+    const Posted& op = subscribe(socket);
+    backend().on(socket).reads = {done(100)};
+    backend().deliver_ready(op.id);
+    forget_calls();
+    turn();
+    EXPECT_THAT(op.data, ElementsAre(100U));
+    send(socket, {.batched = true});
+    turn();
+    EXPECT_THAT(calls(socket), ElementsAre("read", "start:send", "start:receive_each?"));
+}
+
+TEST_F(WatchingTest, WhatAStartFindsIsReadAndLookedForAgainBeforeTheNextStart) {
+    make({}, {.start_reads = true});
+    Socket& socket = open_socket();
+    const Posted& op = subscribe(socket);
+    backend().on(socket).starts = {done(0)};
+    backend().on(socket).reads = {done(100), done(50), done(25), pending()};
+    backend().deliver_ready(op.id);
+    forget_calls();
+    turns(2);
+    EXPECT_THAT(calls(socket), ElementsAre("read", "start:receive_each?"));
+    turns(3);
+    EXPECT_THAT(op.data, ElementsAre(100U, 50U, 25U));
+    EXPECT_THAT(calls(socket), ElementsAre("read", "start:receive_each?", "read", "read", "read",
+                                           "start:receive_each?"));
+}
+
 TEST_F(WatchingTest, ReadsUntilTheCallWouldBlock) {
     Socket& socket = open_socket();
     backend().on(socket).drained = false;

@@ -27,7 +27,7 @@ public:
 
     [[nodiscard]] std::string_view name() const noexcept override { return "iocp"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override {
-        return {.busy = Receive::direct};
+        return {.busy = Receive::direct, .start_reads = true};
     }
 
     int open(int family, int type, int protocol, Handle& out) override;

@@ -160,9 +160,8 @@ class Experiment:
             last = sample
             elapsed = time.monotonic() - began
             messages = sum(child.done for child in self._load)
-            self._watch.show(
-                elapsed, f"{messages / elapsed:,.0f} messages/s, {_charge_note(sample)}"
-            )
+            rate = messages / elapsed if elapsed else 0.0  # a clock may tick every 16 ms
+            self._watch.show(elapsed, f"{rate:,.0f} messages/s, {_charge_note(sample)}")
 
         traffic: list[Traffic] = self._wait(show)
         return traffic, self._sample().cpu_seconds - idle.cpu_seconds
