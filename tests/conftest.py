@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 import iocp_sock
+import model_lacks
+import support
+from sim_peers import LacksError, SimPeers
 from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, lock_refused, settled
 
 
@@ -29,11 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the random tests the time that they are asked to take."""
+    """Give the random tests their time, and leave out what a model cannot have."""
     limit = (300 + 60 * config.getoption("--fuzz-minutes")) * SLOWNESS
     for item in items:
         if "fuzz" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(limit))
+        if _on_the_model(item):
+            reason = model_lacks.reason(item.path.stem, item.originalname)
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=f"not in the model: {reason}"))
 
 
 def pytest_configure() -> None:
@@ -57,14 +64,33 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Any:
+    """Skip what a model does not have."""
+    return (yield from _skipping_what_is_missing(item))
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Any:
-    """Skip what this user's RLIMIT_MEMLOCK leaves no room for, such as a second ring."""
+    """Skip what a model does not have, or this user's RLIMIT_MEMLOCK leaves no room for."""
+    return (yield from _skipping_what_is_missing(item))
+
+
+def _skipping_what_is_missing(item: pytest.Item) -> Any:
     try:
         return (yield)
+    except LacksError as error:
+        pytest.skip(f"not in the model: {error}")
     except OSError as error:
+        if _on_the_model(item) and error.errno in model_lacks.MISSING:
+            pytest.skip(f"not in the model: {model_lacks.MISSING[error.errno]}")
         if lock_refused(error):
             pytest.skip(f"RLIMIT_MEMLOCK: {error}")
         raise
+
+
+def _on_the_model(item: pytest.Item) -> bool:
+    spec = getattr(item, "callspec", None)
+    return spec is not None and spec.params.get("backend") == "sim"
 
 
 passed = pytest.StashKey[bool]()
@@ -101,9 +127,11 @@ def fuzz(
     return run
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    """Name each backend; one that is refused here is skipped with the reason it gives."""
+@pytest.fixture(params=[*BACKENDS, "sim"])
+def backend(request: pytest.FixtureRequest) -> str | iocp_sock.Sim:
+    """Name each backend, or give a model; one that is refused is skipped with its reason."""
+    if request.param == "sim":
+        return iocp_sock.Sim(preset="linux")
     state = STATES[request.param]
     if state != "ok":
         pytest.skip(f"{request.param}: {state}")
@@ -112,12 +140,16 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make_port(
-    backend: str, request: pytest.FixtureRequest
+    backend: str | iocp_sock.Sim, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., iocp_sock.Port]]:
     """Make ports of the backend; at the end they are closed and must have left nothing."""
     before = descriptors()
     ports: list[iocp_sock.Port] = []
-    peers = Peers()
+    if isinstance(backend, iocp_sock.Sim):
+        peers = SimPeers(backend)
+        monkeypatch.setattr(support, "clock", peers.pass_time)
+    else:
+        peers = Peers()
 
     def make(**options: Any) -> iocp_sock.Port:
         port = iocp_sock.Port(backend=backend, **options)

@@ -138,13 +138,22 @@ def run_until(
         port.run_once(0.02)
 
 
+clock: Callable[[float], None] = time.sleep
+"""Lets a while pass; on the model it is virtual, and passes in no other way."""
+
+
+def moment() -> None:
+    """Let what is on its way arrive."""
+    clock(0.001)
+
+
 def wait_for(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
     """Wait for a condition that another thread or the system brings about."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not reached within {patience} s")
-        time.sleep(0.001)
+        moment()
 
 
 def finish(port: iocp_sock.Port, *operations: iocp_sock.Operation) -> None:
@@ -154,7 +163,14 @@ def finish(port: iocp_sock.Port, *operations: iocp_sock.Operation) -> None:
 
 def readable(peer: socket.socket, patience: float = PATIENCE) -> None:
     """Wait until a read from the socket would not block."""
-    assert select.select([peer], [], [], patience)[0], "nothing to read"
+    assert is_readable(peer, patience), "nothing to read"
+
+
+def is_readable(peer: socket.socket, patience: float = 0) -> bool:
+    """Whether a read from the raw peer would not block, after so many seconds at most."""
+    if not isinstance(peer, socket.socket):
+        return peer.readable(patience)
+    return bool(select.select([peer], [], [], patience)[0])
 
 
 def reset(peer: socket.socket) -> None:
@@ -176,7 +192,7 @@ def read(port: iocp_sock.Port, peer: socket.socket, nbytes: int) -> bytes:
     def some() -> bool:
         nonlocal got
         while got < nbytes:
-            if not select.select([peer], [], [], 0)[0]:
+            if not is_readable(peer):
                 return False
             chunk = peer.recv(min(nbytes - got, 1 << 20))
             if not chunk:
@@ -312,6 +328,7 @@ class Peers:
     ) -> tuple[iocp_sock.Socket, socket.socket]:
         """Make a TCP connection: the port's accepted end and a raw one."""
         host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        before = port.outstanding
         with port.listen((host, 0)) as listener:
             if buffers:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
@@ -320,7 +337,8 @@ class Peers:
             finish(port, post)
             sock = post.accepted
             assert sock is not None
-        run_until(port, lambda: port.outstanding == 0)
+        port.run_once(0)  # the listener's end
+        run_until(port, lambda: port.outstanding <= before)
         return self.own(sock), peer
 
     def pair(

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, read, read_all, reset, run_until
+from support import Recorder, finish, moment, read, read_all, reset, run_until
 
 
 def fill(sock):
@@ -13,6 +13,7 @@ def fill(sock):
     total = 0
     while went := sock.try_send(bytes(65536)):
         total += went
+        moment()
     return total
 
 
@@ -41,7 +42,7 @@ def test_waits_until_the_peer_reads(port, peers):
     assert (port.ledger.now, sock.charged) == (0, 0)
     taken = 0
     while not got and taken < filled:
-        taken += len(read(port, peer, 4096))
+        taken += len(read(port, peer, min(4096, filled - taken)))
     run_until(port, lambda: got)
     assert op.error is None
     sent = 0

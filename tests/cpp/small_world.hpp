@@ -18,10 +18,36 @@ namespace iocp::small {
 using contract::Bytes;
 using sim::Parameters;
 
-enum class Act : std::uint8_t { send, receive, subscribe, shut, close, cancel, look, abort, note };
-inline constexpr std::array<const char*, 9> act_names{"send 20,000 B",     "receive", "subscribe",
-                                                      "shut down sending", "close",   "cancel",
-                                                      "zero-byte",         "abort",   "send 100 B"};
+enum class Act : std::uint8_t {
+    send,
+    receive,
+    subscribe,
+    shut,
+    close,
+    cancel,
+    look,
+    abort,
+    note,
+    batch,
+    hurry,
+    room,
+    post_block,
+    share_pool,
+};
+inline constexpr std::array<const char*, 14> act_names{"send 20,000 B",
+                                                       "receive",
+                                                       "subscribe",
+                                                       "shut down sending",
+                                                       "close",
+                                                       "cancel",
+                                                       "zero-byte",
+                                                       "abort",
+                                                       "send 100 B",
+                                                       "send 300 B with the next flush",
+                                                       "receive within 1 ms",
+                                                       "wait for room",
+                                                       "receive into posted blocks",
+                                                       "receive into shared memory"};
 
 // How far the world gets before an operation: not at all, one way of the wire, or to its rest.
 enum class Gap : std::uint8_t { none, hop, calm };
@@ -55,10 +81,11 @@ struct Outcome {
 
 class SmallWorld {
 public:
-    explicit SmallWorld(const Parameters& parameters)
-        : world_(std::make_shared<sim::World>(parameters, 1)),
+    explicit SmallWorld(const Parameters& parameters, PortOptions options = {},
+                        std::uint64_t seed = 1)
+        : budget_(options.budget_bytes),
+          world_(std::make_shared<sim::World>(parameters, seed)),
           pool_(BufferPool::create(4096, region_bytes, 16)) {
-        PortOptions options;
         options.region_size = region_bytes;
         options.backend.world = world_;
         std::string reason;
@@ -90,7 +117,10 @@ public:
 
 private:
     static constexpr std::size_t region_bytes = 65'536;
-    static constexpr std::size_t most_posts = 8;
+    static constexpr std::size_t most_posts = 16;
+    static constexpr std::size_t spacing =
+        30'000;  // of the sends, in the bytes they are taken from
+    static constexpr std::int64_t no_timeout = -1;
     static constexpr std::int64_t second = 1'000'000'000;
     static constexpr int most_turns = 10'000;
 
@@ -110,7 +140,7 @@ private:
     };
 
     static Bytes& source() {
-        static Bytes bytes = contract::pattern(100'000);
+        static Bytes bytes = contract::pattern(most_posts * spacing);
         return bytes;
     }
     static void give_back(void* post) { ++static_cast<Post*>(post)->leases; }
@@ -145,6 +175,18 @@ private:
                 return post(step.side, Kind::receive, 100);
             case Act::look:
                 return post(step.side, Kind::zero_byte, 0);
+            case Act::batch:
+                return post(step.side, Kind::send, 300, no_timeout, true);
+            case Act::hurry:
+                return post(step.side, Kind::receive, 100, second / 1000);
+            case Act::room:
+                return post(step.side, Kind::writable, 0);
+            case Act::post_block:
+                (void)port_->set_receive_strategy(*socket, Receive::direct);
+                return;
+            case Act::share_pool:
+                (void)port_->set_receive_strategy(*socket, Receive::pooled);
+                return;
             case Act::subscribe:
                 return post(step.side, Kind::receive_each, 0);
             case Act::shut:
@@ -166,21 +208,23 @@ private:
         }
     }
 
-    void post(unsigned side, Kind kind, std::size_t length) {
+    void post(unsigned side, Kind kind, std::size_t length, std::int64_t timeout = no_timeout,
+              bool batched = false) {
         Post& made = posts_.emplace_back();
         made.side = side;
         made.kind = kind;
         made.length = length;
-        made.offset = 30'000 * (posts_.size() - 1);
+        made.offset = spacing * (posts_.size() - 1);
         Operation* op = port_->new_operation(*sockets_[side], kind);
         ASSERT_NE(op, nullptr);
         op->user = &made;
         op->strategy = Receive::zero_byte;
         op->block_size = 4096;
+        op->batched = batched;
         std::byte* data = kind == Kind::send ? source().data() + made.offset : made.room.data();
         op->lease = {data, length, &made, give_back};
         made.id = op->id;
-        if (port_->submit(*op, -1)) {
+        if (port_->submit(*op, timeout)) {
             op->lease.give_back();
             port_->discard(*op);
         } else {
@@ -250,8 +294,8 @@ private:
 
     // Whether nothing of a send went, and nothing will: it was taken back whole.
     static bool taken_back(const Post& post) {
-        return post.completions != 0 && post.transferred == 0 &&
-               (post.error.fault == Fault::cancelled || post.error.fault == Fault::socket_closed);
+        return post.completions != 0 && post.transferred == 0 && post.error &&
+               post.error.fault != Fault::system;
     }
     [[nodiscard]] Bytes sent(unsigned side) const {
         Bytes bytes;
@@ -274,9 +318,15 @@ private:
             const bool unfinished = post.accepted && post.completions == 0;
             const bool subscribes = post.kind == Kind::receive_each;
             most += unfinished && post.length != 0 ? post.length / 4096 * 4096 + 8192 : 0;
-            most += unfinished && subscribes ? 4096 : 0;
+            most += unfinished && subscribes ? 8192 : 0;
         }
         const LedgerView ledger = port_->ledger_view();
+        std::uint64_t held = 0;
+        port_->operations().each([&](const Operation& op) {
+            held += op.finished() ? 0 : op.receipt.pages() * std::uint64_t{4096};
+        });
+        EXPECT_EQ(ledger.now, held) << "the ledger is what unfinished operations hold";
+        EXPECT_TRUE(budget_ == 0 || ledger.now <= budget_) << "more is charged than is allowed";
         EXPECT_LE(ledger.now, most) << "more is charged than is outstanding";
         const auto& machine = *world_->stack.machines().front();
         EXPECT_LE(static_cast<std::uint64_t>(machine.system.locked()) * 4096, ledger.now)
@@ -328,6 +378,7 @@ private:
         platform::expect_nothing_left(*world_);
     }
 
+    const std::uint64_t budget_;
     std::shared_ptr<sim::World> world_;
     BufferPool* pool_;
     std::unique_ptr<Port> port_;

@@ -1,5 +1,6 @@
 // The options of a modelled socket.
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 #include "backend/families.hpp"
@@ -17,6 +18,8 @@ constexpr int share_option = SO_EXCLUSIVEADDRUSE;  // what a server sets to be s
 #else
 constexpr int share_option = SO_REUSEADDR;
 #endif
+
+constexpr int most_size = INT_MAX / 2;  // twice as much can be told
 
 // What is told of a size that was set to `size`.
 int told(std::uint64_t size, bool doubled) noexcept {
@@ -76,7 +79,7 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
         const Parameters& values = world_->stack.values;
         int number = 0;
         std::memcpy(&number, value, std::min(length, sizeof number));
-        const auto size = static_cast<std::uint64_t>(std::max(number, 0));
+        const auto size = static_cast<std::uint64_t>(std::clamp(number, 0, most_size));
         const bool doubled = values.doubles_sizes != 0;
         if (level == IPPROTO_TCP && option == tcp_no_delay) {
             endpoint.nagle = number == 0;
