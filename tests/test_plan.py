@@ -9,7 +9,8 @@ pytest.importorskip("typer")
 import iocp_sock
 from commands import run
 from iocp_sock.cli.plan import make
-from iocp_sock.cli.plan.load import Load, seconds, size
+from iocp_sock.cli.plan.load import Load
+from iocp_sock.cli.quantity import seconds, size
 from support import PAGE, block, run_until
 
 LOAD = Load(

@@ -243,6 +243,16 @@ class Sim:
         """Give the lines that were kept."""
         return [TraceLine(line[0] / 1e9, *line[1:]) for line in self.world.lines()]
 
+    def pass_time(self, timeout: float) -> bool:
+        """Let virtual time pass until a port has something to do, for at most `timeout` seconds.
+
+        For several ports that one thread runs in turn with run_once(0): the wait of one of them
+        goes on while another is due. Returns False when the time is over and none is. Timers of the
+        ports (call_later, timeouts) do not end it. Raises ArgumentError or ArgumentTypeError for a
+        time that cannot be.
+        """
+        return self.world.pass_time(_scaled("timeout", "seconds", timeout))
+
     def befall(self, sock: Socket, mishap: str) -> bool:
         """Let something befall one end of a connection of this world; False: it is over already.
 

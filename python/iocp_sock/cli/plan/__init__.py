@@ -12,8 +12,9 @@ from rich.table import Table
 
 from iocp_sock import ArgumentError
 from iocp_sock.cli.plan.advice import Estimate, best
-from iocp_sock.cli.plan.load import Load, seconds, size
+from iocp_sock.cli.plan.load import Load
 from iocp_sock.cli.plan.modelled import RECEIVE, SEND, Choice, trial
+from iocp_sock.cli.quantity import seconds, size
 from iocp_sock.cli.table import wide_console
 
 _HERE = "windows-10" if sys.platform == "win32" else "linux"
