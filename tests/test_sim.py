@@ -137,6 +137,15 @@ def test_time_stops_for_whichever_port_is_first(make: Callable[..., Port]) -> No
             sim.pass_time(wrong)
 
 
+def test_who_is_woken_late_is_so_whoever_passes_the_time(make: Callable[..., Port]) -> None:
+    sim = Sim(delay=0.25, wake_delay=0.125)
+    port = make(sim)
+    echo(port)
+    dial(port)
+    assert sim.pass_time(HOUR)
+    assert sim.now == 0.625
+
+
 def test_an_hour_passes_at_once(make: Callable[..., Port]) -> None:
     sim = Sim()
     port = make(sim)

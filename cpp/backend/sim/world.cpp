@@ -123,11 +123,17 @@ bool World::anyone_due() const noexcept {
 bool World::pass(std::int64_t timeout) {
     const std::lock_guard lock(mutex_);
     const std::int64_t limit = stack.now() + timeout;
-    while (!anyone_due()) {
+    if (anyone_due()) {
+        return true;
+    }
+    do {
         if (!step(limit)) {
             stack.advance(limit);
             return false;
         }
+    } while (!anyone_due());
+    if (stack.values.wake_delay != 0) {
+        wake_late(limit);
     }
     return true;
 }

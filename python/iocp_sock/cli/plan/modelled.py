@@ -6,13 +6,11 @@ import statistics
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, TypeAlias
 
 from iocp_sock import ArgumentError, Buffer, Port, Sim, Socket, Stats
+from iocp_sock.cli.choices import Receive, Send
 from iocp_sock.cli.plan.load import Load
 
-Receive: TypeAlias = Literal["pooled", "direct", "zero_byte", "adaptive"]
-Send: TypeAlias = Literal["buffered", "when_writable", "direct"]
 RECEIVE: tuple[Receive, ...] = ("direct", "adaptive", "pooled", "zero_byte")
 SEND: tuple[Send, ...] = ("buffered", "direct", "when_writable")
 
