@@ -21,6 +21,11 @@ class Load:
     preset: str
 
     @property
+    def block(self) -> int:
+        """Bytes of the block that a posted receive has."""
+        return min(self.message, 65536)
+
+    @property
     def busy(self) -> int:
         """Active connections."""
         return min(self.connections, max(1, round(self.connections * self.active)))
