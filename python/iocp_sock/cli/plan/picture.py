@@ -23,7 +23,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
             row[0].axhline(budget, linestyle=":", color="grey", label="the budget")
         row[0].set(title=f"to {side}: locked", ylabel="MiB")
         row[0].legend()
-        row[1].bar(names, [one["added_delay_us"] / 1000 for one in ways])
+        delays = [one["added_delay_us"] / 1000 for one in ways]
+        row[1].bar(names, delays)
+        row[1].set_ylim(0, 1.05 * max(1.0, *delays))
         row[1].set(title="delay, the median", ylabel="milliseconds")
         row[2].bar(names, [one["memory"] / _MIB for one in ways])
         row[2].set(title="memory in all", ylabel="MiB")

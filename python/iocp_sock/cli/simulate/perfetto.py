@@ -19,7 +19,7 @@ def write(outcome: Outcome, path: Path) -> None:
     """Write the whole file, or leave what was there as it was. Raises OSError."""
     part = path.with_name(f"{path.name}.part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with open(part, "w", encoding="utf-8", newline="\n") as file:
             write_events(file, _events(outcome), _about(outcome))
         os.replace(part, path)
     except BaseException:
