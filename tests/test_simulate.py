@@ -273,6 +273,7 @@ WRONG_FAULTS = [
     ("at = 9\nwhat = 'reset'\nconnections = 'c'", "at is after the duration"),
     ("at = 1\nwhat = 'reset'\nconnections = 'c'\nwhich = 3", "which is a number from 0 to 2"),
     ("at = 1\nwhat = 'reset'\nconnections = 'c'\nwhich = ['x']", "which is a number"),
+    ("at = 1\nwhat = 'reset'\nconnections = 'c'\nwhich = []", "which is a number"),
 ]
 _START = "duration = 2\nhosts.a = {}\nlisteners.l.host = 'a'\n"
 _GROUP = "[connections.c]\nfrom = 'a'\nto = 'l'\n"

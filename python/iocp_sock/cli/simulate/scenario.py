@@ -192,7 +192,9 @@ def _fault(table: Table, groups: Mapping[str, Group]) -> Fault:
 
     def numbers(given: Any) -> tuple[int, ...] | None:
         listed = given if isinstance(given, list) else [given]
-        good = all(isinstance(one, int) and not isinstance(one, bool) for one in listed)
+        good = bool(listed) and all(
+            isinstance(one, int) and not isinstance(one, bool) for one in listed
+        )
         return tuple(listed) if good and all(0 <= one <= most for one in listed) else None
 
     which: tuple[int, ...] = table.value(
