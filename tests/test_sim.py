@@ -55,7 +55,12 @@ def connected(port: Port) -> tuple[iocp_sock.Socket, iocp_sock.Socket]:
 
 def dial(port: Port) -> iocp_sock.Operation:
     """Post a connect to the echo server."""
-    connect = port.connect(("127.0.0.1", 7000))
+    return dial_to(port, ("127.0.0.1", 7000))
+
+
+def dial_to(port: Port, address: Any) -> iocp_sock.Operation:
+    """Post a connect."""
+    connect = port.connect(address)
     KEPT.append(connect.socket)
     return connect
 
@@ -104,6 +109,41 @@ def test_ports_of_one_sim_share_its_world_and_others_do_not(make: Callable[..., 
     alone = dial(stranger)
     finish(stranger, alone)
     assert isinstance(alone.error, ConnectionRefusedError)
+
+
+def test_time_stops_for_whichever_port_is_first(make: Callable[..., Port]) -> None:
+    """Two ports that are run in turn see what happens at its own instant, not after a wait."""
+    sim = Sim(delay=0.25)
+    server, client = make(sim), make(sim)
+    accepted: list[float] = []
+    listener = server.listen(("10.0.0.1", 80))
+    KEPT.append(listener)
+    listener.accept_each(lambda conn: (KEPT.append(conn), accepted.append(sim.now)))
+    connect = dial_to(client, ("10.0.0.1", 80))
+    assert sim.pass_time(HOUR)
+    assert sim.now == 0.5
+    assert sim.pass_time(HOUR), "until somebody takes it, it is due"
+    assert sim.now == 0.5
+    client.run_once(0)
+    server.run_once(0)
+    assert connect.done
+    assert sim.pass_time(HOUR)
+    server.run_once(0)
+    assert accepted == [0.75]
+    assert not sim.pass_time(HOUR)
+    assert sim.now == HOUR + 0.75
+    for wrong in (-1, "long", None, True):
+        with pytest.raises(iocp_sock.Error, match="timeout is a number"):
+            sim.pass_time(wrong)
+
+
+def test_who_is_woken_late_is_so_whoever_passes_the_time(make: Callable[..., Port]) -> None:
+    sim = Sim(delay=0.25, wake_delay=0.125)
+    port = make(sim)
+    echo(port)
+    dial(port)
+    assert sim.pass_time(HOUR)
+    assert sim.now == 0.625
 
 
 def test_an_hour_passes_at_once(make: Callable[..., Port]) -> None:

@@ -125,6 +125,7 @@ void bind_sim(pb::module_& module) {
         .def("machines", &machines_of, Unlocked())
         .def("keep_lines", &keep_lines, pb::arg("on"), Unlocked())
         .def("lines", &lines_of, Unlocked())
+        .def("pass_time", &World::pass, pb::arg("timeout"), Unlocked())
         .def("befall", &befall, pb::arg("handle"), pb::arg("mishap"), Unlocked());
     module.def("sim_preset", &preset_values, pb::arg("name"),
                "Every parameter of a preset of the model, in nanoseconds, bytes and millionths.");

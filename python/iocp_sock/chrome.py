@@ -7,15 +7,15 @@ each socket is a process, and the names say the kind of operation and what it wa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iocp_sock.trace import TraceEvent
 
-__all__ = ["chrome_events"]
+__all__ = ["chrome_events", "named", "write_events"]
 
-_PORT = 1
 _RECEIVING, _SENDING = 1, 2
 _SPANS = {"queued": "queued", "pending": "pending", "completed": "ready"}
 """The phases that last, and the names of their spans."""
@@ -23,18 +23,50 @@ _SPANS = {"queued": "queued", "pending": "pending", "completed": "ready"}
 _Json = dict[str, Any]
 
 
-def chrome_events(events: Iterable[TraceEvent], dropped: int) -> Iterator[_Json]:
-    """Turn events, in the order of their times, into Chrome's; every "b" gets its "e"."""
-    writer = _Writer(dropped)
+def chrome_events(
+    events: Iterable[TraceEvent],
+    dropped: int,
+    *,
+    name: str = "port",
+    first: int = 1,
+    origin: int | None = None,
+) -> Iterator[_Json]:
+    """Turn events, in the order of their times, into Chrome's; every "b" gets its "e".
+
+    The port's process has the number `first`, its sockets' those behind it. Times count from
+    `origin`, in nanoseconds of the port's clock; None: from the first event.
+    """
+    writer = _Writer(dropped, name, first, origin)
     for event in events:
         yield from writer.write(event)
     yield from writer.end()
 
 
+def write_events(file: IO[str], events: Iterable[_Json], about: _Json) -> None:
+    """Write a trace file: a line for each event, and `about` as what else there is to know."""
+    file.write('{"displayTimeUnit": "ns", "otherData": ')
+    json.dump(about, file)
+    file.write(', "traceEvents": [')
+    separator = "\n"
+    for event in events:
+        file.write(separator)
+        json.dump(event, file)
+        separator = ",\n"
+    file.write("\n]}\n")
+
+
+def named(what: str, process: int, thread: int, name: str) -> _Json:
+    """An event that names a process ("process_name") or a thread of it ("thread_name")."""
+    return {"ph": "M", "name": what, "pid": process, "tid": thread, "args": {"name": name}}
+
+
 class _Writer:
-    def __init__(self, dropped: int) -> None:
+    def __init__(self, dropped: int, name: str, first: int, origin: int | None) -> None:
         self._dropped = dropped
-        self._origin: int | None = None
+        self._name = name
+        self._port = first
+        self._origin = origin
+        self._begun = False
         self._now = 0.0
         self._ledger: int | None = None
         self._processes: dict[int, int] = {}
@@ -43,6 +75,8 @@ class _Writer:
     def write(self, event: TraceEvent) -> Iterator[_Json]:
         if self._origin is None:
             self._origin = event.time
+        if not self._begun:
+            self._begun = True
             yield from self._begin()
         self._now = (event.time - self._origin) / 1000
         if event.ledger != self._ledger:
@@ -58,7 +92,7 @@ class _Writer:
         self._open.clear()
 
     def _begin(self) -> Iterator[_Json]:
-        yield _named("process_name", _PORT, 0, "port")
+        yield named("process_name", self._port, 0, self._name)
         if self._dropped:
             yield {
                 **self._port_event("i", f"{self._dropped} earlier events were dropped", {}),
@@ -79,20 +113,20 @@ class _Writer:
             yield operation.event("e", event.kind, self._now, _ended(event))
 
     def _socket(self, event: TraceEvent) -> Iterator[_Json]:
-        process = _PORT + 1 + len(self._processes)
+        process = self._port + 1 + len(self._processes)
         self._processes[event.socket] = process
         slot, generation = event.socket & 0xFFFFFFFF, event.socket >> 32
         name = f"socket {slot}.{generation} (descriptor {event.fileno})"
-        yield _named("process_name", process, 0, name)
-        yield _named("thread_name", process, _RECEIVING, "receiving")
-        yield _named("thread_name", process, _SENDING, "sending")
+        yield named("process_name", process, 0, name)
+        yield named("thread_name", process, _RECEIVING, "receiving")
+        yield named("thread_name", process, _SENDING, "sending")
 
     def _port_event(self, letter: str, name: str, arguments: _Json) -> _Json:
         return {
             "ph": letter,
             "name": name,
             "cat": "port",
-            "pid": _PORT,
+            "pid": self._port,
             "tid": 0,
             "ts": self._now,
             "args": arguments,
@@ -149,7 +183,3 @@ def _begun(event: TraceEvent) -> _Json:
 
 def _ended(event: TraceEvent) -> _Json:
     return {"transferred": event.nbytes, "error": event.error}
-
-
-def _named(what: str, process: int, thread: int, name: str) -> _Json:
-    return {"ph": "M", "name": what, "pid": process, "tid": thread, "args": {"name": name}}

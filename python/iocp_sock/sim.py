@@ -11,12 +11,14 @@ from iocp_sock.errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     from iocp_sock._core import Socket
 
-__all__ = ["PRESETS", "Sim", "TraceLine"]
+__all__ = ["MISHAPS", "PRESETS", "Sim", "TraceLine"]
 
 PRESETS = ("windows-2000", "windows-10", "linux")
 """The presets; README.md of the model says where their figures come from."""
 
-_MISHAPS = ("reset", "half_close", "stall", "vanish")
+MISHAPS = ("reset", "half_close", "stall", "vanish")
+"""What can befall a connection, in the order of the model's own numbers."""
+
 _SCALES = {"seconds": 1_000_000_000, "rate": 1_000_000, "number": 1, "switch": 1}
 _LEAST = {"mss": 1, "receive_window": 1, "page_size": 1}
 _MOST = {"mss": 1 << 20, "receive_window": 1 << 30, "send_buffer": 1 << 30}
@@ -243,15 +245,25 @@ class Sim:
         """Give the lines that were kept."""
         return [TraceLine(line[0] / 1e9, *line[1:]) for line in self.world.lines()]
 
+    def pass_time(self, timeout: float) -> bool:
+        """Let virtual time pass until a port has something to do, for at most `timeout` seconds.
+
+        For several ports that one thread runs in turn with run_once(0): the wait of one of them
+        goes on while another is due. Returns False when the time is over and none is. Timers of the
+        ports (call_later, timeouts) do not end it. Raises ArgumentError or ArgumentTypeError for a
+        time that cannot be.
+        """
+        return self.world.pass_time(_scaled("timeout", "seconds", timeout))
+
     def befall(self, sock: Socket, mishap: str) -> bool:
         """Let something befall one end of a connection of this world; False: it is over already.
 
         'reset' ends both ends with an error; 'half_close' ends its sending side; after 'stall'
         nobody reads it any more; after 'vanish' nothing reaches it and nothing comes from it.
         """
-        if mishap not in _MISHAPS:
-            raise ArgumentError(22, f"mishap is one of {', '.join(_MISHAPS)}, not {mishap!r}")
-        return self.world.befall(sock.fileno(), _MISHAPS.index(mishap))
+        if mishap not in MISHAPS:
+            raise ArgumentError(22, f"mishap is one of {', '.join(MISHAPS)}, not {mishap!r}")
+        return self.world.befall(sock.fileno(), MISHAPS.index(mishap))
 
 
 def _scaled(name: str, kind: str, given: Any) -> int:

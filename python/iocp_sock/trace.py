@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from iocp_sock._core import PAGE_SIZE
-from iocp_sock.chrome import chrome_events
+from iocp_sock.chrome import chrome_events, write_events
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -97,15 +96,8 @@ class Trace:
             with open(file, "w", encoding="utf-8") as opened:
                 self.write(opened)
             return
-        file.write('{"displayTimeUnit": "ns", "otherData": ')
-        json.dump({"dropped_events": self.dropped, "page_size": PAGE_SIZE}, file)
-        file.write(', "traceEvents": [')
-        separator = "\n"
-        for event in chrome_events(self, self.dropped):
-            file.write(separator)
-            json.dump(event, file)
-            separator = ",\n"
-        file.write("\n]}\n")
+        about = {"dropped_events": self.dropped, "page_size": PAGE_SIZE}
+        write_events(file, chrome_events(self, self.dropped), about)
 
     def __len__(self) -> int:
         return sum(len(run) for run in self._recorded["runs"]) // self._size

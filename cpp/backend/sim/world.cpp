@@ -114,6 +114,30 @@ bool World::wait(Machine& machine, std::int64_t timeout) {
     return due;
 }
 
+bool World::anyone_due() const noexcept {
+    const auto& machines = stack.machines();
+    return std::any_of(machines.begin(), machines.end(),
+                       [](const auto& one) { return one->woken || !one->due.empty(); });
+}
+
+bool World::pass(std::int64_t timeout) {
+    const std::lock_guard lock(mutex_);
+    const std::int64_t limit = stack.now() + timeout;
+    if (anyone_due()) {
+        return true;
+    }
+    do {
+        if (!step(limit)) {
+            stack.advance(limit);
+            return false;
+        }
+    } while (!anyone_due());
+    if (stack.values.wake_delay != 0) {
+        wake_late(limit);
+    }
+    return true;
+}
+
 void World::wake(Machine& machine) noexcept {
     {
         const std::lock_guard lock(mutex_);

@@ -36,12 +36,15 @@ public:
     // Lets virtual time pass until the machine has packets or was woken, or until `timeout`
     // nanoseconds (negative: for ever) are over. False: nothing is to come that could end it.
     bool wait(Machine& machine, std::int64_t timeout);
+    // The same for whichever machine is first; false: the time is over, and none has anything.
+    bool pass(std::int64_t timeout);
     void wake(Machine& machine) noexcept;
     // One event, if it comes by `limit`. Precondition: the lock is held.
     bool step(std::int64_t limit);
 
 private:
     void settle();
+    [[nodiscard]] bool anyone_due() const noexcept;
     void wake_late(std::int64_t limit);
     // Lets the mishap come before the event whose number it has; false: it has none.
     bool befall_before(const Event& event);

@@ -1,4 +1,4 @@
-"""The command line: ``iocp-sock demo``, ``echo``, ``top``, ``doctor``, ``matrix`` and ``plan``."""
+"""The command line: ``iocp-sock demo`` and its like, a module or package for each command."""
 
 import sys
 from typing import Annotated
@@ -12,6 +12,7 @@ from iocp_sock.cli.doctor import doctor
 from iocp_sock.cli.echo import echo
 from iocp_sock.cli.matrix import matrix
 from iocp_sock.cli.plan import plan
+from iocp_sock.cli.simulate import simulate
 from iocp_sock.cli.top import top
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command()(top)
 app.command()(doctor)
 app.command()(matrix)
 app.command()(plan)
+app.command()(simulate)
 
 
 def _print_version(wanted: bool) -> None:

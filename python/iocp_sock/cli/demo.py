@@ -10,14 +10,12 @@ import typer
 from rich.console import Console
 
 from iocp_sock.cli import limits, plot, table
-from iocp_sock.cli.choices import Backend
-from iocp_sock.cli.experiment import Plan, Posted, Run, measure
+from iocp_sock.cli.choices import Backend, Receive
+from iocp_sock.cli.experiment import Plan, Run, measure
 from iocp_sock.cli.progress import LiveProgress
 
 _CONNECTIONS, _HOT, _SECONDS = 9_000, 64, 5.0
 _QUICK_CONNECTIONS, _QUICK_SECONDS = 1_000, 1.0
-_OTHER_FILES = 64
-"""Descriptors a process of the demo needs besides its connections."""
 
 
 def demo(
@@ -106,21 +104,20 @@ def _plan(
 
 def _fitting(asked: int | None, usual: int) -> int:
     """The connections asked for, or as many of the usual number as the open-file limit allows."""
-    limit = limits.raise_open_files()
-    room = None if limit is None else limit - _OTHER_FILES
+    room = limits.room_for_connections()
     if asked is None:
         return usual if room is None else max(1, min(usual, room))
     if room is not None and asked > room:
         raise typer.BadParameter(
-            f"{asked} connections do not fit: this process may open {limit} files at most,"
-            f" which leaves room for {max(0, room)}; raise the hard limit (ulimit -Hn) for more",
+            f"{asked} connections do not fit: the files that this process may open leave room"
+            f" for {room}; raise the hard limit (ulimit -Hn) for more",
             param_hint="--connections",
         )
     return asked
 
 
 def _measure_both(plan: Plan, trace: Path | None) -> list[Run]:
-    ways: tuple[Posted, Posted] = ("direct", "zero_byte")
+    ways: tuple[Receive, Receive] = ("direct", "zero_byte")
     traced = {"direct": replace(plan, trace=trace and trace.absolute())}
     runs = []
     with LiveProgress() as progress:

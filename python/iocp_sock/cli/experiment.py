@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from iocp_sock.cli.child import Child, ChildError, wait_for_all
-from iocp_sock.cli.choices import Backend
+from iocp_sock.cli.choices import Backend, Receive, Send
 from iocp_sock.cli.latency import Latencies
-from iocp_sock.cli.load import Traffic, load_demo, load_processes
+from iocp_sock.cli.load import MESSAGE_BYTES, Traffic, load_demo, load_processes
 from iocp_sock.cli.server import Listening, Sample, serve_demo
-
-Posted: TypeAlias = Literal["direct", "zero_byte"]
 
 _WARM_UP_CONNECTIONS = 16
 _SAMPLE_SECONDS = 0.1
@@ -24,7 +22,8 @@ _SETTLE_SECONDS = 5.0
 class Plan:
     """What to run: `hot` of the `connections` exchange messages for `seconds`.
 
-    `trace` is the file that the life of the server's operations meanwhile is written to.
+    A message has `message` bytes, a posted receive of the server `block`. `trace` is the file that
+    the life of the server's operations meanwhile is written to.
     """
 
     connections: int
@@ -32,13 +31,15 @@ class Plan:
     seconds: float
     backend: Backend | None
     trace: Path | None = None
+    message: int = MESSAGE_BYTES
+    block: int = 4096
 
 
 @dataclass(frozen=True)
 class Run:
     """What one run showed; `charges` is (seconds since the start, charged bytes) over the run."""
 
-    receive: Posted
+    receive: Receive
     backend: str
     backend_reason: str
     connections: int
@@ -79,17 +80,18 @@ class Watch(Protocol):
         """How far the phase is, and what is worth reading now."""
 
 
-def measure(plan: Plan, receive: Posted, watch: Watch) -> Run:
-    """Run the demo once with that way of receiving."""
-    with _processes(plan, receive) as (server, load):
+def measure(plan: Plan, receive: Receive, watch: Watch, send: Send = "buffered") -> Run:
+    """Run the demo once with that way of receiving, and of sending the echo."""
+    with _processes(plan, receive, send) as (server, load):
         return Experiment(plan, receive, watch, server, load).run()
 
 
 @contextmanager
-def _processes(plan: Plan, receive: Posted) -> Iterator[tuple[Child, list[Child]]]:
+def _processes(plan: Plan, receive: Receive, send: Send) -> Iterator[tuple[Child, list[Child]]]:
     children: list[Child] = []
     try:
-        children.append(Child("the echo server", serve_demo, plan.backend, receive))
+        server = Child("the echo server", serve_demo, plan.backend, receive, send, plan.block)
+        children.append(server)
         for number in range(load_processes(plan.hot)):
             children.append(Child(f"load process {number}", load_demo))
         yield children[0], children[1:]
@@ -102,7 +104,7 @@ class Experiment:
     """A plan being carried out; the phases follow one another in `run`."""
 
     def __init__(
-        self, plan: Plan, receive: Posted, watch: Watch, server: Child, load: list[Child]
+        self, plan: Plan, receive: Receive, watch: Watch, server: Child, load: list[Child]
     ) -> None:
         self._plan = plan
         self._receive = receive
@@ -151,7 +153,7 @@ class Experiment:
     def _drive(self, idle: Sample) -> tuple[list[Traffic], float]:
         self._watch.phase("echoing", self._plan.seconds)
         for child, share in zip(self._load, _shares(self._plan.hot, len(self._load)), strict=True):
-            child.ask("drive", share, self._plan.seconds)
+            child.ask("drive", share, self._plan.seconds, self._plan.message)
         began = time.monotonic()
         last = idle
 

@@ -1,5 +1,6 @@
 """Round-trip times, counted so that memory does not grow with the number of messages."""
 
+from collections.abc import Sequence
 from math import ceil
 
 BIN_SHIFT = 8
@@ -41,3 +42,8 @@ class Latencies:
             if passed >= rank:
                 return ((index << BIN_SHIFT) + (1 << BIN_SHIFT) / 2) / 1000
         return sorted(self.slow)[rank - passed - 1] / 1000
+
+
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """The first of the ordered times that more than `part` of them do not exceed, or the last."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -4,6 +4,9 @@ import contextlib
 import sys
 from dataclasses import dataclass
 
+_OTHER_FILES = 64
+"""Descriptors that a process with connections needs besides them."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -52,3 +55,9 @@ else:
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return _read(resource.RLIMIT_NOFILE).soft
+
+
+def room_for_connections() -> int | None:
+    """How many a process may have, and its children, once its limit is raised; None: any number."""
+    limit = raise_open_files()
+    return None if limit is None else max(0, limit - _OTHER_FILES)

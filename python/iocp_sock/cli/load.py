@@ -35,9 +35,9 @@ class Traffic:
     latencies: Latencies
 
 
-def message(connection: int, turn: int) -> bytes:
-    """The bytes sent on that connection in that turn; no two are alike."""
-    return hashlib.blake2b(f"{connection}:{turn}".encode(), digest_size=MESSAGE_BYTES).digest()
+def message(connection: int, turn: int, nbytes: int = MESSAGE_BYTES) -> bytes:
+    """So many bytes for that connection in that turn; no two of the usual size are alike."""
+    return hashlib.shake_128(f"{connection}:{turn}".encode()).digest(nbytes)
 
 
 def load_processes(hot: int) -> int:
@@ -71,13 +71,13 @@ class Load:
             _greet(fresh, numbers)
             self._pipe.send(Progress(len(self._sockets)))
 
-    def drive(self, hot: int, seconds: float) -> Traffic:
-        """Keep one message in flight on each of the first `hot` connections for that long."""
+    def drive(self, hot: int, seconds: float, nbytes: int = MESSAGE_BYTES) -> Traffic:
+        """Keep a message of so many bytes in flight on each of the first `hot` connections."""
         self._port = Port()
         rush = Rush(self._port, self._pipe)
         for number in range(hot):
             sock = self._port.adopt(self._sockets[number].detach())
-            rush.lanes.append(Lane(rush, sock, self._first + number))
+            rush.lanes.append(Lane(rush, sock, self._first + number, nbytes))
         return rush.run(seconds)
 
     def close(self) -> None:
@@ -157,10 +157,10 @@ class Lane:
 
     __slots__ = ("_clock", "_counts", "_expected", "_messages", "_piece", "_rush", "_sent", "_sock")
 
-    def __init__(self, rush: Rush, sock: Socket, number: int) -> None:
+    def __init__(self, rush: Rush, sock: Socket, number: int, nbytes: int) -> None:
         self._rush = rush
         self._sock = sock
-        self._messages = itertools.cycle([message(number, turn) for turn in range(_TURNS)])
+        self._messages = itertools.cycle([message(number, turn, nbytes) for turn in range(_TURNS)])
         self._expected = b""
         self._piece = b""
         self._sent = 0

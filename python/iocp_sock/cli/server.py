@@ -12,7 +12,7 @@ from typing import Any
 
 from iocp_sock import Buffer, Completion, ControlUnavailable, Port, Socket, Trace
 from iocp_sock.cli.child import Answer, Failure
-from iocp_sock.cli.choices import Backend, Receive
+from iocp_sock.cli.choices import Backend, Receive, Send
 from iocp_sock.cli.memory import anonymous_bytes
 from iocp_sock.control import ControlServer
 
@@ -20,11 +20,20 @@ from iocp_sock.control import ControlServer
 class EchoServer:
     """Sends back whatever arrives, and counts it."""
 
-    def __init__(self, port: Port, address: tuple[Any, ...], receive: Receive) -> None:
+    def __init__(
+        self,
+        port: Port,
+        address: tuple[Any, ...],
+        receive: Receive,
+        send: Send = "buffered",
+        block: int = 4096,
+    ) -> None:
         self.connections = 0
         self.messages = 0
         self.bytes = 0
         self._receive = receive
+        self._send = send
+        self._block = block
         # One bound method serves all connections: an idle one holds no Python object of its own.
         self._on_data = self._received
         self._on_close = self._closed
@@ -33,7 +42,11 @@ class EchoServer:
 
     def _accepted(self, conn: Socket) -> None:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        conn.receive(self._on_data, receive=self._receive, on_close=self._on_close)
+        if self._send != "buffered":
+            conn.send_strategy = self._send
+        conn.receive(
+            self._on_data, receive=self._receive, size=self._block, on_close=self._on_close
+        )
         self.connections += 1
 
     def _received(self, conn: Socket, data: Buffer) -> None:
@@ -90,9 +103,9 @@ class Sample:
 class DemoServer:
     """The demo's echo server and what it is asked over its pipe, a method for each request."""
 
-    def __init__(self, port: Port, receive: Receive) -> None:
+    def __init__(self, port: Port, receive: Receive, send: Send, block: int) -> None:
         self._port = port
-        self._server = EchoServer(port, ("127.0.0.1", 0), receive)
+        self._server = EchoServer(port, ("127.0.0.1", 0), receive, send, block)
         self._trace: Trace | None = None
 
     def listening(self) -> Listening:
@@ -121,10 +134,12 @@ class DemoServer:
             self._trace.stop().write(path)
 
 
-def serve_demo(pipe: Connection, backend: Backend | None, receive: Receive) -> None:
+def serve_demo(
+    pipe: Connection, backend: Backend | None, receive: Receive, send: Send, block: int
+) -> None:
     """The body of the server process: echo on loopback, answer the requests of the pipe."""
     with Port(backend=backend) as port, controlled(port, "demo"):
-        server = DemoServer(port, receive)
+        server = DemoServer(port, receive, send, block)
 
         def answer(request: Completion) -> None:
             if request.value is None:

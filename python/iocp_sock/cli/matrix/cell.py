@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from iocp_sock.cli.latency import quantile
 from iocp_sock.cli.matrix.wire import Wire
 
 Pattern = Literal["one_way", "write_write_read", "gathered", "bulk"]
@@ -86,8 +87,7 @@ class Measured:
         return self._quantile(0.99)
 
     def _quantile(self, part: float) -> float:
-        ordered = sorted(self.latencies_us)
-        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+        return quantile(sorted(self.latencies_us), part)
 
     @property
     def copies(self) -> Literal["copied", "not known"]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from iocp_sock import ArgumentError
-from iocp_sock.cli.plan.advice import Estimate, best
-from iocp_sock.cli.plan.load import Load, seconds, size
+from iocp_sock.cli import plot
+from iocp_sock.cli.plan import picture, table
+from iocp_sock.cli.plan.advice import best
+from iocp_sock.cli.plan.load import Load
+from iocp_sock.cli.plan.measured import Calibration
 from iocp_sock.cli.plan.modelled import RECEIVE, SEND, Choice, trial
+from iocp_sock.cli.plan.row import Row
+from iocp_sock.cli.quantity import seconds, size
 from iocp_sock.cli.table import wide_console
 
 _HERE = "windows-10" if sys.platform == "win32" else "linux"
@@ -35,6 +40,17 @@ def plan(
     preset: Annotated[
         Literal["windows-2000", "windows-10", "linux"], typer.Option(help="The modelled system.")
     ] = _HERE,  # type: ignore[assignment]
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Measure this machine first, some seconds, in place of what the model assumes.",
+        ),
+    ] = False,
+    plot_file: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the plan too (needs matplotlib)."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only JSON on standard output.")
     ] = False,
@@ -44,39 +60,66 @@ def plan(
     A few connections of the load run on the model, in virtual time; what they lock, copy and wait
     is scaled to all of them. One way to receive and one to send is recommended.
     """
+    obstacle = None if plot_file is None else plot.obstacle(plot_file)
+    if obstacle is not None:
+        raise typer.BadParameter(obstacle, param_hint="--plot")
     try:
         load = Load(connections, active, size(message), rate, seconds(rtt), size(budget), preset)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if load.message < 1:
         raise typer.BadParameter("a message has at least one byte", param_hint="--message")
-    report = make(load)
+    report = make(load, _calibration(load) if calibrate else None)
+    if plot_file is not None:
+        picture.draw(report, plot_file)
     if as_json:
         print(json.dumps(report))
-    else:
-        _show(load, report)
+        return
+    console = wide_console()
+    for one in table.tables(load, report):
+        console.print(one)
+    for line in table.lines(report):
+        console.print(line, highlight=False)
 
 
-def make(load: Load) -> dict[str, Any]:
-    """Run every choice on the model. Raises ArgumentError for a load that nothing can serve."""
-    receive = [
-        Estimate.of(way, load, trial(load, Choice(receive=way, nodelay=True), sending=False))
-        for way in RECEIVE
-    ]
+def _calibration(load: Load) -> Calibration:
+    if load.preset != _HERE:
+        raise typer.BadParameter(
+            f"it measures this machine, which the preset {load.preset} is no model of",
+            param_hint="--calibrate",
+        )
+    try:
+        return Calibration(load)
+    except ArgumentError as error:
+        raise typer.BadParameter(str(error.strerror), param_hint="--calibrate") from error
+
+
+def make(load: Load, calibration: Calibration | None = None) -> dict[str, Any]:
+    """Run every choice on the model, and measure it where a calibration is given.
+
+    The report as JSON shows it: bytes, and times in microseconds. Raises ArgumentError for a load
+    that nothing can serve, and ChildError or OSError where the measurement fails.
+    """
+    receive = []
+    for way in RECEIVE:
+        figures = trial(load, Choice(receive=way, nodelay=True), sending=False)
+        measured = None if calibration is None else calibration.receive(way)
+        receive.append(Row(way, load, figures, measured))
     send = []
-    for way in SEND:
+    for sent in SEND:
         try:
-            figures = trial(load, Choice(send=way, nodelay=True), sending=True)
+            figures = trial(load, Choice(send=sent, nodelay=True), sending=True)
         except ArgumentError:
-            if way != "direct":  # which the modelled Linux does not have
+            if sent != "direct":  # which the modelled Linux does not have
                 raise
             continue
-        send.append(Estimate.of(way, load, figures))
-    receiving, why_receive = best(receive, load)
-    sending, why_send = best(send, load)
+        measured = None if calibration is None else calibration.send(sent)
+        send.append(Row(sent, load, figures, measured))
+    receiving, why_receive = best([one.estimate for one in receive], load)
+    sending, why_send = best([one.estimate for one in send], load)
     nagle = trial(load, Choice(nodelay=False), sending=True).delay
-    plain = next(one.added_delay for one in send if one.strategy == "buffered")
-    return {
+    plain = next(one.estimate.added_delay for one in send if one.estimate.strategy == "buffered")
+    report = {
         "load": asdict(load),
         "receive": [one.as_dict() for one in receive],
         "send": [one.as_dict() for one in send],
@@ -89,33 +132,6 @@ def make(load: Load) -> dict[str, Any]:
             "nodelay": nagle - plain > _STALL,
         },
     }
-
-
-def _show(load: Load, report: dict[str, Any]) -> None:
-    console = wide_console()
-    title = f"{load.connections:,} connections, {load.busy:,} active, on the model of {load.preset}"
-    for side in ("receive", "send"):
-        table = Table(title=f"To {side}: {title}", title_justify="left")
-        for column in ("strategy", "locked", "at worst", "copies", "calls", "delay", "memory"):
-            table.add_column(column, justify="left" if column == "strategy" else "right")
-        table.add_column("breaks first")
-        for one in report[side]:
-            table.add_row(
-                one["strategy"],
-                f"{one['locked_typical']:,} B",
-                f"{one['locked_worst']:,} B",
-                f"{one['copies_per_byte']:g}",
-                f"{one['calls_per_message']:g}",
-                f"{one['added_delay_us']:,.0f} µs",
-                f"{one['memory']:,} B",
-                one["breaks_first"],
-            )
-        console.print(table)
-    advice = report["recommended"]
-    for side in ("receive", "send"):
-        console.print(f"{side}: {advice[side]} ({advice[side + '_reason']})", highlight=False)
-    if advice["nodelay"]:
-        delay = f"{report['nagle_delay_us']:,.0f} µs"
-        console.print(
-            f"nodelay: Nagle's algorithm would delay a message by {delay}", highlight=False
-        )
+    if calibration is not None:
+        report["calibration"] = calibration.as_dict()
+    return report

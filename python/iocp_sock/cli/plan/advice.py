@@ -11,6 +11,8 @@ from iocp_sock.cli.plan.modelled import Figures
 
 _NOTICED = 0.001
 """Seconds of delay below which choices count as alike."""
+_ALIKE = 1.25
+"""How many times as much processor time still counts as alike: short measurements differ so."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Estimate:
     added_delay: float
     """Seconds beyond half a round trip, the median."""
     memory: int
-    """What may be locked, and the non-paged pool of the sockets."""
+    """What may be locked, and the sockets' non-paged pool or the memory that was measured."""
+    cpu: float | None
+    """Seconds of the processor for a message, where that was measured."""
     breaks_first: str
 
     @classmethod
@@ -42,7 +46,8 @@ class Estimate:
             copies_per_byte=round(figures.copies, 2),
             calls_per_message=round(figures.calls, 2),
             added_delay=figures.delay,
-            memory=worst + round(load.connections * figures.pool),
+            memory=worst + round(load.connections * _beside(figures)),
+            cpu=figures.cpu,
             breaks_first=_breaks(load, typical, worst, figures),
         )
 
@@ -51,32 +56,48 @@ class Estimate:
         return not load.budget or self.locked_worst <= load.budget
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the delay in microseconds."""
+        """For JSON: the delay in microseconds, and no processor time, which is measured alone."""
         figures = asdict(self)
+        del figures["cpu"]
         figures["added_delay_us"] = round(figures.pop("added_delay") * 1e6, 1)
         return figures
 
 
+def _beside(figures: Figures) -> float:
+    """Bytes of a connection that are not locked."""
+    return figures.pool if figures.memory is None else figures.memory
+
+
 def _breaks(load: Load, typical: int, worst: int, figures: Figures) -> str:
+    if load.budget and typical > load.budget:
+        return f"the budget, at {load.budget * load.connections // typical:,} connections"
+    if figures.cpu is not None and load.busy * load.rate * figures.cpu > 1:
+        most = int(1 / (figures.cpu * load.rate))
+        return f"one processor, at {most:,} active connections"
     if not load.budget or worst <= load.budget:
         return "nothing within this load"
-    if typical > load.budget:
-        return f"the budget, at {load.budget * load.connections // typical:,} connections"
+    if figures.worst_charge <= figures.idle_charge:
+        return f"the budget, at {load.budget // figures.worst_charge:,} connections"
     idle = load.connections * figures.idle_charge
     most = int((load.budget - idle) / (figures.worst_charge - figures.idle_charge))
     return f"the budget, when {most:,} connections are active at once"
 
 
 def best(estimates: Sequence[Estimate], load: Load) -> tuple[Estimate, str]:
-    """The one to take, and why: within the budget, soonest, then least work, then least memory."""
+    """The one to take, and why: within the budget, soonest, then least work, then least memory.
+
+    Least work is the processor time where that was measured, and then copies and calls.
+    """
     fitting = [one for one in estimates if one.fits(load)]
     if not fitting:
         least = min(estimates, key=lambda one: one.locked_worst)
         return least, "nothing keeps within the budget at its worst; this one locks least"
+    quickest = min(one.cpu or 0.0 for one in fitting)
     chosen = min(
         fitting,
         key=lambda one: (
             one.added_delay > _NOTICED and one.added_delay,
+            one.cpu is not None and one.cpu > _ALIKE * quickest and one.cpu,
             one.copies_per_byte,
             one.calls_per_message,
             one.locked_typical,
@@ -86,6 +107,8 @@ def best(estimates: Sequence[Estimate], load: Load) -> tuple[Estimate, str]:
     reason = (
         f"{chosen.copies_per_byte:g} copies of each byte and {chosen.calls_per_message:g} calls"
     )
+    if chosen.cpu is not None:
+        reason += f", {chosen.cpu * 1e6:,.1f} µs of the processor"
     if left_out:
         reason += f"; {' and '.join(left_out)} may lock more than the budget"
     elif chosen.locked_worst:

@@ -1,14 +1,8 @@
-"""The load that a plan is made for, and how the command line says it."""
+"""The load that a plan is made for."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-
-_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_SIZES |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_TIMES = {"": 1.0, "S": 1.0, "MS": 1e-3, "US": 1e-6}
-_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
 
 
 @dataclass(frozen=True)
@@ -27,23 +21,11 @@ class Load:
     preset: str
 
     @property
+    def block(self) -> int:
+        """Bytes of the block that a posted receive has."""
+        return min(self.message, 65536)
+
+    @property
     def busy(self) -> int:
         """Active connections."""
         return min(self.connections, max(1, round(self.connections * self.active)))
-
-
-def size(text: str) -> int:
-    """Bytes of '64MiB', '1KiB', '1500' or '2MB'. Raises ValueError for anything else."""
-    return int(_quantity(text, _SIZES, "a size such as 64MiB, 1KiB or 1500"))
-
-
-def seconds(text: str) -> float:
-    """Seconds of '40ms', '2s' or '500us'. Raises ValueError for anything else."""
-    return _quantity(text, _TIMES, "a time such as 40ms, 2s or 500us")
-
-
-def _quantity(text: str, units: dict[str, int] | dict[str, float], what: str) -> float:
-    found = _QUANTITY.fullmatch(text.strip())
-    if found is None or found["unit"].upper() not in units:
-        raise ValueError(f"{text!r} is not {what}")
-    return float(found["number"]) * units[found["unit"].upper()]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import statistics
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, TypeAlias
 
 from iocp_sock import ArgumentError, Buffer, Port, Sim, Socket, Stats
+from iocp_sock.cli.choices import Receive, Send
 from iocp_sock.cli.plan.load import Load
 
-Receive: TypeAlias = Literal["pooled", "direct", "zero_byte", "adaptive"]
-Send: TypeAlias = Literal["buffered", "when_writable", "direct"]
 RECEIVE: tuple[Receive, ...] = ("direct", "adaptive", "pooled", "zero_byte")
 SEND: tuple[Send, ...] = ("buffered", "direct", "when_writable")
 
@@ -21,6 +20,8 @@ _SAMPLE = 8
 """Connections of each sort, idle and active, that are modelled."""
 _MESSAGES = 20
 _PATIENCE = 60.0
+_STEP = 0.02
+"""Virtual seconds after which the timers of the ports are looked at."""
 _SETTLING = 4
 """Messages of each connection before it counts: an adaptive one has then seen that it is busy."""
 
@@ -50,6 +51,10 @@ class Figures:
     """Beside the way there, the median."""
     pool: float
     """Non-paged pool of the server's machine for a connection."""
+    memory: float | None = None
+    """Of an idle connection beside what it has locked, where that was measured."""
+    cpu: float | None = None
+    """Seconds of the processor for a message, where that was measured."""
 
 
 class _Flow:
@@ -62,7 +67,7 @@ class _Flow:
         self.posted: list[float] = []
         self.arrived: list[float] = []
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: memoryview) -> None:
         self.posted.append(self._sender.port.time())
         self._sender.send(data)
 
@@ -82,7 +87,6 @@ class _Trial:
         self._sim = Sim(preset=load.preset, delay=load.rtt / 2)
         self._server = Port(backend=self._sim)
         self._clients = Port(backend=self._sim)
-        self._step = max(load.rtt / 20, 1e-4)
         self._idle: list[Socket] = []
         self._active: list[Socket] = []
         self._flows: list[_Flow] = []
@@ -98,13 +102,17 @@ class _Trial:
             for ours, _theirs in pairs[:_SAMPLE]:
                 self._idle.append(ours)
                 if not self._sending:
-                    ours.receive(lambda *_: None, receive=self._choice.receive, size=self._block)
+                    ours.receive(
+                        lambda *_: None, receive=self._choice.receive, size=self._load.block
+                    )
             for ours, theirs in pairs[_SAMPLE:]:
                 self._active.append(ours)
                 sender, reader = (ours, theirs) if self._sending else (theirs, ours)
                 flow = _Flow(sender, self._load.message)
                 self._flows.append(flow)
-                reader.receive(flow.received, receive=self._choice.receive, size=self._block)
+                reader.receive(flow.received, receive=self._choice.receive, size=self._load.block)
+                if self._sending:  # as a server does, whose sends then go at the end of a turn
+                    sender.receive(lambda *_: None)
             self._pass(2.0)
             self._rounds(_SETTLING)
             self._sim.keep_trace()
@@ -113,16 +121,12 @@ class _Trial:
             self._rounds(_MESSAGES)
             return self._figures(before)
 
-    @property
-    def _block(self) -> int:
-        return min(max(self._load.message, 1), 65536)
-
     def _pair(self) -> tuple[Socket, Socket]:
         with self._server.listen(_ADDRESS) as listener:
             accept, connect = listener.accept(), self._clients.connect(_ADDRESS)
             while not (accept.done and connect.done):
-                self._clients.run_once(self._step)
-                self._server.run_once(0)
+                self._turn()
+                self._sim.pass_time(_STEP)
         assert accept.accepted is not None
         ours, theirs = accept.accepted, connect.socket
         ours.nodelay = theirs.nodelay = self._choice.nodelay
@@ -130,9 +134,14 @@ class _Trial:
             ours.send_strategy = self._choice.send
         return ours, theirs
 
+    def _turn(self) -> None:
+        """Let both ports do what is due at this instant."""
+        while self._server.run_once(0) + self._clients.run_once(0):
+            pass
+
     def _rounds(self, count: int) -> None:
         """A message each way of every flow, one after the other, so many times; all arrive."""
-        data = bytes(self._load.message)
+        data = memoryview(mmap.mmap(-1, self._load.message))  # begins with a page
         for _ in range(count):
             for flow in self._flows:
                 flow.send(data)
@@ -141,21 +150,25 @@ class _Trial:
         while any(len(flow.arrived) < len(flow.posted) for flow in self._flows):
             if self._server.time() > until:
                 raise ArgumentError(22, "the connections of this load cannot keep up with its rate")
-            self._pass(self._step)
+            self._pass(_STEP)
 
     def _pass(self, seconds: float) -> None:
         """Let time pass on both machines, and note what is charged meanwhile."""
         until = self._server.time() + seconds
         while (left := until - self._server.time()) > 1e-9:
-            idle = sum(sock.charged for sock in self._idle)
-            charges = [sock.charged for sock in self._active]
-            self._worst = max([self._worst, *charges])
+            self._worst = max(self._worst, *self._charged(self._active))
+            self._turn()
+            idle, active = self._charged(self._idle), self._charged(self._active)
+            self._worst = max(self._worst, *active)
             since = self._server.time()
-            self._server.run_once(min(left, self._step))
-            self._clients.run_once(0)
+            self._sim.pass_time(min(left, _STEP))
             passed = self._server.time() - since
-            for at, charge in enumerate((idle, sum(charges), 1.0)):
+            for at, charge in enumerate((sum(idle), sum(active), 1.0)):
                 self._charges[at] += charge * passed
+
+    @staticmethod
+    def _charged(sockets: list[Socket]) -> list[int]:
+        return [sock.charged for sock in sockets]
 
     def _figures(self, before: Stats) -> Figures:
         after = self._server.stats()

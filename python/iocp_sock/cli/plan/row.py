@@ -1,0 +1,32 @@
+"""One strategy of a plan: the model's figures, and what was measured in place of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iocp_sock.cli.plan.advice import Estimate
+from iocp_sock.cli.plan.load import Load
+from iocp_sock.cli.plan.measured import Measured
+from iocp_sock.cli.plan.modelled import Figures
+
+
+class Row:
+    """A strategy under the whole load; `estimate` has measured figures where there are such."""
+
+    def __init__(
+        self, strategy: str, load: Load, figures: Figures, measured: Measured | None
+    ) -> None:
+        self._modelled = Estimate.of(strategy, load, figures)
+        self._measured = measured
+        self.estimate = self._modelled
+        if measured is not None:
+            self.estimate = Estimate.of(strategy, load, measured.correct(figures))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; with a measurement also what it was, and the model's figures it replaced."""
+        shown = self.estimate.as_dict()
+        if self._measured is not None:
+            shown["measured"] = self._measured.as_dict()
+            model = self._modelled.as_dict()
+            shown["modelled"] = {name: model[name] for name in self._measured.replaces}
+        return shown
