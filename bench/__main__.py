@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import echo, idle, model, stalled, strategies
+from bench import echo, idle, matrix, model, stalled, strategies
 from bench.machine import raise_file_limit
 from bench.program import CompileError
 
@@ -55,11 +55,17 @@ def _parser() -> argparse.ArgumentParser:
     model.add_arguments(
         commands.add_parser("model", parents=[common], help="speed and memory of the model itself")
     )
+    matrix.add_arguments(
+        commands.add_parser(
+            "matrix", parents=[common], help="iocp-sock matrix across a delay, beside the model"
+        )
+    )
     return parser
 
 
 _MAINS = {
     "idle": idle.main,
+    "matrix": matrix.main,
     "model": model.main,
     "stalled": stalled.main,
     "strategies": strategies.main,

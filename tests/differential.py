@@ -45,7 +45,9 @@ def variant(number: int) -> iocp_sock.Sim:
         send_buffer=send,
         least_send_buffer=0,
         one_more_send=whole,
+        send_piece=0,  # on loopback a segment is as large as a piece
         receive_window=receive,
+        window_limit=0,
         mss=mss,
         short_operations=0.3 if number > 1 and number % 2 else 0.0,
         shuffle_wakeups=number % 2 == 1,

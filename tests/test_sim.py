@@ -334,6 +334,8 @@ def test_options_are_the_models(make: Callable[..., Port]) -> None:
     assert linux.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 4608
     linux.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
     assert linux.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 20_000
+    linux.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    assert linux.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2304
     windows = make(Sim(preset="windows-10")).socket()
     KEPT.append(windows)
     windows.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)

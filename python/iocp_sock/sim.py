@@ -22,7 +22,8 @@ MISHAPS = ("reset", "half_close", "stall", "vanish")
 _SCALES = {"seconds": 1_000_000_000, "rate": 1_000_000, "number": 1, "switch": 1}
 _LEAST = {"mss": 1, "receive_window": 1, "page_size": 1}
 _MOST = {"mss": 1 << 20, "receive_window": 1 << 30, "send_buffer": 1 << 30}
-_MOST |= {"receive_buffer": 1 << 30, "least_send_buffer": 1 << 30}
+_MOST |= {"receive_buffer": 1 << 30, "least_send_buffer": 1 << 30, "send_piece": 1 << 30}
+_MOST |= {"least_receive_option": 1 << 30, "least_receive_window": 1 << 30, "window_limit": 1 << 30}
 
 
 class TraceLine(NamedTuple):
@@ -78,6 +79,13 @@ class Sim:
     one_more_send: bool | None = _parameter("switch")
     """A send of any size is taken while the buffer is not yet full (Windows); where `locks` is
     False, as much of it as fills the last segment that begins in the buffer."""
+    whole_sends: bool | None = _parameter("switch")
+    """What was copied takes room in the buffer until its whole send is acknowledged (Windows), not
+    byte by byte."""
+    send_piece: int | None = _parameter("number")
+    """Where `locks` is False and there is any room, a send goes on for as long as the transport
+    sends at once, and takes a piece of this more, of half the peer's window at most: 65,536 on
+    Linux, whose sends look at the buffer's size once for each piece. 0: no more than fits."""
     dynamic_send_buffer: bool | None = _parameter("switch")
     """The buffer is at least as large as the peer's window until SO_SNDBUF is set (since Windows 7,
     where it follows the ideal send backlog)."""
@@ -91,6 +99,8 @@ class Sim:
     """SO_SNDBUF and SO_RCVBUF read twice what was set (Linux, socket(7))."""
     least_send_buffer: int | None = _parameter("number")
     """What SO_SNDBUF cannot go below: 4,608 on Linux."""
+    least_receive_option: int | None = _parameter("number")
+    """What SO_RCVBUF reads at least: 2,304 on Linux."""
     receive_option_window: bool | None = _parameter("switch")
     """SO_RCVBUF sets the window (Linux), not the receive buffer (AFD)."""
     end_outlives_reset: bool | None = _parameter("switch")
@@ -101,6 +111,11 @@ class Sim:
     """Bytes of a full segment: 1,460, Ethernet's."""
     receive_window: int | None = _parameter("number")
     """17,520 on Windows 2000 (twelve segments; 003, 2.3), 65,535 on the others, without scaling."""
+    least_receive_window: int | None = _parameter("number")
+    """What SO_RCVBUF cannot make the window smaller than: 576 on Linux, a quarter of 2,304."""
+    window_limit: int | None = _parameter("number")
+    """The window grows to this while the reader keeps up, until SO_RCVBUF is set: 3,145,728 on
+    Linux (half of a usual largest tcp_rmem). 0: it stays."""
     nagle: bool | None = _parameter("switch")
     """Nagle's algorithm on new sockets; TCP_NODELAY switches it off."""
     nagle_small_only: bool | None = _parameter("switch")

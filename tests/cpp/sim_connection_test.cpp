@@ -67,7 +67,7 @@ TEST_F(Connection, AVanishedPeerEndsASendByTimeout) {
     make("windows-2000", [](Parameters& it) { it.send_buffer = 0; });
     const auto [one, other] = engine().pair();
     EXPECT_TRUE(befall(*other, sim::Mishap::vanish));
-    Op& op = engine().send(*one, pattern(5000));
+    Op& op = engine().send(*one, pattern(1000));
     const std::int64_t since = now();
     ASSERT_TRUE(engine().finish_one(op));
     EXPECT_GT(now() - since, 10 * second);

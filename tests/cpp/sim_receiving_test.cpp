@@ -50,6 +50,46 @@ TEST_F(Receiving, TheWindowShrinksWhenNobodyReadsAndReopens) {
     }
 }
 
+TEST_F(Receiving, TheWindowOfLinuxGrowsWhileTheReaderKeepsUp) {
+    for (const bool sized : {false, true}) {
+        make("linux", [](Parameters& it) { it.window_limit = 1'000'000; });
+        const auto [one, other] = engine().pair();
+        if (sized) {
+            engine().set_option(*other, platform::option_receive_buffer, 65'535);
+        }
+        const auto largest = [&] {
+            std::uint32_t window = 0;
+            for (const TraceLine& line : lines(*other, Step::sent)) {
+                window = std::max(window, line.window);
+            }
+            return window;
+        };
+        engine().send(*one, pattern(2'000'000));
+        pass(second);
+        EXPECT_LE(largest(), 65'535U) << "nobody reads";
+        Op& all = reader(*other);
+        ASSERT_TRUE(engine().run_until([&] { return all.received.size() == 2'000'000; }));
+        EXPECT_EQ(largest() > 65'535U, !sized);
+        EXPECT_LE(largest(), 1'000'000U);
+    }
+}
+
+TEST_F(Receiving, TheLeastWindowOfLinuxIsAQuarterOfWhatItsOptionTells) {
+    make("linux", [](Parameters& it) { it.nagle = 0; });
+    Socket& listener = engine().listener();
+    engine().set_option(listener, platform::option_receive_buffer, 0);
+    Op& accept = engine().post(listener, Kind::accept);
+    Socket& client = engine().open();
+    ASSERT_TRUE(engine().finish_one(engine().connect(client, engine().name_of(listener))));
+    ASSERT_TRUE(engine().finish_one(accept));
+    engine().send(client, pattern(2000));
+    pass(10 * second);
+    EXPECT_EQ(total(data_sent(client)), 576U) << "nobody reads";
+    const std::int64_t since = now();
+    EXPECT_EQ(read_exactly(*accept.connection, 2000), pattern(2000));
+    EXPECT_LT(now() - since, 10 * round_trip()) << "each read opens the window again at once";
+}
+
 TEST_F(Receiving, AReceiveThatWaitsSavesTheCopyToTheBuffer) {
     make("windows-2000");
     const auto [one, other] = engine().pair();

@@ -63,6 +63,20 @@ TEST_F(Sending, UnderNagleLockedSendsGoOnePerAck) {
     EXPECT_GE(closest(sent), values().ack_delay);
 }
 
+// What Microsoft's KB 823764 shows of 64 KiB: full segments, and the rest alone.
+TEST_F(Sending, UnderNagleFullSegmentsOfALockedBlockDoNotWait) {
+    make("windows-2000", [](Parameters& it) { it.send_buffer = 0; });
+    const auto [one, other] = connection();
+    const std::int64_t spent = time_of({&engine().send(*one, pattern(65'536))});
+    const auto sent = lengths(data_sent(*one));
+    ASSERT_THAT(sent, SizeIs(45));
+    EXPECT_THAT(std::vector(sent.begin(), sent.end() - 1), Each(1460U));
+    EXPECT_EQ(sent.back(), 1296U);
+    EXPECT_EQ(counts().delayed_acks, 1U) << "of the last one, which is odd";
+    EXPECT_GE(spent, values().ack_delay);
+    EXPECT_LT(spent, 2 * values().ack_delay);
+}
+
 TEST_F(Sending, AGatheredLockedSendIsOneBlock) {
     make("windows-2000", [](Parameters& it) { it.send_buffer = 0; });
     const auto [one, other] = connection();
@@ -160,6 +174,22 @@ TEST_F(Sending, AfdTakesOneMoreSendThanItsBuffer) {
     Op& locked = engine().send(*third, pattern(50'000));
     EXPECT_EQ(locked.outcome, Outcome::pending);
     (void)time_of({&locked});
+}
+
+// KB 823764: so a send that is larger than the buffer keeps the next one from it for a delayed ACK.
+TEST_F(Sending, AfdHasRoomAgainWhenAWholeSendIsAcknowledged) {
+    for (const std::int64_t whole : {0, 1}) {
+        make("windows-2000", [&](Parameters& it) {
+            it.send_buffer = 32'768;
+            it.whole_sends = whole;
+        });
+        const auto [one, other] = connection();
+        EXPECT_EQ(engine().send(*one, pattern(65'536)).outcome, Outcome::done);
+        const std::int64_t spent = time_of({&engine().post(*one, Kind::writable)});
+        EXPECT_EQ(spent >= values().ack_delay, whole != 0) << spent;
+        EXPECT_EQ(engine().send(*one, pattern(65'536)).outcome, Outcome::done);
+        pass(second);
+    }
 }
 
 TEST_F(Sending, ADynamicBufferHoldsWhatThePeersWindowDoes) {
@@ -276,6 +306,41 @@ TEST_F(Sending, WithoutLocksOneMoreSendFillsTheLastSegment) {
         engine().locked(
             [&] { EXPECT_FALSE(port().try_send(*one, data.data(), data.size(), went)); });
         EXPECT_EQ(went, more != 0 ? 10'000 : 6000);
+        Op& all = reader(*other);
+        ASSERT_TRUE(engine().run_until(
+            [&] { return all.received.size() == static_cast<std::size_t>(went); }));
+        EXPECT_EQ(all.received, pattern(static_cast<std::size_t>(went)));
+    }
+}
+
+// Linux looks at the buffer's size once for each piece, and sends off the one it fills.
+TEST_F(Sending, WithoutLocksASendGoesOnWhileTheTransportSends) {
+    struct Case {
+        std::int64_t piece;
+        std::int64_t window;
+        std::int64_t mss;
+        std::int64_t takes;
+    };
+    for (const Case it : {Case{0, 100'000, 1460, 4608}, Case{65'536, 100'000, 1460, 149'640},
+                          Case{65'536, 200'000, 1460, 264'240}, Case{65'536, 100'000, 60'000, 4608},
+                          Case{65'536, 2000, 1460, 4608}}) {
+        make("linux", [&](Parameters& values) {
+            values.send_buffer = 4608;
+            values.send_piece = it.piece;
+            values.receive_window = it.window;
+            values.mss = it.mss;
+        });
+        const auto [one, other] = engine().pair();
+        const Bytes data = pattern(300'000);
+        std::int64_t went = 0;
+        engine().locked(
+            [&] { EXPECT_FALSE(port().try_send(*one, data.data(), data.size(), went)); });
+        EXPECT_EQ(went, it.takes);
+        std::int64_t more = 0;
+        engine().locked([&] {
+            EXPECT_FALSE(port().try_send(*one, data.data() + went, data.size() - went, more));
+        });
+        EXPECT_LE(more, 0) << "there is no room left";
         Op& all = reader(*other);
         ASSERT_TRUE(engine().run_until(
             [&] { return all.received.size() == static_cast<std::size_t>(went); }));

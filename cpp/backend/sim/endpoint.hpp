@@ -85,10 +85,11 @@ struct Endpoint {
     bool reusable{false};  // SO_REUSEADDR
     bool resets{false};    // its close is a reset
     bool nagle{true};
-    bool answered{false};  // has sent after it received: acknowledgements may ride along
-    bool stalled{false};   // nobody reads it any more
-    bool vanished{false};  // nothing reaches it, nothing comes from it
-    bool sized{false};     // SO_SNDBUF was set
+    bool answered{false};      // has sent after it received: acknowledgements may ride along
+    bool stalled{false};       // nobody reads it any more
+    bool vanished{false};      // nothing reaches it, nothing comes from it
+    bool sized{false};         // SO_SNDBUF was set
+    bool window_sized{false};  // SO_RCVBUF was
     bool read_shut{false};
     bool changed{false};  // in the list of those to be looked after
     int error{0};         // what ended it
@@ -101,6 +102,9 @@ struct Endpoint {
     std::uint64_t send_buffer{0};
     std::uint64_t receive_buffer{0};
     std::uint64_t receive_window{0};
+    std::uint64_t read_lately{0};   // since `read_since`, at most a round trip ago
+    std::uint64_t read_at_most{0};  // in a round trip before; 0: none is over
+    std::int64_t read_since{0};
     Outgoing out;
     Incoming in;
     Request sending;

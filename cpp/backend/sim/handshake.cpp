@@ -65,6 +65,7 @@ void Transport::syn_arrives(const Segment& segment) {
     made->peer = client->id;
     made->nagle = listener->nagle;
     made->sized = listener->sized;
+    made->window_sized = listener->window_sized;
     made->send_buffer = listener->send_buffer;
     made->receive_buffer = listener->receive_buffer;
     made->receive_window = listener->receive_window;

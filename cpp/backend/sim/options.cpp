@@ -41,6 +41,7 @@ int SimBackend::get_option(const Socket& socket, int level, int option, void* va
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             number = values.receive_option_window != 0 ? told(endpoint.receive_window, doubled)
                                                        : static_cast<int>(endpoint.receive_buffer);
+            number = std::max(number, static_cast<int>(values.least_receive_option));
         } else if (level == SOL_SOCKET && option == share_option) {
             number = endpoint.reusable ? 1 : 0;
         } else if (level == SOL_SOCKET && option == SO_TYPE) {
@@ -88,8 +89,13 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
             endpoint.send_buffer = std::max(doubled ? 2 * size : size, least);
             endpoint.sized = true;
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
-            (values.receive_option_window != 0 ? endpoint.receive_window
-                                               : endpoint.receive_buffer) = size;
+            const auto least = static_cast<std::uint64_t>(values.least_receive_window);
+            if (values.receive_option_window != 0) {
+                endpoint.receive_window = std::max(size, least);
+                endpoint.window_sized = true;
+            } else {
+                endpoint.receive_buffer = size;
+            }
         } else if (level == SOL_SOCKET && option == share_option) {
             endpoint.reusable = number != 0;
         } else if (level == SOL_SOCKET && option == SO_LINGER && length >= sizeof(linger)) {

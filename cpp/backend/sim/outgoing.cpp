@@ -16,6 +16,8 @@ void Outgoing::copy(const std::byte* data, std::size_t length) {
     }
     end += length;
     chunks_.back().end = end;
+    copied_sends_.back().end = end;
+    copied_ += length;
 }
 
 void Outgoing::lock(const std::byte* data, std::size_t length, SlotId operation,
@@ -88,6 +90,11 @@ std::uint32_t Outgoing::acknowledge(std::uint64_t position) {
         ++gone;
     }
     chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(gone));
+    while (!copied_sends_.empty() && copied_sends_.front().end <= position) {
+        copied_ -=
+            static_cast<std::size_t>(copied_sends_.front().end - copied_sends_.front().begin);
+        copied_sends_.pop_front();
+    }
     return pages;
 }
 
@@ -106,6 +113,7 @@ std::uint32_t Outgoing::cut(std::uint64_t begin) {
     std::for_each(rest.rbegin(), rest.rend(), [&](const Chunk& chunk) {
         pages += chunk.pages;
         if (sent > chunk.begin) {
+            begin_copied_send();
             copy(chunk.memory, static_cast<std::size_t>(std::min(sent, chunk.end) - chunk.begin));
         }
     });

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "backend/sim/byte_queue.hpp"
@@ -35,6 +36,8 @@ public:
     std::uint64_t small_end{0};  // of the last segment that was not full
     bool finished{false};        // nothing follows `end`
 
+    // The bytes of one send: what follows is copied for it.
+    void begin_copied_send() { copied_sends_.push_back({end, end}); }
     void copy(const std::byte* data, std::size_t length);
     void lock(const std::byte* data, std::size_t length, SlotId operation, std::uint32_t pages);
 
@@ -53,6 +56,8 @@ public:
     std::uint32_t cut(std::uint64_t begin);
 
     [[nodiscard]] std::size_t buffered() const noexcept { return buffer_.size(); }
+    // Bytes of the copied sends of which any byte is not acknowledged.
+    [[nodiscard]] std::size_t buffered_sends() const noexcept { return copied_; }
     [[nodiscard]] bool in_flight() const noexcept { return next != acknowledged; }
     [[nodiscard]] bool empty() const noexcept { return chunks_.empty(); }
     [[nodiscard]] std::uint32_t locked_pages(SlotId operation) const noexcept;
@@ -60,7 +65,13 @@ public:
 private:
     [[nodiscard]] std::size_t find(std::uint64_t position) const noexcept;
 
+    struct CopiedSend {
+        std::uint64_t begin{0};
+        std::uint64_t end{0};
+    };
     std::vector<Chunk> chunks_;
+    std::deque<CopiedSend> copied_sends_;
+    std::size_t copied_{0};  // bytes of them
     ByteQueue buffer_;
 };
 

@@ -21,11 +21,16 @@ Parameters linux_tcp() {
     values.send_buffer = 87'040;
     values.receive_buffer = 0;
     values.one_more_send = 0;
+    values.whole_sends = 0;
+    values.send_piece = 65'536;
     values.doubles_sizes = 1;
     values.least_send_buffer = 4608;
+    values.least_receive_option = 2304;
     values.receive_option_window = 1;
     values.end_outlives_reset = 1;
     values.receive_window = 65'535;
+    values.least_receive_window = 576;
+    values.window_limit = 3 << 20;
     values.nagle_small_only = 1;
     values.ack_delay = 40'000'000;
     values.ack_on_read = 1;
@@ -45,15 +50,20 @@ const std::vector<ParameterName>& parameter_names() {
         {"send_buffer", &Parameters::send_buffer},
         {"receive_buffer", &Parameters::receive_buffer},
         {"one_more_send", &Parameters::one_more_send},
+        {"whole_sends", &Parameters::whole_sends},
+        {"send_piece", &Parameters::send_piece},
         {"dynamic_send_buffer", &Parameters::dynamic_send_buffer},
         {"flush_interval", &Parameters::flush_interval},
         {"blocking_sends", &Parameters::blocking_sends},
         {"doubles_sizes", &Parameters::doubles_sizes},
         {"least_send_buffer", &Parameters::least_send_buffer},
+        {"least_receive_option", &Parameters::least_receive_option},
         {"receive_option_window", &Parameters::receive_option_window},
         {"end_outlives_reset", &Parameters::end_outlives_reset},
         {"mss", &Parameters::mss},
         {"receive_window", &Parameters::receive_window},
+        {"least_receive_window", &Parameters::least_receive_window},
+        {"window_limit", &Parameters::window_limit},
         {"nagle", &Parameters::nagle},
         {"nagle_small_only", &Parameters::nagle_small_only},
         {"ack_delay", &Parameters::ack_delay},

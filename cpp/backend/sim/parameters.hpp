@@ -13,20 +13,28 @@ struct Parameters {
     std::int64_t locks{1};  // AFD: a send that does not fit, and a receive that waits, lock their
                             // pages; 0: what fits is copied, and nobody waits with memory
     std::int64_t send_buffer{8192};
-    std::int64_t receive_buffer{8192};      // beside the window of the transport
-    std::int64_t one_more_send{1};          // a send is taken while the buffer is not yet full;
-                                            // without locks what fills the last segment of it
+    std::int64_t receive_buffer{8192};  // beside the window of the transport
+    std::int64_t one_more_send{1};      // a send is taken while the buffer is not yet full;
+                                        // without locks what fills the last segment of it
+    std::int64_t whole_sends{1};        // AFD: what was copied takes room until its whole send is
+                                        // acknowledged; 0: byte by byte
+    std::int64_t send_piece{0};  // without locks: a send with any room goes on while the transport
+                                 // sends at once, and takes one piece of this more; 0: no
     std::int64_t dynamic_send_buffer{0};    // grows with the peer's window until SO_SNDBUF is set
     std::int64_t flush_interval{0};         // the buffer goes to the transport so often at most
     std::int64_t blocking_sends{0};         // locked sends are made by callers that wait
     std::int64_t doubles_sizes{0};          // SO_SNDBUF and SO_RCVBUF read twice what was set
     std::int64_t least_send_buffer{0};      // what SO_SNDBUF cannot go below
+    std::int64_t least_receive_option{0};   // what SO_RCVBUF reads at least
     std::int64_t receive_option_window{0};  // SO_RCVBUF is the window; 0: the receive buffer
     std::int64_t end_outlives_reset{0};     // a reader at the end of the stream hears of no reset
 
     // Transport.
     std::int64_t mss{1460};
     std::int64_t receive_window{17'520};
+    std::int64_t least_receive_window{0};  // what SO_RCVBUF cannot make it smaller than
+    std::int64_t window_limit{0};  // it grows to this as the reader keeps up, until SO_RCVBUF is
+                                   // set; 0: it stays
     std::int64_t nagle{1};
     std::int64_t nagle_small_only{0};  // a full segment in flight does not hold a small one back
     std::int64_t ack_delay{200'000'000};

@@ -70,7 +70,7 @@ void SocketLayer::consume(Endpoint& endpoint, std::size_t length) {
     stack_.counts.delivered_bytes += length;
     endpoint.in.bytes.drop(length);
     absorb(endpoint);
-    transport_.was_read(endpoint);
+    transport_.was_read(endpoint, length);
     stack_.touch(endpoint);
 }
 

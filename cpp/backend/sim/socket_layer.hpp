@@ -44,6 +44,8 @@ private:
     // Notes that the port waits for something; failed when the pool has no room for the request.
     StartResult wait(Endpoint& endpoint, const Operation& op, Request& request, bool watch);
     [[nodiscard]] int refusal_of_send(const Endpoint& endpoint) const noexcept;
+    [[nodiscard]] std::uint64_t buffered(const Endpoint& endpoint) const noexcept;
+    [[nodiscard]] std::uint64_t piece(const Endpoint& endpoint) const noexcept;
     [[nodiscard]] std::size_t room(const Endpoint& endpoint, const Operation& op) const noexcept;
     [[nodiscard]] bool writable(const Endpoint& endpoint) const noexcept;
     [[nodiscard]] std::uint64_t buffer_size(const Endpoint& endpoint) const noexcept;

@@ -10,6 +10,7 @@ namespace iocp::sim {
 namespace {
 
 constexpr std::uint32_t enough_duplicates = 3;
+constexpr std::uint64_t first_flight = 10;  // segments, TCP_INIT_CWND
 constexpr std::int64_t longest_timeout = 120'000'000'000;
 
 std::uint64_t least(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {
@@ -77,11 +78,11 @@ std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
     if (length < wanted) {
         return 0;  // the window has no room for a whole segment, and what is in flight will make it
     }
-    if (reach.locked) {
-        // Stop and wait: under Nagle, and for a caller that waits for the acknowledgement (003, 4).
-        return endpoint.nagle || stack_.values.blocking_sends != 0 ? 0 : granted;
+    if (reach.locked && stack_.values.blocking_sends != 0) {
+        return 0;  // for a caller that waits for each acknowledgement (003, 4.1)
     }
-    if (length == mss || !endpoint.nagle || out.finished) {
+    // Less than a full segment of locked memory waits for everything before it (003, 4.2).
+    if (length == mss || !endpoint.nagle || (out.finished && !reach.locked)) {
         return granted;
     }
     const bool held = stack_.values.nagle_small_only == 0 || out.small_end > out.acknowledged;
@@ -167,8 +168,34 @@ void Transport::finish(Endpoint& endpoint) {
     }
 }
 
-void Transport::was_read(Endpoint& endpoint) {
+// Linux's dynamic right-sizing (tcp_rcv_space_adjust): more read in a round trip than in any before
+// means that the sender speeds up, and the window goes ahead of it.
+void Transport::grow_window(Endpoint& endpoint, std::uint64_t length) {
+    endpoint.read_lately += length;
+    const std::int64_t now = stack_.now();
+    if (now < endpoint.read_since + (2 * stack_.values.delay)) {
+        return;
+    }
+    const auto mss = static_cast<std::uint64_t>(stack_.values.mss);
+    const std::uint64_t read = endpoint.read_lately;
+    const std::uint64_t before =
+        endpoint.read_at_most != 0 ? endpoint.read_at_most : first_flight * mss;
+    if (read > before) {
+        const std::uint64_t ahead = (2 * read) + (16 * mss);
+        const std::uint64_t wanted = ahead + (2 * ahead * (read - before) / before);
+        const auto limit = static_cast<std::uint64_t>(stack_.values.window_limit);
+        endpoint.receive_window = std::max(endpoint.receive_window, std::min(wanted, limit));
+        endpoint.read_at_most = read;
+    }
+    endpoint.read_lately = 0;
+    endpoint.read_since = now;
+}
+
+void Transport::was_read(Endpoint& endpoint, std::uint64_t length) {
     Incoming& in = endpoint.in;
+    if (stack_.values.window_limit != 0 && !endpoint.window_sized) {
+        grow_window(endpoint, length);
+    }
     if (candidate_edge(endpoint) - in.edge >= window_step(endpoint)) {
         in.update_window = true;
     }

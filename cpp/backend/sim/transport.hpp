@@ -19,8 +19,8 @@ public:
     void abort(Endpoint& endpoint);
     // Ends the connection at this end alone.
     void fail(Endpoint& endpoint, int code);
-    // A reader took bytes: what that means for the window and the acknowledgement.
-    void was_read(Endpoint& endpoint);
+    // A reader took `length` bytes: what that means for the window and the acknowledgement.
+    void was_read(Endpoint& endpoint, std::uint64_t length);
     // New bytes are in the buffer or locked: what of them the transport gets now.
     void posted(Endpoint& endpoint, bool at_once);
 
@@ -51,6 +51,7 @@ private:
     void emit(Endpoint& endpoint, Segment segment);
     [[nodiscard]] std::uint64_t window_step(const Endpoint& endpoint) const;
     [[nodiscard]] std::uint64_t candidate_edge(const Endpoint& endpoint) const;
+    void grow_window(Endpoint& endpoint, std::uint64_t length);
     void retransmit(Endpoint& endpoint);
 
     Stack& stack_;

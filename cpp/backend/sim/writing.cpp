@@ -14,18 +14,36 @@ std::uint64_t SocketLayer::buffer_size(const Endpoint& endpoint) const noexcept 
     return std::max(endpoint.send_buffer, window);
 }
 
+// Linux looks at the buffer's size only when it begins a piece of several segments, and the
+// transport cuts what it can send off the one before: so a send goes on for as long as that can
+// send, and a piece more. Bytes from the end of what was posted.
+std::uint64_t SocketLayer::piece(const Endpoint& endpoint) const noexcept {
+    const Outgoing& out = endpoint.out;
+    const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
+    const auto most = static_cast<std::uint64_t>(stack_.values.send_piece);
+    const std::uint64_t window = out.edge - out.acknowledged;
+    const std::uint64_t size = std::min(most, window / 2) / segment * segment;
+    const std::uint64_t upto = out.edge + size;
+    return size > segment && upto > out.end ? upto - out.end : 0;
+}
+
+std::uint64_t SocketLayer::buffered(const Endpoint& endpoint) const noexcept {
+    return stack_.values.whole_sends != 0 ? endpoint.out.buffered_sends() : endpoint.out.buffered();
+}
+
 // Bytes of a send that the buffer takes now. AFD takes all or nothing, but of a call that must not
 // lock its pages what fits, and without a buffer a segment at a time.
 std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) const noexcept {
     const std::size_t length = op.remaining();
     const std::uint64_t size = buffer_size(endpoint);
-    const std::uint64_t used = endpoint.out.buffered();
+    const std::uint64_t used = buffered(endpoint);
     const std::uint64_t left = used < size ? size - used : 0;
     if (stack_.values.locks == 0 || op.watching) {
         const bool alone = size == 0 && endpoint.out.empty();
         const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
         const bool more = stack_.values.locks == 0 && stack_.values.one_more_send != 0;
-        const std::uint64_t taken = more ? (left + segment - 1) / segment * segment : left;
+        const std::uint64_t whole = more ? (left + segment - 1) / segment * segment : left;
+        const std::uint64_t taken = left != 0 ? std::max(whole, piece(endpoint)) : 0;
         return static_cast<std::size_t>(std::min<std::uint64_t>(length, alone ? segment : taken));
     }
     const bool taken = length <= left || (stack_.values.one_more_send != 0 && left != 0);
@@ -37,7 +55,7 @@ bool SocketLayer::writable(const Endpoint& endpoint) const noexcept {
         return endpoint.stage != Stage::connecting;  // a send says what is wrong
     }
     const std::uint64_t size = buffer_size(endpoint);
-    const std::uint64_t used = endpoint.out.buffered();
+    const std::uint64_t used = buffered(endpoint);
     if (stack_.values.locks == 0) {
         return used < size && size - used >= used / 2;  // a third of the buffer is free
     }
@@ -71,6 +89,7 @@ StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned 
         left = stack_.values.locks == 0 ? shortened(left) : left;
         const bool whole = left == wanted;
         total += left;
+        endpoint.out.begin_copied_send();
         at->each_part([&](const std::byte* data, std::size_t length) {
             const std::size_t part = std::min(length, left);
             endpoint.out.copy(data, part);

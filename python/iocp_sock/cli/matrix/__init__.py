@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from iocp_sock import NagleStallWarning, UnpostedReceiveWarning
 from iocp_sock.cli import plot
 from iocp_sock.cli.child import ChildError
 from iocp_sock.cli.choices import Backend
 from iocp_sock.cli.matrix import picture, table
 from iocp_sock.cli.matrix.cell import CELLS, PATTERNS, Measured, stalls
+from iocp_sock.cli.matrix.quiet import unwarned
 from iocp_sock.cli.matrix.sender import Effort, chosen_backend, measure
 from iocp_sock.cli.progress import LiveProgress
 from iocp_sock.cli.table import wide_console
@@ -63,9 +62,7 @@ def matrix(
 
 def _measure(backend: Backend | None, effort: Effort) -> list[Measured]:
     cells: list[Measured] = []
-    with LiveProgress() as progress, warnings.catch_warnings():
-        for category in (NagleStallWarning, UnpostedReceiveWarning):
-            warnings.simplefilter("ignore", category)  # the table says it, cell by cell
+    with LiveProgress() as progress, unwarned():
         progress.run = "matrix"
         progress.phase("cells", len(CELLS))
         for cell in CELLS:

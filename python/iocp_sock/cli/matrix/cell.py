@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from iocp_sock.cli.latency import quantile
+from iocp_sock.cli.matrix.path import LOOPBACK, Path
 from iocp_sock.cli.matrix.wire import Wire
 
 Pattern = Literal["one_way", "write_write_read", "gathered", "bulk"]
@@ -127,16 +128,21 @@ class Measured:
         }
 
 
-def stalls(cells: list[Measured]) -> dict[Cell, Stall]:
-    """Name the cells that stall.
+def stalls(cells: list[Measured], path: Path = LOOPBACK) -> dict[Cell, Stall]:
+    """Name the cells that stall; how long the path itself takes is no part of a stall.
 
     'delayed_ack': the median is over 20 ms, and that of the same cell without Nagle under 5 ms.
     'other': the median is over 20 ms for another reason.
     """
-    medians = {one.cell: one.median_us for one in cells}
+    medians = {one.cell: one.median_us - under_way_us(one.cell, path) for one in cells}
     found: dict[Cell, Stall] = {}
     for cell, median in medians.items():
         if median > STALLED_US:
             flows = cell.nagle and medians.get(cell.without_nagle, median) < FLOWING_US
             found[cell] = "delayed_ack" if flows else "other"
     return found
+
+
+def under_way_us(cell: Cell, path: Path) -> float:
+    """What a message of the cell takes on the path by itself: once there, or there and back."""
+    return path.one_way_us * (1 if cell.pattern == "one_way" else 2)

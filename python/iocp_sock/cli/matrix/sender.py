@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from iocp_sock import Operation, Port, Socket
+from iocp_sock import Operation, Port, Sim, Socket
 from iocp_sock.cli.child import ChildError
 from iocp_sock.cli.choices import Backend
 from iocp_sock.cli.matrix import wire
+from iocp_sock.cli.matrix.apart import run_apart
 from iocp_sock.cli.matrix.cell import SIZES, Cell, Measured, Pattern
-from iocp_sock.cli.matrix.receiver import Receiver
+from iocp_sock.cli.matrix.path import LOOPBACK, Path
+from iocp_sock.cli.matrix.receiver import Receiver, nanoseconds
 
 SMALL = b"s" * 16
 REST = b"r" * 48
@@ -47,10 +48,10 @@ class Sender:
 
     def exchange(self, post: Callable[[Socket], object]) -> float:
         """Send what asks for an answer and wait for it: microseconds."""
-        began = time.perf_counter_ns()
+        began = nanoseconds(self.port)
         post(self.sock)
         self.finish(self.sock.recv(len(ANSWER), flags=socket.MSG_WAITALL, timeout=PATIENCE))
-        return (time.perf_counter_ns() - began) / 1000
+        return (nanoseconds(self.port) - began) / 1000
 
     def finish(self, op: Operation) -> None:
         """Run the port until the operation is done; raises what ended it."""
@@ -62,26 +63,31 @@ class Sender:
     def one_way(self, messages: int, deadline: float) -> list[float]:
         """Send without an answer, evenly, and ask the receiver when each message came."""
         before = len(self.receiver.arrivals)
-        began = time.perf_counter_ns()
+        began = nanoseconds(self.port)
         sent: list[int] = []
-        while len(sent) < messages and (not sent or time.monotonic() < deadline):
-            sent.append(time.perf_counter_ns())
+        while len(sent) < messages and (not sent or self.port.time() < deadline):
+            sent.append(nanoseconds(self.port))
             self.sock.send(SMALL)
             self._run_until(began + len(sent) * EVERY_NS)
-        self._await(before + len(sent))
+        self.wait_for(
+            lambda: len(self.receiver.arrivals) == before + len(sent), "a message was not received"
+        )
         arrived = self.receiver.arrivals[before:]
         return [(came - went) / 1000 for went, came in zip(sent, arrived, strict=True)]
 
-    def _run_until(self, due: int) -> None:
-        while (left := due - time.perf_counter_ns()) > 0:
-            self.port.run_once(left / 1e9)
-
-    def _await(self, count: int) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while len(self.receiver.arrivals) < count:
-            if time.monotonic() > deadline:
-                raise ChildError(f"a message was not received within {PATIENCE:.0f} s")
+    def wait_for(self, condition: Callable[[], bool], complaint: str) -> None:
+        """Run the port until the condition holds; raises ChildError if it does not in time."""
+        deadline = self.port.time() + PATIENCE
+        while not condition():
+            if self.receiver.failure is not None:
+                raise self.receiver.failure
+            if self.port.time() > deadline:
+                raise ChildError(f"{complaint} within {PATIENCE:.0f} s")
             self.port.run_once(0.001)
+
+    def _run_until(self, due: int) -> None:
+        while (left := due - nanoseconds(self.port)) > 0:
+            self.port.run_once(left / 1e9)
 
 
 _POSTS: dict[Pattern, Callable[[Socket], object]] = {
@@ -97,13 +103,18 @@ _BYTES: dict[Pattern, int] = {
 }
 
 
-def measure(cell: Cell, backend: Backend | None, effort: Effort) -> Measured:
-    """Measure one cell on a connection of its own."""
-    with _connected(cell, backend) as sender:
+def measure(
+    cell: Cell, backend: Backend | Sim | None, effort: Effort, path: Path = LOOPBACK
+) -> Measured:
+    """Measure one cell on a connection of its own; on a Sim both its ends are on one port.
+
+    There the ledger is that of both, and nothing is known of the wire.
+    """
+    with _connected(cell, backend, path) as sender:
         _send(sender, cell.pattern, effort.warm_up, effort.seconds)
-        before = wire.read(sender.sock)
+        before = None if isinstance(backend, Sim) else wire.read(sender.sock)
         latencies = _send(sender, cell.pattern, effort.messages[cell.pattern], effort.seconds)
-        after = wire.read(sender.sock)
+        after = None if before is None else wire.read(sender.sock)
         return Measured(
             cell,
             sender.sock.send_buffer,
@@ -116,35 +127,36 @@ def measure(cell: Cell, backend: Backend | None, effort: Effort) -> Measured:
 
 
 def _send(sender: Sender, pattern: Pattern, messages: int, seconds: float) -> list[float]:
-    deadline = time.monotonic() + seconds
+    deadline = sender.port.time() + seconds
     if pattern == "one_way":
         return sender.one_way(messages, deadline)
     latencies: list[float] = []
-    while len(latencies) < messages and (not latencies or time.monotonic() < deadline):
+    while len(latencies) < messages and (not latencies or sender.port.time() < deadline):
         latencies.append(sender.exchange(_POSTS[pattern]))
     return latencies
 
 
 @contextlib.contextmanager
-def _connected(cell: Cell, backend: Backend | None) -> Iterator[Sender]:
+def _connected(cell: Cell, backend: Backend | Sim | None, path: Path) -> Iterator[Sender]:
     answer = b"" if cell.pattern == "one_way" else ANSWER
-    receiver = Receiver(backend, SIZES[cell.receive_buffer], _BYTES[cell.pattern], answer)
-    try:
-        with Port(backend=backend, close_timeout=0) as port:
-            sock = port.socket()
-            wanted = SIZES[cell.send_buffer]
-            if wanted is not None:
-                sock.send_buffer = wanted
-            sock.nodelay = not cell.nagle
-            sender = Sender(port, sock, receiver)
-            sender.finish(sock.connect(receiver.address, timeout=PATIENCE))
-            if not receiver.connected.wait(PATIENCE):
-                raise ChildError(f"a connection was not accepted within {PATIENCE:.0f} s")
-            if receiver.failure is not None:
-                raise receiver.failure
-            yield sender
-    finally:
-        receiver.close()
+    size = SIZES[cell.receive_buffer]
+    with contextlib.ExitStack() as ends:
+        port = Port(backend=backend, close_timeout=0)
+        far = port if isinstance(backend, Sim) else Port(backend=backend)
+        with path.receiving():
+            receiver = Receiver(far, path.address, size, _BYTES[cell.pattern], answer)
+            if far is not port:
+                ends.enter_context(run_apart(far))
+        ends.enter_context(port)
+        sock = port.socket()
+        wanted = SIZES[cell.send_buffer]
+        if wanted is not None:
+            sock.send_buffer = wanted
+        sock.nodelay = not cell.nagle
+        sender = Sender(port, sock, receiver)
+        sender.finish(sock.connect(receiver.address, timeout=PATIENCE))
+        sender.wait_for(lambda: receiver.connected, "a connection was not accepted")
+        yield sender
 
 
 def chosen_backend(backend: Backend | None) -> dict[str, Any]:
