@@ -40,6 +40,7 @@ FILES = {
     "test_kernel_facts": KERNEL,
     "test_many_targets": "datagrams",
     "test_matrix": KERNEL,
+    "test_matrix_model": KERNEL,
     "test_plan": OWN,
     "test_prometheus": "the exporter's ports are made by name",
     "test_receive_from": "datagrams",

@@ -4,8 +4,6 @@
 namespace iocp::modelled {
 namespace {
 
-using ::testing::SizeIs;
-
 class Connection : public Model {};
 
 TEST_F(Connection, AConnectTakesOneRoundTripAndBothEndsKnowTheNames) {
@@ -47,6 +45,7 @@ TEST_F(Connection, AFullQueueRefusesOnWindowsAndKeepsWaitingOnLinux) {
         make(refuses ? "windows-10" : "linux");
         Socket& listener = engine().listener(2);
         std::vector<Op*> connects;
+        connects.reserve(3);
         for (int i = 0; i < 3; ++i) {
             connects.push_back(&engine().connect(engine().open(), engine().name_of(listener)));
         }

@@ -4,7 +4,6 @@
 namespace iocp::modelled {
 namespace {
 
-using ::testing::Contains;
 using ::testing::SizeIs;
 
 class Receiving : public Model {
@@ -54,12 +53,13 @@ TEST_F(Receiving, TheWindowOfLinuxGrowsWhileTheReaderKeepsUp) {
     for (const bool sized : {false, true}) {
         make("linux", [](Parameters& it) { it.window_limit = 1'000'000; });
         const auto [one, other] = engine().pair();
+        Socket& receiver = *other;
         if (sized) {
             engine().set_option(*other, platform::option_receive_buffer, 65'535);
         }
         const auto largest = [&] {
             std::uint32_t window = 0;
-            for (const TraceLine& line : lines(*other, Step::sent)) {
+            for (const TraceLine& line : lines(receiver, Step::sent)) {
                 window = std::max(window, line.window);
             }
             return window;

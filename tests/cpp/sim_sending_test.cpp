@@ -301,10 +301,11 @@ TEST_F(Sending, WithoutLocksOneMoreSendFillsTheLastSegment) {
             it.one_more_send = more;
         });
         const auto [one, other] = engine().pair();
+        Socket& sender = *one;
         std::int64_t went = 0;
         const Bytes data = pattern(20'000);
         engine().locked(
-            [&] { EXPECT_FALSE(port().try_send(*one, data.data(), data.size(), went)); });
+            [&] { EXPECT_FALSE(port().try_send(sender, data.data(), data.size(), went)); });
         EXPECT_EQ(went, more != 0 ? 10'000 : 6000);
         Op& all = reader(*other);
         ASSERT_TRUE(engine().run_until(
@@ -331,14 +332,15 @@ TEST_F(Sending, WithoutLocksASendGoesOnWhileTheTransportSends) {
             values.mss = it.mss;
         });
         const auto [one, other] = engine().pair();
+        Socket& sender = *one;
         const Bytes data = pattern(300'000);
         std::int64_t went = 0;
         engine().locked(
-            [&] { EXPECT_FALSE(port().try_send(*one, data.data(), data.size(), went)); });
+            [&] { EXPECT_FALSE(port().try_send(sender, data.data(), data.size(), went)); });
         EXPECT_EQ(went, it.takes);
         std::int64_t more = 0;
         engine().locked([&] {
-            EXPECT_FALSE(port().try_send(*one, data.data() + went, data.size() - went, more));
+            EXPECT_FALSE(port().try_send(sender, data.data() + went, data.size() - went, more));
         });
         EXPECT_LE(more, 0) << "there is no room left";
         Op& all = reader(*other);
