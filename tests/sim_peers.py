@@ -3,11 +3,10 @@
 import errno
 import os
 import socket
-import struct
 from typing import Any
 
 import iocp_sock
-from support import PATIENCE, Peers
+from support import PATIENCE, Peers, linger
 
 MOMENT = 0.002
 """Virtual seconds in which a local network delivers what is on its way."""
@@ -55,7 +54,7 @@ class SimPeer:
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
-            self.own.linger = struct.unpack("ii", value)[1]
+            self.own.linger = 0 if value == linger(0) else None
         else:
             self.own.setsockopt(level, option, value)
 

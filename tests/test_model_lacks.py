@@ -10,7 +10,7 @@ import model_lacks
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", [*model_lacks.FILES, *model_lacks.TESTS])
+@pytest.mark.parametrize("name", [*model_lacks.FILES, *model_lacks.TESTS, *model_lacks.ELSEWHERE])
 def test_names_what_there_is(name):
     """Each entry is of a test that there is, and of one only."""
     file, _, test = name.partition("::")
