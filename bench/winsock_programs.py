@@ -77,22 +77,21 @@ def wait_of_small_sends(sim: Sim) -> float:
 
 def acks_that_small_sends_wait_for(sim: Sim) -> float:
     """Post ten small sends; delayed acknowledgements until all have arrived."""
-    with _World(sim) as world:
-        sender, _ = world.connect()
-        for _ in range(10):
-            sender.send(_SMALL)
-        world.until(lambda: world.got == 10 * len(_SMALL))
-        return sim.counts()["delayed_acks"]
+    return _counted_in_small_sends(sim, "delayed_acks")
 
 
 def segments_of_small_sends(sim: Sim) -> float:
     """Post ten small sends; segments with data."""
+    return _counted_in_small_sends(sim, "data_segments")
+
+
+def _counted_in_small_sends(sim: Sim, what: str) -> float:
     with _World(sim) as world:
         sender, _ = world.connect()
         for _ in range(10):
             sender.send(_SMALL)
         world.until(lambda: world.got == 10 * len(_SMALL))
-        return sim.counts()["data_segments"]
+        return sim.counts()[what]
 
 
 def segments_before_an_ack(sim: Sim) -> float:

@@ -16,6 +16,13 @@ class LacksError(Exception):
     """What a test asks for is no part of the model; the text says what."""
 
 
+def pass_time(port: iocp_sock.Port, seconds: float) -> None:
+    """Let virtual time pass, whatever a port of the model is told meanwhile."""
+    end = port.time() + seconds
+    while (left := end - port.time()) > 0:
+        port.run_once(left)
+
+
 class SimPeer:
     """One end of a modelled connection, on a machine of its own, used as a socket.socket is.
 
@@ -133,11 +140,9 @@ class SimPeer:
         self._port.run_once(0)
         return found
 
-    def pause(self, seconds: float = MOMENT) -> None:
-        """Let virtual time pass."""
-        end = self._port.time() + seconds
-        while (left := end - self._port.time()) > 0:
-            self._port.run_once(left)
+    def pause(self) -> None:
+        """Let what is on its way arrive."""
+        pass_time(self._port, MOMENT)
 
     def _complete(self, operation: iocp_sock.Operation) -> None:
         end = None if self._patience is None else self._port.time() + max(self._patience, MOMENT)
@@ -157,38 +162,21 @@ class SimPeers(Peers):
     def __init__(self, sim: iocp_sock.Sim) -> None:
         super().__init__()
         self._far = iocp_sock.Port(backend=sim)
-        self.open.callback(self._end)
-
-    def _end(self) -> None:
-        self._far.close(0)
+        self.open.callback(self._far.close, 0)
 
     def pass_time(self, seconds: float) -> None:
         """Let virtual time pass without running the ports of the test."""
-        end = self._far.time() + seconds
-        while (left := end - self._far.time()) > 0:
-            self._far.run_once(left)
+        pass_time(self._far, seconds)
 
     def keep(self, sock: Any) -> Any:
         if not isinstance(sock, SimPeer):
             raise LacksError("sockets of the system")
         return self.open.enter_context(sock)
 
-    def raw(self, *arguments: Any) -> Any:
-        family, kind = (
-            (*arguments, socket.AF_INET, socket.SOCK_STREAM)[:2]
-            if arguments
-            else (socket.AF_INET, socket.SOCK_STREAM)
-        )
+    def raw(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Any:
         if family != socket.AF_INET or kind != socket.SOCK_STREAM:
             raise LacksError("families and types besides TCP over IPv4")
         return self.keep(SimPeer(self._far, self._far.socket(family, kind)))
-
-    def connect(self, address: Any, family: int = socket.AF_INET, buffers: int = 0) -> Any:
-        peer = self.raw(family, socket.SOCK_STREAM)
-        if buffers:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
-        peer.connect(address)
-        return peer
 
     def tcp(
         self, port: iocp_sock.Port, buffers: int = 0, family: int = socket.AF_INET
