@@ -9,6 +9,7 @@ with a program that comes late to its port, so that timeouts pass before anythin
 """
 
 import gc
+import itertools
 import random
 import time
 from typing import Any
@@ -188,8 +189,10 @@ class Differential:
     def _room(real: Run, strange: dict[str, str], number: int) -> Room | None:
         """Whose bytes, and how many, may have been kept for what is strange to be what it is.
 
-        It is a send, or follows from one that the room ended within.
+        It is a send, or follows from one that the room ended within, or from a receive that found
+        the room full.
         """
+        chosen = random.Random(number)
         sends = [(number, post) for number, post in enumerate(real.posts) if post.kind == "send"]
         asked = [post for number, post in sends if f"post {number}" in strange]
         cut = [post for _, post in sends if post.fate().endswith("in part")]
@@ -197,10 +200,14 @@ class Differential:
             earlier = [one for one in post.side.posts if one.kind == "send"]
             before = sum(one.went() for one in earlier[: earlier.index(post)])
             kept = before if post in cut else max(before - len(post.side.other.received), 0)
-            chosen = random.Random(number)
             total = kept + chosen.randrange(post.size)
             half = int(total * chosen.uniform(0.1, 0.9)) // 2
             return Room(real.sides.index(post.side), 2 * half, total - 2 * half)
+        for side, end in enumerate(real.sides):
+            found = [post.operation.transferred for post in end.posts if post.fate() == "received"]
+            if f"bytes received at side {side}" in strange and found:
+                kept = chosen.choice(found + list(itertools.accumulate(found)))
+                return Room(side ^ 1, 1 << chosen.randrange(11, 20), kept)
         return None
 
     def _widen(self, real: Run, strange: dict[str, str]) -> None:

@@ -235,6 +235,15 @@ FOUND = {
         ("sendmsg", 1, [70_000]),
         ("close", 0, "close"),
     ],
+    "a receive that found the room full, and one that what was left fills": [
+        ("connect",),
+        ("recv", 1, 4097, None, 0),
+        ("recv", 1, 4097, 0.001, int(socket.MSG_WAITALL)),
+        ("sendmsg", 0, [2, 20_000, 1]),
+        ("recv_into", 1, [20_000, 1, 20_000, 70_000]),
+        ("sendmsg", 0, [100, 2]),
+        ("recv", 1, 4097, None, int(socket.MSG_WAITALL)),
+    ],
     "a cancel that meets the wake-up of a send": [
         ("connect",),
         ("send", 0, 70_000, None),
