@@ -163,12 +163,12 @@ void UringBackend::poll(Operation& op, std::uint32_t events, std::uint64_t tag) 
     entry.opcode = uring::op_poll_add;
     entry.fd = fd_of(*op.socket);
     entry.op_flags = events;
-    entry.user_data = name_of(op, tag);
+    entry.user_data = user_data_of(op, tag);
     push(entry);
 }
 
 // A lane has one request in the kernel at most: its tag is kept with the socket, for cancel().
-std::uint64_t UringBackend::name_of(Operation& op, std::uint64_t tag) {
+std::uint64_t UringBackend::user_data_of(Operation& op, std::uint64_t tag) {
     const unsigned shift = op.sending() ? sending_tag_shift : receiving_tag_shift;
     std::uint32_t& bits = op.socket->backend_bits;
     bits &= ~(3U << shift);
@@ -182,7 +182,7 @@ void UringBackend::send(Operation& op, unsigned count) {
     uring::Sqe entry{};
     entry.fd = fd_of(*op.socket);
     entry.op_flags = static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL | MSG_WAITALL);
-    entry.user_data = name_of(op, 0);
+    entry.user_data = user_data_of(op, 0);
     if (count == 1 && op.slices == 0 && !op.is_message) {
         entry.opcode = op.direct ? uring::op_send_zc : uring::op_send;
         entry.addr = reinterpret_cast<std::uint64_t>(op.lease.data + op.transferred);
@@ -330,7 +330,7 @@ void UringBackend::receive(Operation& op) {
     uring::Sqe entry{};
     entry.opcode = uring::op_recv;
     entry.fd = fd_of(*op.socket);
-    entry.user_data = name_of(op, 0);
+    entry.user_data = user_data_of(op, 0);
     if (op.kind == Kind::receive_each && op.strategy == Receive::pooled) {
         entry.ioprio = uring::recv_multishot;
         entry.flags = uring::sqe_buffer_select;

@@ -77,7 +77,7 @@ private:
     void push_cancel(std::uint64_t name);
     void cancel_again();
     void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
-    [[nodiscard]] std::uint64_t name_of(Operation& op, std::uint64_t tag);
+    [[nodiscard]] std::uint64_t user_data_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
     [[nodiscard]] int make_pin_table() const noexcept;
     [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
