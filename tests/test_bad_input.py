@@ -3,6 +3,7 @@
 import array
 import contextlib
 import errno
+import itertools
 import math
 import socket
 import sys
@@ -54,6 +55,9 @@ POSTS = [
     (lambda s: s.sendmsg([b"x", 5]), ArgumentTypeError),
     (lambda s: s.sendmsg([b"x", "y"]), ArgumentTypeError),
     (lambda s: s.sendmsg([b"x"] * 1025), ArgumentError),
+    (lambda s: s.sendmsg(itertools.repeat(b"x")), ArgumentError),
+    (lambda s: s.recvmsg_into(itertools.repeat(bytearray(1))), ArgumentError),
+    (lambda s: s.recv(1, **{"\udc80": 1}), ArgumentTypeError),
     (lambda s: s.sendmsg([b"x"], address=("127.0.0.1", 1)), ArgumentError),
     (lambda s: s.sendto(b"x"), ArgumentTypeError),
     (lambda s: s.sendto(b"x", ("127.0.0.1", 1)), ArgumentError),
@@ -231,6 +235,14 @@ def test_wrong_calls_on_the_port(port):
         (lambda: port.call_later(1, 5), ArgumentTypeError),
         (lambda: port.close(-1), ArgumentError),
         (lambda: setattr(port, "error_handler", 5), ArgumentTypeError),
+        (lambda: port.run(1), ArgumentTypeError),
+        (lambda: port.run(**{"\udc80": 1}), ArgumentTypeError),
+        (lambda: port.run_once(0, 0), ArgumentTypeError),
+        (lambda: port.get(wait=0), ArgumentTypeError),
+        (lambda: port.get_batch(), ArgumentTypeError),
+        (lambda: port.call_later(1), ArgumentTypeError),
+        (lambda: port.stop(1), ArgumentTypeError),
+        (lambda: port.register("x"), ArgumentTypeError),
         (lambda: port.socket("x"), ArgumentTypeError),
         (lambda: port.socket(socket.AF_INET, "x"), ArgumentTypeError),
         (lambda: port.socket(socket.AF_INET, socket.SOCK_STREAM, "x"), ArgumentTypeError),
@@ -242,6 +254,22 @@ def test_wrong_calls_on_the_port(port):
             call()
     assert not port.closed
     run_until(port, lambda: port.stats().sockets == 0)
+
+
+def test_wrong_calls_of_functions():
+    """Bad input: what belongs to no port."""
+    event = iocp_sock.Event()
+    for call, expected in (
+        (lambda: iocp_sock.page_span(-1, 1), ArgumentTypeError),
+        (lambda: iocp_sock.probe(1), ArgumentTypeError),
+        (lambda: iocp_sock.features("\udc80"), ArgumentTypeError),
+        (lambda: iocp_sock.sleep(**{"\udc80": 1}), ArgumentTypeError),
+        (lambda: iocp_sock.wait_any(), ArgumentTypeError),
+        (lambda: iocp_sock.wait_any([event], 0, 0), ArgumentTypeError),
+        (lambda: iocp_sock.wait_all(itertools.repeat(event), 0), ArgumentError),
+    ):
+        with pytest.raises(expected, match=" "):
+            call()
 
 
 def test_adopting_what_is_no_socket(port, tmp_path, peers):

@@ -1,6 +1,8 @@
 """What the package promises beyond single calls."""
 
 import contextlib
+import copy
+import functools
 import pickle
 import socket
 import sys
@@ -9,7 +11,17 @@ import threading
 import pytest
 
 import iocp_sock
-from support import BACKENDS, WINE, Recorder, finish, pattern, read, read_all, run_until
+from support import (
+    BACKENDS,
+    WINE,
+    Recorder,
+    finish,
+    pattern,
+    read,
+    read_all,
+    run_until,
+    settled,
+)
 
 
 def test_names():
@@ -132,11 +144,33 @@ def test_run_until_stop(port, pair):
 
 
 def test_objects_are_not_copied_by_accident(port, pair):
-    """Sockets and operations cannot be pickled."""
-    sock, _peer = pair
-    for thing in (sock, sock.recv(1), port.call_later(1000, print)):
-        with pytest.raises(TypeError):
-            pickle.dumps(thing)
+    """Neither pickle, by any protocol, nor copy takes what stands for something of the port's."""
+    sock, peer = pair
+    peer.send(b"x")
+    received = sock.recv(1)
+    completion = port.get(5)
+    things = [port, sock, received, received.data, completion, port.call_later(1000, print)]
+    things += [iocp_sock.Event(), iocp_sock.Sim().world]
+    ways = [functools.partial(pickle.dumps, protocol=number) for number in range(6)]
+    for thing in things:
+        for way in [*ways, copy.copy, copy.deepcopy]:
+            with pytest.raises(TypeError, match="cannot pickle"):
+                way(thing)
+
+
+def test_a_port_before_its_init(backend):
+    """A subclass that uses the port before super().__init__() is told so, by every call."""
+
+    class Early(iocp_sock.Port):
+        def __init__(self, **options):
+            for call in (self.stats, self.stop, self.close, self.run, lambda: self.ledger):
+                with pytest.raises(TypeError, match=r"Port.__init__\(\) has to be called before"):
+                    call()
+            super().__init__(**options)
+
+    with Early(backend=backend) as made:
+        assert made.run_once(0) == 0
+    settled(made)
 
 
 def test_repr(port, pair):

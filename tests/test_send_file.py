@@ -228,9 +228,23 @@ def test_refused(port, pair, make_file, tmp_path):
         sock.send_file(tmp_path / "missing")
     with pytest.raises((IsADirectoryError, PermissionError)):
         sock.send_file(tmp_path)
-    for wrong in (None, 1.5, object(), True, -1, io.BytesIO(b"x")):
+    for wrong in (None, 1.5, object(), True, -1, 1 << 31, 1 << 80, io.BytesIO(b"x")):
         with pytest.raises((iocp_sock.ArgumentTypeError, io.UnsupportedOperation)):
             sock.send_file(wrong)
+    with path.open("rb") as file:
+        number = file.fileno()
+
+        class Numbered:
+            """A path, as it says, but the name is a descriptor."""
+
+            def __fspath__(self):
+                return number
+
+            __index__ = __fspath__
+
+        with pytest.raises(TypeError):
+            sock.send_file(Numbered())
+        os.fstat(number)
     with pytest.raises(OSError, match=r"[Bb]ad file"):
         sock.send_file(1 << 20)
     for name in ("offset", "count"):

@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import gc
+import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -184,6 +186,17 @@ def test_a_wait_that_nothing_could_end_raises(make: Callable[..., Port]) -> None
     assert op.data == b"x"
     with pytest.raises(NothingDue):
         port.get()
+
+
+def test_a_handle_is_no_descriptor_of_the_system(make):
+    port = make(Sim())
+    sock, _ = connected(port)
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EBADF))):
+        os.fstat(sock.fileno())
+    with pytest.raises(OSError, match=r"Errno|WinError"):
+        sock.duplicate()
+    with port.adopt(sock.detach()) as again:
+        assert again.getpeername() == ("10.0.0.1", 80)
 
 
 def test_a_wait_with_a_timeout_passes_its_time(make: Callable[..., Port]) -> None:

@@ -207,6 +207,40 @@ bool to_address(const Types& types, PyObject* value, int family, int socket_type
     return true;
 }
 
+PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const char* refusal,
+                 const char* too_many) {
+    PyObject* list = nullptr;
+    if (PyList_CheckExact(iterable) || PyTuple_CheckExact(iterable)) {
+        list = Py_NewRef(iterable);
+    } else if (PyObject* items = PyObject_GetIter(iterable)) {
+        list = PyList_New(0);
+        while (list != nullptr && PyList_GET_SIZE(list) <= most) {
+            PyObject* item = PyIter_Next(items);
+            if (item == nullptr) {
+                break;
+            }
+            if (PyList_Append(list, item) != 0) {
+                Py_CLEAR(list);
+            }
+            Py_DECREF(item);
+        }
+        Py_DECREF(items);
+    }
+    if (list == nullptr || PyErr_Occurred() != nullptr) {
+        Py_CLEAR(list);
+        if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+            PyErr_Clear();
+            raise(types, ErrorClass::argument_type, EINVAL, refusal);
+        }
+        return nullptr;
+    }
+    if (PySequence_Fast_GET_SIZE(list) > most) {
+        Py_DECREF(list);
+        return raise(types, ErrorClass::argument, EINVAL, too_many);
+    }
+    return list;
+}
+
 PyObject* from_address(const Address& address) {
     const AddressText text = text_from_address(address);
     if (text.family == family_inet) {

@@ -53,7 +53,7 @@ private:
                 return true;
             }
         }
-        PyObject* message = PyUnicode_FromFormat("%s() has no argument '%U'", method, name);
+        PyObject* message = PyUnicode_FromFormat("%s() has no argument %A", method, name);
         return refuse(types, message);
     }
 
@@ -77,6 +77,12 @@ inline bool is_given(PyObject* value) noexcept { return value != nullptr && valu
 bool to_callback(const Types& types, PyObject* value, PyObject*& out);
 bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds);
 bool to_int(const Types& types, PyObject* value, const char* name, int& out);
+
+// The items of an iterable: a list or tuple itself, or a new list. Null: an exception is set,
+// `refusal` for what is no iterable, `too_many` for more than `most`: an endless one is not read
+// on.
+PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const char* refusal,
+                 const char* too_many);
 bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,
              Py_ssize_t& out);
 bool to_address(const Types& types, PyObject* value, int family, int socket_type, Address& out);

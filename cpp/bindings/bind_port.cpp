@@ -8,6 +8,7 @@
 
 #include "backend/sim/world.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/otherwise.hpp"
 #include "bindings/port_figures.hpp"
 #include "bindings/run_shared.hpp"
 #include "core/page_span.hpp"
@@ -204,8 +205,8 @@ std::unique_ptr<PortObject> make_port(const pb::object& config) {
     const pb::module_ module = pb::module_::import("iocp_sock._core");
     const pb::capsule reference = module.attr("_types");
     auto* types = reference.get_pointer<Types>();
-    auto port = std::make_unique<PortObject>(types, reference.ptr(), options_of(config),
-                                             pb::str(config.attr("backend")));
+    std::unique_ptr<PortObject> port(::new PortObject(types, reference.ptr(), options_of(config),
+                                                      pb::str(config.attr("backend"))));
     if (port->core == nullptr) {
         raise(*types, ErrorClass::unavailable, ENOSYS, port->backend_reason.c_str());
         throw_set();
@@ -235,7 +236,13 @@ int clear_port(PyObject* self) {
 
 }  // namespace
 
+void* PortObject::operator new(std::size_t /*bytes*/) {
+    throw pb::type_error("Port.__init__() has to be called before anything else of the port");
+}
+
 void bind_port(pb::module_& module) {
+    pb::options shown;
+    shown.disable_function_signatures();  // of the overloads that refuse
     pb::class_<PortObject>(module, "Port", pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
                                PyTypeObject& type = heap_type->ht_type;
                                type.tp_flags |= Py_TPFLAGS_HAVE_GC;
@@ -243,6 +250,7 @@ void bind_port(pb::module_& module) {
                                type.tp_clear = clear_port;
                            }))
         .def(pb::init(&make_port), pb::arg("config"))
+        .def("__reduce__", &no_reduction)
         .def_property_readonly(
             "backend", [](const PortObject& port) { return port.backend_name; },
             "Name of the backend: 'uring' or 'epoll', 'iocp', or 'sim'.")
@@ -275,12 +283,15 @@ void bind_port(pb::module_& module) {
             "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
             "it: they end run().")
         .def("socket", &make_socket, pb::arg("family"), pb::arg("type"), pb::arg("proto"))
+        .def("socket", otherwise("socket(family, type, proto), three numbers"))
         .def("register", &register_memory, pb::arg("nbytes"),
-             "Page-aligned, zeroed memory of nbytes that is registered with the kernel "
+             "register(nbytes) -> RegisteredMemory\n\nPage-aligned, zeroed memory of nbytes that "
+             "is registered with the kernel "
              "(io_uring fixed buffers):\nlocked, and counted against the budget, until it is "
              "released. Direct sends from it are pinned\nonce instead of each time. For the thread "
              "that runs the port. Raises BudgetExceeded,\nResourceExhausted (the lock limit), "
              "WrongThread, and ArgumentError where the backend has none.")
+        .def("register", otherwise("register(nbytes)"))
         .def("_take_routines",
              [](PortObject& port) {
                  require_usable(port);
@@ -289,38 +300,57 @@ void bind_port(pb::module_& module) {
                  (void)locked(port, [&] { return port.core->backend().claim(); });
              })
         .def("_adopt", &adopt, pb::arg("handle"), pb::arg("nonblocking") = false)
+        .def("_adopt", otherwise("adopt(sock), with a socket.socket or an int"))
         .def("run", &run, pb::kw_only(), pb::arg("until_idle") = false,
-             "Runs callbacks until stop() is called or the port is closed; with until_idle also "
+             "run(*, until_idle=False) -> None\n\nRuns callbacks until stop() is called or the "
+             "port is closed; with until_idle also "
              "until nothing is\noutstanding. KeyboardInterrupt ends it at once. Raises PortClosed, "
              "PortRunning, WrongThread.")
+        .def("run", otherwise("run(*, until_idle=False)"))
         .def("run_once", &run_once, pb::arg("timeout") = pb::none(),
-             "Waits at most timeout seconds (None: for ever) until something is ready, runs the "
+             "run_once(timeout=None) -> int\n\nWaits at most timeout seconds (None: for ever) "
+             "until something is ready, runs the "
              "callbacks of\nall that is, and returns how many completions there were; 0 after a "
              "wake() or at the timeout.")
+        .def("run_once", otherwise("run_once(timeout=None)"))
         .def("get", &get, pb::arg("timeout") = pb::none(),
-             "The next Completion of an operation or packet that has no callback, or None after "
+             "get(timeout=None) -> Completion or None\n\nThe next Completion of an operation or "
+             "packet that has no callback, or None after "
              "timeout seconds\nor a wake(). Callbacks that come due meanwhile are run.")
+        .def("get", otherwise("get(timeout=None)"))
         .def("get_batch", &get_batch, pb::arg("n"), pb::arg("timeout") = pb::none(),
-             "Like get(), but a list of 1 to n completions; empty at the timeout.")
+             "get_batch(n, timeout=None) -> list of Completion\n\nLike get(), but a list of 1 to n "
+             "completions; empty at the timeout.")
+        .def("get_batch", otherwise("get_batch(n, timeout=None)"))
         .def("post", &post, pb::arg("value") = pb::none(), pb::kw_only(),
              pb::arg("callback") = pb::none(),
-             "Posts a packet from any thread: callback(completion) is called by whoever runs the "
+             "post(value=None, *, callback=None) -> None\n\nPosts a packet from any thread: "
+             "callback(completion) is called by whoever runs the "
              "port, with\nvalue as completion.value; without a callback get() returns it.")
+        .def("post", otherwise("post(value=None, *, callback=None)"))
         .def("call_later", &call_later, pb::arg("delay"), pb::arg("callback"),
-             "Calls callback() after delay seconds; returns the Timer.")
+             "call_later(delay, callback) -> Timer\n\nCalls callback() after delay seconds; "
+             "returns the Timer.")
+        .def("call_later", otherwise("call_later(delay, callback)"))
         .def(
             "time",
             [](PortObject& port) {
                 require_usable(port);
                 return static_cast<double>(port.core->now()) / 1e9;
             },
-            "The port's clock: seconds, monotonic.")
-        .def("stop", &stop, "Makes run() return after the turn it is in.")
-        .def("wake", &wake, "Ends the wait of whoever runs the port, from any thread.")
+            "time() -> float\n\nThe port's clock: seconds, monotonic.")
+        .def("time", otherwise("time()"))
+        .def("stop", &stop, "stop() -> None\n\nMakes run() return after the turn it is in.")
+        .def("stop", otherwise("stop()"))
+        .def("wake", &wake,
+             "wake() -> None\n\nEnds the wait of whoever runs the port, from any thread.")
+        .def("wake", otherwise("wake()"))
         .def("close", &close, pb::arg("timeout") = pb::none(),
-             "Closes every socket (queued sends get timeout seconds, None: close_timeout), runs "
+             "close(timeout=None) -> None\n\nCloses every socket (queued sends get timeout "
+             "seconds, None: close_timeout), runs "
              "the completions\nthat follow, and closes the port. While another thread or the "
              "caller's caller runs it, that one does\nso and its run() returns.")
+        .def("close", otherwise("close(timeout=None)"))
         .def("_ledger", &ledger_of)
         .def("_figures", &figures_of, pb::arg("sockets"))
         .def("_start_trace", &start_trace, pb::arg("events"))

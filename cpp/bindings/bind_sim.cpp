@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/sim/world.hpp"
+#include "bindings/otherwise.hpp"
 
 namespace iocp::py {
 
@@ -20,7 +21,7 @@ namespace {
 
 using sim::World;
 using Values = std::map<std::string, std::int64_t>;
-using Line = std::tuple<std::int64_t, std::string, std::uint32_t, std::uint8_t, std::uint64_t,
+using Line = std::tuple<std::int64_t, std::string, Handle, std::uint8_t, std::uint64_t,
                         std::uint32_t, std::uint64_t, std::uint32_t>;
 
 constexpr const char* step_names[] = {"sent",   "arrived",   "lost",   "retransmitted",
@@ -90,8 +91,8 @@ std::vector<Line> lines_of(World& world) {
     std::vector<Line> lines;
     for (const sim::TraceLine& line : world.stack.trace.lines()) {
         lines.emplace_back(line.when, step_names[static_cast<std::size_t>(line.step)],
-                           line.endpoint, line.flags, line.sequence, line.length, line.acknowledged,
-                           line.window);
+                           sim::handle_of(line.endpoint), line.flags, line.sequence, line.length,
+                           line.acknowledged, line.window);
     }
     return lines;
 }
@@ -119,6 +120,7 @@ void bind_sim(pb::module_& module) {
     using Unlocked = pb::call_guard<pb::gil_scoped_release>;
     pb::class_<World, std::shared_ptr<World>>(module, "World")
         .def(pb::init(&make_world), pb::arg("values"), pb::arg("seed"))
+        .def("__reduce__", &no_reduction)
         .def("now", [](const World& world) { return world.stack.now(); })
         .def("hash", &hash_of, Unlocked())
         .def("counts", &counts_of, Unlocked())

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
+#include "bindings/otherwise.hpp"
 #include "bindings/run_port.hpp"
 #include "bindings/waiting.hpp"
 
@@ -12,11 +13,6 @@ namespace iocp::py {
 namespace pb = pybind11;
 
 namespace {
-
-const Types& types_of_module() {
-    const pb::capsule reference = pb::module_::import("iocp_sock._core").attr("_types");
-    return *reference.get_pointer<Types>();
-}
 
 std::int64_t to_nanoseconds(const Types& types, const pb::object& timeout) {
     std::int64_t nanoseconds = -1;
@@ -38,33 +34,32 @@ pb::object routines_ran(const Types& types) {
     return pb::reinterpret_borrow<pb::object>(types.routines_ran);
 }
 
-[[noreturn]] void refuse_events(const Types& types) {
-    raise(types, ErrorClass::argument_type, EINVAL, "events is an iterable of iocp_sock.Event");
-    throw_set();
-}
+constexpr Py_ssize_t most_events = Py_ssize_t{1} << 20;
+constexpr const char* not_events = "events is an iterable of iocp_sock.Event";
 
 // Waits for those of an iterable of events; `awaited` tells which was set.
 Waited wait_events(const Types& types, const pb::object& events, const pb::object& timeout,
                    Awaited& awaited) {
     const std::int64_t nanoseconds = to_nanoseconds(types, timeout);
-    const auto list = pb::reinterpret_steal<pb::object>(PySequence_List(events.ptr()));
+    // What is waited for must not change with the caller's list.
+    const auto given = pb::reinterpret_steal<pb::object>(
+        listed(types, events.ptr(), most_events, not_events, "more than 1,048,576 events"));
+    const auto list =
+        pb::reinterpret_steal<pb::object>(given ? PySequence_Tuple(given.ptr()) : nullptr);
     if (!list) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) {
-            throw_set();  // the iterable's own
-        }
-        PyErr_Clear();
-        refuse_events(types);
+        throw_set();
     }
-    const auto count = static_cast<std::size_t>(PyList_GET_SIZE(list.ptr()));
+    const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(list.ptr()));
     if (count == 0) {
         raise(types, ErrorClass::argument, EINVAL, "no events are given to wait for");
         throw_set();
     }
     awaited.events.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
-        PyObject* event = PyList_GET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i));
+        PyObject* event = PyTuple_GET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i));
         if (!Py_IS_TYPE(event, types.event)) {
-            refuse_events(types);
+            raise(types, ErrorClass::argument_type, EINVAL, not_events);
+            throw_set();
         }
         if (!usable(event_of(*event))) {
             throw_set();
@@ -120,21 +115,29 @@ pb::object sleep(const pb::object& seconds, bool alertable) {
 }  // namespace
 
 void bind_waiting(pb::module_& module) {
+    pb::options shown;
+    shown.disable_function_signatures();  // of the overloads that refuse
     module.def("wait_any", &wait_any, pb::arg("events"), pb::arg("timeout") = pb::none(),
                pb::kw_only(), pb::arg("alertable") = false,
-               "Waits until one of the events is set, at most timeout seconds, and returns the "
+               "wait_any(events, timeout=None, *, alertable=False) -> int or None\n\nWaits until "
+               "one of the events is set, at most timeout seconds, and returns the "
                "index of the first that\nis, which is reset unless that is done by hand; None: "
                "none was. The ports of their operations are run\nmeanwhile where nobody else runs "
                "them. alertable: completion routines of this thread that are due, or\nbecome due, "
                "are run, and ROUTINES_RAN is returned.");
+    module.def("wait_any", otherwise("wait_any(events, timeout=None, *, alertable=False)"));
     module.def("wait_all", &wait_all, pb::arg("events"), pb::arg("timeout") = pb::none(),
                pb::kw_only(), pb::arg("alertable") = false,
-               "Waits until all of the events are set at one moment, at most timeout seconds; "
+               "wait_all(events, timeout=None, *, alertable=False) -> bool\n\nWaits until all of "
+               "the events are set at one moment, at most timeout seconds; "
                "False: they were not,\nand none was reset. alertable: as for wait_any().");
+    module.def("wait_all", otherwise("wait_all(events, timeout=None, *, alertable=False)"));
     module.def("sleep", &sleep, pb::arg("seconds"), pb::kw_only(), pb::arg("alertable") = false,
-               "Sleeps so many seconds and returns None. alertable: until completion routines of "
+               "sleep(seconds, *, alertable=False) -> None\n\nSleeps so many seconds and returns "
+               "None. alertable: until completion routines of "
                "this thread ran, which\nreturns ROUTINES_RAN; those that are due already run at "
                "once. An exception of a routine is raised here.");
+    module.def("sleep", otherwise("sleep(seconds, *, alertable=False)"));
 }
 
 }  // namespace iocp::py

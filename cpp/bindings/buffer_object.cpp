@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "bindings/objects.hpp"
+#include "bindings/pickling.hpp"
 
 namespace iocp::py {
 
@@ -143,6 +144,7 @@ PyMethodDef methods[] = {
      "is empty afterwards.\nRaises BufferError while a memoryview of it exists."},
     {"__enter__", enter, METH_NOARGS, nullptr},
     {"__exit__", leave, METH_VARARGS, nullptr},
+    no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 

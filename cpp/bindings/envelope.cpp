@@ -12,6 +12,7 @@ namespace iocp::py {
 namespace {
 
 constexpr Py_ssize_t most_room = Py_ssize_t{1} << 20;
+constexpr Py_ssize_t most_items = 1024;
 
 bool refuse_ancillary(const Types& types) {
     raise(types, ErrorClass::argument, code_not_offered,
@@ -78,14 +79,10 @@ bool Envelope::set_ancillary(const Types& types, PyObject* given) {
     if (!has_ancillary) {
         return refuse_ancillary(types);
     }
-    PyObject* sequence = PySequence_Fast(given, "");
+    PyObject* sequence = listed(types, given, most_items,
+                                "ancillary data is an iterable of tuples (level, type, data)",
+                                "more than 1024 items of ancillary data");
     if (sequence == nullptr) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) {
-            return false;
-        }
-        PyErr_Clear();
-        raise(types, ErrorClass::argument_type, EINVAL,
-              "ancillary data is an iterable of tuples (level, type, data)");
         return false;
     }
     std::vector<AncillaryItem> items;

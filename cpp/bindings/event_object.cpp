@@ -4,6 +4,7 @@
 #include <new>
 
 #include "bindings/arguments.hpp"
+#include "bindings/pickling.hpp"
 #include "bindings/waiting.hpp"
 
 namespace iocp::py {
@@ -178,6 +179,7 @@ PyMethodDef methods[] = {
     {"close", close, METH_NOARGS,
      "close() -> None\n\nEnds its use: waits for it, and posts with it, raise ArgumentError. The "
      "operation that has it goes on."},
+    no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 

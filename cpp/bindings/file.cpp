@@ -31,7 +31,11 @@ public:
         if (io == nullptr) {
             return nullptr;
         }
-        file_ = PyObject_CallMethod(io, "FileIO", "O", path);
+        // An object with __fspath__() may have __index__() too, which FileIO takes for a
+        // descriptor.
+        PyObject* name = PyOS_FSPath(path);
+        file_ = name != nullptr ? PyObject_CallMethod(io, "FileIO", "O", name) : nullptr;
+        Py_XDECREF(name);
         Py_DECREF(io);
         return file_;
     }
@@ -61,10 +65,11 @@ bool duplicate(PortObject& port, PyObject* file, std::unique_ptr<SentFile>& out)
     }
     const int descriptor = PyBool_Check(file) ? -1 : PyObject_AsFileDescriptor(file);
     if (descriptor < 0) {
-        const bool other = PyErr_Occurred() != nullptr &&
-                           PyErr_ExceptionMatches(PyExc_TypeError) == 0 &&
-                           PyErr_ExceptionMatches(PyExc_ValueError) == 0;
-        return other || refuse(types, ErrorClass::argument_type,
+        const bool unfit = PyErr_Occurred() == nullptr ||
+                           PyErr_ExceptionMatches(PyExc_TypeError) != 0 ||
+                           PyErr_ExceptionMatches(PyExc_ValueError) != 0 ||
+                           PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
+        return unfit && refuse(types, ErrorClass::argument_type,
                                "send_file() takes a path, a descriptor, or a file object with "
                                "fileno()");
     }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <new>
 
+#include "bindings/arguments.hpp"
 #include "bindings/objects.hpp"
 
 namespace iocp::py {
@@ -86,21 +87,18 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
               "an iterable of buffers is needed here; send() and recv_into() take a single one");
         return false;
     }
-    PyObject* sequence = PySequence_Fast(buffers, "");
+    PyObject* sequence =
+        listed(types, buffers, most_slices,
+               "an iterable of buffers is needed here, such as a list of bytes-like objects",
+               "more than 1024 buffers in one post; join some or post twice");
     if (sequence == nullptr) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
-            PyErr_Clear();
-            raise(types, ErrorClass::argument_type, EINVAL,
-                  "an iterable of buffers is needed here, such as a list of bytes-like objects");
-        }
         return false;
     }
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
-    if (count == 0 || count > most_slices) {
+    if (count == 0) {
         Py_DECREF(sequence);
         raise(types, ErrorClass::argument, EINVAL,
-              count == 0 ? "the list of buffers is empty; give at least one"
-                         : "more than 1024 buffers in one post; join some or post twice");
+              "the list of buffers is empty; give at least one");
         return false;
     }
     leases.reserve(static_cast<std::size_t>(count));

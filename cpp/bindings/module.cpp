@@ -9,6 +9,7 @@
 #include "bindings/bind_waiting.hpp"
 #include "bindings/event_object.hpp"
 #include "bindings/objects.hpp"
+#include "bindings/otherwise.hpp"
 #include "core/page_span.hpp"
 
 namespace pb = pybind11;
@@ -89,18 +90,33 @@ PYBIND11_MODULE(_core_of_main, module, pb::mod_gil_not_used()) {
     iocp::py::bind_sim(module);
     iocp::py::bind_port(module);
     iocp::py::bind_waiting(module);
+    pb::options shown;
+    shown.disable_function_signatures();  // of the overloads that refuse
     module.attr("PAGE_SIZE") = iocp::system_page_size();
     module.def("page_span", &page_span, pb::arg("address"), pb::arg("length"),
-               "Pages of PAGE_SIZE bytes that length bytes at address touch; 0 bytes touch none.");
+               "page_span(address, length) -> int\n\nPages of PAGE_SIZE bytes that length bytes at "
+               "address touch; 0 bytes touch none.");
+    module.def("page_span", iocp::py::otherwise(
+                                "page_span(address, length), two numbers that are not negative"));
     module.def("probe", &probe,
-               "Every backend of this platform: 'ok', or why the system refuses it here.");
+               "probe() -> dict\n\nEvery backend of this platform: 'ok', or why the system refuses "
+               "it here.");
+    module.def("probe", iocp::py::otherwise("probe()"));
     module.def("features", &features, pb::arg("backend"),
-               "What the named backend can do here: feature name to bool; empty if it is refused.");
+               "features(backend) -> dict\n\nWhat the named backend can do here: feature name to "
+               "bool; empty if it is refused.");
+    module.def("features", iocp::py::otherwise("features(backend), the name of one"));
     module.def("survey", &survey,
-               "Both of every backend, from one look: name to its state and its features.");
-    module.def("compiler", &compiler, "Compiler and version the core was built with.");
+               "survey() -> dict\n\nBoth of every backend, from one look: name to its state and "
+               "its features.");
+    module.def("survey", iocp::py::otherwise("survey()"));
+    module.def("compiler", &compiler,
+               "compiler() -> str\n\nCompiler and version the core was built with.");
+    module.def("compiler", iocp::py::otherwise("compiler()"));
     module.def(
-        "version", [] { return std::string(IOCP_SOCK_VERSION); }, "Version of the core.");
+        "version", [] { return std::string(IOCP_SOCK_VERSION); },
+        "version() -> str\n\nVersion of the core.");
+    module.def("version", iocp::py::otherwise("version()"));
 }
 
 // pybind11 waits for ever when a second interpreter of the process loads it (Python before 3.12).

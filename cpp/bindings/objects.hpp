@@ -193,6 +193,9 @@ struct PortObject final : Audience {
     ~PortObject() override;
     PortObject(const PortObject&) = delete;
     PortObject& operator=(const PortObject&) = delete;
+    // pybind11 takes raw memory for an object whose __init__() has not run: there is none. Raises.
+    static void* operator new(std::size_t bytes);
+    static void operator delete(void* made) { ::operator delete(made); }
 
     Types* types;
     PyObject* types_reference;

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "bindings/envelope.hpp"
+#include "bindings/pickling.hpp"
 
 namespace iocp::py {
 
@@ -194,6 +195,7 @@ PyMethodDef operation_object_methods[] = {
      "one look. What has not finished raises StillPending and goes on. Whose result was told here "
      "leaves no\n"
      "Completion for get(); a callback is called all the same."},
+    no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -341,12 +343,18 @@ PyGetSetDef completion_properties[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
+PyMethodDef completion_methods[] = {
+    no_pickling,
+    {nullptr, nullptr, 0, nullptr},
+};
+
 PyType_Slot completion_slots[] = {
     {Py_tp_doc, const_cast<char*>("The one final result of an Operation, or a posted packet.")},
     {Py_tp_dealloc, reinterpret_cast<void*>(completion_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(completion_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(completion_clear)},
     {Py_tp_repr, reinterpret_cast<void*>(completion_represent)},
+    {Py_tp_methods, completion_methods},
     {Py_tp_getset, completion_properties},
     {0, nullptr},
 };

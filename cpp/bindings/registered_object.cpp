@@ -2,6 +2,7 @@
 #include <cerrno>
 
 #include "bindings/objects.hpp"
+#include "bindings/pickling.hpp"
 
 namespace iocp::py {
 
@@ -90,6 +91,7 @@ PyMethodDef methods[] = {
      "error."},
     {"__enter__", enter, METH_NOARGS, nullptr},
     {"__exit__", leave, METH_VARARGS, nullptr},
+    no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 

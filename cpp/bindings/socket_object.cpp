@@ -7,6 +7,7 @@
 #include "backend/families.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/open_socket.hpp"
+#include "bindings/pickling.hpp"
 
 namespace iocp::py {
 
@@ -352,6 +353,7 @@ PyMethodDef life_methods[] = {
      "abort() -> None\n\nResets the connection: nothing queued goes out, the peer sees a reset."},
     {"__enter__", enter, METH_NOARGS, nullptr},
     {"__exit__", leave, METH_VARARGS, nullptr},
+    no_pickling,
 };
 
 PyGetSetDef life_properties[] = {

@@ -1,4 +1,5 @@
 #include "bindings/objects.hpp"
+#include "bindings/pickling.hpp"
 
 namespace iocp::py {
 
@@ -62,6 +63,7 @@ PyMethodDef methods[] = {
      "cancel() -> bool\n\nTrue: the callback will not be called. False: it was called, or "
      "cancelled "
      "before."},
+    no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 

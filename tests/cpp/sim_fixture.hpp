@@ -66,7 +66,7 @@ protected:
     std::vector<TraceLine> lines(const Socket& socket, Step step) {
         std::vector<TraceLine> found;
         for (const TraceLine& line : world_->stack.trace.lines()) {
-            if (line.step == step && line.endpoint == static_cast<std::uint32_t>(socket.handle)) {
+            if (line.step == step && sim::handle_of(line.endpoint) == socket.handle) {
                 found.push_back(line);
             }
         }

@@ -67,6 +67,12 @@ enum class Stage : std::uint8_t {
 // The name of no endpoint: {} is that of the first.
 inline constexpr SlotId nobody{~std::uint32_t{0}, 0};
 
+// No system has a descriptor this high: a call of the system that is given a handle refuses it.
+inline constexpr Handle first_handle = Handle{1} << 30U;
+constexpr Handle handle_of(std::uint32_t slot) noexcept {
+    return first_handle + static_cast<Handle>(slot);
+}
+
 struct EndpointTimer {
     std::int64_t due{-1};     // -1: not armed
     std::int64_t queued{-1};  // when the event that looks at it comes
@@ -74,6 +80,8 @@ struct EndpointTimer {
 
 // One socket of the model.
 struct Endpoint {
+    [[nodiscard]] Handle handle() const noexcept { return handle_of(id.slot); }
+
     SlotId id;
     Machine* machine{nullptr};
     Stage stage{Stage::idle};

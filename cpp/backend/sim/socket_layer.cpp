@@ -24,7 +24,7 @@ int SocketLayer::open(Machine& machine, int type, Handle& out) {
         return code_no_buffers;
     }
     endpoint->owned = true;
-    out = static_cast<Handle>(endpoint->id.slot);
+    out = endpoint->handle();
     return 0;
 }
 
@@ -163,7 +163,7 @@ StartResult SocketLayer::accept(Endpoint& endpoint) {
     ready.pop_front();
     connection.awaited = false;
     connection.owned = connection.held = true;
-    return {Start::done, 0, static_cast<Handle>(connection.id.slot)};
+    return {Start::done, 0, connection.handle()};
 }
 
 StartResult SocketLayer::connect(Endpoint& endpoint, Operation& op) {

@@ -53,10 +53,11 @@ void Stack::release(Endpoint& endpoint) {
 }
 
 Endpoint* Stack::find(Handle handle) noexcept {
-    if (handle < 0 || static_cast<std::size_t>(handle) >= by_slot_.size()) {
+    const auto slot = static_cast<std::size_t>(handle - first_handle);
+    if (handle < first_handle || slot >= by_slot_.size()) {
         return nullptr;
     }
-    Endpoint* found = by_slot_[static_cast<std::size_t>(handle)];
+    Endpoint* found = by_slot_[slot];
     return found != nullptr && found->in_use && found->owned ? found : nullptr;
 }
 

@@ -99,7 +99,7 @@ private:
 
     std::atomic<std::int64_t> clock_{0};
     std::vector<std::unique_ptr<Machine>> machines_;
-    std::vector<Endpoint*> by_slot_;  // a handle is a slot
+    std::vector<Endpoint*> by_slot_;
     std::uint16_t next_port_{49'151};
 };
 

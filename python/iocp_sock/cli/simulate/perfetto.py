@@ -56,7 +56,7 @@ def _events(outcome: Outcome) -> Iterator[dict[str, Any]]:
 def _model(outcome: Outcome) -> Iterator[dict[str, Any]]:
     yield named("process_name", _MODEL, 0, "model")
     for fileno, name in sorted(outcome.ends.items()):
-        yield named("thread_name", _MODEL, fileno + 1, f"{name} (descriptor {fileno})")
+        yield named("thread_name", _MODEL, fileno, f"{name} (descriptor {fileno})")
     for line in outcome.lines:
         yield {
             "ph": "i",
@@ -64,7 +64,7 @@ def _model(outcome: Outcome) -> Iterator[dict[str, Any]]:
             "name": line.step,
             "cat": "model",
             "pid": _MODEL,
-            "tid": line.endpoint + 1,
+            "tid": line.endpoint,
             "ts": round(line.when * 1e6, 3),
             "args": {
                 "sequence": line.sequence,
