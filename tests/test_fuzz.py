@@ -174,6 +174,19 @@ class Sockets(fuzzing.PortMachine):
             side, b"".join(parts), parts, lambda post: side.sock.sendmsg(parts, callback=post)
         )
 
+    @rule(side=sides, sizes=st.lists(SMALL, min_size=2, max_size=6))
+    def answer(self, side: Side, sizes: list[int]) -> None:
+        """Send from a callback: what a side sends there that subscribes goes out together."""
+        ran = []
+
+        def send_all(_completion: iocp_sock.Completion) -> None:
+            for size in sizes:
+                self.send(side, size, False)
+            ran.append(True)
+
+        self.port.post(callback=send_all)
+        run_until(self.port, lambda: ran)
+
     @rule(side=sides, offset=st.integers(0, 5000), size=SIZES)
     def send_file(self, side: Side, offset: int, size: int) -> None:
         data = STORED[offset : offset + size]
