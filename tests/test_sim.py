@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import gc
 import os
-import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -191,10 +190,9 @@ def test_a_wait_that_nothing_could_end_raises(make: Callable[..., Port]) -> None
 def test_a_handle_is_no_descriptor_of_the_system(make):
     port = make(Sim())
     sock, _ = connected(port)
-    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EBADF))):
-        os.fstat(sock.fileno())
-    with pytest.raises(OSError, match=r"Errno|WinError"):
-        sock.duplicate()
+    for call in (lambda: os.fstat(sock.fileno()), sock.duplicate):
+        with pytest.raises(OSError, match=r"Errno|WinError"):
+            call()
     with port.adopt(sock.detach()) as again:
         assert again.getpeername() == ("10.0.0.1", 80)
 
