@@ -5,7 +5,8 @@ operations, wake-ups out of order and late ones, and segments of different sizes
 all arrived before the reader looks are one to it. A system whose buffers lie between two of these
 runs may show what none of them does: then more runs of the model are made before it counts as a
 failure, half of them with room for as much as the send in question would have to find, and some
-with a program that comes late to its port, so that timeouts pass before anything is tried.
+with a program that comes late to its port, so that timeouts pass before anything is tried, and
+some with one that makes its steps while what is held has not lost its patience yet.
 """
 
 import gc
@@ -23,6 +24,8 @@ FIRST = 4
 """Runs of the model that are made in any case."""
 MOST = 60
 """Runs that are made where these do not show what was seen."""
+HURRIED = 0.0003
+"""Seconds between two steps of a program that does not wait for the budget queue's patience."""
 SOON = 0.05 * SLOWNESS
 LATE = 5.0 * SLOWNESS
 
@@ -153,7 +156,7 @@ class Differential:
     def _modelled_step(run: Run, name: str, arguments: tuple[Any, ...]) -> None:
         getattr(run, name)(*arguments)
         run.lag()
-        run.pass_time(1.0)
+        run.pass_time(run.pace)
         run.check()
 
     def _compare(self, real: Run) -> None:
@@ -213,7 +216,15 @@ class Differential:
     def _widen(self, real: Run, strange: dict[str, str]) -> None:
         number = len(self.models)
         room = self._room(real, strange, number) if number % 2 else None
-        run = Run(variant(number), room=room, lags=number % 4 == 0, **self.options)
+        refused = any("BudgetExceeded" in seen for seen in strange.values())
+        hurries = refused and number % 2 == 0
+        run = Run(
+            variant(number),
+            room=room,
+            lags=number % 4 == 0 and not hurries,
+            pace=HURRIED if hurries else 1.0,
+            **self.options,
+        )
         for name, arguments in self.steps:
             self._modelled_step(run, name, arguments)
         self.models.append(run)

@@ -127,9 +127,12 @@ class Run:
         *,
         room: Room | None = None,
         lags: bool = False,
+        pace: float = 1.0,
         **options: Any,
     ) -> None:
         self.room = room
+        self.pace = pace
+        """Seconds that pass after each step, where time is virtual."""
         self.modelled = isinstance(backend, iocp_sock.Sim)
         self.port = iocp_sock.Port(
             backend=backend, close_timeout=0.02, queue_patience=0.01, **options

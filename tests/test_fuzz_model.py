@@ -254,8 +254,8 @@ FOUND = {
 """Programs that were found to fail, and what they failed on."""
 
 
-def replay(backend: str, steps: list[tuple[Any, ...]]) -> None:
-    made = Differential(backend)
+def replay(backend: str, steps: list[tuple[Any, ...]], **options: Any) -> None:
+    made = Differential(backend, **options)
     try:
         for step in steps:
             made.step(*step)
@@ -269,3 +269,18 @@ def replay(backend: str, steps: list[tuple[Any, ...]]) -> None:
 @linux_only("what the model's Windows does is not what Wine does")
 def test_what_was_found(steps: list[tuple[Any, ...]], backend: str) -> None:
     replay(backend, steps)
+
+
+@linux_only("what the model's Windows does is not what Wine does")
+def test_a_post_behind_one_that_the_budget_holds(backend: str) -> None:
+    """It is refused until the patience of the one before it is over."""
+    steps: list[tuple[Any, ...]] = [
+        ("connect",),
+        ("connect",),
+        ("send", 2, 20_000, None),
+        ("sendmsg", 1, [1, 70_000]),
+        ("recv", 3, 4097, None, 0),
+        ("recv", 3, 70_000, None, int(socket.MSG_WAITALL)),
+        ("recv", 3, 4097, None, 0),
+    ]
+    replay(backend, steps, budget=20 * PAGE, over_budget="raise")
