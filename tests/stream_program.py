@@ -297,6 +297,10 @@ class Run:
             post.operation = call()
         except OSError as error:
             post.refusal = named(error)
+            if isinstance(error, iocp_sock.BudgetExceeded):
+                ledger = self.port.ledger
+                held = self.port.stats().budget_queue
+                assert held or ledger.now + post.charge > (ledger.budget or 0), "there is room"
         if post.operation is None or post.operation.outcome == "done":
             post.charge = 0
         elif post.fills and post.outstanding:
@@ -315,6 +319,7 @@ class Run:
             at += block(size)
         post.data = b"".join(parts)
         before, charged = side.sock.queued_bytes, side.sock.charged
+        post.charge = sum(map(block, sizes))
         self._post(post, lambda: call(post, parts))
         if post.outstanding:
             # More may go between the charge and here, so that only bounds are known.
