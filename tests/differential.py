@@ -208,6 +208,10 @@ class Differential:
         sends = [(number, post) for number, post in enumerate(real.posts) if post.kind == "send"]
         asked = [post for number, post in sends if f"post {number}" in strange]
         cut = [post for _, post in sends if post.fate().endswith("in part")]
+        for at, post in enumerate(real.posts):
+            if f"post {at}" in strange and post.kind == "receive" and number % 4 == 1:
+                # Nothing is on its way that the receives before it did not find.
+                return Room(real.sides.index(post.side) ^ 1, 2, 1 << chosen.randrange(11, 20))
         for post in asked + cut:
             earlier = [one for one in post.side.posts if one.kind == "send"]
             before = sum(one.went() for one in earlier[: earlier.index(post)])
