@@ -212,6 +212,12 @@ class Calls(Machine):
         elif type(returned) in MEMBERS and len(self.kept) < MOST_KEPT:
             self.kept.append(returned)
 
+    def picked(self, which: int, member: int) -> tuple[Any, str]:
+        """Something that is there, and the name of one of its attributes."""
+        thing = self.kept[which % len(self.kept)]
+        names = MEMBERS[type(thing)]
+        return thing, names[member % len(names)]
+
     def named(self, values: list[str | int], keywords: dict[str, str | int]) -> tuple[Any, Any]:
         return (
             [self.value(name) for name in values],
@@ -228,9 +234,7 @@ class Calls(Machine):
         self, which: int, member: int, values: list[str | int], keywords: dict[str, str | int]
     ) -> None:
         """Call one of the attributes of something, or see that it is none that can be called."""
-        thing = self.kept[which % len(self.kept)]
-        names = MEMBERS[type(thing)]
-        name = names[member % len(names)]
+        thing, name = self.picked(which, member)
         arguments, options = self.named(values, keywords)
         note(f"{type(thing).__name__}.{name}(*{values}, **{keywords})")
         if name == "detach" and not (arguments or options):
@@ -240,14 +244,12 @@ class Calls(Machine):
 
     @rule(which=NUMBERS, member=NUMBERS)
     def get(self, which: int, member: int) -> None:
-        thing = self.kept[which % len(self.kept)]
-        names = MEMBERS[type(thing)]
-        self.make(lambda: getattr(thing, names[member % len(names)]))
+        thing, name = self.picked(which, member)
+        self.make(lambda: getattr(thing, name))
 
     @rule(which=NUMBERS, member=NUMBERS, value=VALUE)
     def set(self, which: int, member: int, value: str | int) -> None:
-        thing = self.kept[which % len(self.kept)]
-        name = MEMBERS[type(thing)][member % len(MEMBERS[type(thing)])]
+        thing, name = self.picked(which, member)
         given = self.value(value)
         note(f"{type(thing).__name__}.{name} = {value}")
         if not callable(getattr(type(thing), name)) and name != "error_handler":
@@ -255,8 +257,7 @@ class Calls(Machine):
 
     @rule(which=NUMBERS, member=NUMBERS)
     def delete(self, which: int, member: int) -> None:
-        thing = self.kept[which % len(self.kept)]
-        name = MEMBERS[type(thing)][member % len(MEMBERS[type(thing)])]
+        thing, name = self.picked(which, member)
         self.make(lambda: delattr(thing, name))
 
     @rule(

@@ -17,7 +17,6 @@ public:
         const std::uint64_t given = wide ? byte() * std::uint64_t{256} + byte() : byte();
         return given % bound;
     }
-    [[nodiscard]] bool empty() const noexcept { return left_ == 0; }
 
 private:
     std::uint8_t byte() noexcept {
