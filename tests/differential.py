@@ -2,11 +2,9 @@
 
 What may happen is what some run of the model shows, with buffers of different sizes, short
 operations, wake-ups out of order and late ones, and segments of different sizes: those that have
-all arrived before the reader looks are one to it. A system whose buffers lie between two of these
-runs may show what none of them does: then more runs of the model are made before it counts as a
-failure, half of them with room for as much as the send in question would have to find, and some
-with a program that comes late to its port, so that timeouts pass before anything is tried, and
-some with one that makes its steps while what is held has not lost its patience yet.
+all arrived before the reader looks are one to it. A system that is between two of these runs may
+show what none of them does: then circumstances are sought under which the model shows it before it
+counts as a failure (circumstances.py).
 """
 
 import gc
@@ -16,18 +14,22 @@ import time
 from typing import Any
 
 import iocp_sock
-from stream_program import Room, Run
+from circumstances import Circumstances, Search
+from stream_program import Run
 from support import SLOWNESS
+
+Step = tuple[str, tuple[Any, ...]]
+"""A step of a program: its name, and what it is given."""
 
 PRESETS = ("linux", "windows-10", "windows-2000")
 FIRST = 4
 """Runs of the model that are made in any case."""
-MOST = 60
-"""Runs that are made where these do not show what was seen."""
+MOST = 600
+"""Further runs that are made where these do not show what was seen."""
 OVER_BUDGET = ": refused: BudgetExceeded; on the model"
 """How much the system has taken decides this to the page; that it is right is checked apart."""
-HURRIED = 0.0003
-"""Seconds between two steps of a program that does not wait for the budget queue's patience."""
+STRANGE = 20.0
+"""How much more what is strange weighs than what another run of the model shows."""
 SOON = 0.05 * SLOWNESS
 LATE = 5.0 * SLOWNESS
 
@@ -83,6 +85,31 @@ def wild(number: int) -> iocp_sock.Sim:
     )
 
 
+class Modelled:
+    """A run of the model under some circumstances."""
+
+    def __init__(self, sim: iocp_sock.Sim, under: Circumstances, options: dict[str, Any]) -> None:
+        self.run = Run(sim, **options)
+        self.under = under
+        self.shown: dict[str, Any] = {}
+        """What is to be seen of it after its last step."""
+        self._made = 0
+
+    def go_on(self, steps: list[Step]) -> None:
+        """Make the next steps."""
+        for name, arguments in steps:
+            moment = self.under.at(self._made)
+            self._made += 1
+            for rooms in moment.rooms:
+                self.run.resize(*rooms)
+            getattr(self.run, name)(*arguments)
+            if moment.lags:
+                self.run.lag()
+            self.run.pass_time(moment.pace)
+            self.run.check()
+        self.shown = self.run.seen()
+
+
 class Differential:
     """One program on all of them: step() by step(), and end().
 
@@ -92,22 +119,25 @@ class Differential:
     def __init__(self, backend: str, **options: Any) -> None:
         self.backend = backend
         self.options = options
-        self.steps: list[tuple[str, tuple[Any, ...]]] = []
-        self._shown: list[dict[str, Any]] = []
+        self.steps: list[Step] = []
         self._apart = False
         """What the budget refused shows in no run of the model: nothing is compared any more."""
-        self.models = [Run(variant(number), **options) for number in range(FIRST)]
+        self.models = [self._modelled(Circumstances(number, ())) for number in range(FIRST)]
         self.real = None if backend == "sim" else Run(backend, **options)
         self.wild = []
         if self.real is None:
-            self.wild = [Run(wild(number), **options) for number in range(12)]
+            self.wild = [
+                Modelled(wild(number), Circumstances(number, ()), options) for number in range(12)
+            ]
+        self.model_runs = len(self.models) + len(self.wild)
+        """How many runs on the model it took so far."""
 
     def step(self, name: str, *arguments: Any) -> None:
         """Make one step in every run, and compare what has come of it."""
-        self.steps.append((name, arguments))
-        for run in self.models + self.wild:
-            self._modelled_step(run, name, arguments)
-        self._shown = [run.seen() for run in self.models]
+        step = (name, arguments)
+        self.steps.append(step)
+        for modelled in self.models + self.wild:
+            modelled.go_on([step])
         if self.real is not None:
             getattr(self.real, name)(*arguments)
             self._compare(self.real)
@@ -131,11 +161,6 @@ class Differential:
                 run.elsewhere.close(0)
         self._forget()
 
-    @property
-    def model_runs(self) -> int:
-        """How many runs on the model it took so far."""
-        return len(self.models) + len(self.wild)
-
     def script(self) -> str:
         """The program as a plain script, to be run with this directory on the path."""
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
@@ -148,25 +173,23 @@ class Differential:
             lines.append(f"program.step({', '.join(map(repr, (name, *arguments)))})")
         return "\n".join([*lines, "program.end()", ""])
 
+    def _modelled(self, under: Circumstances) -> Modelled:
+        return Modelled(variant(under.system), under, self.options)
+
     def _runs(self) -> list[Run]:
-        return [*self.models, *self.wild, *([self.real] if self.real is not None else [])]
+        modelled = [one.run for one in self.models + self.wild]
+        return [*modelled, *([self.real] if self.real is not None else [])]
 
     def _forget(self) -> None:
         self.models.clear()
         self.wild.clear()
         self.real = None
 
-    @staticmethod
-    def _modelled_step(run: Run, name: str, arguments: tuple[Any, ...]) -> None:
-        getattr(run, name)(*arguments)
-        run.lag()
-        run.pass_time(run.pace)
-        run.check()
-
     def _compare(self, real: Run) -> None:
         """Wait until what is seen may be; only then is the next step made."""
         began = time.monotonic()
-        calm = 0
+        search: Search | None = None
+        calm = looks = 0
         while True:
             busy = real.port.run_once(0.001 if calm else 0)
             real.check()
@@ -175,8 +198,13 @@ class Differential:
             if not strange and calm:
                 return
             waited = time.monotonic() - began
-            if waited > SOON and strange and len(self.models) < MOST:
-                self._widen(real, strange)
+            if waited > SOON and strange and looks < MOST:
+                if search is None:
+                    search = Search(len(self.steps))
+                    for made in self.models:
+                        search.learn(made.under, self._distance(real, made, strange))
+                looks += 1
+                self._look(search, real, strange)
             elif strange and all(OVER_BUDGET in seen for seen in strange.values()):
                 self._apart = True
                 return
@@ -191,54 +219,65 @@ class Differential:
         if self._apart:
             return found
         for name, value in real.seen().items():
-            may = sorted({shown[name] for shown in self._shown})
+            may = sorted({made.shown[name] for made in self.models})
             between = type(value) is int and may[0] <= value <= may[-1]
             if value not in may and not between:
                 found[name] = f"{name}: {value}; on the model {', '.join(map(str, may))}"
         return found
 
+    def _look(self, search: Search, real: Run, strange: dict[str, str]) -> None:
+        """Make one more run of the model, and keep it if less is strange with it."""
+        sides, amounts = self._concerned(real, strange), _amounts(real)
+        made = self._modelled(search.propose(len(self.steps), sides, amounts))
+        made.go_on(self.steps)
+        self.model_runs += 1
+        self.models.append(made)
+        if len(self._strange(real)) == len(strange):
+            self.models.pop()
+            made.run.end()
+        search.learn(made.under, self._distance(real, made, strange))
+
     @staticmethod
-    def _room(real: Run, strange: dict[str, str], number: int) -> Room | None:
-        """Whose bytes, and how many, may have been kept for what is strange to be what it is.
+    def _distance(real: Run, made: Modelled, strange: dict[str, str]) -> float:
+        """How far from the real run one of the model is: what is strange weighs most."""
+        far = sum(map(_difference, real.moved(), made.run.moved()))
+        for name, value in real.seen().items():
+            shown = made.shown[name]
+            if value != shown:
+                far += STRANGE if name in strange else 1.0
+                far += _difference(value, shown) if type(value) is int else 0.0
+        return far
 
-        It is a send, or follows from one that the room ended within, or from a receive that found
-        the room full.
-        """
-        chosen = random.Random(number)
-        sends = [(number, post) for number, post in enumerate(real.posts) if post.kind == "send"]
-        asked = [post for number, post in sends if f"post {number}" in strange]
-        cut = [post for _, post in sends if post.fate().endswith("in part")]
-        for at, post in enumerate(real.posts):
-            if f"post {at}" in strange and post.kind == "receive" and number % 4 == 1:
-                # Nothing is on its way that the receives before it did not find.
-                return Room(real.sides.index(post.side) ^ 1, 2, 1 << chosen.randrange(11, 20))
-        for post in asked + cut:
-            earlier = [one for one in post.side.posts if one.kind == "send"]
-            before = sum(one.went() for one in earlier[: earlier.index(post)])
-            kept = before if post in cut else max(before - len(post.side.other.received), 0)
-            total = kept + chosen.randrange(post.size)
-            half = int(total * chosen.uniform(0.1, 0.9)) // 2
-            return Room(real.sides.index(post.side), 2 * half, total - 2 * half)
-        for side, end in enumerate(real.sides):
-            found = [post.operation.transferred for post in end.posts if post.fate() == "received"]
-            if f"bytes received at side {side}" in strange and found:
-                kept = chosen.choice(found + list(itertools.accumulate(found)))
-                return Room(side ^ 1, 1 << chosen.randrange(11, 20), kept)
-        return None
+    def _concerned(self, real: Run, strange: dict[str, str]) -> list[int]:
+        """The sides whose buffers may matter: of connections with something strange, or of all."""
+        if self.options:
+            return list(range(len(real.sides)))  # they share a budget
+        found = set()
+        for number, post in enumerate(real.posts):
+            if f"post {number}" in strange:
+                found.add(real.sides.index(post.side) // 2)
+        for side in range(len(real.sides)):
+            if any(f"side {side}" in name for name in strange):
+                found.add(side // 2)
+        return [side for pair in sorted(found) for side in (2 * pair, 2 * pair + 1)]
 
-    def _widen(self, real: Run, strange: dict[str, str]) -> None:
-        number = len(self.models)
-        room = self._room(real, strange, number) if number % 2 else None
-        refused = any(OVER_BUDGET in seen for seen in strange.values())
-        hurries = refused and number % 2 == 0
-        run = Run(
-            variant(number),
-            room=room,
-            lags=number % 4 == 0 and not hurries,
-            pace=HURRIED if hurries else 1.0,
-            **self.options,
-        )
-        for name, arguments in self.steps:
-            self._modelled_step(run, name, arguments)
-        self.models.append(run)
-        self._shown.append(run.seen())
+
+def _amounts(real: Run) -> list[int]:
+    """Bytes moved by one post, or by all so far of a side and a kind: some filled a room."""
+    found = set()
+    for side in real.sides:
+        for kind in ("send", "receive"):
+            moved = [
+                post.operation.transferred
+                for post in side.posts
+                if post.kind == kind and post.operation
+            ]
+            found.update(moved)
+            found.update(itertools.accumulate(moved))
+        found.add(len(side.received))
+    return sorted(found - {0})
+
+
+def _difference(one: int, other: int) -> float:
+    """The difference of two numbers, as a part of the larger."""
+    return abs(one - other) / max(one, other) if one != other else 0.0

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import iocp_sock
 from support import PAGE, address_of, block, pages, pattern
@@ -110,34 +110,21 @@ def _went(post: Post) -> bool:
     )
 
 
-class Room(NamedTuple):
-    """The room there is on the model for what one side sends."""
-
-    side: int
-    send_buffer: int
-    receive_buffer: int
-
-
 class Run:
     """One run of a program: a port, its connections, and every post in order."""
 
     def __init__(
         self,
         backend: str | iocp_sock.Sim,
-        *,
-        room: Room | None = None,
-        lags: bool = False,
-        pace: float = 1.0,
         **options: Any,
     ) -> None:
-        self.room = room
-        self.pace = pace
-        """Seconds that pass after each step, where time is virtual."""
+        self.rooms: dict[int, tuple[int, int]] = {}
+        """Bytes of the send buffer and of the receive buffer of sides, where they are given."""
         self.modelled = isinstance(backend, iocp_sock.Sim)
         self.port = iocp_sock.Port(
             backend=backend, close_timeout=0.02, queue_patience=0.01, **options
         )
-        self.elsewhere = iocp_sock.Port(backend=backend) if lags else None
+        self.elsewhere: iocp_sock.Port | None = None
         """Another machine of the model, that lets time pass which the port does not see."""
         self.errors: list[Any] = []
         self.port.error_handler = lambda error, _callback: self.errors.append(error)
@@ -262,10 +249,8 @@ class Run:
                 for sock in (listener, client):
                     sock.send_buffer = sock.receive_buffer = BUFFERS
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
-            elif self.room is not None and self.room.side // 2 == len(self.sides) // 2:
-                sized = [client, listener]
-                sized[self.room.side % 2].send_buffer = self.room.send_buffer // 2
-                sized[1 - self.room.side % 2].receive_buffer = self.room.receive_buffer
+            for side, sock in enumerate((client, listener), len(self.sides)):
+                self._size(side, sock)
             accept = listener.accept()
             connect = client.connect(listener.getsockname())
             for _ in range(100):
@@ -281,6 +266,10 @@ class Run:
             end.other = other
         self.sides += ends
         return True
+
+    def _size(self, side: int, sock: Any) -> None:
+        if side in self.rooms:
+            sock.send_buffer, sock.receive_buffer = self.rooms[side]
 
     def _set(self, side: int, name: str, value: Any) -> None:
         post = Post(self.sides[side], name)
@@ -352,12 +341,24 @@ class Run:
             found[f"bytes received at side {number}"] = len(side.received)
         return found
 
+    def resize(self, side: int, send_buffer: int, receive_buffer: int) -> None:
+        """Give a side's socket buffers of other sizes, or one that is connected later."""
+        self.rooms[side] = send_buffer, receive_buffer
+        if side < len(self.sides) and not self.sides[side].sock.closed:
+            with contextlib.suppress(OSError):
+                self._size(side, self.sides[side].sock)
+
     def lag(self) -> None:
-        """Let the timeouts pass before the port runs, where that is asked for."""
-        if self.elsewhere is not None:
-            until = self.elsewhere.time() + 0.002
-            while (left := until - self.elsewhere.time()) > 0:
-                self.elsewhere.run_once(left)
+        """Let timeouts pass before the port of a model runs."""
+        if self.elsewhere is None:
+            self.elsewhere = iocp_sock.Port(backend=self.port.config.backend)
+        until = self.elsewhere.time() + 0.002
+        while (left := until - self.elsewhere.time()) > 0:
+            self.elsewhere.run_once(left)
+
+    def moved(self) -> list[int]:
+        """Bytes that each post has moved so far."""
+        return [post.operation.transferred if post.operation else 0 for post in self.posts]
 
     def pass_time(self, seconds: float) -> None:
         """Run until so much time of the port's clock has passed."""

@@ -12,6 +12,7 @@ from support import (
     Recorder,
     finish,
     linger,
+    read,
     reset,
     run_until,
 )
@@ -70,6 +71,31 @@ def test_reset_met_by_a_try(port, peers, how):
     run_until(port, lambda: port.stats().sockets == 0)
     with pytest.raises(iocp_sock.SocketClosed):
         sock.try_recv(10)
+
+
+@pytest.mark.parametrize("receive", ["pooled", "zero_byte", "direct", "adaptive"])
+def test_reset_met_by_a_send_that_went_in_part(port, peers, receive):
+    """R05: the same error to all: no EPIPE for the send, no end of the stream for the receive.
+
+    io_uring tells such a send only how much of it went, and the socket has the error no longer.
+    """
+    sock, peer = peers.tcp(port, buffers=8192)
+    parts, ends = [], []
+    sock.receive(
+        lambda _, data: parts.append(bytes(data)),
+        receive=receive,
+        on_close=lambda _, error: ends.append(error),
+    )
+    op = sock.send(bytes(4 << 20))
+    assert len(read(port, peer, 100_000)) == 100_000
+    peer.sendall(b"what was received before")
+    run_until(port, lambda: parts)
+    reset(peer)
+    run_until(port, lambda: ends)
+    assert parts == [b"what was received before"]
+    assert isinstance(ends[0], ConnectionResetError)
+    assert isinstance(op.error, ConnectionResetError)
+    assert 100_000 <= op.transferred < 4 << 20
 
 
 def test_errors_of_datagrams_are_not_fatal(port, peers):

@@ -40,7 +40,7 @@ class Programs(Machine):
 
     @property
     def posts(self) -> int:
-        return len(self.program.models[0].posts)
+        return len(self.program.models[0].run.posts)
 
     @rule()
     def connect(self) -> None:
@@ -149,7 +149,7 @@ def test_a_program_is_a_plain_script() -> None:
     """The script makes the same steps: on the model the trace says that it is the same run."""
 
     def traces(of: Differential) -> list[str]:
-        sims = [run.port.config.backend for run in of.models + of.wild]
+        sims = [made.run.port.config.backend for made in of.models + of.wild]
         return [sim.trace_hash() for sim in sims if isinstance(sim, iocp_sock.Sim)]
 
     first = program("sim")
@@ -169,7 +169,7 @@ def test_what_the_model_never_shows_is_a_failure(monkeypatch: pytest.MonkeyPatch
     """A backend that behaves otherwise is found: here a model whose readers are stalled."""
     made = Differential("sim")
     sim = iocp_sock.Sim(preset="linux")
-    made.real = type(made.models[0])(sim)
+    made.real = type(made.models[0].run)(sim)
     monkeypatch.setattr("differential.LATE", 0.2)
     monkeypatch.setattr("differential.SOON", 0.0)
     made.step("connect")
@@ -265,6 +265,14 @@ FOUND = {
         ("recv_into", 1, [70000]),
         ("recv", 1, 4097, None, int(socket.MSG_WAITALL)),
         ("cancel_all", 1),
+    ],
+    "a reset that the kernel tells neither to the send that it meets nor to the receive": [
+        ("connect",),
+        ("send", 1, 70_000, None),
+        ("subscribe", 1, "adaptive"),
+        ("send", 0, 1460, None),
+        ("recv", 0, 4096, None, 0),
+        ("close", 0, "reset"),
     ],
     "a cancel that meets the wake-up of a send": [
         ("connect",),

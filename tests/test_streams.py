@@ -186,7 +186,7 @@ def test_reset_fails_the_send_with_its_count(port, peers):
     assert len(taken) == 100_000
     reset(peer)
     finish(port, op, behind)
-    assert isinstance(op.error, (ConnectionResetError, BrokenPipeError))
+    assert isinstance(op.error, ConnectionResetError)
     assert 100_000 <= op.transferred < len(data)
     assert behind.error is not None
     assert behind.transferred == 0

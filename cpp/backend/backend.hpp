@@ -113,6 +113,9 @@ public:
     // A receive of a message or a datagram, and its own packet: takes what the kernel wrote beside
     // the bytes.
     virtual void conclude(Operation& /*op*/, Packet& /*packet*/) {}
+    // What ended a stream's connection, where the request that met it tells only the bytes that had
+    // gone before; 0 where every error is told.
+    virtual int swallowed_error(const Socket& /*socket*/) noexcept { return 0; }
     // Reads without blocking into memory of the core: drains.
     virtual StartResult read(Socket& socket, std::byte* data, std::size_t length) = 0;
     // The same of one datagram, and whose it is; `flags` are not 0 if it was cut.

@@ -106,7 +106,7 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
 }
 
 // Shares the bytes that went among the sends of one request, in order; whole sends complete, the
-// rest goes on from where it stands.
+// rest goes on from where it stands, unless an error kept it from going.
 void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
     socket.active_ms = milliseconds();
     for (;;) {
@@ -120,6 +120,11 @@ void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
         }
         bytes -= part;
         if (op.remaining() != 0 && socket.stream) {
+            const int code = backend_->swallowed_error(socket);
+            if (code != 0) {
+                fail(socket, lane, code);
+                return;
+            }
             break;
         }
         lane.pop();

@@ -1,5 +1,7 @@
 #include "backend/linux/uring_backend.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -218,8 +220,39 @@ void UringBackend::send(Operation& op, unsigned count) {
 }
 
 StartResult UringBackend::attempt(Operation& op, unsigned count) {
-    const bool by_the_owner = op.from_file && op.remaining() != 0;
-    return by_the_owner ? StartResult{} : LinuxBackend::attempt(op, count);
+    if (op.from_file && op.remaining() != 0) {
+        return {};  // by the thread that owns the ring
+    }
+    const StartResult result = LinuxBackend::attempt(op, count);
+    const bool reads = op.kind == Kind::receive || (op.kind == Kind::receive_each && !op.watching);
+    return reads ? checked(*op.socket, result) : result;
+}
+
+StartResult UringBackend::read(Socket& socket, std::byte* data, std::size_t length) {
+    return checked(socket, LinuxBackend::read(socket, data, length));
+}
+
+// The kernel goes on with a send for as long as MSG_WAITALL says. Of an error that this meets it
+// tells the bytes that had gone, and the socket has the error no longer: the next send would get
+// EPIPE, and a receive the end of the stream. A connection that is over, though it had something to
+// send, was reset or given up; which of them nobody can tell any more.
+int UringBackend::swallowed_error(const Socket& socket) noexcept {
+    tcp_info info{};
+    socklen_t length = sizeof info;
+    const bool over = ::getsockopt(fd_of(socket), IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+                      length > offsetof(tcp_info, tcpi_state) && info.tcpi_state == TCP_CLOSE;
+    return over ? ECONNRESET : 0;
+}
+
+// The end of the stream is none if a send that is still in the kernel has met an error before it.
+StartResult UringBackend::checked(const Socket& socket, const StartResult& result) noexcept {
+    const bool end = result.start == Start::done && result.value == 0;
+    const Lane& lane = socket.sending;
+    if (!end || !socket.stream || lane.started == 0 || lane.head->kind != Kind::send) {
+        return result;
+    }
+    const int code = swallowed_error(socket);
+    return code != 0 ? StartResult{Start::failed, code} : result;
 }
 
 // sendfile(2) between polls: the ring has no request for it, and a splice(2) would need a pipe for

@@ -39,6 +39,8 @@ public:
     void cancel(Operation& op) override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
     void conclude(Operation& op, Packet& packet) override;
+    int swallowed_error(const Socket& socket) noexcept override;
+    StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     Error claim() override;
     [[nodiscard]] bool claimable() const noexcept override;
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
@@ -88,6 +90,7 @@ private:
     void receive(Operation& op);
     void receive_message(Operation& op, uring::Sqe& entry);
     StartResult send_file(Operation& op);
+    StartResult checked(const Socket& socket, const StartResult& result) noexcept;
     void arm_wake();
     void completion(const uring::Cqe& cqe, std::vector<Packet>& out);
     [[nodiscard]] std::byte* scratch(std::size_t bytes);
