@@ -3,9 +3,11 @@
 import pytest
 
 import iocp_sock
-from support import BACKENDS, LOCKS_LITTLE, PAGE, finish, pattern, read, read_all, run_until
+from support import BACKENDS, LOCKS_LITTLE, PAGE, finish, moment, pattern, read, read_all, run_until
 
 RECEIVE = ["pooled", "direct", "zero_byte", "adaptive"]
+SHARED = 60_000
+"""Bytes of sends so small that two go out together, and so large that they wait."""
 RULE = iocp_sock.AdaptiveRule(messages=3, window=5.0, idle=0.05, busy="direct")
 
 
@@ -171,6 +173,26 @@ def test_when_writable_can_be_cancelled_and_closed(port, stream):
     with pytest.raises(iocp_sock.SocketClosed, match="part-way"):
         sock.send(b"more")
     sock.close(0)
+
+
+def test_cancel_of_a_send_that_shares_a_wait(port, peers):
+    """R31: it ends though there was room by then, which the send before it took."""
+    sock, peer = peers.tcp(port, buffers=8192)
+    sock.send_strategy = "when_writable"
+    first = sock.send(bytes(SHARED))
+    second = sock.send(bytes(SHARED))
+    taken = 0
+    while not second.pending:
+        taken += len(read(port, peer, 1000))
+    taken += len(peer.recv(SHARED))
+    moment()
+    assert second.cancel()
+    finish(port, second)
+    assert isinstance(second.error, iocp_sock.Cancelled)
+    assert first.pending
+    left = SHARED - taken
+    assert len(read(port, peer, left)) == left
+    finish(port, first)
 
 
 @pytest.mark.skipif(LOCKS_LITTLE, reason="3 MiB to be locked at once are over RLIMIT_MEMLOCK")

@@ -44,10 +44,10 @@ void Port::complete(Packet& packet) {
         }
         if (packet.result < 0) {
             fail(socket, lane, static_cast<int>(-packet.result));
-        } else if (packet.ready && op->cancel_requested && op->kind != Kind::zero_byte) {
-            finish_cancelled(lane);  // started again, it could miss the answer to its cancel
         } else if (packet.ready && op->kind != Kind::zero_byte) {
-            // The start that follows makes the attempt.
+            // The start that follows makes the attempt: whoever is to end must not be part of it,
+            // for the answer to its cancel has come.
+            finish_cancelled(lane);
         } else {
             progress(socket, lane, {Start::done, packet.result, packet.accepted, packet.flags});
         }

@@ -280,6 +280,24 @@ TEST_F(CancelTest, ThatMeetsAReadyPacketIsNotLost) {
     }
 }
 
+TEST_F(CancelTest, OfAJoinedSendThatMeetsAReadyPacketIsNotLost) {
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10, .batched = true});
+    Posted& b = send(socket, {.length = 10, .batched = true});
+    turn();
+    ASSERT_EQ(backend().held().size(), 1U);
+    cancel(b);
+    backend().deliver_ready(a.id);
+    turn();
+    EXPECT_EQ(b.error.fault, Fault::cancelled);
+    const Request* request = backend().request_of(a.id);
+    ASSERT_NE(request, nullptr);
+    EXPECT_EQ(request->count, 1U);
+    backend().deliver(a.id, 10);
+    turn();
+    EXPECT_TRUE(a.succeeded());
+}
+
 TEST_F(CancelTest, OfAZeroByteReceiveThatMeetsItsReadinessSucceeds) {
     Socket& socket = open_socket();
     Posted& op = post(socket, Kind::zero_byte);

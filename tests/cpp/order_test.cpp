@@ -276,6 +276,33 @@ TEST_F(OrderTest, ASendThatFailsWholeRefusesWhatIsQueuedButNotWhatIsPostedLater)
     EXPECT_TRUE(send(socket).accepted);
 }
 
+TEST_F(OrderTest, AnErrorThatOnlyAShortSendShowsReleasesBothDirections) {
+    Socket& socket = open_socket();
+    const Posted& incoming = receive(socket);
+    const Posted& a = send(socket, {.length = 10, .batched = true});
+    const Posted& b = send(socket, {.length = 10, .batched = true});
+    turn();
+    backend().swallows = code_fatal;
+    backend().deliver(a.id, 15);
+    backend().deliver(incoming.id, 0);
+    turn();
+    EXPECT_TRUE(a.succeeded());
+    EXPECT_EQ(b.error.code, code_fatal);
+    EXPECT_EQ(b.transferred, 5U);
+    EXPECT_EQ(incoming.error.code, code_fatal) << "no end of the stream";
+    EXPECT_EQ(charged(), 0U);
+}
+
+TEST_F(OrderTest, AWholeSendShowsNoError) {
+    Socket& socket = open_socket();
+    const Posted& op = send(socket);
+    backend().swallows = code_fatal;
+    backend().deliver(op.id, static_cast<std::int64_t>(op.core->remaining()));
+    turn();
+    EXPECT_TRUE(op.succeeded());
+    EXPECT_EQ(socket.life, Life::open);
+}
+
 TEST_F(OrderTest, AFatalErrorReleasesBothDirections) {
     Socket& socket = open_socket();
     const Posted& r = receive(socket);

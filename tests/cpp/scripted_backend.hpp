@@ -67,6 +67,7 @@ public:
     std::int64_t time{1'000'000'000};
     bool sends_direct{true};
     bool answers_cancels{true};  // with the cancelled code, at the next reap
+    int swallows{0};             // what swallowed_error() says
     int next_open_error{0};
     int next_describe_error{0};
     std::uint32_t locked_pages{0};
@@ -307,6 +308,7 @@ public:
         return sends_direct;
     }
     bool drained(Socket& socket) noexcept override { return scripts_[socket.handle].drained; }
+    int swallowed_error(const Socket& /*socket*/) noexcept override { return swallows; }
     std::int64_t available(Socket& /*socket*/) override { return 0; }
 
     Error claim() override { return claimable ? Error{} : runs_elsewhere; }

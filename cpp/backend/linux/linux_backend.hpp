@@ -51,6 +51,7 @@ protected:
     static int receive_flags(const Operation& op) noexcept;
     // Whether it takes something else than what makes the socket readable.
     static bool reads_aside(const Operation& op) noexcept;
+    static StartResult poll_now(const Socket& socket, short events);
     static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
     // Whether nothing would tell of room for it: a poll speaks of the peer of a socket, and it goes
@@ -67,7 +68,6 @@ protected:
 private:
     static StartResult receive_now(Operation& op);
     static StartResult accept_now(Operation& op);
-    static StartResult poll_now(const Socket& socket, short events);
     static StartResult room_now(Socket& socket);
 };
 

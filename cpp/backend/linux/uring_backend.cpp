@@ -26,6 +26,7 @@ constexpr std::uint64_t tag_empty = 1ULL
 constexpr unsigned tag_shift = 30;
 constexpr unsigned receiving_tag_shift = 8;  // in Socket::backend_bits
 constexpr unsigned sending_tag_shift = 10;
+constexpr std::uint32_t bit_peer_ended = 1U << 12U;  // the peer has shut down its side: seen
 constexpr std::uint64_t slot_bits = tag_empty - 1;
 constexpr std::uint64_t generation_bits = ~std::uint64_t{0} << 32U;
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
@@ -160,13 +161,23 @@ void UringBackend::push(const uring::Sqe& entry) {
     *slot = entry;
 }
 
-void UringBackend::poll(Operation& op, std::uint32_t events, std::uint64_t tag) {
+StartResult UringBackend::poll(Operation& op, std::uint32_t events, std::uint64_t tag) {
     uring::Sqe entry{};
     entry.opcode = uring::op_poll_add;
     entry.fd = fd_of(*op.socket);
     entry.op_flags = events;
     entry.user_data = user_data_of(op, tag);
+    if (woken_for_nothing_.contains(op.id.slot)) {
+        woken_for_nothing_.erase(op.id.slot);
+        entry.fd = exact_waits_.begin(entry.user_data, entry.fd, events);
+        entry.op_flags = POLLIN;
+        if (entry.fd < 0) {
+            in_kernel_.erase(op.id.slot);
+            return {Start::failed, -entry.fd};
+        }
+    }
     push(entry);
+    return {};
 }
 
 // A lane has one request in the kernel at most: its tag is kept with the socket, for cancel().
@@ -268,8 +279,7 @@ StartResult UringBackend::send_file(Operation& op) {
         }
     }
     op.going = true;
-    poll(op, POLLOUT, tag_ready);
-    return {};
+    return poll(op, POLLOUT, tag_ready);
 }
 
 StartResult UringBackend::start(Operation& op, unsigned count) {
@@ -278,26 +288,21 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         return send_blind(op);
     }
     if (op.watching) {
-        poll(op, op.sending() ? POLLOUT : POLLIN | POLLRDHUP, tag_ready);
-        return {};
+        return poll(op, op.sending() ? POLLOUT : POLLIN | POLLRDHUP, tag_ready);
     }
     switch (op.kind) {
         case Kind::zero_byte:
-            poll(op, POLLIN | POLLRDHUP, tag_empty);
-            return {};
+            return poll(op, POLLIN | POLLRDHUP, tag_empty);
         case Kind::writable:
             socket.backend_bits &= ~bit_unwritable;  // its completion says when there is room
-            poll(op, POLLOUT, tag_empty);
-            return {};
+            return poll(op, POLLOUT, tag_empty);
         case Kind::connect:
         case Kind::disconnect:
         case Kind::accept:
         case Kind::accept_each: {
             const StartResult result = attempt(op, 1);
-            if (result.start == Start::pending) {
-                poll(op, readiness_of(op.kind), tag_ready);
-            }
-            return result;
+            return result.start == Start::pending ? poll(op, readiness_of(op.kind), tag_ready)
+                                                  : result;
         }
         case Kind::send: {
             if (!socket.stream) {
@@ -311,9 +316,9 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
             for (unsigned i = 0; i < count; ++i, at = at->next) {
                 bytes += at->remaining();
             }
-            if (!op.direct && bytes >= hot_send && (socket.backend_bits & bit_unwritable) == 0) {
-                const StartResult result = send_now(op, count);
-                if (result.start != Start::pending) {
+            if (!op.direct && (bytes >= hot_send || (socket.backend_bits & bit_peer_ended) != 0)) {
+                const StartResult result = send_hot(op, count);
+                if (result.start != Start::pending || in_kernel_.contains(op.id.slot)) {
                     return result;
                 }
             }
@@ -332,13 +337,35 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
     return {};
 }
 
+// A send that waits for room in the kernel is tried again whenever POLLRDHUP is told. Once the peer
+// has shut down its side that is at once, and after 128 times it waits in a worker thread of its
+// own: so where that is seen, readiness is waited for.
+StartResult UringBackend::send_hot(Operation& op, unsigned count) {
+    Socket& socket = *op.socket;
+    if ((socket.backend_bits & bit_unwritable) == 0) {
+        const StartResult result = send_now(op, count);
+        if (result.start != Start::pending) {
+            return result;
+        }
+    }
+    if ((socket.backend_bits & bit_peer_ended) == 0 &&
+        poll_now(socket, POLLRDHUP).start != Start::done) {
+        return {};
+    }
+    socket.backend_bits |= bit_peer_ended;
+    socket.backend_bits &= ~bit_unwritable;  // its completion says when there is room
+    woken_for_nothing_.insert(op.id.slot);
+    const StartResult result = poll(op, POLLOUT, tag_ready);
+    return result.start == Start::failed ? StartResult{} : result;
+}
+
 // The kernel makes a send that found no room again with what that try left of it: of a datagram
 // that is cut, or empty. So a send is made by a call, and only the room for it is waited for.
 StartResult UringBackend::send_datagram(Operation& op) {
     const StartResult result = send_now(op, 1);
     if (result.start == Start::pending) {
         op.socket->backend_bits &= ~bit_unwritable;  // its completion says when there is room
-        poll(op, POLLOUT, tag_ready);
+        return poll(op, POLLOUT, tag_ready);
     }
     return result;
 }
@@ -355,8 +382,7 @@ StartResult UringBackend::receive_aside(Operation& op) {
     if (get_option(*op.socket, SOL_SOCKET, SO_ERROR, &error, length) == 0 && error != 0) {
         return {Start::failed, error};
     }
-    poll(op, POLLPRI, tag_ready);
-    return {};
+    return poll(op, POLLPRI, tag_ready);
 }
 
 void UringBackend::receive(Operation& op) {
@@ -513,6 +539,7 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
         SlotId::unpack((cqe.user_data & generation_bits) | (cqe.user_data & slot_bits));
     if (!more) {
         in_kernel_.erase(packet.operation.slot);
+        exact_waits_.over(cqe.user_data);
         if (!cancels_.empty()) {
             cancels_.erase(cqe.user_data);
         }
@@ -529,8 +556,12 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
         packet.slice = take_received(cqe.flags, cqe.res);
     }
     if ((cqe.user_data & (tag_ready | tag_empty)) != 0 && cqe.res >= 0) {
+        const bool for_nothing = cqe.res == POLLRDHUP;
+        if (for_nothing) {
+            woken_for_nothing_.insert(packet.operation.slot);
+        }
         packet.result = 0;
-        packet.ready = (cqe.user_data & tag_ready) != 0;
+        packet.ready = for_nothing || (cqe.user_data & tag_ready) != 0;
     } else if (more && (cqe.flags & uring::cqe_f_buffer) == 0) {
         packet.phase = Phase::transferred;  // a second entry will say that the memory is free
         packet.more = false;

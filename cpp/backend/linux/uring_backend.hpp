@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/linux/exact_waits.hpp"
 #include "backend/linux/linux_backend.hpp"
 #include "backend/linux/ring.hpp"
 #include "backend/linux/slot_set.hpp"
@@ -78,13 +79,14 @@ private:
     void cancel(std::uint64_t name);
     void push_cancel(std::uint64_t name);
     void cancel_again();
-    void poll(Operation& op, std::uint32_t events, std::uint64_t tag);
+    StartResult poll(Operation& op, std::uint32_t events, std::uint64_t tag);
     [[nodiscard]] std::uint64_t user_data_of(Operation& op, std::uint64_t tag);
     void send(Operation& op, unsigned count);
     [[nodiscard]] int make_pin_table() const noexcept;
     [[nodiscard]] int update_pin(std::size_t slot) const noexcept;
     [[nodiscard]] bool restore_pins() noexcept;
     [[nodiscard]] int pin_of(const std::byte* data, std::size_t length) const noexcept;
+    StartResult send_hot(Operation& op, unsigned count);
     StartResult send_datagram(Operation& op);
     StartResult receive_aside(Operation& op);
     void receive(Operation& op);
@@ -113,6 +115,8 @@ private:
     std::vector<uring::Sqe> backlog_;  // behind a full submission queue, in order
     bool multishot_{false};
     StandingReceives standing_;
+    ExactWaits exact_waits_;
+    SlotSet woken_for_nothing_;  // by a peer that shut down its side: to be polled for exactly
     SlotSet in_kernel_;  // operations whose request is not over; it may be in the backlog yet
     // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
     // is under way, so who was refused is asked again after a while.

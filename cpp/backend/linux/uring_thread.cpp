@@ -90,6 +90,7 @@ Error UringBackend::take_over() {
     }
     drop_buffers();
     standing_.clear();
+    exact_waits_.clear();
     in_kernel_.clear();
     cancels_.clear();
     backlog_.clear();  // every request is started again

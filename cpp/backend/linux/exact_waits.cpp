@@ -1,0 +1,48 @@
+#include "backend/linux/exact_waits.hpp"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace iocp {
+
+void ExactWaits::close(int instance) noexcept {
+    if (instance >= 0) {
+        (void)::close(instance);
+    }
+}
+
+// epoll's events have the numbers of poll's.
+int ExactWaits::begin(std::uint64_t name, int fd, std::uint32_t events) {
+    int& instance = instances_.try_emplace(name, -1).first->second;
+    instance = ::epoll_create1(EPOLL_CLOEXEC);
+    epoll_event event{};
+    event.events = events;
+    if (instance >= 0 && ::epoll_ctl(instance, EPOLL_CTL_ADD, fd, &event) == 0) {
+        return instance;
+    }
+    const int code = errno;
+    over(name);
+    return -code;
+}
+
+void ExactWaits::over(std::uint64_t name) noexcept {
+    if (instances_.empty()) {
+        return;
+    }
+    const auto found = instances_.find(name);
+    if (found != instances_.end()) {
+        close(found->second);
+        instances_.erase(found);
+    }
+}
+
+void ExactWaits::clear() noexcept {
+    for (const auto& [name, instance] : instances_) {
+        close(instance);
+    }
+    instances_.clear();
+}
+
+}  // namespace iocp

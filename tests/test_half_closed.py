@@ -1,0 +1,146 @@
+"""Waits on a connection whose peer has shut down its side: as quiet as on any other (R15, R30)."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+import iocp_sock
+from support import finish, linux_only, moment, read
+
+MORE = 300_000
+LITTLE = 8000
+"""Bytes that go to io_uring without having been tried by a call."""
+TURNS = 10
+
+
+def fill(port, sock):
+    """Send until nothing more fits, also once all is acknowledged; how many bytes that was."""
+    total = 0
+    while True:
+        while went := sock.try_send(bytes(65536)):
+            total += went
+            moment()
+        room = sock.wait_writable()
+        packets_of_turns(port)
+        if room.cancel():
+            finish(port, room)
+            return total
+
+
+def read_until_done(port, op, peer, sent):
+    """Let the peer read what was sent, and the operation's bytes, until that is done."""
+    left = sent + MORE * (op.kind == "send")
+    while left and not op.done:
+        left -= len(read(port, peer, min(left, 4096)))
+    finish(port, op)
+
+
+def send_when_writable(sock, _path):
+    sock.send_strategy = "when_writable"
+    return sock.send(bytes(MORE))
+
+
+def send_file(sock, path):
+    path.write_bytes(bytes(MORE))
+    with path.open("rb") as file:
+        return sock.send_file(file)
+
+
+WAITS = {
+    "wait_writable": lambda sock, _path: sock.wait_writable(),
+    "send": lambda sock, _path: sock.send(bytes(MORE)),
+    "when_writable": send_when_writable,
+    "send_file": send_file,
+}
+
+
+@pytest.fixture
+def half_closed(port, peers):
+    """A full socket, its peer, which will send nothing any more, and how much that can read."""
+    sock, peer = peers.tcp(port, buffers=8192)
+    sent = fill(port, sock)
+    peer.shutdown(socket.SHUT_WR)
+    finish(port, sock.recv_zero())
+    return sock, peer, sent
+
+
+def packets_of_turns(port):
+    """How much the system tells in some turns in which nothing happens."""
+    before = port.stats().packets
+    for _ in range(TURNS):
+        port.run_once(0.01)
+    return port.stats().packets - before
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_waits_for_room_alone(port, half_closed, tmp_path, wait):
+    """R15: the peer's end is no room: nothing wakes up until the peer reads."""
+    sock, peer, sent = half_closed
+    op = WAITS[wait](sock, tmp_path / "file")
+    assert packets_of_turns(port) < TURNS - 4
+    assert not op.done
+    read_until_done(port, op, peer, sent)
+    assert op.error is None
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_cancel_of_a_wait(port, half_closed, tmp_path, wait):
+    """R31: it ends by a cancel, and charges nothing then."""
+    sock, _peer, _sent = half_closed
+    op = WAITS[wait](sock, tmp_path / "file")
+    packets_of_turns(port)
+    assert op.cancel()
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert sock.charged == 0
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_close_of_a_wait(port, half_closed, tmp_path, wait):
+    """R30: a close ends it."""
+    sock, _peer, _sent = half_closed
+    op = WAITS[wait](sock, tmp_path / "file")
+    packets_of_turns(port)
+    sock.abort()
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+
+
+@linux_only("threads of the kernel are counted in /proc")
+def test_no_thread_waits(half_closed):
+    """R15: io_uring gives a send that it tries in vain again and again a thread of the kernel."""
+    sock, peer, _sent = half_closed
+    tasks = Path("/proc/self/task")
+    before = len(list(tasks.iterdir()))
+    sock.send(bytes(MORE))
+    packets_of_turns(sock.port)
+    assert len(list(tasks.iterdir())) == before
+    while sock.queued_bytes > LITTLE:
+        read(sock.port, peer, 1000)
+    packets_of_turns(sock.port)
+    assert len(list(tasks.iterdir())) == before
+
+
+@linux_only("MSG_ERRQUEUE")
+def test_waits_for_errors_alone(port, half_closed):
+    """R29: nor is the peer's end an error."""
+    sock, _peer, _sent = half_closed
+    op = sock.recv(1, flags=socket.MSG_ERRQUEUE)
+    assert packets_of_turns(port) < TURNS - 4
+    assert op.cancel()
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+
+
+def test_a_peer_that_ends_during_the_wait(port, peers):
+    """R15: so it is if the end comes while the wait is on."""
+    sock, peer = peers.tcp(port, buffers=8192)
+    sent = fill(port, sock)
+    op = send_when_writable(sock, None)
+    peer.shutdown(socket.SHUT_WR)
+    finish(port, sock.recv_zero())
+    assert packets_of_turns(port) < TURNS - 4
+    assert not op.done
+    read_until_done(port, op, peer, sent)
+    assert op.error is None
