@@ -25,6 +25,7 @@ pytestmark = needs_benchmarks
 DELAY = 0.01
 WAY = Path(one_way_us=DELAY * 1e6)
 EFFORT = Effort({"one_way": 20, "write_write_read": 6, "gathered": 6, "bulk": 4}, 5.0)
+TRIES = 3
 NAGLE = Cell("write_write_read", "default", "default", True)
 NODELAY = NAGLE.without_nagle
 FEW = [
@@ -117,14 +118,17 @@ def test_the_model_says_of_the_real_path_what_it_does(relay, backend):
     """R19, R20: what waits for a delayed acknowledgement, of each of the patterns.
 
     How long, and what is slow for another reason, is `python -m bench matrix` to say: a machine
-    that is busy elsewhere changes both.
+    that is busy elsewhere changes both, and can keep a whole cell waiting: then it is tried again.
     """
-    measured = matrix.measured_cells(FEW, relay, EFFORT, backend)
     modelled = matrix.modelled_cells(FEW, Sim(preset="linux", delay=DELAY), EFFORT)
-    compared = compare(measured, modelled, matrix.path_of(relay))
-    for stall in ("measured_stall", "modelled_stall"):
-        waiting = [each.cell for each in compared if getattr(each, stall) == "delayed_ack"]
-        assert waiting == [NAGLE], [each.figures() for each in compared]
+    for _ in range(TRIES):
+        measured = matrix.measured_cells(FEW, relay, EFFORT, backend)
+        compared = compare(measured, modelled, matrix.path_of(relay))
+        waiting = [each.cell for each in compared if each.measured_stall == "delayed_ack"]
+        if waiting == [NAGLE]:
+            break
+    assert waiting == [NAGLE], [each.figures() for each in compared]
+    assert [each.cell for each in compared if each.modelled_stall == "delayed_ack"] == [NAGLE]
     assert all(min(each.measured.latencies_us) >= DELAY * 1e6 for each in compared)
 
 

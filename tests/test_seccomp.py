@@ -86,6 +86,7 @@ ELSEWHERE = [
     "test_docs.py",
     "test_fuzz_model.py",
     "test_matrix.py",
+    "test_matrix_model.py",
     "test_plan.py",
     "test_pytest_plugin.py",
     "test_sim.py",
