@@ -58,13 +58,6 @@ class Post:
     def outstanding(self) -> bool:
         return self.operation is not None and not self.operation.done
 
-    def went(self) -> int:
-        """How many bytes of a send may have gone so far."""
-        op = self.operation
-        if op is None:
-            return 0
-        return int(op.transferred) if op.done else self.size
-
     def fate(self) -> str:
         """What has become of it so far, in the words that all backends share."""
         op = self.operation

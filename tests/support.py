@@ -166,6 +166,15 @@ def readable(peer: socket.socket, patience: float = PATIENCE) -> None:
     assert is_readable(peer, patience), "nothing to read"
 
 
+def fill(sock: iocp_sock.Socket) -> int:
+    """Send until nothing more fits; how many bytes that was."""
+    total = 0
+    while went := sock.try_send(bytes(65536)):
+        total += went
+        moment()
+    return total
+
+
 def is_readable(peer: socket.socket, patience: float = 0) -> bool:
     """Whether a read from the raw peer would not block, after so many seconds at most."""
     if not isinstance(peer, socket.socket):

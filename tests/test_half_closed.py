@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import iocp_sock
-from support import finish, linux_only, moment, read
+from support import fill, finish, linux_only, read
 
 MORE = 300_000
 LITTLE = 8000
@@ -14,13 +14,11 @@ LITTLE = 8000
 TURNS = 10
 
 
-def fill(port, sock):
+def fill_for_good(port, sock):
     """Send until nothing more fits, also once all is acknowledged; how many bytes that was."""
     total = 0
     while True:
-        while went := sock.try_send(bytes(65536)):
-            total += went
-            moment()
+        total += fill(sock)
         room = sock.wait_writable()
         packets_of_turns(port)
         if room.cancel():
@@ -59,7 +57,7 @@ WAITS = {
 def half_closed(port, peers):
     """A full socket, its peer, which will send nothing any more, and how much that can read."""
     sock, peer = peers.tcp(port, buffers=8192)
-    sent = fill(port, sock)
+    sent = fill_for_good(port, sock)
     peer.shutdown(socket.SHUT_WR)
     finish(port, sock.recv_zero())
     return sock, peer, sent
@@ -136,7 +134,7 @@ def test_waits_for_errors_alone(port, half_closed):
 def test_a_peer_that_ends_during_the_wait(port, peers):
     """R15: so it is if the end comes while the wait is on."""
     sock, peer = peers.tcp(port, buffers=8192)
-    sent = fill(port, sock)
+    sent = fill_for_good(port, sock)
     op = send_when_writable(sock, None)
     peer.shutdown(socket.SHUT_WR)
     finish(port, sock.recv_zero())

@@ -5,16 +5,7 @@ import socket
 import pytest
 
 import iocp_sock
-from support import Recorder, finish, moment, read, read_all, reset, run_until
-
-
-def fill(sock):
-    """Send until nothing more fits; how many bytes that was."""
-    total = 0
-    while went := sock.try_send(bytes(65536)):
-        total += went
-        moment()
-    return total
+from support import Recorder, fill, finish, read, read_all, reset, run_until
 
 
 def try_for_ever(sock):
