@@ -1,4 +1,5 @@
 // Ports, threads and wakes.
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -135,6 +136,25 @@ TEST_P(Contract, SocketsAreOpenedAndClosedByManyThreads) {
     }));
     ASSERT_TRUE(engine().run_until([&] { return engine().closed.size() == threads * 300; }));
     EXPECT_EQ(port().open_sockets(), 0U);
+}
+
+// The kernel takes what stands in the ring while others still find it full.
+TEST_P(Contract, ManyThreadsPostMoreThanTheRingHasEntries) {
+    PortOptions options;
+    options.backend.ring_entries = 8;
+    make(options);
+    constexpr std::size_t threads = 4;
+    std::array<std::vector<Op*>, threads> ops;
+    ASSERT_TRUE(run_with_threads(threads, [&](std::size_t worker) {
+        for (int i = 0; i < 200; ++i) {
+            const auto [one, other] = engine().adopted_pair();
+            ops[worker].push_back(&engine().receive(*one, 16));
+            engine().send(*other, pattern(4));
+        }
+    }));
+    for (const std::vector<Op*>& posted : ops) {
+        ASSERT_TRUE(engine().finish_all(posted));
+    }
 }
 
 TEST_P(Contract, AnOperationOutlivesTheThreadThatPostedIt) {

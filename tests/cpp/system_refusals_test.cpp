@@ -11,16 +11,18 @@ constexpr unsigned no_memory = 1;  // of poll(2); the first way is EINTR
 
 class SystemRefusals : public ::testing::TestWithParam<std::string> {
 protected:
-    void SetUp() override {
-        system_calls::refuse_one(0, 0);
-        engine_ = std::make_unique<Engine>(GetParam(), PortOptions{});
-        if (!engine_->usable()) {
-            GTEST_SKIP() << GetParam() << ": " << engine_->reason();
-        }
-    }
+    void SetUp() override { make({}); }
     void TearDown() override {
         engine_.reset();
         system_calls::all_again();
+    }
+    void make(const PortOptions& options) {
+        engine_.reset();
+        system_calls::refuse_one(0, 0);
+        engine_ = std::make_unique<Engine>(GetParam(), options);
+        if (!engine_->usable()) {
+            GTEST_SKIP() << GetParam() << ": " << engine_->reason();
+        }
     }
     Engine& engine() { return *engine_; }
     Port& port() { return engine_->port(); }
@@ -98,6 +100,36 @@ TEST_P(SystemRefusals, APortThatMayNotRunItsRingEndsEvenSo) {
     EXPECT_TRUE(port().terminate());
     EXPECT_EQ(port().open_sockets(), 0U);
     system_calls::all_again();
+}
+
+// What waits behind a full ring goes when there is room in it, however that came about.
+TEST_P(SystemRefusals, ARingThatMayNotBeSubmittedOnceTakesEverythingAfterwards) {
+    if (on_epoll()) {
+        GTEST_SKIP() << "epoll has no ring";
+    }
+    PortOptions options;
+    options.backend.ring_entries = 8;
+    make(options);
+    engine().settle();
+    std::vector<Op*> ops;
+    std::vector<Engine::Pair> pairs;
+    for (int i = 0; i < 20; ++i) {
+        pairs.push_back(engine().adopted_pair());
+        ops.push_back(&engine().receive(*pairs.back().other, 16));
+    }
+    constexpr unsigned try_again = 1;  // of io_uring_enter(2)
+    system_calls::refuse_one(1, try_again);
+    engine().settle();
+    const system_calls::Seen seen = system_calls::all_again();
+    EXPECT_TRUE(seen.refused);
+    EXPECT_EQ(seen.name, "io_uring_enter");
+    for (const Engine::Pair& pair : pairs) {
+        engine().send(*pair.one, pattern(4));
+    }
+    ASSERT_TRUE(engine().finish_all(ops));
+    for (const Op* op : ops) {
+        EXPECT_EQ(taken(*op), pattern(4));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, SystemRefusals, ::testing::ValuesIn(platform::backends()),

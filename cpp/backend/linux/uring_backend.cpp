@@ -490,9 +490,10 @@ void UringBackend::publish() {
     cancel_again();
     new_sends_ = queued_sends_;
     queued_sends_ = 0;
-    to_submit_ = ring_->publish();
+    // There may be room already: the kernel takes what was submitted while posts of other threads
+    // still find the queue full.
     std::size_t moved = 0;
-    while (moved < backlog_.size() && ring_->enter(to_submit_, 0, -1) > 0) {
+    do {
         while (moved < backlog_.size()) {
             uring::Sqe* slot = ring_->next();
             if (slot == nullptr) {
@@ -501,7 +502,7 @@ void UringBackend::publish() {
             *slot = backlog_[moved++];
         }
         to_submit_ = ring_->publish();
-    }
+    } while (moved < backlog_.size() && ring_->enter(to_submit_, 0, -1) > 0);
     backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(moved));
     must_return_ = !backlog_.empty() || standing_.in_doubt();
 }
