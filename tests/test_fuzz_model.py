@@ -114,16 +114,16 @@ class Programs(Machine):
         assert descriptors() == self.before
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "sim"])
-def test_programs(backend: str, fuzz: Any) -> None:
+@pytest.mark.parametrize("system", [*BACKENDS, "sim"])
+def test_programs(system: str, fuzz: Any) -> None:
     """R03 R04 R06 R07 R09 R20 R30 R31: what happens is what the model says may happen."""
-    if backend != "sim":
+    if system != "sim":
         if WINDOWS:
             pytest.skip("what the model's Windows does is not what Wine does")
-        state = iocp_sock.probe()[backend]
+        state = iocp_sock.probe()[system]
         if state != "ok":
-            pytest.skip(f"{backend}: {state}")
-    Programs.backend = backend
+            pytest.skip(f"{system}: {state}")
+    Programs.backend = system
     fuzz(Programs, 30)
 
 
