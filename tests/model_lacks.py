@@ -82,6 +82,7 @@ TESTS = {
     "test_events::test_many_threads_and_events": THREADS,
     "test_half_closed::test_no_thread_waits": KERNEL,
     "test_half_closed::test_waits_for_errors_alone": KERNEL,
+    "test_half_closed::test_waits_for_errors_of_what_is_over": KERNEL,
     "test_mistakes::test_a_routine_without_an_alertable_wait": DESCRIPTORS,
     "test_options::test_another_process_serves_a_duplicate": DESCRIPTORS,
     "test_options::test_duplicate_is_the_same_connection": DESCRIPTORS,

@@ -30,6 +30,8 @@ PAGE = mmap.PAGESIZE
 SLOWNESS = float(os.environ.get("IOCP_SOCK_SLOWNESS") or 1)
 """How many times longer than on a quiet machine a condition is waited for."""
 PATIENCE = 20.0 * SLOWNESS
+QUIET = 6
+"""Packets of ten turns; a port that turned without end would have had as many as it has time."""
 LOCALHOST = ("127.0.0.1", 0)
 
 
@@ -173,6 +175,14 @@ def fill(sock: iocp_sock.Socket) -> int:
         total += went
         moment()
     return total
+
+
+def packets_of_turns(port: iocp_sock.Port) -> int:
+    """How much the system tells in some turns in which nothing happens: less than QUIET."""
+    before = port.stats().packets
+    for _ in range(10):
+        port.run_once(0.01)
+    return port.stats().packets - before
 
 
 def is_readable(peer: socket.socket, patience: float = 0) -> bool:

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 import iocp_sock
-from support import fill, finish, linux_only, read
+from support import QUIET, fill, finish, linux_only, packets_of_turns, read
 
 MORE = 300_000
 LITTLE = 8000
 """Bytes that go to io_uring without having been tried by a call."""
-TURNS = 10
 
 
 def fill_for_good(port, sock):
@@ -63,20 +62,12 @@ def half_closed(port, peers):
     return sock, peer, sent
 
 
-def packets_of_turns(port):
-    """How much the system tells in some turns in which nothing happens."""
-    before = port.stats().packets
-    for _ in range(TURNS):
-        port.run_once(0.01)
-    return port.stats().packets - before
-
-
 @pytest.mark.parametrize("wait", WAITS)
 def test_waits_for_room_alone(port, half_closed, tmp_path, wait):
     """R15: the peer's end is no room: nothing wakes up until the peer reads."""
     sock, peer, sent = half_closed
     op = WAITS[wait](sock, tmp_path / "file")
-    assert packets_of_turns(port) < TURNS - 4
+    assert packets_of_turns(port) < QUIET
     assert not op.done
     read_until_done(port, op, peer, sent)
     assert op.error is None
@@ -125,7 +116,21 @@ def test_waits_for_errors_alone(port, half_closed):
     """R29: nor is the peer's end an error."""
     sock, _peer, _sent = half_closed
     op = sock.recv(1, flags=socket.MSG_ERRQUEUE)
-    assert packets_of_turns(port) < TURNS - 4
+    assert packets_of_turns(port) < QUIET
+    assert op.cancel()
+    finish(port, op)
+    assert isinstance(op.error, iocp_sock.Cancelled)
+
+
+@linux_only("MSG_ERRQUEUE")
+def test_waits_for_errors_of_what_is_over(port, peers):
+    """R29: nor is the end of a connection, which the system tells again and again."""
+    sock, peer = peers.tcp(port)
+    peer.shutdown(socket.SHUT_WR)
+    sock.shutdown(socket.SHUT_WR)
+    finish(port, sock.recv_zero())
+    op = sock.recv(1, flags=socket.MSG_ERRQUEUE)
+    assert packets_of_turns(port) < QUIET
     assert op.cancel()
     finish(port, op)
     assert isinstance(op.error, iocp_sock.Cancelled)
@@ -138,7 +143,7 @@ def test_a_peer_that_ends_during_the_wait(port, peers):
     op = send_when_writable(sock, None)
     peer.shutdown(socket.SHUT_WR)
     finish(port, sock.recv_zero())
-    assert packets_of_turns(port) < TURNS - 4
+    assert packets_of_turns(port) < QUIET
     assert not op.done
     read_until_done(port, op, peer, sent)
     assert op.error is None

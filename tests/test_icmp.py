@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from support import WINDOWS, WINE, finish, linux_only, run_until
+from support import QUIET, WINDOWS, WINE, finish, linux_only, packets_of_turns, run_until
 
 IP_RECVERR = 11
 BOUNCES = {errno.ECONNREFUSED, errno.ECONNRESET}
@@ -114,6 +114,33 @@ def test_unconnected_with_recverr(port, peers, subscribed):
     assert got == [b"%d" % i for i in range(20)]
     assert set(errors) == {errno.ECONNREFUSED}
     assert not sock.closed
+
+
+@linux_only("IP_RECVERR")
+def test_errors_that_nobody_reads(port, peers):
+    """R05 R15: they stand in the system's queue, and wake the port up no more; later ones do."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    sock.bind(("127.0.0.1", 0))
+    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    gone.bind(("127.0.0.1", 0))
+    nowhere = gone.getsockname()
+    gone.close()
+    errors = []
+    got = []
+    sock.receive_from(
+        lambda _s, data, _a: got.append(bytes(data)),
+        on_error=lambda _s, error: errors.append(error.errno),
+    )
+    peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    for i in range(5):
+        sock.sendto(b"to nobody", nowhere)
+        run_until(port, lambda i=i: len(errors) == i + 1)
+        assert packets_of_turns(port) < QUIET
+        peer.sendto(b"here", sock.getsockname())
+        run_until(port, lambda i=i: len(got) == i + 1)
+        assert packets_of_turns(port) < QUIET
+    assert set(errors) == {errno.ECONNREFUSED}
 
 
 def test_unconnected_without_it_goes_on(port, peers):

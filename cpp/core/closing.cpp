@@ -30,10 +30,10 @@ void Port::close(Socket& socket, std::int64_t timeout) {
     }
     if (timeout > 0 && (has_sends(socket.sending) || socket.releasing != 0)) {
         socket.life = Life::draining;
-        disarm(socket.timer);  // of the idle timeout
+        drop_disconnect(socket);  // before the deadline is armed: its end takes the socket's timer
+        disarm(socket.timer);
         socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
         cancel_lane(socket, socket.receiving);
-        drop_disconnect(socket);
     } else {
         begin_cancel(socket);
     }

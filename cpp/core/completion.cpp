@@ -89,6 +89,9 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
     moved_bytes(socket);
     op.answer = result.flags;
     if (goes_on(op, static_cast<std::size_t>(result.value))) {
+        if (op.yields) {
+            yield(op);
+        }
         finish_cancelled(lane);
         return;
     }
@@ -148,6 +151,7 @@ void Port::fail(Socket& socket, Lane& lane, int code) {
     }
     if (waits_for_resources(code) && !op.cancel_requested) {
         starve(op);
+        finish_cancelled(lane);
         return;
     }
     const Error error = system_error(code);

@@ -49,11 +49,19 @@ void Port::disconnected(const Operation& op) noexcept {
     }
 }
 
-// A close has overtaken it. Precondition: sends are outstanding before it.
+// A close has overtaken it. It may have begun: behind sends that went, but whose memory is read
+// yet.
 void Port::drop_disconnect(Socket& socket) {
-    Operation* last = socket.sending.tail;
-    if (last != nullptr && last->kind == Kind::disconnect) {
-        socket.sending.unlink(*last);
+    Lane& lane = socket.sending;
+    Operation* last = lane.tail;
+    if (last == nullptr || last->kind != Kind::disconnect) {
+        return;
+    }
+    if (lane.head == last && lane.started != 0) {
+        request_cancel(*last);
+        backend_->cancel(*last);
+    } else {
+        lane.unlink(*last);
         finish(*last, cancel_error(*last));
     }
 }

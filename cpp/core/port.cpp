@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <new>
+#include <unordered_set>
 
 namespace iocp {
 
@@ -255,27 +256,45 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
 void Port::reap() {
     packets_.clear();
     backend_->reap(packets_);
+    complete_packets();
+}
+
+void Port::complete_packets() {
     for (Packet& packet : packets_) {
         complete(packet);
     }
     packets_.clear();
 }
 
-// What was in the kernel when its issuing thread ended has been ended by the system. Attached
-// operations outlive the thread that runs them: they are started again, and nothing was read.
+// What was in the kernel when its issuing thread ended has been ended by the system, some of it
+// with a packet. Attached operations outlive the thread that runs them: those without one are
+// started again, and nothing was read. A lane whose packet starts its next request is not among
+// them.
 void Port::restart_requests() {
-    reap();
-    lose_releases();
-    sockets_.each([this](Socket& socket) {
-        for (Lane* lane : {&socket.sending, &socket.receiving}) {
-            if (lane->started != 0) {
-                Packet packet;
-                packet.operation = lane->head->id;
-                packet.result = backend_->cancel_code();
-                complete(packet);
+    packets_.clear();
+    backend_->reap(packets_);
+    std::unordered_set<std::uint64_t> ended;
+    for (const Packet& packet : packets_) {
+        if (!packet.more && packet.phase != Phase::released) {
+            ended.insert(packet.operation.packed());
+        }
+    }
+    std::vector<SlotId> lost;
+    sockets_.each([&](Socket& socket) {
+        for (const Lane* lane : {&socket.sending, &socket.receiving}) {
+            if (lane->started != 0 && !ended.contains(lane->head->id.packed())) {
+                lost.push_back(lane->head->id);
             }
         }
     });
+    complete_packets();
+    lose_releases();
+    for (const SlotId id : lost) {
+        Packet packet;
+        packet.operation = id;
+        packet.result = backend_->cancel_code();
+        complete(packet);
+    }
 }
 
 Error Port::poll(std::int64_t deadline, std::vector<Ready>& out) {

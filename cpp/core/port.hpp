@@ -387,6 +387,7 @@ private:
     Error lead(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
     [[nodiscard]] std::int64_t until(std::int64_t deadline) const noexcept;
     void reap();
+    void complete_packets();
     void restart_requests();
     void push(Ready ready);
     void nudge() noexcept;

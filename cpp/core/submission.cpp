@@ -311,6 +311,7 @@ void Port::ask_later(Socket& socket, Lane& lane) {
     op.paused = true;
     op.outcome = Outcome::queued;
     set_state(op, State::queued);
+    disarm(socket.timer);  // of the idle timeout, which a connection that ends has no use for
     socket.timer = arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
     op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }

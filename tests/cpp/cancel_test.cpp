@@ -153,6 +153,30 @@ TEST_F(CancelTest, OfOneOfSeveralJoinedSendsLeavesTheOthers) {
     EXPECT_TRUE(a.succeeded() && c.succeeded());
 }
 
+TEST_F(CancelTest, OfAJoinedSendThatTheSystemHasNoMemoryForIsNotLost) {
+    PortOptions options;
+    options.over_budget = OverBudget::queue;
+    make(options);
+    receive(open_socket());  // its end may free what is lacking
+    Socket& socket = open_socket();
+    const Posted& a = send(socket, {.length = 10, .batched = true});
+    Posted& b = send(socket, {.length = 10, .batched = true});
+    turn();
+    EXPECT_TRUE(cancel(b));
+    backend().deliver(a.id, -code_exhausted);
+    turn();
+    EXPECT_EQ(b.error.fault, Fault::cancelled);
+    EXPECT_EQ(a.completions, 0);
+    backend().time += 1'000'000'000;
+    turns(2);
+    const Request* request = backend().request_of(a.id);
+    ASSERT_NE(request, nullptr);
+    EXPECT_EQ(request->count, 1U);
+    backend().deliver(a.id, 10);
+    turn();
+    EXPECT_TRUE(a.succeeded());
+}
+
 TEST_F(CancelTest, OfAJoinedSendWhoseBytesWentReportsSuccess) {
     Socket& socket = open_socket();
     const Posted& a = send(socket, {.length = 10, .batched = true});

@@ -116,6 +116,45 @@ TEST_F(DirectSendTest, CloseWaitsForTheReleaseWithinItsDeadline) {
     EXPECT_FALSE(socket.resetting);
 }
 
+TEST_F(DirectSendTest, CloseOvertakesADisconnectThatHasBegun) {
+    Socket& socket = direct_socket();
+    socket.connected = true;
+    const Posted& op = send(socket, {.length = 100});
+    backend().deliver_transferred(op.id, 100);
+    turn();
+    const Posted& end = post(socket, Kind::disconnect);
+    ASSERT_NE(backend().request_of(end.id), nullptr);
+    close(socket, 1'000'000'000);
+    turns(2);
+    EXPECT_EQ(end.error.fault, Fault::cancelled);
+    EXPECT_TRUE(closed.empty());
+    backend().deliver_released(op.id);
+    turn();
+    EXPECT_TRUE(op.succeeded());
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(DirectSendTest, CloseKeepsItsDeadlineWhereADisconnectWasToBeAskedAgain) {
+    Socket& socket = direct_socket();
+    socket.connected = true;
+    const Posted& op = send(socket, {.length = 100});
+    backend().deliver_transferred(op.id, 100);
+    turn();
+    backend().on(socket).starts = {failed(code_queue_full)};
+    const Posted& end = post(socket, Kind::disconnect);
+    close(socket, 1'000'000'000);
+    turns(2);
+    EXPECT_EQ(end.error.fault, Fault::cancelled);
+    EXPECT_TRUE(backend().is_open(socket.handle));
+    backend().time += 1'000'000'000;
+    turns(2);
+    EXPECT_TRUE(socket.resetting) << "the deadline has passed";
+    EXPECT_TRUE(closed.empty());
+    backend().deliver_released(op.id);
+    turn();
+    EXPECT_EQ(closed.size(), 1U);
+}
+
 TEST_F(DirectSendTest, CloseWithoutPatienceResetsAndIsHandedOutAfterTheRelease) {
     Socket& socket = direct_socket();
     const Handle handle = socket.handle;

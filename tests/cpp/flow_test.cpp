@@ -188,6 +188,21 @@ TEST_F(FlowTest, AnIdleConnectionIsClosedAndOneThatMovesBytesIsNot) {
     EXPECT_EQ(closed.size(), 2U) << "a second of silence later it is its turn";
 }
 
+TEST_F(FlowTest, ADisconnectThatIsAskedAgainTakesThePlaceOfTheIdleTimeout) {
+    PortOptions options;
+    options.idle_timeout = 1'000'000'000;
+    const Posted& accepts = offered(options, 1);
+    Socket& socket = *accepts.connections.at(0);
+    backend().on(socket).starts = {failed(code_queue_full), failed(code_queue_full)};
+    const Posted& end = post(socket, Kind::disconnect);
+    for (int i = 0; i < 4; ++i) {
+        backend().time += options.idle_timeout;
+        turn();
+    }
+    EXPECT_NE(backend().request_of(end.id), nullptr);
+    EXPECT_TRUE(closed.empty());
+}
+
 TEST_F(FlowTest, WhatAPeerSendsIsNoProgressWhileItReadsNothing) {
     PortOptions options;
     options.idle_timeout = 1'000'000'000;

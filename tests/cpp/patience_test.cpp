@@ -94,6 +94,19 @@ TEST_F(PatienceTest, AReceiveThatWasAskedToYieldAndHasReceivedCompletes) {
     EXPECT_EQ(first.transferred, 10U);
 }
 
+TEST_F(PatienceTest, AReceiveThatFillsAndWasAskedToYieldGoesOnWithoutItsBuffer) {
+    backend().answers_cancels = false;
+    const Posted& first = receive(open_socket(), {.length = 2 * page(), .flags = flag_fill});
+    const Posted& op = send(open_socket(), {.length = page()});
+    wait_out();
+    backend().deliver(first.id, 10);
+    turns(2);
+    const Request* request = backend().request_of(first.id);
+    ASSERT_NE(request, nullptr);
+    EXPECT_TRUE(request->watching);
+    EXPECT_NE(backend().request_of(op.id), nullptr);
+}
+
 TEST_F(PatienceTest, WhatACapHoldsBackKeepsWaiting) {
     PortOptions options;
     options.over_budget = OverBudget::queue;

@@ -75,6 +75,20 @@ TEST_F(PortTest, TheNextThreadStartsAgainWhatTheSystemEndedWithTheLastOne) {
     EXPECT_TRUE(op.succeeded());
 }
 
+TEST_F(PortTest, AnAnswerThatCameBeforeItsThreadWasGoneStartsTheNextRequestOnce) {
+    Socket& socket = open_socket();
+    const Posted& op = receive(socket, {.length = 100, .flags = flag_fill});
+    backend().deliver(op.id, 10);
+    backend().lose_requests();
+    turn();
+    EXPECT_EQ(backend().count("start:receive"), 2U);
+    ASSERT_NE(backend().request_of(op.id), nullptr);
+    EXPECT_EQ(backend().request_of(op.id)->bytes, 90U);
+    backend().deliver(op.id, 90);
+    turn();
+    EXPECT_TRUE(op.succeeded());
+}
+
 TEST_F(PortTest, WhatIsCollectedWaitsForTheNextPoll) {
     int value = 0;
     EXPECT_FALSE(locked([&] { return port().post(&value); }));

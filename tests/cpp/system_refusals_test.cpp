@@ -1,6 +1,8 @@
 // Calls that the real Linux backends are refused for as long as a test says.
 #ifdef __linux__
 
+#include <thread>
+
 #include "contract.hpp"
 #include "system_calls_linux.hpp"
 
@@ -99,6 +101,28 @@ TEST_P(SystemRefusals, APortThatMayNotRunItsRingEndsEvenSo) {
     engine().locked([&] { port().begin_close(0); });
     EXPECT_TRUE(port().terminate());
     EXPECT_EQ(port().open_sockets(), 0U);
+    system_calls::all_again();
+}
+
+TEST_P(SystemRefusals, APortWhoseThreadIsGoneEndsWithoutItsRegisteredMemory) {
+    if (on_epoll()) {
+        GTEST_SKIP() << "epoll has no ring";
+    }
+    const Op& op = engine().receive(*engine().adopted_pair().one, 10);
+    std::byte* memory = nullptr;
+    std::thread([&] {
+        EXPECT_FALSE(engine().locked([&] { return port().register_memory(4096, memory); }));
+        engine().settle();
+    }).join();
+    system_calls::refuse_every("io_uring_register", 0);
+    EXPECT_EQ(engine().turn(port().now()).fault, Fault::resource);
+    engine().locked([&] {
+        port().unregister(memory);
+        port().begin_close(0);
+    });
+    EXPECT_TRUE(port().terminate());
+    EXPECT_EQ(port().open_sockets(), 0U);
+    EXPECT_FALSE(op.finished()) << "it is told of in the next turn";
     system_calls::all_again();
 }
 

@@ -13,18 +13,27 @@ void ExactWaits::close(int instance) noexcept {
     }
 }
 
-// epoll's events have the numbers of poll's.
-int ExactWaits::begin(std::uint64_t name, int fd, std::uint32_t events) {
+// epoll's events have the numbers of poll's. Errors and hang-ups are reported whether asked for or
+// not, but edge-triggered only once, and that is taken here.
+int ExactWaits::begin(std::uint64_t name, int fd, std::uint32_t events, bool& stands) {
     int& instance = instances_.try_emplace(name, -1).first->second;
     instance = ::epoll_create1(EPOLL_CLOEXEC);
     epoll_event event{};
-    event.events = events;
-    if (instance >= 0 && ::epoll_ctl(instance, EPOLL_CTL_ADD, fd, &event) == 0) {
-        return instance;
+    event.events = events | EPOLLET;
+    if (instance < 0 || ::epoll_ctl(instance, EPOLL_CTL_ADD, fd, &event) != 0) {
+        const int code = errno;
+        over(name);
+        return -code;
     }
-    const int code = errno;
-    over(name);
-    return -code;
+    epoll_event there{};
+    const bool reported = ::epoll_wait(instance, &there, 1, 0) > 0;
+    stands = reported && (there.events & events) == 0;
+    if (reported && !stands && ::epoll_ctl(instance, EPOLL_CTL_MOD, fd, &event) != 0) {
+        const int code = errno;  // what was waited for would not be reported once more
+        over(name);
+        return -code;
+    }
+    return instance;
 }
 
 void ExactWaits::over(std::uint64_t name) noexcept {

@@ -5,10 +5,11 @@
 
 namespace iocp {
 
-// What a ring polls in place of a socket whose peer has shut down its side. A poll by io_uring ends
-// with POLLRDHUP, asked for or not, so one for room to send would end at once, again and again. An
-// epoll instance is ready for exactly what it was asked for (and for errors). One for each wait,
-// for the while that it lasts.
+// What a ring polls in place of a socket whose peer has shut down its side, or that has an error
+// which nobody takes (a queue of errors not read, a connection that is over). A poll by io_uring
+// ends with these, asked for or not, so one for anything else would end at once, again and again.
+// An epoll instance is ready for exactly what it was asked for, and for a new error. One for each
+// wait, for the while that it lasts.
 class ExactWaits {
 public:
     ExactWaits() = default;
@@ -16,8 +17,9 @@ public:
     ExactWaits(const ExactWaits&) = delete;
     ExactWaits& operator=(const ExactWaits&) = delete;
 
-    // The descriptor to be polled for POLLIN by this name, or a negative error number.
-    int begin(std::uint64_t name, int fd, std::uint32_t events);
+    // The descriptor to be polled for POLLIN by this name, or a negative error number. `stands`:
+    // there is an error or a hang-up and nothing else; only the next one will be reported.
+    int begin(std::uint64_t name, int fd, std::uint32_t events, bool& stands);
     // The request of this name, one of these or not, is over.
     void over(std::uint64_t name) noexcept;
     // The ring that polled them is gone.

@@ -169,15 +169,25 @@ StartResult UringBackend::poll(Operation& op, std::uint32_t events, std::uint64_
     entry.user_data = user_data_of(op, tag);
     if (woken_for_nothing_.contains(op.id.slot)) {
         woken_for_nothing_.erase(op.id.slot);
-        entry.fd = exact_waits_.begin(entry.user_data, entry.fd, events);
+        bool stands = false;
+        entry.fd = exact_waits_.begin(entry.user_data, entry.fd, events, stands);
         entry.op_flags = POLLIN;
-        if (entry.fd < 0) {
+        const int code = entry.fd < 0 ? -entry.fd : (stands ? pending_error(*op.socket) : 0);
+        if (code != 0) {
+            exact_waits_.over(entry.user_data);
             in_kernel_.erase(op.id.slot);
-            return {Start::failed, -entry.fd};
+            return {Start::failed, code};
         }
     }
     push(entry);
     return {};
+}
+
+// The error that the next call on the socket would get; asking takes it.
+int UringBackend::pending_error(Socket& socket) {
+    int code = 0;
+    std::size_t length = sizeof code;
+    return get_option(socket, SOL_SOCKET, SO_ERROR, &code, length) == 0 ? code : 0;
 }
 
 // A lane has one request in the kernel at most: its tag is kept with the socket, for cancel().
@@ -300,6 +310,9 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
         case Kind::disconnect:
         case Kind::accept:
         case Kind::accept_each: {
+            if (op.kind == Kind::disconnect) {
+                woken_for_nothing_.erase(op.id.slot);  // the peer's end is what it waits for
+            }
             const StartResult result = attempt(op, 1);
             return result.start == Start::pending ? poll(op, readiness_of(op.kind), tag_ready)
                                                   : result;
@@ -377,10 +390,8 @@ StartResult UringBackend::receive_aside(Operation& op) {
     if (result.start != Start::pending) {
         return result;
     }
-    int error = 0;
-    std::size_t length = sizeof error;
-    if (get_option(*op.socket, SOL_SOCKET, SO_ERROR, &error, length) == 0 && error != 0) {
-        return {Start::failed, error};
+    if (const int code = pending_error(*op.socket); code != 0) {
+        return {Start::failed, code};
     }
     return poll(op, POLLPRI, tag_ready);
 }
@@ -516,8 +527,13 @@ void UringBackend::wait(std::int64_t timeout_ns) {
     // back: the wait is for one more, though not for long, since some send may have to wait itself.
     const bool patient =
         waits && new_sends_ != 0 && new_sends_ <= most_patient_sends && expects_more_;
-    (void)ring_->enter(to_submit_, patient ? new_sends_ + 1 : (waits ? 1 : 0),
-                       waits ? timeout_ns : 0, patient ? send_patience_us : 0);
+    const int taken = ring_->enter(to_submit_, patient ? new_sends_ + 1 : (waits ? 1 : 0),
+                                   waits ? timeout_ns : 0, patient ? send_patience_us : 0);
+    if (to_submit_ != 0 && taken < static_cast<int>(to_submit_)) {
+        // Where not all was submitted nothing was completed either, though its end may free what
+        // the system lacked.
+        (void)ring_->enter(0, 0, 0);
+    }
     new_sends_ = 0;
 }
 
@@ -538,34 +554,39 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
     Packet packet;
     packet.operation =
         SlotId::unpack((cqe.user_data & generation_bits) | (cqe.user_data & slot_bits));
-    if (!more) {
-        in_kernel_.erase(packet.operation.slot);
-        exact_waits_.over(cqe.user_data);
-        if (!cancels_.empty()) {
-            cancels_.erase(cqe.user_data);
-        }
-    }
     packet.result = cqe.res;
     if ((cqe.flags & uring::cqe_f_notif) != 0) {
         packet.phase = Phase::released;
         out.push_back(std::move(packet));
         return;
     }
-    packet.more = more;
+    const bool polled = (cqe.user_data & (tag_ready | tag_empty)) != 0;
+    // A second entry will say that the memory is free. A cancel could do no more, and the rest of a
+    // send may be a request of the same name by then.
+    const bool transferred = more && !polled && (cqe.flags & uring::cqe_f_buffer) == 0;
+    if (!more || transferred) {
+        in_kernel_.erase(packet.operation.slot);
+        exact_waits_.over(cqe.user_data);
+        if (!cancels_.empty()) {
+            cancels_.erase(cqe.user_data);
+        }
+    }
+    packet.more = more && !transferred;
     standing_.completed(cqe);
     if ((cqe.flags & uring::cqe_f_buffer) != 0 && cqe.res > 0) {
         packet.slice = take_received(cqe.flags, cqe.res);
     }
-    if ((cqe.user_data & (tag_ready | tag_empty)) != 0 && cqe.res >= 0) {
-        const bool for_nothing = cqe.res == POLLRDHUP;
+    if (polled && cqe.res >= 0) {
+        const bool looks = (cqe.user_data & tag_ready) != 0;
+        const bool for_nothing =
+            cqe.res == POLLRDHUP || (looks && (cqe.res & (POLLIN | POLLOUT | POLLPRI)) == 0);
         if (for_nothing) {
             woken_for_nothing_.insert(packet.operation.slot);
         }
         packet.result = 0;
-        packet.ready = for_nothing || (cqe.user_data & tag_ready) != 0;
-    } else if (more && (cqe.flags & uring::cqe_f_buffer) == 0) {
-        packet.phase = Phase::transferred;  // a second entry will say that the memory is free
-        packet.more = false;
+        packet.ready = for_nothing || looks;
+    } else if (transferred) {
+        packet.phase = Phase::transferred;
     }
     out.push_back(std::move(packet));
 }
@@ -575,6 +596,9 @@ void UringBackend::reap(std::vector<Packet>& out) {
         out.push_back(std::move(packet));
     }
     carried_.clear();
+    if (!ring_->is_open()) {
+        return;  // the thread that had it is gone, and the system refuses another one
+    }
     ring_->each_completion([&](const uring::Cqe& cqe) { completion(cqe, out); });
     if (ring_->publish() == 0 && backlog_.empty()) {
         scratch_block_ = 0;

@@ -32,7 +32,9 @@ public:
     UringBackend& operator=(const UringBackend&) = delete;
 
     [[nodiscard]] std::string_view name() const noexcept override { return "uring"; }
-    [[nodiscard]] bool holds_requests() const noexcept override { return enabled_; }
+    [[nodiscard]] bool holds_requests() const noexcept override {
+        return enabled_ && ring_->is_open();
+    }
     [[nodiscard]] Capabilities capabilities() const noexcept override;
 
     StartResult attempt(Operation& op, unsigned count) override;
@@ -89,6 +91,7 @@ private:
     StartResult send_hot(Operation& op, unsigned count);
     StartResult send_datagram(Operation& op);
     StartResult receive_aside(Operation& op);
+    [[nodiscard]] int pending_error(Socket& socket);
     void receive(Operation& op);
     void receive_message(Operation& op, uring::Sqe& entry);
     StartResult send_file(Operation& op);
@@ -116,7 +119,8 @@ private:
     bool multishot_{false};
     StandingReceives standing_;
     ExactWaits exact_waits_;
-    SlotSet woken_for_nothing_;  // by a peer that shut down its side: to be polled for exactly
+    // By a peer that shut down its side, or an error that stands: to be polled for exactly.
+    SlotSet woken_for_nothing_;
     SlotSet in_kernel_;  // operations whose request is not over; it may be in the backlog yet
     // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
     // is under way, so who was refused is asked again after a while.
