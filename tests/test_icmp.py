@@ -12,16 +12,31 @@ BOUNCES = {errno.ECONNREFUSED, errno.ECONNRESET}
 
 
 @pytest.fixture
-def bounced(port, peers):
+def nowhere(peers):
+    """An address where nobody listens."""
+    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
+    gone.bind(("127.0.0.1", 0))
+    address = gone.getsockname()
+    gone.close()
+    return address
+
+
+@pytest.fixture
+def told(port, peers):
+    """A port's socket that asks to be told of errors, though it is not connected."""
+    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@pytest.fixture
+def bounced(port, peers, nowhere):
     """A port's socket that is connected to where nobody listens, and that address."""
     if WINE:
         pytest.skip("Wine 8.0: a connected datagram socket hears nothing more after an error")
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
-    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
-    gone.bind(("127.0.0.1", 0))
-    nowhere = gone.getsockname()
-    gone.close()
     finish(port, sock.connect(nowhere))
     return sock, nowhere
 
@@ -78,15 +93,8 @@ def test_send_that_meets_it_raises(port, peers, bounced):
 
 @linux_only("IP_RECVERR")
 @pytest.mark.parametrize("subscribed", [True, False])
-def test_unconnected_with_recverr(port, peers, subscribed):
+def test_unconnected_with_recverr(port, peers, told, nowhere, subscribed):
     """R05: an unconnected socket is told where it asks for it; receiving goes on."""
-    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-    sock.bind(("127.0.0.1", 0))
-    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
-    gone.bind(("127.0.0.1", 0))
-    nowhere = gone.getsockname()
-    gone.close()
     peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
     errors = []
     got = []
@@ -97,60 +105,49 @@ def test_unconnected_with_recverr(port, peers, subscribed):
         else:
             got.append(bytes(completion.data))
         if len(got) < 20:
-            sock.recvfrom(100, callback=again)
+            told.recvfrom(100, callback=again)
 
     if subscribed:
-        sock.receive_from(
+        told.receive_from(
             lambda _s, data, _a: got.append(bytes(data)),
             on_error=lambda _s, error: errors.append(error.errno),
         )
     else:
-        sock.recvfrom(100, callback=again)
+        told.recvfrom(100, callback=again)
     for i in range(20):
-        sock.sendto(b"to nobody", nowhere)
+        told.sendto(b"to nobody", nowhere)
         run_until(port, lambda i=i: len(errors) == i + 1)
-        peer.sendto(b"%d" % i, sock.getsockname())
+        peer.sendto(b"%d" % i, told.getsockname())
         run_until(port, lambda i=i: len(got) == i + 1)
     assert got == [b"%d" % i for i in range(20)]
     assert set(errors) == {errno.ECONNREFUSED}
-    assert not sock.closed
+    assert not told.closed
 
 
 @linux_only("IP_RECVERR")
-def test_errors_that_nobody_reads(port, peers):
+def test_errors_that_nobody_reads(port, peers, told, nowhere):
     """R05 R15: they stand in the system's queue, and wake the port up no more; later ones do."""
-    sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-    sock.bind(("127.0.0.1", 0))
-    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
-    gone.bind(("127.0.0.1", 0))
-    nowhere = gone.getsockname()
-    gone.close()
     errors = []
     got = []
-    sock.receive_from(
+    told.receive_from(
         lambda _s, data, _a: got.append(bytes(data)),
         on_error=lambda _s, error: errors.append(error.errno),
     )
     peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
     for i in range(5):
-        sock.sendto(b"to nobody", nowhere)
+        told.sendto(b"to nobody", nowhere)
         run_until(port, lambda i=i: len(errors) == i + 1)
         assert packets_of_turns(port) < QUIET
-        peer.sendto(b"here", sock.getsockname())
+        peer.sendto(b"here", told.getsockname())
         run_until(port, lambda i=i: len(got) == i + 1)
         assert packets_of_turns(port) < QUIET
     assert set(errors) == {errno.ECONNREFUSED}
 
 
-def test_unconnected_without_it_goes_on(port, peers):
+def test_unconnected_without_it_goes_on(port, peers, nowhere):
     """R05: where the system tells an unconnected socket nothing, or does, receiving goes on."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
-    gone = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
-    gone.bind(("127.0.0.1", 0))
-    nowhere = gone.getsockname()
-    gone.close()
     peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
     for i in range(10):
         op = sock.recvfrom(100)
