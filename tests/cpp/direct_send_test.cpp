@@ -14,6 +14,13 @@ protected:
         forget_calls();
         return socket;
     }
+    // A send whose bytes have gone, and whose memory is read yet.
+    Posted& send_transferred(Socket& socket) {
+        Posted& op = send(socket, {.length = 100});
+        backend().deliver_transferred(op.id, 100);
+        turn();
+        return op;
+    }
 };
 
 TEST_F(DirectSendTest, CompletesRefundsAndGivesItsBufferBackOnlyAtTheRelease) {
@@ -103,9 +110,7 @@ TEST_F(DirectSendTest, ACancelAfterItWentHasLostTheRace) {
 
 TEST_F(DirectSendTest, CloseWaitsForTheReleaseWithinItsDeadline) {
     Socket& socket = direct_socket();
-    const Posted& op = send(socket, {.length = 100});
-    backend().deliver_transferred(op.id, 100);
-    turn();
+    const Posted& op = send_transferred(socket);
     close(socket, 1'000'000'000);
     turn();
     EXPECT_TRUE(closed.empty());
@@ -119,9 +124,7 @@ TEST_F(DirectSendTest, CloseWaitsForTheReleaseWithinItsDeadline) {
 TEST_F(DirectSendTest, CloseOvertakesADisconnectThatHasBegun) {
     Socket& socket = direct_socket();
     socket.connected = true;
-    const Posted& op = send(socket, {.length = 100});
-    backend().deliver_transferred(op.id, 100);
-    turn();
+    const Posted& op = send_transferred(socket);
     const Posted& end = post(socket, Kind::disconnect);
     ASSERT_NE(backend().request_of(end.id), nullptr);
     close(socket, 1'000'000'000);
@@ -137,9 +140,7 @@ TEST_F(DirectSendTest, CloseOvertakesADisconnectThatHasBegun) {
 TEST_F(DirectSendTest, CloseKeepsItsDeadlineWhereADisconnectWasToBeAskedAgain) {
     Socket& socket = direct_socket();
     socket.connected = true;
-    const Posted& op = send(socket, {.length = 100});
-    backend().deliver_transferred(op.id, 100);
-    turn();
+    const Posted& op = send_transferred(socket);
     backend().on(socket).starts = {failed(code_queue_full)};
     const Posted& end = post(socket, Kind::disconnect);
     close(socket, 1'000'000'000);
@@ -158,9 +159,7 @@ TEST_F(DirectSendTest, CloseKeepsItsDeadlineWhereADisconnectWasToBeAskedAgain) {
 TEST_F(DirectSendTest, CloseWithoutPatienceResetsAndIsHandedOutAfterTheRelease) {
     Socket& socket = direct_socket();
     const Handle handle = socket.handle;
-    const Posted& op = send(socket, {.length = 100});
-    backend().deliver_transferred(op.id, 100);
-    turn();
+    const Posted& op = send_transferred(socket);
     close(socket, 0);
     turn();
     EXPECT_FALSE(backend().is_open(handle)) << "only a reset makes the kernel let go";
@@ -175,9 +174,7 @@ TEST_F(DirectSendTest, CloseWithoutPatienceResetsAndIsHandedOutAfterTheRelease) 
 
 TEST_F(DirectSendTest, ReleasesLostWithTheThreadThatRanThePortResetTheConnection) {
     Socket& socket = direct_socket();
-    const Posted& op = send(socket, {.length = 100});
-    backend().deliver_transferred(op.id, 100);
-    turn();
+    const Posted& op = send_transferred(socket);
     backend().lose_requests();
     turns(2);
     EXPECT_TRUE(op.completed());
