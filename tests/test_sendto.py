@@ -3,8 +3,10 @@
 import contextlib
 import os
 import select
+import shutil
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -335,6 +337,58 @@ def test_scope(port, peers, scoped):
     finish(port, other.sendto(b"here", (host, sock.getsockname()[1], 0, index)), op)
     assert (bytes(op.data), op.address) == (b"here", other.getsockname())
     assert op.address[3] == index
+
+
+NAMED = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+int getaddrinfo(const char* name, const char* service, const struct addrinfo* hints,
+                struct addrinfo** found) {
+    int (*real)(const char*, const char*, const struct addrinfo*, struct addrinfo**) =
+        dlsym(RTLD_NEXT, "getaddrinfo");
+    const int numeric = hints != NULL && (hints->ai_flags & AI_NUMERICHOST);
+    if (name != NULL && !numeric && strcmp(name, "link.test") == 0) name = getenv("LINK");
+    return real(name, service, hints, found);
+}
+"""
+"""Put before libc's: link.test is a name of the link-local address."""
+
+
+@linux_only("a library is put before libc's")
+def test_scope_and_flow_with_a_name(in_subprocess, backend, scoped, tmp_path, monkeypatch):
+    """R22: what the tuple says besides the host holds where the host is a name."""
+    host, index = scoped
+    library = tmp_path / "named.so"
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to make a name of a link-local address with")
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library], input=NAMED.encode(), check=True
+    )
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("LINK", host)
+    in_subprocess(
+        f"""
+        import socket
+        with iocp_sock.Port(backend=BACKEND) as port:
+            sock = port.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            sock.bind(("link.test", 0, 0, {index}))
+            name = sock.getsockname()
+            assert (name[0].partition("%")[0], name[3]) == ({host!r}, {index}), name
+            other = port.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            other.setsockopt(socket.IPPROTO_IPV6, 33, 1)  # IPV6_FLOWINFO_SEND
+            op = other.connect(("link.test", name[1], 0x12345, {index}))
+            while not op.done:
+                port.run_once(1)
+            assert other.getpeername() == (name[0], name[1], 0x12345, {index}), other.getpeername()
+            sock.close()
+            other.close()
+        """,
+        backend,
+    )
 
 
 @needs_unix

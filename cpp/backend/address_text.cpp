@@ -1,5 +1,6 @@
 #include "backend/address_text.hpp"
 
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 
@@ -16,13 +17,16 @@ void store(Address& out, const T& value, std::size_t length) noexcept {
     out.length = static_cast<std::uint32_t>(length);
 }
 
-bool numeric(const AddressText& text, Address& out) noexcept {
+// The usual spellings, without a call to the system: what each datagram that is sent asks for.
+bool plain(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_port = htons(text.port);
         if (text.host.empty()) {
             address.sin_addr.s_addr = htonl(INADDR_ANY);
+        } else if (text.host == "<broadcast>") {
+            address.sin_addr.s_addr = htonl(INADDR_BROADCAST);
         } else if (::inet_pton(AF_INET, text.host.c_str(), &address.sin_addr) != 1) {
             return false;
         }
@@ -41,28 +45,70 @@ bool numeric(const AddressText& text, Address& out) noexcept {
     return true;
 }
 
-}  // namespace
-
-int address_from_text(const AddressText& text, int socket_type, Address& out) {
-    if (numeric(text, out)) {
-        return 0;
-    }
+// What getaddrinfo(3) says of the host; `out` then lacks the port.
+int ask(const AddressText& text, int family, int flags, Address& out) {
     addrinfo hints{};
-    hints.ai_family = text.family;
-    hints.ai_socktype = socket_type;
+    hints.ai_family = family;
+    hints.ai_socktype = SOCK_STREAM;  // of any type: one answer for each address
+    hints.ai_flags = flags;
     addrinfo* found = nullptr;
-    if (const int code = ::getaddrinfo(text.host.c_str(), nullptr, &hints, &found); code != 0) {
-        return code;
+    const int code = ::getaddrinfo(text.host.c_str(), nullptr, &hints, &found);
+    if (code == 0) {
+        std::memcpy(out.bytes.data(), found->ai_addr, found->ai_addrlen);
+        out.length = static_cast<std::uint32_t>(found->ai_addrlen);
+        ::freeaddrinfo(found);
     }
-    std::memcpy(out.bytes.data(), found->ai_addr, found->ai_addrlen);
-    out.length = static_cast<std::uint32_t>(found->ai_addrlen);
-    ::freeaddrinfo(found);
+    return code;
+}
+
+int family_in(const Address& address) noexcept {
+    return reinterpret_cast<const sockaddr*>(address.bytes.data())->sa_family;
+}
+
+// What the text says besides the host.
+void complete(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         reinterpret_cast<sockaddr_in*>(out.bytes.data())->sin_port = htons(text.port);
-    } else {
-        reinterpret_cast<sockaddr_in6*>(out.bytes.data())->sin6_port = htons(text.port);
+        return;
     }
-    return 0;
+    auto* address = reinterpret_cast<sockaddr_in6*>(out.bytes.data());
+    address->sin6_port = htons(text.port);
+    address->sin6_flowinfo = htonl(text.flow_info);
+    if (text.scope_id != 0) {
+        address->sin6_scope_id = text.scope_id;
+    }
+}
+
+Resolution failed(int code) noexcept {
+#ifdef EAI_SYSTEM
+    if (code == EAI_SYSTEM) {
+        return {Resolution::What::system_error, errno};
+    }
+#endif
+    return {Resolution::What::not_found, code};
+}
+
+}  // namespace
+
+Resolution address_from_text(const AddressText& text, Address& out, bool look_up) {
+    if (plain(text, out)) {
+        return {};
+    }
+    int code = text.host == "<broadcast>" ? EAI_FAMILY : ask(text, AF_UNSPEC, AI_NUMERICHOST, out);
+    if (code == EAI_FAMILY || (code == 0 && family_in(out) != text.family)) {
+        return {Resolution::What::other_family, 0};
+    }
+    if (code != 0 && !look_up) {
+        return {Resolution::What::name, 0};
+    }
+    if (code != 0) {
+        code = ask(text, text.family, 0, out);
+    }
+    if (code != 0) {
+        return failed(code);
+    }
+    complete(text, out);
+    return {};
 }
 
 const char* address_error(int code) noexcept { return gai_strerror(code); }

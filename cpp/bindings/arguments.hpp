@@ -85,7 +85,5 @@ PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const 
                  const char* too_many);
 bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,
              Py_ssize_t& out);
-bool to_address(const Types& types, PyObject* value, int family, int socket_type, Address& out);
-PyObject* from_address(const Address& address);
 
 }  // namespace iocp::py

@@ -2,7 +2,7 @@
 // entered.
 #include <cmath>
 
-#include "bindings/arguments.hpp"
+#include "bindings/address_argument.hpp"
 
 namespace iocp::py {
 

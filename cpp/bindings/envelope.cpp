@@ -5,6 +5,7 @@
 #include "backend/ancillary.hpp"
 #include "backend/families.hpp"
 #include "backend/system_error.hpp"
+#include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
 
 namespace iocp::py {
@@ -72,7 +73,7 @@ bool Envelope::set_target(const SocketObject& socket, PyObject* address) {
               "a stream goes to its peer and takes no address; send() without one");
         return false;
     }
-    return to_address(types, address, socket.family, socket.type, message_.address);
+    return to_address(types, address, socket.family, message_.address);
 }
 
 bool Envelope::set_ancillary(const Types& types, PyObject* given) {

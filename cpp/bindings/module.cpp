@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "bindings/address_argument.hpp"
 #include "bindings/bind_port.hpp"
 #include "bindings/bind_sim.hpp"
 #include "bindings/bind_waiting.hpp"
@@ -82,6 +83,15 @@ std::string compiler() {
 #endif
 }
 
+pb::object address_or_name(const pb::object& host, int port, int family) {
+    PyObject* found =
+        iocp::py::address_or_name(iocp::py::types_of_module(), host.ptr(), port, family);
+    if (found == nullptr) {
+        throw pb::error_already_set();
+    }
+    return pb::reinterpret_steal<pb::object>(found);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core_of_main, module, pb::mod_gil_not_used()) {
@@ -113,6 +123,8 @@ PYBIND11_MODULE(_core_of_main, module, pb::mod_gil_not_used()) {
     module.def("compiler", &compiler,
                "compiler() -> str\n\nCompiler and version the core was built with.");
     module.def("compiler", iocp::py::otherwise("compiler()"));
+    module.def("_address_or_name", &address_or_name, pb::arg("host"), pb::arg("port"),
+               pb::arg("family"));
     module.def(
         "version", [] { return std::string(IOCP_SOCK_VERSION); },
         "version() -> str\n\nVersion of the core.");

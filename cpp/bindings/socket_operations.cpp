@@ -1,6 +1,7 @@
 // The single operations of a Socket: arguments in, an Operation out.
 #include <cerrno>
 
+#include "bindings/address_argument.hpp"
 #include "bindings/file.hpp"
 #include "bindings/post.hpp"
 
@@ -140,7 +141,7 @@ PyObject* connect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     auto address = std::make_unique<Address>();
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_common(types, nullptr, &arguments[1], what) ||
-        !to_address(types, arguments[0], socket.family, socket.type, *address)) {
+        !to_address(types, arguments[0], socket.family, *address)) {
         return nullptr;
     }
     what.lease.data = reinterpret_cast<std::byte*>(address.get());

@@ -1,6 +1,7 @@
 // The names and the options of a Socket.
 #include <cerrno>
 
+#include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/unposted_receive.hpp"
@@ -150,7 +151,7 @@ PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
 PyObject* bind(PyObject* self, PyObject* given) {
     SocketObject& socket = self_of(self);
     Address address;
-    if (!to_address(*socket.binding->types, given, socket.family, socket.type, address) ||
+    if (!to_address(*socket.binding->types, given, socket.family, address) ||
         !with_code(socket,
                    [&](Backend& backend, Socket& core) { return backend.bind(core, address); })) {
         return nullptr;

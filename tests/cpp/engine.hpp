@@ -285,7 +285,7 @@ public:
         text.host = "127.0.0.1";
         text.port = port;
         Address address;
-        EXPECT_EQ(address_from_text(text, type_stream, address), 0);
+        EXPECT_EQ(address_from_text(text, address).what, Resolution::What::found);
         return address;
     }
     Address name_of(Socket& socket) {

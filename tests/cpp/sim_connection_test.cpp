@@ -26,7 +26,7 @@ TEST_F(Connection, AnAddressOfAnotherHostCanBeListenedTo) {
     make("linux");
     AddressText where{.family = family_inet, .host = "10.0.0.1", .port = 80};
     Address address;
-    ASSERT_EQ(address_from_text(where, type_stream, address), 0);
+    ASSERT_EQ(address_from_text(where, address).what, Resolution::What::found);
     Socket& listener = engine().open();
     EXPECT_EQ(port().backend().bind(listener, address), 0);
     EXPECT_EQ(port().backend().listen(listener, 1), 0);
