@@ -7,7 +7,8 @@ import threading
 import pytest
 
 import iocp_sock
-from support import WINDOWS, WINE, Recorder, descriptors, run_until, settled, wait_for
+from iocp_sock import lookup
+from support import WINDOWS, WINE, Recorder, descriptors, linux_only, run_until, settled, wait_for
 
 full_queue_is_silent = pytest.mark.skipif(
     WINDOWS and not WINE, reason="Windows refuses a connect to a listener whose queue is full"
@@ -215,3 +216,265 @@ def test_wrong_arguments(port):
     port.close()
     with pytest.raises(iocp_sock.PortClosed):
         port.connect_by_name("name", 1, timeout=1)
+
+
+def unhashable(*_, **__):
+    return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ["127.0.0.1", 1])]
+
+
+def raising(error):
+    def resolver(*_, **__):
+        raise error
+
+    return resolver
+
+
+def endless_recursion(*_, **__):
+    return endless_recursion()
+
+
+@pytest.mark.parametrize(
+    ("resolver", "cause"),
+    [
+        (raising(LookupError("a resolver of one's own")), LookupError),
+        (raising(UnicodeError("label empty or too long")), UnicodeError),
+        (raising(TypeError("no such argument")), TypeError),
+        (raising(SystemExit(3)), SystemExit),
+        (raising(KeyboardInterrupt()), KeyboardInterrupt),
+        (endless_recursion, RecursionError),
+        (lambda *_, **__: None, TypeError),
+        (lambda *_, **__: 5, TypeError),
+        (lambda *_, **__: [()], ValueError),
+        (lambda *_, **__: ["x"], ValueError),
+        (unhashable, TypeError),
+        (list, TypeError),
+    ],
+)
+def test_a_resolver_that_fails_in_another_way(port, resolver, cause):
+    """Whatever a resolver raises or returns, it ends with an OSError, and the callback comes."""
+    handled = Recorder()
+    port.error_handler = handled
+    error = connect(port, resolver).error
+    assert isinstance(error, socket.gaierror)
+    assert error.errno == socket.EAI_FAIL
+    assert type(error.__cause__) is cause
+    assert handled == []
+
+
+@pytest.mark.parametrize("answer", [("x", ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.1", "x"))])
+def test_an_address_that_is_none(port, answer):
+    """An entry of the answer that the port refuses counts as an attempt that failed."""
+    family, address = answer
+
+    def resolver(*_, **__):
+        return [(family, socket.SOCK_STREAM, 0, "", address)]
+
+    connecting = connect(port, resolver)
+    assert isinstance(connecting.error, iocp_sock.ArgumentTypeError)
+    assert connecting.attempts == [(address, connecting.error)]
+    run_until(port, lambda: port.stats().sockets == 0)
+
+
+@pytest.mark.parametrize("host", [".invalid", "a" * 64 + ".invalid", "caf\ud800", "\xe9" * 64])
+def test_a_host_that_cannot_be_looked_up(port, host):
+    """A host that data named ends as a lookup that failed does: in `error`, by the callback."""
+    told = Recorder()
+    connecting = port.connect_by_name(host, 80, callback=told)
+    assert not told
+    run_until(port, lambda: told)
+    assert told == [connecting]
+    assert isinstance(connecting.error, (socket.gaierror, iocp_sock.ArgumentError))
+
+
+def test_a_callback_that_raises_is_reported_once(port):
+    handled = Recorder()
+    port.error_handler = handled
+    connecting = port.connect_by_name(
+        "name", "service", callback=raising(ZeroDivisionError()), resolver=raising(OSError(5, "x"))
+    )
+    run_until(port, lambda: handled)
+    port.run_once(0)
+    assert [type(error) for error, _callback in handled] == [ZeroDivisionError]
+    assert connecting.error.errno == 5
+
+
+@pytest.fixture
+def hanging():
+    """Make resolvers that do not answer before the test is over."""
+    answer = threading.Event()
+    asked = threading.Semaphore(0)
+
+    def resolver(*_, **__):
+        asked.release()
+        answer.wait(60)
+        return []
+
+    resolver.asked = asked
+    yield resolver
+    answer.set()
+    wait_for(lambda: not lookup_threads())
+
+
+def lookup_threads():
+    return [each for each in threading.enumerate() if each.name == "iocp_sock-lookup"]
+
+
+def test_a_numeric_host_needs_no_lookup(port, hanging):
+    """It is reached while every place for lookups is taken, and no resolver is asked."""
+    waiting = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(8)]
+    with port.listen(("127.0.0.1", 0)) as listener:
+        told = Recorder()
+        port.connect_by_name(
+            "127.0.0.1", listener.getsockname()[1], callback=told, resolver=raising(AssertionError)
+        )
+        run_until(port, lambda: told)
+        with told[0].socket as sock:
+            assert sock.getpeername() == listener.getsockname()
+    for each in waiting:
+        each.cancel()
+    run_until(port, lambda: all(each.done for each in waiting))
+
+
+@pytest.mark.parametrize("end", ["cancel", "timeout"])
+def test_lookups_that_ended_keep_no_place(make_port, hanging, monkeypatch, end):
+    """Their threads may hang on, and a port that was cancelled on need not run."""
+    monkeypatch.setattr(lookup, "_PATIENCE", 1000.0)
+    port, other = make_port(), make_port()
+    options = {"timeout": 0.01} if end == "timeout" else {}
+    over = [other.connect_by_name("name", 1, resolver=hanging, **options) for _ in range(4)]
+    for _ in over:
+        assert hanging.asked.acquire(timeout=60)
+    if end == "cancel":
+        for each in over:
+            each.cancel()
+    else:
+        run_until(other, lambda: all(each.done for each in over))
+    assert connect(port, found()).done
+    run_until(other, lambda: all(each.done for each in over))
+
+
+def test_lookups_that_hang_keep_their_place_for_a_while(port, hanging, monkeypatch):
+    """Nobody has to end them: others get their turn after some seconds."""
+    monkeypatch.setattr(lookup, "_PATIENCE", 0.05)
+    over = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(9)]
+    assert connect(port, found()).done
+    for each in over:
+        each.cancel()
+    run_until(port, lambda: all(each.done for each in over))
+
+
+def test_a_lookup_that_was_given_up_is_not_made(port, hanging, monkeypatch):
+    """One that waits for a place asks nobody any more."""
+    monkeypatch.setattr(lookup, "_PATIENCE", 1000.0)
+    before = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(4)]
+    for _ in before:
+        assert hanging.asked.acquire(timeout=60)
+    asked = Recorder()
+    behind = port.connect_by_name("name", 1, resolver=lambda *_, **__: asked(1))
+    behind.cancel()
+    for each in before:
+        each.cancel()
+    run_until(port, lambda: behind.done and all(each.done for each in before))
+    assert connect(port, found()).done
+    assert asked == []
+
+
+def test_at_most_four_lookups_at_a_time(port, hanging, monkeypatch):
+    monkeypatch.setattr(lookup, "_PATIENCE", 1000.0)
+    all_of_them = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(20)]
+    for _ in range(4):
+        assert hanging.asked.acquire(timeout=60)
+    assert len(lookup_threads()) <= 5  # and the one that waits for a place
+    assert not hanging.asked.acquire(blocking=False)
+    for each in all_of_them:
+        each.cancel()
+    run_until(port, lambda: all(each.done for each in all_of_them))
+
+
+def test_no_thread_stays(port):
+    """A program that forks later has no thread of ours."""
+    for _ in range(3):
+        connect(port, found())
+    wait_for(lambda: not lookup_threads())
+
+
+def test_no_thread_to_be_had(port, monkeypatch):
+    """The post raises, and the next one finds its thread."""
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(iocp_sock.ResourceExhausted):
+            port.connect_by_name("name", 1, timeout=60, resolver=found())
+    assert connect(port, found()).done
+
+
+@linux_only("os.fork()")
+def test_a_child_of_a_fork_looks_names_up(in_subprocess, backend):
+    """While the parent's lookups hang in threads that the child does not have."""
+    in_subprocess(
+        """
+        import os, socket, threading
+
+        def hang(*_, **__):
+            asked.release()
+            threading.Event().wait()
+
+        asked = threading.Semaphore(0)
+        parents = iocp_sock.Port(backend=BACKEND)
+        for _ in range(4):
+            parents.connect_by_name("name", 1, resolver=hang)
+            asked.acquire()
+        parents.connect_by_name("name", 1, resolver=hang)  # a thread waits with it for a place
+        child = os.fork()
+        if child == 0:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                with iocp_sock.Port(backend=BACKEND) as port:
+                    number = listener.getsockname()[1]
+                    connecting = port.connect_by_name(
+                        "localhost", number, family=socket.AF_INET, timeout=30
+                    )
+                    while not connecting.done:
+                        port.run_once(1)
+                    os._exit(connecting.socket is None)
+        assert os.waitpid(child, 0)[1] == 0
+        parents.close(0)
+        """,
+        backend,
+    )
+
+
+def test_a_lookup_does_not_hold_up_the_exit(in_subprocess, backend):
+    in_subprocess(
+        """
+        import threading
+        asked = threading.Event()
+        def hang(*_, **__):
+            asked.set()
+            threading.Event().wait()
+        port = iocp_sock.Port(backend=BACKEND)
+        port.connect_by_name("name", 1, resolver=hang)
+        asked.wait()
+        """,
+        backend,
+    )
+
+
+def test_repr(port, hanging):
+    """What it is for, and how far it has come."""
+    connecting = port.connect_by_name("name", "http", resolver=hanging)
+    assert repr(connecting) == "<iocp_sock.Connecting 'name' 'http', looking up>"
+    connecting.cancel()
+    run_until(port, lambda: connecting.done)
+    assert "failed, Cancelled(" in repr(connecting)
+    with port.listen(("127.0.0.1", 0)) as listener:
+        name = listener.getsockname()
+        connecting = port.connect_by_name(*name)
+        port.run_once(0)
+        if not connecting.done:
+            assert f"connecting to {name}" in repr(connecting)
+        run_until(port, lambda: connecting.done)
+        with connecting.socket:
+            assert "connected, <iocp_sock.Socket" in repr(connecting)

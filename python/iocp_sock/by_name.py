@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import socket as _socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from iocp_sock.errors import ArgumentError, Cancelled, PortClosed, TimedOut
+from iocp_sock._core import _address_or_name
+from iocp_sock.address import port_number
+from iocp_sock.errors import ArgumentError, ArgumentTypeError, Cancelled, PortClosed, TimedOut
+from iocp_sock.lookup import Lookup
 
 if TYPE_CHECKING:
     from iocp_sock._core import Completion, Operation, Socket, Timer
@@ -18,21 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Connecting"]
 
-_LOOKUPS = 4
-"""Lookups at a time, over all ports of the process; further ones wait."""
 _STAGGER = 0.25
 """Seconds that an attempt has to itself: RFC 8305, 8."""
 
 _Address = tuple[Any, ...]
-_pool: tuple[int, ThreadPoolExecutor] | None = None
-
-
-def _lookups() -> ThreadPoolExecutor:
-    """Return this process' threads for lookups: a forked child has none of its parent's."""
-    global _pool
-    if _pool is None or _pool[0] != os.getpid():
-        _pool = (os.getpid(), ThreadPoolExecutor(_LOOKUPS, "iocp_sock-names"))
-    return _pool[1]
 
 
 def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int, _Address]]:
@@ -44,26 +35,58 @@ def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int
     return deque(dict.fromkeys(one for one in mixed if one is not None))
 
 
+def _failure(error: BaseException) -> OSError:
+    """Make what a resolver raised an OSError, its cause."""
+    if isinstance(error, OSError):
+        return error
+    failure = _socket.gaierror(
+        _socket.EAI_FAIL, f"the lookup failed with {type(error).__name__}: see __cause__"
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _step(method: Callable[..., None]) -> Callable[..., None]:
+    """Let an exception of a step end the Connecting, and one of the caller's callback pass."""
+
+    @functools.wraps(method)
+    def step(connecting: Connecting, *given: Any) -> None:
+        try:
+            method(connecting, *given)
+        except Exception as error:
+            if connecting._done:
+                raise
+            connecting._end(_failure(error))
+
+    return step
+
+
 class Connecting:
     """A connect by name that Port.connect_by_name() began.
 
     `done` tells whether it is over; then either `socket` is the connected Socket, the caller's to
-    close, or `error` says why there is none: what the lookup raised, the error of the last attempt,
-    TimedOut, Cancelled, or PortClosed. `attempts` has the addresses that were given up, each with
-    its error, in order.
+    close, or `error` says why there is none: gaierror or what else the lookup raised, ArgumentError
+    for an invalid host, the error of the last attempt, TimedOut, Cancelled, or PortClosed.
+    `attempts` has the addresses that were given up, each with its error, in order. `host` and
+    `service` are what it was asked for.
     """
 
     def __init__(
         self,
         port: Port,
+        host: Any,
+        service: Any,
         callback: Callable[[Connecting], object] | None,
     ) -> None:
         self.port = port
+        self.host = host
+        self.service = service
         self.socket: Socket | None = None
         self.error: OSError | None = None
         self.attempts: list[tuple[Any, OSError]] = []
         self._callback = callback
         self._done = False
+        self._lookup: Lookup | None = None
         self._addresses: deque[tuple[int, _Address]] = deque()
         self._under_way: dict[Operation, _Address] = {}
         self._next: Timer | None = None
@@ -77,18 +100,67 @@ class Connecting:
     def cancel(self) -> None:
         """End it with Cancelled, unless it is over first; any thread may ask."""
         if not self._done:
+            self._leave_lookup()
             self._in_port(lambda: self._end(Cancelled(125, "the connect was cancelled")))
+
+    def __repr__(self) -> str:
+        if self.socket is not None:
+            state = f"connected, {self.socket!r}"
+        elif self._done:
+            state = f"failed, {self.error!r}"
+        elif self._under_way:
+            state = "connecting to " + ", ".join(str(each) for each in self._under_way.values())
+        else:
+            state = "looking up"
+        return f"<iocp_sock.Connecting {self.host!r} {self.service!r}, {state}>"
 
     # Everything below but _looked_up() runs in the thread that runs the port.
 
-    def _begin(self, lookup: Callable[[], Any], timeout: float | None) -> None:
+    def _begin(self, family: int, resolver: Callable[..., Any], timeout: float | None) -> None:
+        self.port.time()  # raises where the port is closed, or was made before a fork
+        number = port_number(self.service)
+        located: Any = None
+        refused: OSError | None = None
+        if self.host is not None:
+            try:
+                located = _address_or_name(self.host, number or 0, family)
+            except ArgumentTypeError:
+                raise
+            except OSError as error:
+                refused = error
         if timeout is not None:
             limit = f"no connection within {timeout} s"
             self._limit = self.port.call_later(timeout, lambda: self._end(TimedOut(110, limit)))
-        _lookups().submit(lookup).add_done_callback(self._looked_up)
+        if refused is not None:
+            self._in_port(lambda: self._end(refused))
+        elif isinstance(located, tuple) and number is not None:
+            self._addresses.append(located)
+            self._in_port(self._try_next)
+        else:
+            # What the system is asked with is the core's spelling; a caller's own has the caller's.
+            host = located if resolver is _socket.getaddrinfo and located else self.host
+            self._look_up(host, family, resolver)
 
-    def _looked_up(self, lookup: Future[Any]) -> None:
+    def _look_up(self, host: Any, family: int, resolver: Callable[..., Any]) -> None:
+        if isinstance(host, tuple):
+            host = host[1][0]
+        try:
+            self._lookup = Lookup(
+                lambda: list(resolver(host, self.service, family=family, type=_socket.SOCK_STREAM)),
+                self._looked_up,
+            )
+        except BaseException:
+            if self._limit is not None:
+                self._limit.cancel()
+            raise
+
+    def _looked_up(self, lookup: Lookup) -> None:
         self._in_port(lambda: self._try_all(lookup))
+
+    def _leave_lookup(self) -> None:
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.give_up()
 
     def _in_port(self, step: Callable[[], None]) -> None:
         try:
@@ -98,16 +170,18 @@ class Connecting:
             if not self._done:
                 self._done, self.error = True, error
 
-    def _try_all(self, lookup: Future[Any]) -> None:
+    @_step
+    def _try_all(self, lookup: Lookup) -> None:
         if self._done:
             return
-        try:
-            self._addresses = _in_turn(lookup.result())
-        except OSError as error:
-            self._end(error)
+        self._lookup = None
+        if lookup.error is not None:
+            self._end(_failure(lookup.error))
             return
+        self._addresses = _in_turn(lookup.answer)
         self._try_next()
 
+    @_step
     def _try_next(self) -> None:
         if self._next is not None:
             self._next.cancel()
@@ -132,6 +206,7 @@ class Connecting:
             nothing = ArgumentError(22, "the name has no address of a stream socket")
             self._end(self.attempts[-1][1] if self.attempts else nothing)
 
+    @_step
     def _attempted(self, completion: Completion) -> None:
         operation = completion.operation
         assert operation is not None  # that of a connect
@@ -157,6 +232,7 @@ class Connecting:
             if timer is not None:
                 timer.cancel()
         self._next = self._limit = None
+        self._leave_lookup()
         self._addresses.clear()
         for operation in self._under_way:
             operation.socket.abort()

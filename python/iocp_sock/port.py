@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from iocp_sock import _core
+from iocp_sock.address import AF_UNIX, family_of
 from iocp_sock.by_name import Connecting
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
@@ -24,19 +25,8 @@ __all__ = ["Port"]
 
 
 _REUSE: int = getattr(_socket, "SO_EXCLUSIVEADDRUSE", _socket.SO_REUSEADDR)
-_AF_UNIX: int | None = getattr(_socket, "AF_UNIX", None)
 _MOST_LISTED = 1 << 30
 _MOST_EVENTS = 1 << 20
-
-
-def _family_of(address: Any) -> int:
-    if isinstance(address, (str, bytes)):
-        if _AF_UNIX is None:
-            raise ArgumentError(22, "there is no AF_UNIX here: an address is a tuple (host, port)")
-        return _AF_UNIX
-    if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
-        return _socket.AF_INET6 if len(address) > 2 or ":" in address[0] else _socket.AF_INET
-    raise ArgumentTypeError(22, "an address is a tuple (host, port), or a path for AF_UNIX")
 
 
 class Port(_core.Port):
@@ -138,15 +128,16 @@ class Port(_core.Port):
     def listen(self, address: Any, *, backlog: int = 1024, reuse_port: bool = False) -> Socket:
         """Make a listening stream socket bound to address, with SO_REUSEADDR.
 
-        The family follows from the address: a path is AF_UNIX, a host with a colon AF_INET6. On
+        The family follows from the address: a path is AF_UNIX, a host with a colon AF_INET6; the
+        host "" is every IPv4 interface. A str "host:port" is refused, for it would be a path. On
         Windows, where SO_REUSEADDR would share the address with any program that asks, it is
         SO_EXCLUSIVEADDRUSE, and there is no reuse_port.
         """
         if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
             raise ArgumentError(22, "there is no SO_REUSEPORT here")
-        sock = self.socket(_family_of(address))
+        sock = self.socket(family_of(address))
         try:
-            if sock.family != _AF_UNIX:
+            if sock.family != AF_UNIX:
                 sock.setsockopt(_socket.SOL_SOCKET, _REUSE, 1)
             if reuse_port:
                 sock.reuse_port = True
@@ -166,7 +157,7 @@ class Port(_core.Port):
         event: Event | None = None,
     ) -> Operation:
         """Make a stream socket and post its connect; Operation.socket is the new Socket."""
-        sock = self.socket(_family_of(address))
+        sock = self.socket(family_of(address))
         try:
             return sock.connect(address, callback=callback, timeout=timeout, event=event)
         except BaseException:
@@ -175,8 +166,8 @@ class Port(_core.Port):
 
     def connect_by_name(
         self,
-        host: str,
-        service: int | str,
+        host: str | bytes | bytearray | None,
+        service: int | str | bytes | None,
         *,
         family: int = _socket.AF_UNSPEC,
         callback: Callable[[Connecting], object] | None = None,
@@ -190,16 +181,17 @@ class Port(_core.Port):
         connection wins; the others are given up. callback(connecting) comes once, in the thread
         that runs the port, unless the port is closed first. `timeout` (seconds) includes the
         lookup. `resolver` is called as socket.getaddrinfo is, in a thread of its own, four of them
-        at a time for all ports; who waits for one at the interpreter's exit waits for its answer.
-        Raises PortClosed, and ArgumentTypeError for a callback that cannot be called.
+        at a time for all ports; one that takes longer than 2 s, or was given up, delays no other. A
+        numeric host with a numeric service needs no lookup, and no resolver is asked.
+        A host that cannot be looked up ends in Connecting.error. Raises PortClosed, ArgumentError
+        for a number that is no port, ArgumentTypeError for a callback that cannot be called, and
+        ResourceExhausted where the system has no thread.
         """
         for what in (resolver, callback):
             if what is not None and not callable(what):
                 raise ArgumentTypeError(22, f"{what!r} cannot be called")
-        connecting = Connecting(self, callback)
-        connecting._begin(
-            lambda: list(resolver(host, service, family=family, type=_socket.SOCK_STREAM)), timeout
-        )
+        connecting = Connecting(self, host, service, callback)
+        connecting._begin(family, resolver, timeout)
         return connecting
 
     def __enter__(self) -> Self:
