@@ -1,7 +1,9 @@
 """Received Buffers: what they are, how long they may be kept, and what hoarding them costs."""
 
 import gc
+import hashlib
 import mmap
+import re
 import socket
 
 import pytest
@@ -48,6 +50,78 @@ def test_reads_as_bytes(buffer):
         with pytest.raises(TypeError):
             view[0] = 1
     assert repr(buffer) == "<iocp_sock.Buffer of 11 bytes>"
+
+
+class Index:
+    """A number that is no int."""
+
+    def __index__(self):
+        return ord("w")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [b"h", b"world", b"hello world", b"", b"wrld", b"hello world!", b"d", b"o w", b"\0",
+     bytearray(b"lo"), memoryview(b"xlox")[1:3], memoryview(b"xlxo")[::2],
+     ord("h"), ord("x"), 0, 255, True, Index(), -1, 256, 1 << 80,
+     "h", None, 1.0, [104], object()],
+    ids=repr,
+)  # fmt: skip
+def test_in(buffer, wanted):
+    """`in` is what it is with bytes: a search, a byte, or the same exception."""
+    try:
+        expected = wanted in bytes(buffer)
+    except (TypeError, ValueError, BufferError) as error:
+        with pytest.raises(type(error)):
+            wanted in buffer  # noqa: B015 - it raises
+    else:
+        assert (wanted in buffer) is expected
+        assert (wanted not in buffer) is not expected
+
+
+def test_in_what_was_received_and_given_back(buffer):
+    """A Buffer in itself, and an empty one in which only nothing is found."""
+    assert buffer in buffer
+    assert buffer in b"> hello world <"
+    buffer.release()
+    assert b"" in buffer
+    assert b"h" not in buffer
+    assert 104 not in buffer
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda data: data.startswith(b"h"),
+        lambda data: data.find(b"h"),
+        lambda data: data.split(),
+        lambda data: data.decode(),
+        lambda data: data + b"x",
+        lambda data: data * 2,
+        lambda data: data < b"x",
+        lambda data: {data: 1},
+        lambda data: ord(data),
+    ],
+)
+def test_what_a_buffer_does_not_do_is_an_error(buffer, use):
+    """What bytes have and a Buffer has not raises: nothing is answered that would mislead."""
+    with pytest.raises((AttributeError, TypeError)):
+        use(buffer)
+
+
+def test_what_takes_bytes_like_objects_takes_a_buffer(buffer):
+    """Searches, joins, formats and digests see the bytes."""
+    assert b"".join([b"> ", buffer]) == b"> hello world"
+    assert b"> " + buffer == b"> hello world"
+    assert b"hello world".find(buffer) == 0
+    assert b"hello world!".startswith(buffer)
+    assert b"%b" % buffer == b"hello world"
+    assert re.search(rb"w\w+", buffer)[0] == b"world"
+    assert str(buffer, "ascii") == "hello world"
+    assert int.from_bytes(buffer, "big") == int.from_bytes(b"hello world", "big")
+    assert hashlib.md5(buffer).digest() == hashlib.md5(b"hello world").digest()
+    assert list(reversed(buffer)) == list(b"dlrow olleh")
+    assert buffer in [b"hello world"]
 
 
 def test_release(buffer):

@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
@@ -129,6 +130,42 @@ PyObject* compare(PyObject* self, PyObject* other, int operation) {
     return PyBool_FromLong(same == (operation == Py_EQ) ? 1 : 0);
 }
 
+std::string_view text_of(const Py_buffer& view) noexcept {
+    return {static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len)};
+}
+
+// As bytes has it: a number is one byte, and anything bytes-like is searched for. Without it the
+// interpreter would compare each byte with the whole of what is looked for, and find nothing.
+int contains(PyObject* self, PyObject* wanted) {
+    Py_buffer bytes;
+    Py_buffer part;
+    char byte = 0;
+    if (PyIndex_Check(wanted) != 0) {
+        const Py_ssize_t number = PyNumber_AsSsize_t(wanted, nullptr);
+        if (number == -1 && PyErr_Occurred() != nullptr) {
+            return -1;
+        }
+        if (number < 0 || number > 255) {
+            PyErr_SetString(PyExc_ValueError, "a byte is a number from 0 to 255");
+            return -1;
+        }
+        byte = static_cast<char>(number);
+        if (PyBuffer_FillInfo(&part, nullptr, &byte, 1, 1, PyBUF_SIMPLE) != 0) {
+            return -1;
+        }
+    } else if (PyObject_GetBuffer(wanted, &part, PyBUF_SIMPLE) != 0) {
+        return -1;  // the interpreter's own words for what is not bytes-like
+    }
+    if (PyObject_GetBuffer(self, &bytes, PyBUF_SIMPLE) != 0) {
+        PyBuffer_Release(&part);
+        return -1;
+    }
+    const bool found = text_of(bytes).find(text_of(part)) != std::string_view::npos;
+    PyBuffer_Release(&bytes);
+    PyBuffer_Release(&part);
+    return found ? 1 : 0;
+}
+
 PyObject* represent(PyObject* self) {
     return PyUnicode_FromFormat("<iocp_sock.Buffer of %zd bytes>", self_of(self).length);
 }
@@ -156,7 +193,9 @@ PyGetSetDef properties[] = {
 constexpr const char* documentation =
     "Received bytes in memory of the core: read-only, one dimension, len() bytes.\n\n"
     "Supports the buffer protocol; bytes(buffer) copies, slices are bytes, == compares with any\n"
-    "bytes-like object. A Buffer may be kept as long as one likes and may be sent as it is. It "
+    "bytes-like object, and `in` searches as in bytes. For the other methods of bytes: "
+    "bytes(buffer). "
+    "A Buffer may be kept as long as one likes and may be sent as it is. It "
     "keeps\n"
     "the block it was cut from; once readers hold many blocks, further messages are handed out as\n"
     "copies of their own size, so that hoarding costs the hoarder what is hoarded and nobody else\n"
@@ -172,6 +211,7 @@ PyType_Slot slots[] = {
     {Py_tp_hash, reinterpret_cast<void*>(PyObject_HashNotImplemented)},
     {Py_sq_length, reinterpret_cast<void*>(length)},
     {Py_sq_item, reinterpret_cast<void*>(item)},
+    {Py_sq_contains, reinterpret_cast<void*>(contains)},
     {Py_mp_length, reinterpret_cast<void*>(length)},
     {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
     {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
