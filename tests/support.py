@@ -291,18 +291,35 @@ def linger(seconds: int | None) -> bytes:
     return struct.pack("HH" if WINDOWS else "ii", seconds is not None, seconds or 0)
 
 
-def was_reset(peer: socket.socket) -> bool:
-    """Read a raw socket to its end; whether that was a reset.
+def was_reset(peer: socket.socket, got: bytearray | None = None) -> bool:
+    """Read a raw socket to its end, into what is given; whether that end was a reset.
 
-    Wine shows a reset only to a read that waits at that moment, and the end of the stream to those
-    that come later: there it counts as one.
+    Wine shows a reset only to a read that waits at that moment. Later ones read the end of the
+    stream, but a poll still sees the error.
     """
     try:
-        while peer.recv(1 << 20):
-            pass
+        while chunk := peer.recv(1 << 20):
+            if got is not None:
+                got += chunk
     except ConnectionResetError:
         return True
-    return WINE
+    return WINE and isinstance(peer, socket.socket) and _has_an_error(peer)
+
+
+class _PollEntry(ctypes.Structure):
+    _fields_ = (
+        ("socket", ctypes.c_size_t),
+        ("events", ctypes.c_short),
+        ("happened", ctypes.c_short),
+    )
+
+
+def _has_an_error(peer: socket.socket) -> bool:
+    """Whether WSAPoll() sees an error on the socket."""
+    readable, error = 0x0100, 0x0001
+    entry = _PollEntry(peer.fileno(), readable, 0)
+    ctypes.WinDLL("ws2_32").WSAPoll(ctypes.byref(entry), 1, 0)
+    return bool(entry.happened & error)
 
 
 def interrupt() -> None:

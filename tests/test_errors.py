@@ -43,7 +43,6 @@ def test_reset_releases_everything(port, peers):
         sock.send(b"x")
 
 
-@pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
 def test_reset_before_the_post(port, peers):
     """R05: a post that meets the reset raises it; nothing is outstanding."""
     sock, peer = peers.tcp(port)
@@ -60,8 +59,6 @@ def test_reset_before_the_post(port, peers):
 @pytest.mark.parametrize("how", ["try_recv", "try_send"])
 def test_reset_met_by_a_try(port, peers, how):
     """R05: a try that meets the reset raises it, and the socket is closed as by a post."""
-    if WINE and how == "try_recv":
-        pytest.skip("Wine shows a reset only to what is pending when it comes")
     sock, peer = peers.tcp(port)
     reset(peer)
     finish(port, sock.recv_zero())

@@ -188,7 +188,7 @@ StartResult IocpBackend::receive(Operation& op) {
     DWORD bytes = 0;
     const bool at_once =
         call_receive(op, parts, receive_flags(op), bytes, &request->overlapped) == 0;
-    const StartResult result = started(op, *request, at_once, bytes);
+    const StartResult result = checked(*op.socket, started(op, *request, at_once, bytes));
     if (result.start == Start::done) {
         take_sender(op);
     }
@@ -481,8 +481,9 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
         packet.result = 0;
         packet.ready = request.looking;  // a send that waits for room before it goes
     } else if (receiving && !request.looking && member.stream && code == 0 && bytes == 0 &&
-               !member.deaf && !at_end(member.socket)) {
-        packet.ready = true;
+               !member.deaf) {
+        packet.ready = !at_end(member.socket);
+        code = !packet.ready && was_reset(member.socket) ? WSAECONNRESET : 0;
     } else if (request.looking && !code_cancelled(code)) {
         // Looking found something; an error is what the read that follows will find.
         member.pending_error = code == WSAEMSGSIZE ? 0 : code;

@@ -150,6 +150,8 @@ private:
     int connected(SOCKET socket) const noexcept;
     static int poll_failure(const Request& request) noexcept;
     static bool at_end(SOCKET socket) noexcept;
+    static bool was_reset(SOCKET socket) noexcept;
+    static StartResult checked(const Socket& socket, const StartResult& result) noexcept;
     int failure_of(SOCKET socket, Request& request) const noexcept;
     void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
 

@@ -155,6 +155,20 @@ int IocpBackend::pending_error(const Socket& socket) noexcept {
     return member != nullptr ? std::exchange(member->pending_error, 0) : 0;
 }
 
+// Wine 8.0 tells one call of a reset, and later ones read the end of the stream: but a poll still
+// sees the error. Windows tells every call, and there the poll costs a connection one call at its
+// end.
+bool IocpBackend::was_reset(SOCKET socket) noexcept {
+    WSAPOLLFD entry{socket, POLLRDNORM, 0};
+    return ::WSAPoll(&entry, 1, 0) > 0 && (entry.revents & POLLERR) != 0;
+}
+
+// A receive that is over: the end of a stream which a reset has ended is that reset.
+StartResult IocpBackend::checked(const Socket& socket, const StartResult& result) noexcept {
+    const bool end = socket.stream && result.start == Start::done && result.value == 0;
+    return end && was_reset(socket_of(socket)) ? failed(WSAECONNRESET) : result;
+}
+
 StartResult IocpBackend::receive_now(Operation& op) {
     if (const int code = pending_error(*op.socket); code != 0) {
         return failed(code);
@@ -163,7 +177,7 @@ StartResult IocpBackend::receive_now(Operation& op) {
     parts.add(op);
     DWORD bytes = 0;
     const int returned = call_receive(op, parts, receive_flags(op), bytes, nullptr);
-    StartResult result = received(returned, bytes, op.socket->stream);
+    StartResult result = checked(*op.socket, received(returned, bytes, op.socket->stream));
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
         result = cut(op.remaining());
     }
@@ -183,7 +197,7 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     DWORD flags = 0;
     const int returned =
         winsock_.receive(socket_of(socket), parts.data(), 1, &bytes, &flags, nullptr, nullptr);
-    return received(returned, bytes, socket.stream);
+    return checked(socket, received(returned, bytes, socket.stream));
 }
 
 // The look that follows says at once if more is there.
@@ -251,11 +265,12 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
     }
     const SHORT events = op.kind == Kind::writable ? POLLWRNORM : POLLRDNORM;
     WSAPOLLFD entry{socket_of(*op.socket), events, 0};
-    const int found = ::WSAPoll(&entry, 1, 0);
-    if (found < 0) {
+    if (::WSAPoll(&entry, 1, 0) < 0) {
         return failed(last_error());
     }
-    return {found > 0 ? Start::done : Start::pending, 0};
+    // POLLHUP is also the peer's end, which makes no room: where nothing else makes any, AFD waits.
+    const int found = op.kind == Kind::writable ? entry.revents & ~POLLHUP : entry.revents;
+    return {found != 0 ? Start::done : Start::pending, 0};
 }
 
 // Without a buffer of its own the socket sends from the pages of the request, which stay locked
