@@ -137,6 +137,14 @@ def test_strategies_and_pauses_show(port, peers):
     assert not listed.send_paused
 
 
+def test_a_subscription_to_datagrams_shows(port, peers):
+    """Sockets are listed whatever their receive() is; one of datagrams has a name for it."""
+    sock, _peer = peers.pair(port, socket.SOCK_DGRAM)
+    sock.receive_from(Recorder())
+    assert [figures.receiving_by for figures in port.stats(sockets=9).by_socket] == ["datagrams"]
+    sock.close(0)
+
+
 def test_a_draining_socket_says_so(port, pair):
     """R09: a socket that only sends out what is queued is listed as such."""
     sock, peer = pair

@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,9 +25,10 @@ using Values = std::map<std::string, std::int64_t>;
 using Line = std::tuple<std::int64_t, std::string, Handle, std::uint8_t, std::uint64_t,
                         std::uint32_t, std::uint64_t, std::uint32_t>;
 
-constexpr const char* step_names[] = {"sent",   "arrived",   "lost",   "retransmitted",
-                                      "copied", "delivered", "locked", "unlocked",
-                                      "opened", "closed",    "failed", "woken"};
+constexpr std::array step_names{"sent",   "arrived",   "lost",   "retransmitted",
+                                "copied", "delivered", "locked", "unlocked",
+                                "opened", "closed",    "failed", "woken"};
+static_assert(step_names.size() == sim::steps);
 
 Values preset_values(const std::string& name) {
     sim::Parameters parameters;

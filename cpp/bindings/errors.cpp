@@ -1,3 +1,4 @@
+#include <array>
 #include <cerrno>
 
 #include "backend/system_error.hpp"
@@ -7,12 +8,13 @@ namespace iocp::py {
 
 namespace {
 
-constexpr const char* class_names[error_classes] = {
+constexpr std::array class_names{
     "Error",          "Cancelled",     "TimedOut",           "SocketClosed",
     "PortClosed",     "ArgumentError", "ArgumentTypeError",  "WrongThread",
     "PortRunning",    "ForkedPort",    "BackendUnavailable", "ResourceExhausted",
     "BudgetExceeded", "NothingDue",    "StillPending",
 };
+static_assert(class_names.size() == error_classes);
 
 struct Mapping {
     ErrorClass which;

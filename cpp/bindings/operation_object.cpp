@@ -15,10 +15,11 @@ CompletionObject& completion_of(PyObject* self) noexcept {
     return *reinterpret_cast<CompletionObject*>(self);
 }
 
-constexpr std::array<const char*, kinds> kind_names{"receive",    "zero_byte",    "send",
-                                                    "connect",    "accept",       "writable",
-                                                    "disconnect", "receive_each", "accept_each"};
-constexpr std::array<const char*, 3> outcome_names{"done", "pending", "queued"};
+constexpr std::array kind_names{"receive",  "zero_byte",  "send",         "connect",    "accept",
+                                "writable", "disconnect", "receive_each", "accept_each"};
+static_assert(kind_names.size() == kinds);
+constexpr std::array outcome_names{"done", "pending", "queued"};
+static_assert(outcome_names.size() == outcomes);
 
 int traverse(PyObject* self, visitproc visit, void* arg) {
     OperationObject& op = self_of(self);

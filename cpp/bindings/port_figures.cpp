@@ -13,16 +13,20 @@ namespace pb = pybind11;
 
 namespace {
 
-constexpr std::array<const char*, 5> life_names{"free", "open", "draining", "cancelling", "closed"};
-constexpr std::array<const char*, 3> strategy_names{"pooled", "direct", "zero_byte"};
-constexpr std::array<const char*, 3> send_names{"buffered", "when_writable", "direct"};
-constexpr std::array<const char*, 9> phase_names{"posted",    "queued",    "pending",
-                                                 "cancelled", "charged",   "refunded",
-                                                 "yielded",   "completed", "dispatched"};
-constexpr std::array<const char*, 11> fault_names{
-    "",          "system",       "resource",      "budget",
-    "cancelled", "timed_out",    "socket_closed", "port_closed",
-    "argument",  "wrong_thread", "forked"};
+constexpr std::array life_names{"free", "open", "draining", "cancelling", "closed"};
+static_assert(life_names.size() == lives);
+constexpr std::array strategy_names{"pooled", "direct", "zero_byte", "datagrams"};
+static_assert(strategy_names.size() == receive_strategies);
+constexpr std::array send_names{"buffered", "when_writable", "direct"};
+static_assert(send_names.size() == send_strategies);
+constexpr std::array phase_names{"posted",   "queued",  "pending",   "cancelled", "charged",
+                                 "refunded", "yielded", "completed", "dispatched"};
+static_assert(phase_names.size() == stages);
+constexpr std::array fault_names{"",           "system",    "resource",      "budget",
+                                 "cancelled",  "timed_out", "socket_closed", "port_closed",
+                                 "truncated",  "argument",  "wrong_thread",  "forked",
+                                 "nothing_due"};
+static_assert(fault_names.size() == faults);
 constexpr std::array<std::pair<State, const char*>, 3> unfinished{
     {{State::queued, "queued"}, {State::pending, "pending"}, {State::cancelling, "cancelling"}}};
 

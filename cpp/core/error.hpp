@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace iocp {
@@ -20,6 +21,7 @@ enum class Fault : std::uint8_t {
     forked,         // the port belongs to the parent process
     nothing_due,    // a wait in virtual time that nothing could end
 };
+inline constexpr std::size_t faults = 13;
 
 struct Error {
     Fault fault{Fault::none};

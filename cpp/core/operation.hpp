@@ -34,9 +34,11 @@ enum class State : std::uint8_t { idle, queued, pending, cancelling, completed }
 
 // What a post came to, as its caller saw it when the post returned (R01); failed posts leave none.
 enum class Outcome : std::uint8_t { done, pending, queued };
+inline constexpr std::size_t outcomes = 3;
 
 // How a subscription receives (R13). An adaptive one is at every moment one of these.
 enum class Receive : std::uint8_t { pooled, direct, zero_byte, datagrams };
+inline constexpr std::size_t receive_strategies = 4;
 
 // One posted receive, send, accept, connect or disconnect. The table owns it; it owns its lease and
 // its charge until its completion has been handed out.

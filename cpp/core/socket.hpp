@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "core/error.hpp"
@@ -63,6 +64,7 @@ struct Lane {
 // How a socket sends (R16): copied to the system's buffer, the same but without ever leaving memory
 // with the system while it waits for room, or from where the data lies.
 enum class Send : std::uint8_t { buffered, when_writable, direct };
+inline constexpr std::size_t send_strategies = 3;
 
 // Bytes queued to send: over `high` the sender is asked to pause, at `low` to go on; a post beyond
 // `cap` is refused. 0: none.
@@ -79,6 +81,7 @@ enum class Life : std::uint8_t {
     cancelling,  // waiting for the kernel to give back what it holds
     closed,      // the descriptor is gone; the completions are being handed out
 };
+inline constexpr std::size_t lives = 5;
 
 class Socket {
 public:

@@ -23,6 +23,7 @@ enum class Stage : std::uint8_t {
     completed,
     dispatched,  // its completion was handed out
 };
+inline constexpr std::size_t stages = 9;
 
 // What a write of that state is recorded as.
 constexpr Stage stage_of(State state) noexcept {

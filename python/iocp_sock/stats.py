@@ -87,7 +87,9 @@ class SocketStats:
     """accept_each() stands."""
 
     receiving_by: str | None
-    """How receive() receives now: 'pooled', 'direct' or 'zero_byte'; None: it does not stand."""
+    """How receive() receives now: 'pooled', 'direct' or 'zero_byte'; 'datagrams': receive_from().
+
+    None: neither stands."""
 
     adaptive: bool
     """That strategy follows the traffic."""

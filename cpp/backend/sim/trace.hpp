@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -20,6 +21,7 @@ enum class Step : std::uint8_t {
     failed,  // a connection ended with an error
     woken,   // a packet was handed to a port
 };
+inline constexpr std::size_t steps = 12;
 
 struct TraceLine {
     std::int64_t when{0};
