@@ -131,7 +131,7 @@ public:
     // Waiting. publish() with the lock, wait() without it, reap() with it again.
     // Makes the calling thread the one that runs this backend.
     virtual Error claim() = 0;
-    // Whether claim() would take the calling thread, as far as one look tells. Needs no lock.
+    // Whether claim() would take the calling thread, as far as one look tells.
     [[nodiscard]] virtual bool claimable() const noexcept { return true; }
     // Whether the last claim() took over from a thread that is gone, whose requests the system
     // ended: reap() gives the packets that are left, every other request has to be started again.

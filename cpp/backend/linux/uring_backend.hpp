@@ -19,6 +19,15 @@ struct iovec;
 
 namespace iocp {
 
+// A thread that has issued to a ring. Threads are told apart by this object, for the kernel gives
+// the id of one that has ended to another.
+struct IssuingThread {
+    explicit IssuingThread(int kernel_id) noexcept : id(kernel_id) {}
+
+    const int id;
+    std::atomic<bool> ended{false};  // it may be on its way out of the kernel still
+};
+
 // Completions from the kernel itself. One thread issues, or, of a shared one, any that makes a
 // turn; others fill entries under the port's lock and wake it. Each request's name in the kernel is
 // its operation's slot and generation.
@@ -106,10 +115,10 @@ private:
     bool shared_;
     int wake_fd_{-1};
     bool enabled_{false};
-    bool expects_more_{false};   // the kernel can wait for several completions, but not for long
-    unsigned queued_sends_{0};   // since the last publish()
-    unsigned new_sends_{0};      // submitted by the next wait()
-    std::atomic<int> owner_{0};  // thread id of the ring's issuer; 0: it has none yet
+    bool expects_more_{false};  // the kernel can wait for several completions, but not for long
+    unsigned queued_sends_{0};  // since the last publish()
+    unsigned new_sends_{0};     // submitted by the next wait()
+    std::shared_ptr<IssuingThread> owner_;  // the ring's issuer; none yet
     bool took_over_{false};
     std::vector<Packet> carried_;  // what the ring of a thread that is gone had still to say
     unsigned to_submit_{0};

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <ctime>
+#include <memory>
 
 #include "backend/linux/uring_backend.hpp"
 
@@ -15,9 +16,27 @@ namespace {
 constexpr int attempts = 200;
 constexpr timespec pause{0, 1'000'000};
 
-int this_thread() noexcept {
-    static thread_local const int self = static_cast<int>(::syscall(SYS_gettid));
-    return self;
+// What the rings know the calling thread by. Its end is noted before the kernel gives its id away;
+// a forked child has another id.
+const std::shared_ptr<IssuingThread>& this_thread() {
+    struct Own {
+        std::shared_ptr<IssuingThread> self;
+        std::uint32_t fork_generation{0};
+        Own() = default;
+        ~Own() {
+            if (self != nullptr) {
+                self->ended.store(true);
+            }
+        }
+        Own(const Own&) = delete;
+        Own& operator=(const Own&) = delete;
+    };
+    static thread_local Own own;
+    if (own.self == nullptr || own.fork_generation != fork_generation()) {
+        own.self = std::make_shared<IssuingThread>(static_cast<int>(::syscall(SYS_gettid)));
+        own.fork_generation = fork_generation();
+    }
+    return own.self;
 }
 
 // Tries until it is true, or the short while is over.
@@ -32,9 +51,9 @@ bool in_time(Try&& attempt) {
     return attempt();
 }
 
-// Whether a thread of this process is gone.
-bool gone(int thread) noexcept {
-    return ::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH;
+// Whether no thread of this process has the id of that one any more: it is out of the kernel.
+bool gone(const IssuingThread& thread) noexcept {
+    return ::syscall(SYS_tgkill, ::getpid(), thread.id, 0) != 0 && errno == ESRCH;
 }
 
 }  // namespace
@@ -53,11 +72,11 @@ Error UringBackend::claim() {
     if (shared_) {
         return {};
     }
-    const int self = this_thread();
+    const std::shared_ptr<IssuingThread>& self = this_thread();
     if (!ring_->is_open() || (enabled_ && owner_ != self)) {
         // One that was just joined may still be on its way out of the kernel, where its requests
-        // are ended.
-        if (ring_->is_open() && !in_time([this] { return gone(owner_); })) {
+        // are ended. One that has ended and seems to stay has left its id to another thread.
+        if (ring_->is_open() && !in_time([this] { return gone(*owner_); }) && !owner_->ended) {
             return runs_elsewhere;
         }
         if (Error error = take_over()) {
@@ -75,8 +94,7 @@ Error UringBackend::claim() {
 }
 
 bool UringBackend::claimable() const noexcept {
-    const int owner = owner_;
-    return owner == 0 || owner == this_thread() || gone(owner);
+    return owner_ == nullptr || owner_ == this_thread() || owner_->ended || gone(*owner_);
 }
 
 // The kernel ended every request of the thread that is gone and left their completions in the old
