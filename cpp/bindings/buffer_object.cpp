@@ -28,17 +28,49 @@ void dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
-int get_buffer(PyObject* self, Py_buffer* view, int flags) {
-    BufferObject& buffer = self_of(self);
-    static std::byte nothing{};
-    if (PyBuffer_FillInfo(view, self, buffer.data != nullptr ? buffer.data : &nothing,
-                          buffer.length, 1, flags) != 0) {
-        return -1;
+// The bytes of a Buffer, held for as long as they are read: another thread may release it.
+class HeldBytes {
+public:
+    explicit HeldBytes(PyObject* self) noexcept {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        const BufferObject& buffer = self_of(self);
+        region_ = buffer.region;
+        data_ = buffer.data;
+        length_ = buffer.length;
+        if (region_ != nullptr) {
+            region_->add_reference();
+        }
+        Py_END_CRITICAL_SECTION();
     }
+    ~HeldBytes() {
+        if (region_ != nullptr) {
+            region_->drop_reference();
+        }
+    }
+    HeldBytes(const HeldBytes&) = delete;
+    HeldBytes& operator=(const HeldBytes&) = delete;
+
+    [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] Py_ssize_t length() const noexcept { return length_; }
+
+private:
+    Region* region_{nullptr};
+    const std::byte* data_{nullptr};
+    Py_ssize_t length_{0};
+};
+
+int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+    static std::byte nothing{};
+    int result = -1;
     Py_BEGIN_CRITICAL_SECTION(self);
-    ++buffer.exports;
+    BufferObject& buffer = self_of(self);
+    result = PyBuffer_FillInfo(view, self, buffer.data != nullptr ? buffer.data : &nothing,
+                               buffer.length, 1, flags);
+    if (result == 0) {
+        ++buffer.exports;
+    }
     Py_END_CRITICAL_SECTION();
-    return 0;
+    return result;
 }
 
 void release_buffer(PyObject* self, Py_buffer* /*view*/) {
@@ -48,8 +80,8 @@ void release_buffer(PyObject* self, Py_buffer* /*view*/) {
 }
 
 PyObject* to_bytes(PyObject* self, PyObject* /*unused*/) {
-    const BufferObject& buffer = self_of(self);
-    return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(buffer.data), buffer.length);
+    const HeldBytes bytes(self);
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(bytes.data()), bytes.length());
 }
 
 PyObject* release(PyObject* self, PyObject* /*unused*/) {
@@ -57,7 +89,7 @@ PyObject* release(PyObject* self, PyObject* /*unused*/) {
     Py_BEGIN_CRITICAL_SECTION(self);
     held = self_of(self).exports != 0;
     if (!held) {
-        drop(self_of(self));
+        drop(self_of(self));  // the region's memory goes with the last who reads it
     }
     Py_END_CRITICAL_SECTION();
     if (held) {
@@ -71,25 +103,26 @@ PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); 
 
 PyObject* leave(PyObject* self, PyObject* /*arguments*/) { return release(self, nullptr); }
 
-Py_ssize_t length(PyObject* self) { return self_of(self).length; }
+Py_ssize_t length(PyObject* self) { return HeldBytes(self).length(); }
 
-PyObject* item(PyObject* self, Py_ssize_t index) {
-    const BufferObject& buffer = self_of(self);
-    if (index < 0 || index >= buffer.length) {
+PyObject* item_of(const HeldBytes& bytes, Py_ssize_t index) {
+    if (index < 0 || index >= bytes.length()) {
         PyErr_SetString(PyExc_IndexError, "Buffer index out of range");
         return nullptr;
     }
-    return PyLong_FromLong(static_cast<long>(buffer.data[index]));
+    return PyLong_FromLong(static_cast<long>(bytes.data()[index]));
 }
 
+PyObject* item(PyObject* self, Py_ssize_t index) { return item_of(HeldBytes(self), index); }
+
 PyObject* subscript(PyObject* self, PyObject* key) {
-    const BufferObject& buffer = self_of(self);
     if (PyIndex_Check(key)) {
         Py_ssize_t index = PyNumber_AsSsize_t(key, PyExc_IndexError);
         if (index == -1 && PyErr_Occurred() != nullptr) {
             return nullptr;
         }
-        return item(self, index < 0 ? index + buffer.length : index);
+        const HeldBytes bytes(self);
+        return item_of(bytes, index < 0 ? index + bytes.length() : index);
     }
     if (!PySlice_Check(key)) {
         PyErr_SetString(PyExc_TypeError, "Buffer indices must be integers or slices");
@@ -101,14 +134,15 @@ PyObject* subscript(PyObject* self, PyObject* key) {
     if (PySlice_Unpack(key, &start, &stop, &step) != 0) {
         return nullptr;
     }
-    const Py_ssize_t count = PySlice_AdjustIndices(buffer.length, &start, &stop, step);
+    const HeldBytes bytes(self);
+    const Py_ssize_t count = PySlice_AdjustIndices(bytes.length(), &start, &stop, step);
     PyObject* result = PyBytes_FromStringAndSize(nullptr, count);
     if (result == nullptr) {
         return nullptr;
     }
     char* out = PyBytes_AS_STRING(result);
     for (Py_ssize_t i = 0; i < count; ++i) {
-        out[i] = static_cast<char>(buffer.data[start + (i * step)]);
+        out[i] = static_cast<char>(bytes.data()[start + (i * step)]);
     }
     return result;
 }
@@ -122,10 +156,10 @@ PyObject* compare(PyObject* self, PyObject* other, int operation) {
         PyErr_Clear();
         Py_RETURN_NOTIMPLEMENTED;
     }
-    const BufferObject& buffer = self_of(self);
-    const bool same = view.len == buffer.length &&
-                      (view.len == 0 ||
-                       std::memcmp(view.buf, buffer.data, static_cast<std::size_t>(view.len)) == 0);
+    const HeldBytes bytes(self);
+    const bool same = view.len == bytes.length() &&
+                      (view.len == 0 || std::memcmp(view.buf, bytes.data(),
+                                                    static_cast<std::size_t>(view.len)) == 0);
     PyBuffer_Release(&view);
     return PyBool_FromLong(same == (operation == Py_EQ) ? 1 : 0);
 }
@@ -167,7 +201,7 @@ int contains(PyObject* self, PyObject* wanted) {
 }
 
 PyObject* represent(PyObject* self) {
-    return PyUnicode_FromFormat("<iocp_sock.Buffer of %zd bytes>", self_of(self).length);
+    return PyUnicode_FromFormat("<iocp_sock.Buffer of %zd bytes>", length(self));
 }
 
 PyObject* get_nbytes(PyObject* self, void* /*unused*/) { return PyLong_FromSsize_t(length(self)); }
