@@ -105,8 +105,13 @@ bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t l
 
 PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const char* refusal,
                  const char* too_many) {
+    if (PyTuple_CheckExact(iterable)) {
+        return PyTuple_GET_SIZE(iterable) <= most
+                   ? Py_NewRef(iterable)
+                   : raise(types, ErrorClass::argument, EINVAL, too_many);
+    }
     PyObject* list = nullptr;
-    if (PyList_CheckExact(iterable) || PyTuple_CheckExact(iterable)) {
+    if (PyList_CheckExact(iterable)) {
         list = Py_NewRef(iterable);
     } else if (PyObject* items = PyObject_GetIter(iterable)) {
         list = PyList_New(0);
@@ -130,11 +135,11 @@ PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const 
         }
         return nullptr;
     }
-    if (PySequence_Fast_GET_SIZE(list) > most) {
-        Py_DECREF(list);
-        return raise(types, ErrorClass::argument, EINVAL, too_many);
-    }
-    return list;
+    PyObject* items = PyList_GET_SIZE(list) <= most ? PyList_AsTuple(list) : nullptr;
+    Py_DECREF(list);
+    return items != nullptr || PyErr_Occurred() != nullptr
+               ? items
+               : raise(types, ErrorClass::argument, EINVAL, too_many);
 }
 
 }  // namespace iocp::py

@@ -78,9 +78,9 @@ bool to_callback(const Types& types, PyObject* value, PyObject*& out);
 bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds);
 bool to_int(const Types& types, PyObject* value, const char* name, int& out);
 
-// The items of an iterable: a list or tuple itself, or a new list. Null: an exception is set,
-// `refusal` for what is no iterable, `too_many` for more than `most`: an endless one is not read
-// on.
+// The items of an iterable, as a tuple: other threads, and what is called for an item, may change
+// the caller's list. Null: an exception is set, `refusal` for what is no iterable, `too_many` for
+// more than `most`: an endless one is not read on.
 PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const char* refusal,
                  const char* too_many);
 bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,

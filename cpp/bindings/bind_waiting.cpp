@@ -41,11 +41,8 @@ constexpr const char* not_events = "events is an iterable of iocp_sock.Event";
 Waited wait_events(const Types& types, const pb::object& events, const pb::object& timeout,
                    Awaited& awaited) {
     const std::int64_t nanoseconds = to_nanoseconds(types, timeout);
-    // What is waited for must not change with the caller's list.
-    const auto given = pb::reinterpret_steal<pb::object>(
+    const auto list = pb::reinterpret_steal<pb::object>(
         listed(types, events.ptr(), most_events, not_events, "more than 1,048,576 events"));
-    const auto list =
-        pb::reinterpret_steal<pb::object>(given ? PySequence_Tuple(given.ptr()) : nullptr);
     if (!list) {
         throw_set();
     }

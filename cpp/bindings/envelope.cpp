@@ -89,14 +89,12 @@ bool Envelope::set_ancillary(const Types& types, PyObject* given) {
     std::vector<AncillaryItem> items;
     std::vector<Lease> leases;
     bool good = true;
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence) && good; ++i) {
-        PyObject* one = Py_NewRef(PySequence_Fast_GET_ITEM(sequence, i));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(sequence) && good; ++i) {
         AncillaryItem item{};
         Lease lease;
-        good = to_item(types, one, item, lease);
+        good = to_item(types, PyTuple_GET_ITEM(sequence, i), item, lease);
         items.push_back(item);
         leases.push_back(lease);
-        Py_DECREF(one);
     }
     if (good) {
         control_ = ancillary_block(items);

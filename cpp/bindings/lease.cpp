@@ -94,7 +94,7 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
     if (sequence == nullptr) {
         return false;
     }
-    const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+    const Py_ssize_t count = PyTuple_GET_SIZE(sequence);
     if (count == 0) {
         Py_DECREF(sequence);
         raise(types, ErrorClass::argument, EINVAL,
@@ -104,12 +104,9 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
     leases.reserve(static_cast<std::size_t>(count));
     parts.reserve(static_cast<std::size_t>(count));
     bool good = true;
-    // The list itself may be changed by what a buffer's object does: it is looked at each time.
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence) && i < count && good; ++i) {
+    for (Py_ssize_t i = 0; i < count && good; ++i) {
         Lease lease;
-        PyObject* part = Py_NewRef(PySequence_Fast_GET_ITEM(sequence, i));
-        good = lease_one(types, part, lease);
-        Py_DECREF(part);
+        good = lease_one(types, PyTuple_GET_ITEM(sequence, i), lease);
         if (good && lease.length > std::numeric_limits<std::size_t>::max() / 2 - total) {
             lease.give_back();
             raise(types, ErrorClass::argument, EINVAL, "the buffers are too long in all");
