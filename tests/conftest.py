@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,15 +190,29 @@ def pair(
 
 @pytest.fixture
 def in_subprocess() -> Callable[..., str]:
-    """Run a program in a fresh interpreter that has BACKEND and the package; returns its output."""
+    """Run a program in a fresh interpreter that has BACKEND and the package; returns its output.
 
-    def run(program: str, backend: str = "auto", *, preamble: str = "", status: int = 0) -> str:
+    before: a command, such as unshare, that runs the interpreter.
+    """
+
+    def run(
+        program: str,
+        backend: str = "auto",
+        *,
+        preamble: str = "",
+        status: int = 0,
+        before: Sequence[str] = (),
+    ) -> str:
         source = f"import iocp_sock\nBACKEND = {backend!r}\n{textwrap.dedent(program)}"
         environment = dict(os.environ)
         paths = [str(Path(iocp_sock.__file__).parents[1]), str(Path(__file__).parent)]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         result = subprocess.run(
-            [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(preamble) + source],
+            [
+                *before,
+                *(sys.executable, "-X", "faulthandler", "-c"),
+                textwrap.dedent(preamble) + source,
+            ],
             env=environment,
             capture_output=True,
             text=True,

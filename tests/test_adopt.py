@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import iocp_sock
-from support import WINDOWS, Recorder, arrived, finish, linger, read, run_until
+from support import WINDOWS, Recorder, arrived, finish, linger, read, reset, run_until
 
 
 def test_adopts_a_connected_socket(port, peers):
@@ -114,6 +114,22 @@ def test_detach(port, peers):
     assert isinstance(op.error, iocp_sock.Cancelled)
     with pytest.raises(iocp_sock.SocketClosed):
         sock.detach()
+
+
+def test_detach_after_a_reset(port, peers):
+    """A connection that was reset has no descriptor to hand out, and detach() says so."""
+    sock, peer = peers.tcp(port)
+    op = sock.recv(100)
+    reset(peer)
+    try:
+        number = sock.detach()
+    except iocp_sock.SocketClosed:
+        finish(port, op)
+        assert isinstance(op.error, ConnectionResetError)
+        assert sock.closed
+    else:  # Windows may tell of it later
+        assert number >= 0
+        socket.socket(fileno=number).close()
 
 
 def test_detach_of_an_idle_socket(port, peers):

@@ -26,14 +26,12 @@ void post(const pb::object& self, const pb::object& value, const pb::object& cal
     if (!to_callback(*port.types, callback.ptr(), given)) {
         throw_set();
     }
-    auto* packet = new PostedPacket{Py_NewRef(value.ptr()), Py_XNewRef(given), {}};
-    link(port, port.packets, *packet);
-    const Error error = locked(port, [&] { return port.core->post(packet); });
-    if (error) {
-        (void)unlink(port, port.packets, *packet);
-        Py_DECREF(packet->value);
-        Py_XDECREF(packet->callback);
-        delete packet;
+    auto* packet = new PostedPacket(value.ptr(), given);
+    (void)link(port, port.packets, *packet);
+    if (const Error error = locked(port, [&] { return port.core->post(packet); })) {
+        if (unlink(port, port.packets, *packet)) {
+            delete packet;  // else the port's end has it
+        }
         raise(&port, *port.types, error);
         throw_set();
     }
@@ -53,9 +51,9 @@ pb::object call_later(const pb::object& self, const pb::object& delay, const pb:
               "call_later() takes a number of seconds from 0 and a callable");
         throw_set();
     }
-    const double seconds = nanoseconds < 0 ? std::numeric_limits<double>::infinity()
-                                           : static_cast<double>(nanoseconds) / 1e9;
-    PyObject* timer = new_timer(self.ptr(), port, seconds, given);
+    PyObject* timer =
+        new_timer(self.ptr(), port,
+                  nanoseconds < 0 ? std::numeric_limits<std::int64_t>::max() : nanoseconds, given);
     if (timer == nullptr) {
         throw_set();
     }
@@ -83,20 +81,27 @@ void wake(PortObject& port) {
     });
 }
 
-Socket* open_checked(PortObject& port, const Error& error, Socket* socket) {
+// The object is made first: nobody may find the core's socket without it.
+template <class Open>
+pb::object opened(const pb::object& self, PortObject& port, Open&& open) {
+    SocketObject* socket = blank_socket(self.ptr(), port);
+    if (socket == nullptr) {
+        throw_set();
+    }
+    auto object = pb::reinterpret_steal<pb::object>(reinterpret_cast<PyObject*>(socket));
+    const Error error = locked(port, [&] {
+        Socket* core = nullptr;
+        const Error refused = open(core);
+        if (!refused) {
+            attach(*socket, *core);
+        }
+        return refused;
+    });
     if (error) {
         raise(&port, *port.types, error);
         throw_set();
     }
-    return socket;
-}
-
-pb::object wrap(const pb::object& self, PortObject& port, Socket* core) {
-    auto* socket = reinterpret_cast<PyObject*>(new_socket(self.ptr(), port, core));
-    if (socket == nullptr) {
-        throw_set();
-    }
-    return pb::reinterpret_steal<pb::object>(socket);
+    return object;
 }
 
 pb::object make_socket(const pb::object& self, const pb::object& family, const pb::object& type,
@@ -109,10 +114,9 @@ pb::object make_socket(const pb::object& self, const pb::object& family, const p
         !to_int(*port.types, protocol.ptr(), "proto", numbers[2])) {
         throw_set();
     }
-    Socket* core = nullptr;
-    const Error error =
-        locked(port, [&] { return port.core->open(numbers[0], numbers[1], numbers[2], core); });
-    return wrap(self, port, open_checked(port, error, core));
+    return opened(self, port, [&](Socket*& core) {
+        return port.core->open(numbers[0], numbers[1], numbers[2], core);
+    });
 }
 
 pb::object register_memory(const pb::object& self, const pb::object& nbytes) {
@@ -141,9 +145,8 @@ pb::object adopt(const pb::object& self, const pb::object& handle, bool nonblock
     if (!to_int(*port.types, handle.ptr(), "a descriptor", number)) {
         throw_set();
     }
-    Socket* core = nullptr;
-    const Error error = locked(port, [&] { return port.core->adopt(number, core, nonblocking); });
-    return wrap(self, port, open_checked(port, error, core));
+    return opened(self, port,
+                  [&](Socket*& core) { return port.core->adopt(number, core, nonblocking); });
 }
 
 std::int64_t to_nanoseconds(const pb::object& seconds) {
@@ -228,7 +231,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 int clear_port(PyObject* self) {
     PortObject* port = constructed(self);
     if (port != nullptr) {
-        assign(port->error_handler, nullptr);
+        forget(*port, port->error_handler);
         port->clear();
     }
     return 0;
@@ -258,7 +261,8 @@ void bind_port(pb::module_& module) {
             "backend_reason", [](const PortObject& port) { return port.backend_reason; },
             "Why this backend was chosen.")
         .def_property_readonly(
-            "closed", [](const PortObject& port) { return port.closed; }, "The port is closed.")
+            "closed", [](const PortObject& port) { return port.closed.load(); },
+            "The port is closed.")
         .def_property_readonly(
             "outstanding",
             [](PortObject& port) {
@@ -268,16 +272,17 @@ void bind_port(pb::module_& module) {
             "Accepted operations whose completion was not handed out.")
         .def_property(
             "error_handler",
-            [](const PortObject& port) {
-                return pb::reinterpret_borrow<pb::object>(
-                    port.error_handler != nullptr ? port.error_handler : Py_None);
+            [](PortObject& port) {
+                const auto handler =
+                    pb::reinterpret_steal<pb::object>(stored(port, port.error_handler));
+                return handler ? handler : pb::none();
             },
             [](PortObject& port, const pb::object& handler) {
                 PyObject* given = nullptr;
                 if (!to_callback(*port.types, handler.ptr(), given)) {
                     throw_set();
                 }
-                assign(port.error_handler, Py_XNewRef(given));
+                Py_XDECREF(replaced(port, port.error_handler, Py_XNewRef(given)));
             },
             "handler(exception, callback) is called for an exception that a callback raised; None "
             "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
@@ -297,7 +302,8 @@ void bind_port(pb::module_& module) {
                  require_usable(port);
                  port.takes_routines = true;
                  // A ring belongs to this thread, not to the first that waits for it.
-                 (void)locked(port, [&] { return port.core->backend().claim(); });
+                 (void)locked(port,
+                              [&] { return port.closed ? Error{} : port.core->backend().claim(); });
              })
         .def("_adopt", &adopt, pb::arg("handle"), pb::arg("nonblocking") = false)
         .def("_adopt", otherwise("adopt(sock), with a socket.socket or an int"))
@@ -336,7 +342,7 @@ void bind_port(pb::module_& module) {
             "time",
             [](PortObject& port) {
                 require_usable(port);
-                return static_cast<double>(port.core->now()) / 1e9;
+                return static_cast<double>(locked(port, [&] { return port.core->after(0); })) / 1e9;
             },
             "time() -> float\n\nThe port's clock: seconds, monotonic.")
         .def("time", otherwise("time()"))

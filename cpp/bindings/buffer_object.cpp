@@ -263,16 +263,31 @@ PyTypeObject* make_buffer_type(PyObject* module) {
     return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
 }
 
-PyObject* new_buffer(const Types& types, Slice slice) {
+PyObject* blank_buffer(const Types& types) {
     auto* buffer = PyObject_New(BufferObject, types.buffer);
     if (buffer == nullptr) {
         return nullptr;
     }
-    buffer->data = slice.data();
-    buffer->length = static_cast<Py_ssize_t>(slice.length());
+    buffer->data = nullptr;
+    buffer->length = 0;
     buffer->exports = 0;
-    buffer->region = slice.release();
+    buffer->region = nullptr;
     return reinterpret_cast<PyObject*>(buffer);
+}
+
+void fill_buffer(PyObject* blank, Slice slice) noexcept {
+    BufferObject& buffer = self_of(blank);
+    buffer.data = slice.data();
+    buffer.length = static_cast<Py_ssize_t>(slice.length());
+    buffer.region = slice.release();
+}
+
+PyObject* new_buffer(const Types& types, Slice slice) {
+    PyObject* buffer = blank_buffer(types);
+    if (buffer != nullptr) {
+        fill_buffer(buffer, std::move(slice));
+    }
+    return buffer;
 }
 
 }  // namespace iocp::py

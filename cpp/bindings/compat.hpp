@@ -2,6 +2,11 @@
 
 #include <Python.h>
 
+#ifdef Py_GIL_DISABLED
+#include <pybind11/pybind11.h>
+#endif
+
+#include <cassert>
 #include <chrono>
 #include <thread>
 
@@ -75,10 +80,17 @@ inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ss
     return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-// Without a GIL an object that is being dropped cannot be told from one that lives, so the port
-// keeps the Operation of a subscription; with one it need not, and an idle connection is smaller.
+// A reference to an object that the core names, unless it is being dropped. Without a GIL only an
+// object that was made ready for it can be asked. With one, whoever drops an object cuts its links
+// before it detaches, so that the core names no object without references.
 #ifdef Py_GIL_DISABLED
-inline constexpr bool keep_subscription_objects = true;
+inline bool take_reference(PyObject* object) { return pybind11::detail::try_incref(object); }
+inline void allow_take_reference(PyObject* object) { pybind11::detail::enable_try_inc_ref(object); }
 #else
-inline constexpr bool keep_subscription_objects = false;
+inline bool take_reference(PyObject* object) {
+    assert(Py_REFCNT(object) > 0);
+    Py_INCREF(object);
+    return true;
+}
+inline void allow_take_reference(PyObject* /*object*/) {}
 #endif

@@ -1,7 +1,5 @@
 // From the core's ready queue to the application's callbacks: the one place where Python is
 // entered.
-#include <cmath>
-
 #include "bindings/address_argument.hpp"
 
 namespace iocp::py {
@@ -16,7 +14,7 @@ bool report(PortObject& port, PyObject* source) {
     if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
         return false;
     }
-    PyObject* handler = Py_XNewRef(port.error_handler);
+    PyObject* handler = stored(port, port.error_handler);
     if (handler == nullptr) {
         PyErr_WriteUnraisable(source);
         return true;
@@ -54,12 +52,6 @@ bool call_with(PortObject& port, PyObject* callback, PyObject* first, PyObject* 
     return call(port, callback, slots, second != nullptr ? 2 : 1);
 }
 
-void drop_link(PortObject& port, SocketObject& socket) {
-    if (unlink(port, port.sockets, socket)) {
-        Py_DECREF(reinterpret_cast<PyObject*>(&socket));
-    }
-}
-
 // What one record comes to. `completion` is set when it is one that get() hands to its caller.
 struct Outcomes {
     bool go_on{true};
@@ -67,162 +59,174 @@ struct Outcomes {
 };
 
 // A finished subscription leaves its Socket to whoever keeps it; one that is ending stays the
-// port's until it is closed.
+// port's until it is closed. From here on the next subscription may be posted.
 void end_subscription(PortObject& port, SocketObject& socket) {
-    socket.subscribed = false;
-    if (socket.ending) {
-        return;
+    const bool open = locked(port, [&] {
+        const Socket* core = socket.core.get();
+        return core == nullptr || core->life == Life::open;
+    });
+    PyObject* on_item = nullptr;
+    bool linked = false;
+    {
+        const std::lock_guard guard(port.links_mutex);
+        if (!socket.ending) {
+            // A socket that an error closes still has its on_close to give.
+            socket.ending = !open;
+            if (open) {
+                on_item = std::exchange(socket.on_item, nullptr);
+                linked = socket.links.linked;
+                if (linked) {
+                    port.sockets.remove(socket);
+                }
+            }
+        }
+        socket.subscribed = false;
     }
-    // A socket that an error closes still has its on_close to give.
-    const bool open =
-        locked(port, [&] { return socket.core == nullptr || socket.core->life == Life::open; });
-    if (open) {
-        assign(socket.on_item, nullptr);
-        drop_link(port, socket);
-    } else {
-        socket.ending = true;
+    Py_XDECREF(on_item);
+    if (linked) {
+        Py_DECREF(reinterpret_cast<PyObject*>(&socket));
     }
 }
 
 Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
     Outcomes outcomes;
-    auto* op = static_cast<OperationObject*>(core.user);
-    const bool subscription = core.subscription();
-    auto* socket = static_cast<SocketObject*>(core.socket->user);
-    Py_XINCREF(reinterpret_cast<PyObject*>(op));
-    Py_XINCREF(reinterpret_cast<PyObject*>(socket));
+    auto* op = object_of<OperationObject>(port, core.user);
     if (port.core->observed()) {
         locked(port, [&] {
             port.core->handed_out(core);
             return 0;
         });
     }
-    conclude(port, core);
+    conclude(port, core, op);
     retired.operations.push_back(&core);
-    if (subscription && socket != nullptr) {
-        end_subscription(port, *socket);
-    }
-    if (op != nullptr) {
-        auto* object = reinterpret_cast<PyObject*>(op);
-        PyObject* callback = std::exchange(op->callback, nullptr);
-        if (callback != nullptr) {
-            PyObject* completion = new_completion(*port.types, object, nullptr);
-            outcomes.go_on = completion != nullptr ? call_with(port, callback, completion)
-                                                   : report(port, callback);
-            Py_XDECREF(completion);
-            Py_DECREF(callback);
-        } else if (op->claims.load(std::memory_order_relaxed) == 0) {
-            outcomes.completion = object;  // made a Completion by whoever wants it
-            Py_INCREF(object);
+    if (core.subscription()) {
+        if (auto* socket = object_of<SocketObject>(port, core.socket->user)) {
+            end_subscription(port, *socket);
+            Py_DECREF(reinterpret_cast<PyObject*>(socket));
         }
-        if (unlink(port, port.operations, *op)) {
-            Py_DECREF(object);
-        }
-        Py_DECREF(object);
     }
-    Py_XDECREF(reinterpret_cast<PyObject*>(socket));
+    if (op == nullptr) {
+        return outcomes;
+    }
+    auto* object = reinterpret_cast<PyObject*>(op);
+    PyObject* callback = replaced(port, op->callback, nullptr);
+    if (callback != nullptr) {
+        PyObject* completion = new_completion(*port.types, object, nullptr);
+        outcomes.go_on =
+            completion != nullptr ? call_with(port, callback, completion) : report(port, callback);
+        Py_XDECREF(completion);
+        Py_DECREF(callback);
+    } else if (op->claims.load(std::memory_order_relaxed) == 0) {
+        outcomes.completion = object;  // made a Completion by whoever wants it
+        Py_INCREF(object);
+    }
+    give_up(port, port.operations, *op);
+    Py_DECREF(object);
     return outcomes;
 }
 
+// A socket, and one of the callbacks that it stores, kept for the time of a call. Null where the
+// object is gone, where its closing has begun, which ends the delivery at once, or where it has no
+// such callback.
+class Called {
+public:
+    Called(PortObject& port, const Socket& core, PyObject* SocketObject::*which)
+        : socket_(object_of<SocketObject>(port, core.user)) {
+        if (socket_ != nullptr && !socket_->ending) {
+            callback_ = stored(port, socket_->*which);
+        }
+    }
+    ~Called() {
+        Py_XDECREF(callback_);
+        Py_XDECREF(reinterpret_cast<PyObject*>(socket_));
+    }
+    Called(const Called&) = delete;
+    Called& operator=(const Called&) = delete;
+
+    [[nodiscard]] PyObject* socket() const noexcept { return reinterpret_cast<PyObject*>(socket_); }
+    [[nodiscard]] PyObject* callback() const noexcept { return callback_; }
+
+private:
+    SocketObject* socket_;
+    PyObject* callback_{nullptr};
+};
+
 // What arrived, and, of a datagram, who sent it.
 bool hand_out_data(PortObject& port, Ready& ready) {
-    auto* socket = static_cast<SocketObject*>(ready.socket->user);
-    if (socket == nullptr || socket->ending || socket->on_item == nullptr) {
-        return true;  // close() and abort() end the delivery at once
+    const Called called(port, *ready.socket, &SocketObject::on_item);
+    if (called.callback() == nullptr) {
+        return true;
     }
-    auto* object = reinterpret_cast<PyObject*>(socket);
     PyObject* sender = nullptr;
     if (ready.what == Ready::What::datagram) {
         sender = from_address(Port::sender_of(ready.slice));
         if (sender == nullptr) {
-            return report(port, object);
+            return report(port, called.socket());
         }
     }
     PyObject* buffer = new_buffer(*port.types, std::move(ready.slice));
     if (buffer == nullptr) {
         Py_XDECREF(sender);
-        return report(port, object);
+        return report(port, called.socket());
     }
-    PyObject* callback = Py_NewRef(socket->on_item);
-    Py_INCREF(object);
-    PyObject* slots[4] = {nullptr, object, buffer, sender};
-    const bool go_on = call(port, callback, slots, sender != nullptr ? 3 : 2);
-    Py_DECREF(object);
-    Py_DECREF(callback);
+    PyObject* slots[4] = {nullptr, called.socket(), buffer, sender};
+    const bool go_on = call(port, called.callback(), slots, sender != nullptr ? 3 : 2);
     Py_DECREF(buffer);
     Py_XDECREF(sender);
     return go_on;
 }
 
 bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
-    auto* listener = static_cast<SocketObject*>(ready.socket->user);
-    if (listener == nullptr || listener->ending || listener->on_item == nullptr) {
+    const Called called(port, *ready.socket, &SocketObject::on_item);
+    if (called.callback() == nullptr) {
         locked(port, [&] {
-            port.core->close(*ready.accepted, 0);
+            port.core->refuse(*ready.accepted);
             return 0;
         });
         return true;
     }
-    auto* socket = reinterpret_cast<PyObject*>(new_socket(self, port, ready.accepted));
+    auto* socket = reinterpret_cast<PyObject*>(new_socket(self, port, *ready.accepted));
     if (socket == nullptr) {
-        return report(port, reinterpret_cast<PyObject*>(listener));
+        return report(port, called.socket());
     }
-    PyObject* callback = Py_NewRef(listener->on_item);
-    const bool go_on = call_with(port, callback, socket);
-    Py_DECREF(callback);
+    const bool go_on = call_with(port, called.callback(), socket);
     Py_DECREF(socket);
     return go_on;
 }
 
 bool hand_out_item_error(PortObject& port, const Ready& ready) {
-    auto* socket = static_cast<SocketObject*>(ready.socket->user);
-    if (socket == nullptr || socket->ending || socket->on_error == nullptr) {
+    const Called called(port, *ready.socket, &SocketObject::on_error);
+    if (called.callback() == nullptr) {
         return true;
     }
-    auto* object = reinterpret_cast<PyObject*>(socket);
     PyObject* exception = make_exception(&port, *port.types, ready.error);
     if (exception == nullptr) {
-        return report(port, object);
+        return report(port, called.socket());
     }
-    PyObject* callback = Py_NewRef(socket->on_error);
-    Py_INCREF(object);
-    const bool go_on = call_with(port, callback, object, exception);
-    Py_DECREF(object);
-    Py_DECREF(callback);
+    const bool go_on = call_with(port, called.callback(), called.socket(), exception);
     Py_DECREF(exception);
     return go_on;
 }
 
 bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
-    auto* socket = static_cast<SocketObject*>(ready.socket->user);
-    if (socket == nullptr || socket->ending || socket->*which == nullptr) {
-        return true;
-    }
-    auto* object = reinterpret_cast<PyObject*>(socket);
-    PyObject* callback = Py_NewRef(socket->*which);
-    Py_INCREF(object);
-    const bool go_on = call_with(port, callback, object);
-    Py_DECREF(object);
-    Py_DECREF(callback);
-    return go_on;
+    const Called called(port, *ready.socket, which);
+    return called.callback() == nullptr || call_with(port, called.callback(), called.socket());
 }
 
 bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
     Socket& core = *ready.socket;
-    auto* socket = static_cast<SocketObject*>(core.user);
+    auto* socket = object_of<SocketObject>(port, core.user);
     const Error failure = core.failure;
-    core.user = nullptr;
+    if (socket != nullptr) {
+        socket->ending = true;
+    }
+    cut_from_core<SocketObject>(port, core);
     retired.sockets.push_back(&core);
     if (socket == nullptr) {
         return true;
     }
     auto* object = reinterpret_cast<PyObject*>(socket);
-    Py_INCREF(object);
-    Py_BEGIN_CRITICAL_SECTION(object);
-    socket->core = nullptr;
-    socket->ending = true;
-    Py_END_CRITICAL_SECTION();
-    PyObject* callback = std::exchange(socket->on_close, nullptr);
+    PyObject* callback = replaced(port, socket->on_close, nullptr);
     bool go_on = true;
     if (callback != nullptr) {
         PyObject* exception =
@@ -232,26 +236,22 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
         Py_XDECREF(exception);
         Py_DECREF(callback);
     }
-    assign(socket->on_item, nullptr);
-    assign(socket->on_error, nullptr);
-    assign(socket->on_pause, nullptr);
-    assign(socket->on_resume, nullptr);
-    drop_link(port, *socket);
+    for (PyObject* SocketObject::*which : {&SocketObject::on_item, &SocketObject::on_error,
+                                           &SocketObject::on_pause, &SocketObject::on_resume}) {
+        forget(port, socket->*which);
+    }
+    give_up(port, port.sockets, *socket);
     Py_DECREF(object);
     return go_on;
 }
 
 bool hand_out_timer(PortObject& port, const Ready& ready) {
-    auto* timer = static_cast<TimerObject*>(ready.timer->target);
-    Port::retire(ready.timer);
+    TimerObject* timer = take_fired(port, *ready.timer);
     if (timer == nullptr) {
         return true;
     }
-    timer->core = nullptr;
-    PyObject* callback = std::exchange(timer->callback, nullptr);
-    if (unlink(port, port.timers, *timer)) {
-        Py_DECREF(reinterpret_cast<PyObject*>(timer));
-    }
+    PyObject* callback = replaced(port, timer->callback, nullptr);
+    give_up(port, port.timers, *timer);
     if (callback == nullptr) {
         return true;
     }
@@ -264,9 +264,8 @@ bool hand_out_timer(PortObject& port, const Ready& ready) {
 // A posted packet without a callback is for get(); run() retires it like any other completion.
 Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     Outcomes outcomes;
-    {
-        const std::lock_guard guard(port.links_mutex);
-        port.packets.remove(packet);
+    if (!unlink(port, port.packets, packet)) {
+        return outcomes;
     }
     PyObject* completion = new_completion(*port.types, nullptr, packet.value);
     if (completion == nullptr) {
@@ -277,8 +276,6 @@ Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     } else {
         outcomes.completion = completion;
     }
-    Py_DECREF(packet.value);
-    Py_XDECREF(packet.callback);
     delete &packet;
     return outcomes;
 }
@@ -329,13 +326,6 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retir
 
 }  // namespace
 
-std::int64_t deadline_after(const PortObject& port, double seconds) {
-    const std::int64_t now = port.core->now();
-    constexpr double longest = 4e9;
-    return seconds < longest ? now + static_cast<std::int64_t>(std::ceil(seconds * 1e9))
-                             : INT64_MAX;
-}
-
 Error poll_port(PortObject& port, std::int64_t deadline) {
     Error error;
     if (port.next_ready < port.inbox.size()) {
@@ -346,7 +336,7 @@ Error poll_port(PortObject& port, std::int64_t deadline) {
     detached([&] {
         const std::int64_t slice = port.core->now() + longest_wait;
         // A wait in virtual time returns at once, and has to see whether it could ever end.
-        const bool whole = port.core->backend().capabilities().virtual_time;
+        const bool whole = port.core->capabilities().virtual_time;
         error = port.core->poll(!whole && (deadline < 0 || slice < deadline) ? slice : deadline,
                                 port.inbox);
     });

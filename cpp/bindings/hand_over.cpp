@@ -7,12 +7,17 @@
 
 namespace iocp::py {
 
-// Called by the core with the port's lock held: without a word to Python.
+// Called by the core with the port's lock held: without a word to Python. An operation with an
+// event or a routine is linked to its port until it was handed over; a subscription may have lost
+// its object, and tells neither.
 bool PortObject::finished(Operation& operation) noexcept {
-    const auto* op = static_cast<const OperationObject*>(operation.user);
     const std::lock_guard lock(Event::mutex());
     waiters.notify_all();
-    if (op == nullptr || op->tells == Tells::port) {
+    if (operation.subscription() || operation.user == nullptr) {
+        return false;
+    }
+    const auto* op = static_cast<const OperationObject*>(operation.user);
+    if (op->tells == Tells::port) {
         return false;
     }
     if (op->tells == Tells::event && op->callback != nullptr) {
@@ -23,44 +28,39 @@ bool PortObject::finished(Operation& operation) noexcept {
     return true;
 }
 
-void conclude(PortObject& port, Operation& core) {
-    auto* op = static_cast<OperationObject*>(core.user);
+void conclude(PortObject& port, Operation& core, OperationObject* op) {
     if (op != nullptr) {
         settle(*op);
-        Py_BEGIN_CRITICAL_SECTION(reinterpret_cast<PyObject*>(op));
-        op->core = nullptr;
-        Py_END_CRITICAL_SECTION();
     }
+    cut_from_core<OperationObject>(port, core);
     if (core.accepted != nullptr) {
         // Accepted for an operation nobody can ask: the connection is not kept.
         locked(port, [&] {
-            port.core->close(*core.accepted, 0);
+            port.core->refuse(*core.accepted);
             return 0;
         });
     }
     core.lease.give_back();
-    core.user = nullptr;
 }
 
 Py_ssize_t hand_over(PortObject& port) {
     const std::vector<Operation*> finished =
         locked(port, [&port] { return port.core->take_aside(); });
     for (Operation* core : finished) {
-        auto* op = static_cast<OperationObject*>(core->user);
-        conclude(port, *core);
+        auto* op = object_of<OperationObject>(port, core->user);
+        conclude(port, *core, op);
         if (op == nullptr) {
             continue;
         }
-        PyObject* told = std::exchange(op->callback, nullptr);
+        PyObject* told = replaced(port, op->callback, nullptr);
         if (told != nullptr && op->tells == Tells::event) {
             let_go(event_of(*told));
         } else if (told != nullptr) {
             Routines::retire(*op, told, true);
         }
         Py_XDECREF(told);
-        if (unlink(port, port.operations, *op)) {
-            Py_DECREF(reinterpret_cast<PyObject*>(op));
-        }
+        give_up(port, port.operations, *op);
+        Py_DECREF(reinterpret_cast<PyObject*>(op));
     }
     if (!finished.empty()) {
         locked(port, [&] {

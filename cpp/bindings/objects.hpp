@@ -66,6 +66,21 @@ struct Links {
 struct PortObject;
 class Envelope;
 
+// The link from an object to its counterpart in the core. The port's `links_mutex` is held to write
+// it. A pointer that get() returned stays valid while the caller holds links_mutex or the port's
+// lock: the slot is retired with the port's lock, after the link was cut. A second get() may return
+// null, so a caller keeps what the first one returned.
+template <class T>
+class CoreSide {
+public:
+    [[nodiscard]] T* get() const noexcept { return at_.load(std::memory_order_acquire); }
+    void set(T* core) noexcept { at_.store(core, std::memory_order_release); }
+    [[nodiscard]] bool linked() const noexcept { return get() != nullptr; }
+
+private:
+    std::atomic<T*> at_;
+};
+
 struct BufferObject {
     PyObject_HEAD
     Region* region;
@@ -76,21 +91,21 @@ struct BufferObject {
 
 struct SocketObject {
     PyObject_HEAD
-    PyObject* port;       // strong
-    PortObject* binding;  // what `port` holds
-    Socket* core;         // null once the socket is closed and told so
-    PyObject* on_item;    // receive(): (socket, Buffer); receive_from(): and the sender;
-                          // accept_each(): (socket)
-    PyObject* on_close;   // (socket, exception or None)
-    PyObject* on_error;   // (socket, exception): one failed accept or datagram
-    PyObject* on_pause;   // (socket): too much is queued to send
-    PyObject* on_resume;  // (socket): little enough again
+    PyObject* port;         // strong
+    PortObject* binding;    // what `port` holds
+    CoreSide<Socket> core;  // none once the socket is closed and told so
+    PyObject* on_item;      // receive(): (socket, Buffer); receive_from(): and the sender;
+                            // accept_each(): (socket)
+    PyObject* on_close;     // (socket, exception or None)
+    PyObject* on_error;     // (socket, exception): one failed accept or datagram
+    PyObject* on_pause;     // (socket): too much is queued to send
+    PyObject* on_resume;    // (socket): little enough again
     Links<SocketObject> links;
     std::int16_t family;
     std::int16_t protocol;
     std::uint8_t type;
-    bool subscribed;
-    bool ending;  // close(), abort() or detach() was called
+    std::atomic<bool> subscribed;
+    std::atomic<bool> ending;  // close(), abort() or detach() was called
 };
 
 // Who is told of the end of an operation.
@@ -98,21 +113,22 @@ enum class Tells : std::uint8_t { port, event, routine };
 
 struct OperationObject {
     PyObject_HEAD
-    SocketObject* socket;  // strong
-    Operation* core;       // null once its completion was handed out
-    PyObject* callback;    // or the Event, or the bound routine, as `tells` says
+    SocketObject* socket;      // strong
+    CoreSide<Operation> core;  // none once its completion was handed out
+    PyObject* callback;        // or the Event, or the bound routine, as `tells` says
     PyObject* data;
-    PyObject* accepted;
-    PyObject* error;
+    PyObject* accepted;  // accept(): made by the post, and what it got once it has settled
+    PyObject* error;     // made of `failure` by the first who asks
     Envelope* envelope;  // owned; null where there is one buffer and no more
     Py_ssize_t transferred;
     Links<OperationObject> links;
+    Error failure;
     std::uint32_t sequence;
     std::int32_t flags;  // MSG_* that a receive came with
     Kind kind;
     Outcome outcome;
-    bool settled;          // the result has been taken over from the core
-    bool hands_out_block;  // its memory becomes the Buffer in `data`
+    std::atomic<bool> settled;  // the result is the object's; stored after all of it
+    bool hands_out_block;       // its memory becomes the Buffer in `data`
     Tells tells;
     // Calls of result() that wait, and those that had it: then its Completion is nobody else's.
     std::atomic<std::uint16_t> claims;
@@ -128,14 +144,24 @@ struct TimerObject {
     PyObject_HEAD
     PyObject* port;
     PortObject* binding;
-    Timer* core;  // null once fired or cancelled
+    CoreSide<Timer> core;  // none once fired or cancelled; written with the port's lock held
     PyObject* callback;
     Links<TimerObject> links;
     double when;
 };
 
-// A packet posted by the application, until it is handed out.
+// A packet posted by the application, until it is handed out. The list of the port owns it; who
+// takes it from there deletes it.
 struct PostedPacket {
+    PostedPacket(PyObject* given, PyObject* given_callback) noexcept
+        : value(Py_NewRef(given)), callback(Py_XNewRef(given_callback)) {}
+    ~PostedPacket() {
+        Py_DECREF(value);
+        Py_XDECREF(callback);
+    }
+    PostedPacket(const PostedPacket&) = delete;
+    PostedPacket& operator=(const PostedPacket&) = delete;
+
     PyObject* value;
     PyObject* callback;
     Links<PostedPacket> links;
@@ -171,15 +197,25 @@ struct Retired {
     std::vector<Socket*> sockets;
 };
 
-// Mutual exclusion of attached threads where there is no GIL; nothing where there is one.
+// Mutual exclusion of attached threads where there is no GIL; nothing where there is one. A thread
+// that the fork did not copy may have it for ever, so a child does without.
 class AttachedMutex {
 public:
 #ifdef Py_GIL_DISABLED
-    void lock() noexcept { PyMutex_Lock(&mutex_); }
-    void unlock() noexcept { PyMutex_Unlock(&mutex_); }
+    void lock() noexcept {
+        if (generation_ == iocp::fork_generation()) {
+            PyMutex_Lock(&mutex_);
+        }
+    }
+    void unlock() noexcept {
+        if (generation_ == iocp::fork_generation()) {
+            PyMutex_Unlock(&mutex_);
+        }
+    }
 
 private:
     PyMutex mutex_{};
+    std::uint32_t generation_{iocp::fork_generation()};
 #else
     void lock() noexcept {}
     void unlock() noexcept {}
@@ -204,8 +240,8 @@ struct PortObject final : Audience {
     std::string backend_name;
     std::string backend_reason;
     std::uint32_t fork_generation;
-    bool closed{false};
-    bool stopping{false};
+    std::atomic<bool> closed{false};  // set with the lock held, and never taken back
+    std::atomic<bool> stopping{false};
     // Of several threads: how many are in run(), and how often all of them were stopped.
     unsigned running{0};
     unsigned stops{0};
@@ -222,6 +258,9 @@ struct PortObject final : Audience {
     PyObject* error_handler{nullptr};
     // How a receive buffer that was set to 0 reads back; negative while none was.
     std::atomic<int> least_receive_buffer{-1};
+    // Guards the lists, the links between the core and its objects, and the callbacks that objects
+    // store. A thread takes it attached, and neither detaches nor calls into Python while it has
+    // it.
     AttachedMutex links_mutex;
     LinkedList<OperationObject> operations;
     LinkedList<SocketObject> sockets;
@@ -234,6 +273,11 @@ struct PortObject final : Audience {
     int traverse(visitproc visit, void* argument) const;
     void clear();
     void drop(Ready& ready);
+    void end_timers();
+    // With the lock held: the port has ended. Its backend stays while a thread waits for the port.
+    void mark_closed() noexcept;
+    // The last thread that waited for it went on.
+    void release_if_closed();
     [[nodiscard]] bool forked() const noexcept {
         return iocp::fork_generation() != fork_generation;
     }
@@ -309,10 +353,16 @@ auto locked(PortObject& port, Work&& work) {
     return result;
 }
 
+// Adds an item, and false where it is in the list already. What adds an object brings a reference,
+// which is the list's from then on; what removes one takes that reference over.
 template <class T>
-void link(PortObject& port, LinkedList<T>& list, T& item) {
+bool link(PortObject& port, LinkedList<T>& list, T& item) {
     const std::lock_guard guard(port.links_mutex);
+    if (item.links.linked) {
+        return false;
+    }
     list.add(item);
+    return true;
 }
 // Whether it was linked: of several threads exactly one is told so.
 template <class T>
@@ -323,6 +373,77 @@ bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
     }
     list.remove(item);
     return true;
+}
+// Removes any item of the list; null once it is empty.
+template <class T>
+T* unlink_any(PortObject& port, LinkedList<T>& list) {
+    const std::lock_guard guard(port.links_mutex);
+    T* item = list.first;
+    if (item != nullptr) {
+        list.remove(*item);
+    }
+    return item;
+}
+// The list keeps the object from here on, unless it does so already.
+template <class T>
+void hold(PortObject& port, LinkedList<T>& list, T& item) {
+    auto* object = reinterpret_cast<PyObject*>(&item);
+    Py_INCREF(object);
+    if (!link(port, list, item)) {
+        Py_DECREF(object);
+    }
+}
+template <class T>
+void give_up(PortObject& port, LinkedList<T>& list, T& item) {
+    if (unlink(port, list, item)) {
+        Py_DECREF(reinterpret_cast<PyObject*>(&item));
+    }
+}
+
+// A new reference to the object that `user` of the core names; null where there is none, or it is
+// being dropped.
+template <class T>
+T* object_of(PortObject& port, void* const& user) {
+    const std::lock_guard guard(port.links_mutex);
+    auto* object = static_cast<T*>(user);
+    return object != nullptr && take_reference(reinterpret_cast<PyObject*>(object)) ? object
+                                                                                    : nullptr;
+}
+// Cuts the link from the core's side: the object, even one that is being dropped, finds no core.
+template <class T, class Core>
+void cut_from_core(PortObject& port, Core& core) {
+    const std::lock_guard guard(port.links_mutex);
+    if (core.user != nullptr) {
+        static_cast<T*>(core.user)->core.set(nullptr);
+        core.user = nullptr;
+    }
+}
+// The same from the object's side, before anything that may detach: an object without references
+// must not be found. The name of what it stood for, if it was linked still.
+template <class T>
+std::optional<SlotId> cut_from_object(PortObject& port, T& object) {
+    const std::lock_guard guard(port.links_mutex);
+    auto* core = object.core.get();
+    if (core == nullptr) {
+        return std::nullopt;
+    }
+    core->user = nullptr;
+    object.core.set(nullptr);
+    return core->id;
+}
+
+// A new reference to a callback that an object stores, or null: another thread may replace it.
+inline PyObject* stored(PortObject& port, PyObject* const& field) {
+    const std::lock_guard guard(port.links_mutex);
+    return Py_XNewRef(field);
+}
+// Stores `value`, whose reference it takes over, and returns what was there.
+[[nodiscard]] inline PyObject* replaced(PortObject& port, PyObject*& field, PyObject* value) {
+    const std::lock_guard guard(port.links_mutex);
+    return std::exchange(field, value);
+}
+inline void forget(PortObject& port, PyObject*& field) {
+    Py_XDECREF(replaced(port, field, nullptr));
 }
 
 // errors.cpp
@@ -336,6 +457,9 @@ bool load_errors(Types& types);
 // buffer_object.cpp
 PyTypeObject* make_buffer_type(PyObject* module);
 PyObject* new_buffer(const Types& types, Slice slice);
+// In two steps: an empty Buffer first, which nobody else may have seen when it is filled.
+PyObject* blank_buffer(const Types& types);
+void fill_buffer(PyObject* blank, Slice slice) noexcept;
 
 // lease.cpp
 bool lease_bytes(const Types& types, PyObject* source, Lease& out);
@@ -353,11 +477,16 @@ PyObject* new_registered(PyObject* port, PortObject& binding, std::size_t bytes)
 PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
 OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback);
+// Takes the result over from the core, once, and without a call into Python. Precondition: the
+// core's operation is completed.
 void settle(OperationObject& operation);
 // Whether the result is final; it is then taken over from the core.
 bool is_done(OperationObject& operation);
-// What a finished receive into a block of the pool got: `lease`, or the envelope's, becomes `data`.
-void take_block(OperationObject& operation, const Types& types, Lease& lease);
+// The error that it ended with, None where it did not: a new reference. Null: exception set.
+PyObject* error_of(OperationObject& operation);
+// What a finished receive into a block of the pool got: `lease`, or the envelope's, becomes `data`,
+// in the blank Buffer. False: there was no Buffer.
+bool take_block(OperationObject& operation, PyObject* blank, Lease& lease) noexcept;
 PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value);
 const char* kind_name(Kind kind) noexcept;
 
@@ -367,14 +496,24 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
 
 // timer_object.cpp
 PyTypeObject* make_timer_type(PyObject* module);
-PyObject* new_timer(PyObject* port, PortObject& binding, double delay, PyObject* callback);
+// Calls `callback` after so many nanoseconds.
+PyObject* new_timer(PyObject* port, PortObject& binding, std::int64_t delay, PyObject* callback);
+// Ends a core's timer that has fired. The object, which the caller takes from the port's list; null
+// where the timer was stopped since.
+TimerObject* take_fired(PortObject& port, Timer& core);
+// Whether it was this call that kept the timer from firing: it has taken the object from the list.
+bool stop_timer(PortObject& port, TimerObject& timer);
 
 // socket_object.cpp
 PyTypeObject* make_socket_type(PyObject* module);
-SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core);
-// In two steps: the object first, and, with the port's lock held, what it stands for.
+// The object of a connection that was accepted. Without memory for it the connection is closed.
+SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);
+// In two steps: the object first, and, before anybody else may find either, what it stands for:
+// with the port's lock held where the core's socket is new, with links_mutex and a claim() to
+// follow where it was accepted.
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
+void claim(PortObject& port, Socket& accepted);
 extern PyMethodDef operation_methods[];     // socket_operations.cpp
 extern PyMethodDef message_methods[];       // socket_messages.cpp
 extern PyMethodDef subscription_methods[];  // socket_subscriptions.cpp
@@ -387,8 +526,9 @@ bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& ou
 extern PyGetSetDef tuning_properties[];  // socket_tuning.cpp
 
 // hand_over.cpp
-// The result of a finished operation goes to its object, its memory back; the slot stays.
-void conclude(PortObject& port, Operation& core);
+// The result of a finished operation goes to its object, if it has one still, its memory back; the
+// slot stays.
+void conclude(PortObject& port, Operation& core, OperationObject* operation);
 // Settles and retires the finished operations that went aside. Returns how many there were.
 Py_ssize_t hand_over(PortObject& port);
 // Gives up the completions kept for get() that result() has told of. For who runs the port.
@@ -407,16 +547,8 @@ Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted);
 bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retired,
                   PyObject** wanted);
 void retire_handed_out(PortObject& port, Retired& retired);
-std::int64_t deadline_after(const PortObject& port, double seconds);
 
 // Whether the port can be used: false with an exception set.
 bool usable(PortObject& port);
-
-// Sets an attribute-like field and gives up what it held.
-inline void assign(PyObject*& field, PyObject* value) noexcept {
-    PyObject* old = field;
-    field = value;
-    Py_XDECREF(old);
-}
 
 }  // namespace iocp::py

@@ -12,10 +12,11 @@ bool with_open(SocketObject& socket, Call&& call) {
         return false;
     }
     const Error error = locked(port, [&]() -> Error {
-        if (socket.core == nullptr || socket.core->life != Life::open) {
+        Socket* core = socket.core.get();
+        if (core == nullptr || core->life != Life::open) {
             return Error::of(Fault::socket_closed, "the socket is closed");
         }
-        return call(*socket.core);
+        return call(*core);
     });
     if (error) {
         raise(&port, *port.types, error);
@@ -38,8 +39,10 @@ Value peek(SocketObject& socket, Value otherwise, Read&& read) {
     if (socket.binding->forked()) {
         return otherwise;
     }
-    return locked(*socket.binding,
-                  [&] { return socket.core != nullptr ? read(*socket.core) : otherwise; });
+    return locked(*socket.binding, [&] {
+        const Socket* core = socket.core.get();
+        return core != nullptr ? read(*core) : otherwise;
+    });
 }
 
 }  // namespace iocp::py

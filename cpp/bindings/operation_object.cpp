@@ -35,12 +35,13 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 // The socket stays until dealloc: the core's side of the operation is found through it.
 int clear(PyObject* self) {
     OperationObject& op = self_of(self);
+    PortObject& port = *op.socket->binding;
     if (op.tells != Tells::routine) {
-        Py_CLEAR(
-            op.callback);  // else its thread's queue knows the operation until it is handed over
+        // Else its thread's queue knows the operation until it is handed over.
+        forget(port, op.callback);
     }
-    Py_CLEAR(op.accepted);
-    Py_CLEAR(op.error);
+    forget(port, op.accepted);
+    forget(port, op.error);
     return 0;
 }
 
@@ -50,13 +51,8 @@ void dealloc(PyObject* self) {
     OperationObject& op = self_of(self);
     PyObject_GC_UnTrack(self);
     PyTypeObject* type = Py_TYPE(self);
-    if (op.core != nullptr && !op.socket->binding->forked()) {
-        locked(*op.socket->binding, [&op] {
-            if (op.core != nullptr) {
-                op.core->user = nullptr;
-            }
-            return 0;
-        });
+    if (!op.socket->binding->forked()) {
+        (void)cut_from_object(*op.socket->binding, op);
     }
     (void)clear(self);
     Py_CLEAR(op.callback);
@@ -67,14 +63,14 @@ void dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
+// Completed says that what the core wrote to the operation is there to be read.
 State state_of(const OperationObject& op) noexcept {
-    State state = State::completed;
-    Py_BEGIN_CRITICAL_SECTION(const_cast<OperationObject*>(&op));
-    if (op.core != nullptr && !op.settled) {
-        state = op.core->state.load(std::memory_order_relaxed);
+    if (op.settled.load(std::memory_order_acquire)) {
+        return State::completed;
     }
-    Py_END_CRITICAL_SECTION();
-    return state;
+    const std::lock_guard guard(op.socket->binding->links_mutex);
+    const Operation* core = op.core.get();
+    return core != nullptr ? core->state.load(std::memory_order_acquire) : State::completed;
 }
 
 // The object as its user sees it: once the core is done with it, the result is taken over.
@@ -130,13 +126,16 @@ PyObject* get_done(PyObject* self, void* /*unused*/) {
 PyObject* get_transferred(PyObject* self, void* /*unused*/) {
     return PyLong_FromSsize_t(fresh(self).transferred);
 }
-PyObject* get_error(PyObject* self, void* /*unused*/) { return optional(fresh(self).error); }
+PyObject* get_error(PyObject* self, void* /*unused*/) { return error_of(fresh(self)); }
 PyObject* get_data(PyObject* self, void* /*unused*/) { return optional(fresh(self).data); }
-PyObject* get_accepted(PyObject* self, void* /*unused*/) { return optional(fresh(self).accepted); }
+PyObject* get_accepted(PyObject* self, void* /*unused*/) {
+    const OperationObject& op = fresh(self);
+    return optional(op.settled.load(std::memory_order_acquire) ? op.accepted : nullptr);
+}
 PyObject* get_flags(PyObject* self, void* /*unused*/) { return PyLong_FromLong(fresh(self).flags); }
 // What came with a message, once it has come.
 const Envelope* received_envelope(const OperationObject& op) noexcept {
-    return op.settled && op.error == nullptr ? op.envelope : nullptr;
+    return op.settled.load(std::memory_order_acquire) && !op.failure ? op.envelope : nullptr;
 }
 PyObject* get_address(PyObject* self, void* /*unused*/) {
     const Envelope* envelope = received_envelope(fresh(self));
@@ -161,8 +160,10 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
         PyErr_Clear();
         Py_RETURN_FALSE;
     }
-    const bool taken =
-        locked(port, [&] { return op.core != nullptr && port.core->cancel(*op.core); });
+    const bool taken = locked(port, [&] {
+        Operation* core = op.core.get();
+        return core != nullptr && port.core->cancel(*core);
+    });
     return PyBool_FromLong(taken ? 1 : 0);
 }
 
@@ -367,7 +368,7 @@ PyType_Spec completion_spec = {"iocp_sock._core.Completion", sizeof(CompletionOb
 
 bool is_done(OperationObject& op) {
     const bool done = state_of(op) == State::completed;
-    if (done && !op.settled && op.core != nullptr) {
+    if (done) {
         settle(op);
     }
     return done;
@@ -392,7 +393,7 @@ OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callba
     }
     op->socket = &socket;
     Py_INCREF(reinterpret_cast<PyObject*>(&socket));
-    op->core = nullptr;
+    op->core.set(nullptr);
     op->callback = Py_XNewRef(callback);
     op->data = nullptr;
     op->accepted = nullptr;
@@ -400,58 +401,99 @@ OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callba
     op->envelope = nullptr;
     op->transferred = 0;
     op->links = {};
+    op->failure = {};
     op->sequence = 0;
     op->flags = 0;
     op->kind = kind;
     op->outcome = Outcome::pending;
-    op->settled = false;
+    op->settled.store(false, std::memory_order_relaxed);
     op->hands_out_block = false;
     op->tells = Tells::port;
     op->claims.store(0, std::memory_order_relaxed);
+    allow_take_reference(reinterpret_cast<PyObject*>(op));
     PyObject_GC_Track(reinterpret_cast<PyObject*>(op));
     return op;
 }
 
-void take_block(OperationObject& op, const Types& types, Lease& lease) {
+bool take_block(OperationObject& op, PyObject* blank, Lease& lease) noexcept {
     Lease& block = op.envelope != nullptr ? op.envelope->only() : lease;
+    if (blank == nullptr) {
+        return false;
+    }
     auto* region = static_cast<Region*>(block.owner);
     // With MSG_TRUNC the count is the datagram's, which may be longer than its block.
     const std::size_t received = std::min(static_cast<std::size_t>(op.transferred), block.length);
     block = {};
-    op.data = new_buffer(types, Slice(region, region->data(), received));
+    fill_buffer(blank, Slice(region, region->data(), received));
+    op.data = blank;
+    return true;
 }
 
-// Takes the result over from the core, once. Precondition: the core's operation is completed, and
-// not retired.
 void settle(OperationObject& op) {
+    if (op.settled.load(std::memory_order_acquire)) {
+        return;
+    }
     PortObject& port = *op.socket->binding;
-    PyObject* error = nullptr;
-    PyObject* accepted = nullptr;
-    Py_BEGIN_CRITICAL_SECTION(reinterpret_cast<PyObject*>(&op));
-    if (!op.settled && op.core != nullptr) {
-        Operation& core = *op.core;
-        op.settled = true;
-        op.transferred = static_cast<Py_ssize_t>(core.transferred);
-        if (core.error) {
-            error = make_exception(&port, *port.types, core.error);
-        }
-        if (op.hands_out_block && (!core.error || core.transferred != 0)) {
-            take_block(op, *port.types, core.lease);
-        }
-        if (core.kind == Kind::receive && !core.error) {
-            op.flags = core.answer;
-        }
-        if (core.accepted != nullptr) {
-            accepted = reinterpret_cast<PyObject*>(
-                new_socket(op.socket->port, port, std::exchange(core.accepted, nullptr)));
-        }
-        if (PyErr_Occurred() != nullptr) {
+    PyObject* unused_buffer = nullptr;
+    if (op.hands_out_block) {
+        unused_buffer = blank_buffer(*port.types);
+        if (unused_buffer == nullptr) {
             PyErr_Clear();  // out of memory for the result itself
         }
-        op.error = error;
-        op.accepted = accepted;
     }
-    Py_END_CRITICAL_SECTION();
+    PyObject* unused_connection = nullptr;
+    Socket* accepted = nullptr;
+    {
+        const std::lock_guard guard(port.links_mutex);
+        Operation* core = op.core.get();
+        if (core != nullptr && !op.settled.load(std::memory_order_relaxed)) {
+            op.transferred = static_cast<Py_ssize_t>(core->transferred);
+            op.failure = core->error;
+            if (op.hands_out_block && (!core->error || core->transferred != 0) &&
+                take_block(op, unused_buffer, core->lease)) {
+                unused_buffer = nullptr;
+            }
+            if (core->kind == Kind::receive && !core->error) {
+                op.flags = core->answer;
+            }
+            if (op.accepted != nullptr && core->accepted != nullptr) {
+                accepted = std::exchange(core->accepted, nullptr);
+                attach(*reinterpret_cast<SocketObject*>(op.accepted), *accepted);
+            } else {
+                unused_connection = std::exchange(op.accepted, nullptr);
+            }
+            op.settled.store(true, std::memory_order_release);
+        }
+    }
+    Py_XDECREF(unused_buffer);
+    Py_XDECREF(unused_connection);
+    if (accepted != nullptr) {
+        claim(port, *accepted);
+    }
+}
+
+PyObject* error_of(OperationObject& op) {
+    if (!op.settled.load(std::memory_order_acquire) || !op.failure) {
+        Py_RETURN_NONE;
+    }
+    PortObject& port = *op.socket->binding;
+    PyObject* error = stored(port, op.error);
+    if (error != nullptr) {
+        return error;
+    }
+    PyObject* made = make_exception(&port, *port.types, op.failure);
+    if (made == nullptr) {
+        return nullptr;
+    }
+    {
+        const std::lock_guard guard(port.links_mutex);
+        if (op.error == nullptr) {
+            op.error = Py_NewRef(made);
+        }
+        error = Py_NewRef(op.error);
+    }
+    Py_DECREF(made);
+    return error;
 }
 
 PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value) {

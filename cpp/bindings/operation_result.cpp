@@ -27,6 +27,11 @@ private:
     bool kept_{false};
 };
 
+bool any_unclaimed(PortObject& port) {
+    const std::lock_guard guard(port.links_mutex);
+    return !port.unclaimed.empty();
+}
+
 bool await(const Types& types, OperationObject& op, std::int64_t timeout) {
     if (!usable(*op.socket->binding)) {
         return false;
@@ -72,13 +77,18 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
     claim.keep();
     // What is left of it in the port would stay there if nobody ever ran it.
     if (op.tells == Tells::port && !port.closed && !port.forked() &&
-        (op.core != nullptr || !port.unclaimed.empty()) && !turn_now(op.socket->port, port)) {
+        (op.core.linked() || any_unclaimed(port)) && !turn_now(op.socket->port, port)) {
         return nullptr;
     }
-    if (op.error != nullptr) {
-        PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(op.error)), op.error);
+    PyObject* error = error_of(op);
+    if (error != Py_None) {
+        if (error != nullptr) {
+            PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+            Py_DECREF(error);
+        }
         return nullptr;
     }
+    Py_DECREF(error);
     return Py_BuildValue("nl", op.transferred, static_cast<long>(op.flags));
 }
 

@@ -67,18 +67,25 @@ void PortObject::clear() {
         if (!core->terminate()) {
             return;
         }
-        closed = true;
-        core->release_backend();
+        locked(*this, [this] {
+            mark_closed();
+            return 0;
+        });
     }
-    for (PyObject* completion : std::exchange(unclaimed, {})) {
+    std::vector<PyObject*> dropped;
+    {
+        const std::lock_guard guard(links_mutex);
+        dropped.swap(unclaimed);
+    }
+    for (PyObject* completion : dropped) {
         Py_DECREF(completion);
     }
     (void)hand_over(*this);
     std::vector<Ready> rest;
-    {
-        const std::lock_guard lock(core->mutex());
+    locked(*this, [&] {
         core->take_ready(rest);
-    }
+        return 0;
+    });
     for (std::size_t i = next_ready; i < inbox.size(); ++i) {
         drop(inbox[i]);
     }
@@ -89,65 +96,79 @@ void PortObject::clear() {
     }
     rest.clear();
     retire_handed_out(*this, retired);
-    const auto each = [](auto& list, auto&& give_up) {
-        while (list.first != nullptr) {
-            auto& item = *list.first;
-            list.remove(item);
-            give_up(item);
-        }
-    };
-    each(timers, [this](TimerObject& timer) {
-        Timer* armed = std::exchange(timer.core, nullptr);
-        if (armed != nullptr) {
-            (void)core->cancel_call(armed);
-        }
-        Py_DECREF(reinterpret_cast<PyObject*>(&timer));
-    });
-    PostedPacket* packet = std::exchange(packets.first, nullptr);
-    while (packet != nullptr) {
-        PostedPacket* next = packet->links.next;
-        Py_DECREF(packet->value);
-        Py_XDECREF(packet->callback);
+    end_timers();
+    while (PostedPacket* packet = unlink_any(*this, packets)) {
         delete packet;
-        packet = next;
     }
-    each(operations, [](OperationObject& op) { Py_DECREF(reinterpret_cast<PyObject*>(&op)); });
-    each(sockets, [](SocketObject& socket) { Py_DECREF(reinterpret_cast<PyObject*>(&socket)); });
+    while (OperationObject* op = unlink_any(*this, operations)) {
+        Py_DECREF(reinterpret_cast<PyObject*>(op));
+    }
+    while (SocketObject* socket = unlink_any(*this, sockets)) {
+        Py_DECREF(reinterpret_cast<PyObject*>(socket));
+    }
+}
+
+// One that another thread takes from the list at the same time, or has not armed yet, is that
+// thread's to give up.
+void PortObject::end_timers() {
+    std::vector<TimerObject*> all;
+    {
+        const std::lock_guard guard(links_mutex);
+        for (TimerObject* timer = timers.first; timer != nullptr; timer = timer->links.next) {
+            Py_INCREF(reinterpret_cast<PyObject*>(timer));
+            all.push_back(timer);
+        }
+    }
+    for (TimerObject* timer : all) {
+        (void)stop_timer(*this, *timer);
+        Py_DECREF(reinterpret_cast<PyObject*>(timer));
+    }
+}
+
+void PortObject::mark_closed() noexcept {
+    closed = true;
+    if (waiting.load() == 0) {
+        core->release_backend();
+    }
+}
+
+void PortObject::release_if_closed() {
+    if (closed && !forked()) {
+        locked(*this, [this] {
+            if (waiting.load() == 0) {
+                core->release_backend();
+            }
+            return 0;
+        });
+    }
 }
 
 // The end of a record that nobody will hear of.
 void PortObject::drop(Ready& ready) {
     switch (ready.what) {
         case Ready::What::completed: {
-            auto* op = static_cast<OperationObject*>(ready.op->user);
-            if (op != nullptr) {
-                settle(*op);
-                op->core = nullptr;
-            }
-            ready.op->lease.give_back();
-            ready.op->user = nullptr;
+            auto* op = object_of<OperationObject>(*this, ready.op->user);
+            conclude(*this, *ready.op, op);
+            Py_XDECREF(reinterpret_cast<PyObject*>(op));
             retired.operations.push_back(ready.op);
             break;
         }
         case Ready::What::closed: {
-            auto* socket = static_cast<SocketObject*>(ready.socket->user);
+            auto* socket = object_of<SocketObject>(*this, ready.socket->user);
             if (socket != nullptr) {
-                socket->core = nullptr;
                 socket->ending = true;
                 socket->subscribed = false;
             }
-            ready.socket->user = nullptr;
+            cut_from_core<SocketObject>(*this, *ready.socket);
+            Py_XDECREF(reinterpret_cast<PyObject*>(socket));
             retired.sockets.push_back(ready.socket);
             break;
         }
-        case Ready::What::timer: {
-            auto* timer = static_cast<TimerObject*>(ready.timer->target);
-            if (timer != nullptr) {
-                timer->core = nullptr;
+        case Ready::What::timer:
+            if (TimerObject* timer = take_fired(*this, *ready.timer)) {
+                give_up(*this, timers, *timer);
             }
-            Port::retire(ready.timer);
             break;
-        }
         case Ready::What::data:
         case Ready::What::datagram:
         case Ready::What::accepted:

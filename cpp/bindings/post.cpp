@@ -11,17 +11,36 @@ namespace iocp::py {
 namespace {
 
 // The core's operation is done and nobody is to hear of it: its result moves to the object, and its
-// slot is free again. Called with the lock held, so without a word to Python.
-void take_silent(Port& port, Operation& core, OperationObject& op, SocketObject*& connection) {
-    op.settled = true;
+// slot is free again. Called with the lock held, so without a word to Python. What it accepted.
+Socket* take_silent(Port& port, Operation& core, OperationObject& op) {
     op.transferred = static_cast<Py_ssize_t>(core.transferred);
     op.flags = core.kind == Kind::receive ? core.answer : 0;
-    if (core.accepted != nullptr) {
-        attach(*connection, *std::exchange(core.accepted, nullptr));
-        op.accepted = reinterpret_cast<PyObject*>(std::exchange(connection, nullptr));
-    }
+    Socket* accepted = std::exchange(core.accepted, nullptr);
     core.lease = {};
     port.retire(core);
+    return accepted;
+}
+
+// The rest of a silent operation's result: its object is still this thread's alone.
+void settle_silent(PortObject& port, OperationObject& op, Post& what, Socket* accepted) {
+    if (what.hands_out_block) {
+        PyObject* buffer = blank_buffer(*port.types);
+        if (!take_block(op, buffer, what.lease)) {
+            PyErr_Clear();  // out of memory for the result itself
+        }
+    }
+    what.lease.give_back();
+    Py_CLEAR(op.callback);
+    if (accepted != nullptr) {
+        {
+            const std::lock_guard guard(port.links_mutex);
+            attach(*reinterpret_cast<SocketObject*>(op.accepted), *accepted);
+        }
+        claim(port, *accepted);
+    } else {
+        Py_CLEAR(op.accepted);
+    }
+    op.settled.store(true, std::memory_order_release);
 }
 
 bool to_event(const Types& types, PyObject* given, Post& what) {
@@ -50,7 +69,7 @@ bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what
         if (bound == nullptr) {
             return false;
         }
-        assign(op.callback, bound);
+        Py_XDECREF(std::exchange(op.callback, bound));
         routines->enlist(op);
     }
     return true;
@@ -85,34 +104,34 @@ PyObject* posted(SocketObject& socket, Post& what) {
         op->envelope = what.envelope.release();
         what.lease = op->envelope->lease();
     }
-    SocketObject* connection = nullptr;
     if (what.kind == Kind::accept) {
-        connection = blank_socket(socket.port, port);  // under the lock it could not be made
-        if (connection == nullptr) {
+        // The result is taken over without a call into Python.
+        op->accepted = reinterpret_cast<PyObject*>(blank_socket(socket.port, port));
+        if (op->accepted == nullptr) {
             Py_DECREF(reinterpret_cast<PyObject*>(op));
             return nullptr;
         }
     }
     if (!prepare_to_tell(socket, *op, what)) {
         what.lease.give_back();
-        Py_XDECREF(reinterpret_cast<PyObject*>(connection));
         Py_DECREF(reinterpret_cast<PyObject*>(op));
         return nullptr;
     }
     bool silent = false;
-    const bool subscription = what.kind == Kind::receive_each || what.kind == Kind::accept_each;
-    const bool kept = keep_subscription_objects || !subscription;
+    Socket* accepted = nullptr;
+    // A subscription goes on without its object, which an idle connection need not pay for.
+    const bool kept = what.kind != Kind::receive_each && what.kind != Kind::accept_each;
     auto* object = reinterpret_cast<PyObject*>(op);
     if (kept) {
-        Py_INCREF(object);
-        link(port, port.operations, *op);
+        hold(port, port.operations, *op);
     }
     const Error error = locked(port, [&]() -> Error {
-        if (socket.core == nullptr) {
+        Socket* target = socket.core.get();
+        if (target == nullptr) {
             return Error::of(Fault::socket_closed,
                              "the socket is closed; nothing more can be posted");
         }
-        Operation* core = port.core->new_operation(*socket.core, what.kind);
+        Operation* core = port.core->new_operation(*target, what.kind);
         if (core == nullptr) {
             return Error::of(Fault::resource, "no memory for an operation");
         }
@@ -130,7 +149,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         core->user = op;
         core->told = what.tells != Tells::port;
         // A socket with a subscription is used at the stream level, where sends share a flush.
-        core->batched = what.kind == Kind::send && socket.subscribed && socket.core->stream &&
+        core->batched = what.kind == Kind::send && socket.subscribed && target->stream &&
                         !core->is_message && !core->from_file;
         if (Error refused = port.core->submit(*core, what.timeout)) {
             core->lease = {};
@@ -141,15 +160,14 @@ PyObject* posted(SocketObject& socket, Post& what) {
         op->sequence = core->sequence;
         silent = core->silent;
         if (silent) {
-            take_silent(*port.core, *core, *op, connection);
+            accepted = take_silent(*port.core, *core, *op);
         } else {
-            op->core = core;
+            op->core.set(core);
         }
         return {};
     });
-    Py_XDECREF(reinterpret_cast<PyObject*>(connection));
-    if ((error || silent) && kept && unlink(port, port.operations, *op)) {
-        Py_DECREF(object);
+    if ((error || silent) && kept) {
+        give_up(port, port.operations, *op);
     }
     if (error) {
         what.lease.give_back();
@@ -159,12 +177,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         return nullptr;
     }
     if (silent) {
-        if (what.hands_out_block) {
-            take_block(*op, *port.types, what.lease);
-        }
-        what.lease.give_back();
-        Py_CLEAR(op->callback);
-        PyErr_Clear();  // out of memory for the result itself
+        settle_silent(port, *op, what, accepted);
     } else if (op->outcome == Outcome::done) {
         settle(*op);
         if (what.tells != Tells::port) {

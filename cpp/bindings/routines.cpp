@@ -75,7 +75,10 @@ void Routines::end() {
     for (OperationObject* op : pending) {
         PortObject& port = *op->socket->binding;
         if (!port.closed && !port.forked()) {
-            locked(port, [&] { return op->core != nullptr && port.core->cancel(*op->core); });
+            locked(port, [&] {
+                Operation* core = op->core.get();
+                return core != nullptr && port.core->cancel(*core);
+            });
         }
         Py_DECREF(reinterpret_cast<PyObject*>(op));
     }
@@ -136,10 +139,13 @@ bool Routines::run_due() {
             one = due_.front();
             due_.pop_front();
         }
-        const auto& op = *reinterpret_cast<OperationObject*>(one.operation);
-        PyObject* error = op.error != nullptr ? op.error : Py_None;
-        PyObject* result = PyObject_CallFunction(PyTuple_GET_ITEM(one.bound, 0), "OnOi", error,
-                                                 op.transferred, one.operation, op.flags);
+        auto& op = *reinterpret_cast<OperationObject*>(one.operation);
+        PyObject* error = error_of(op);
+        PyObject* result =
+            error != nullptr ? PyObject_CallFunction(PyTuple_GET_ITEM(one.bound, 0), "OnOi", error,
+                                                     op.transferred, one.operation, op.flags)
+                             : nullptr;
+        Py_XDECREF(error);
         Py_DECREF(one.operation);
         Py_DECREF(one.bound);
         if (result == nullptr) {

@@ -57,8 +57,10 @@ bool shared_port(PortObject& port) {
 }
 
 void finish_close(PortObject& port) {
-    port.closed = true;
-    port.core->release_backend();
+    locked(port, [&] {
+        port.mark_closed();
+        return 0;
+    });
     port.clear();
 }
 
@@ -121,7 +123,7 @@ void run(const pb::object& self, bool until_idle) {
             throw_set();
         }
         (void)locked(port, [&] { return port.core->take_woken(); });
-        if (std::exchange(port.stopping, false)) {
+        if (port.stopping.exchange(false)) {
             return;  // also when stop() came before run() did
         }
         if (close_if_over(port)) {
@@ -189,7 +191,7 @@ void close(const pb::object& self, const pb::object& timeout) {
     if (port.closed) {
         return;
     }
-    require_usable(port);
+    require_not_forked(port);
     const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
     locked(port, [&] {
         port.core->begin_close(nanoseconds);

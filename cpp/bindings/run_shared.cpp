@@ -23,7 +23,7 @@ constexpr Py_ssize_t most_of_once = 1024;             // records that one run_on
 class Part {
 public:
     Part(PyObject* self, PortObject& port)
-        : self_(self), port_((require_usable(port), port)), mine_(ThreadWorker::of(self, port)) {
+        : self_(self), port_(port), mine_(ThreadWorker::of(self, port)) {
         if (mine_ == nullptr) {
             throw_set();
         }
@@ -51,8 +51,16 @@ public:
     Part(const Part&) = delete;
     Part& operator=(const Part&) = delete;
 
-    // With the port's lock held.
-    Next next() { return port_.core->next(mine_->worker, ready_); }
+    // With the port's lock held. Who is told that it is over closes the port before another thread
+    // is told that it has ended.
+    Next next() {
+        const Next found = port_.core->next(mine_->worker, ready_);
+        if (found == Next::over) {
+            port_.mark_closed();
+            port_.core->wake_workers();
+        }
+        return found;
+    }
     Next more() {
         return port_.core->workers().take(mine_->worker, ready_) ? Next::record : Next::nothing;
     }
@@ -95,17 +103,7 @@ public:
             throw_set();
         }
     }
-    void finish_close() {
-        port_.closed = true;
-        locked(port_, [&] {
-            if (port_.waiting.load() == 0) {
-                port_.core->release_backend();  // else it stays as long as the port
-            }
-            port_.core->wake_workers();
-            return 0;
-        });
-        port_.clear();
-    }
+    void finish_close() { port_.clear(); }
 
 private:
     PyObject* self_;
@@ -121,7 +119,7 @@ public:
     explicit Running(PortObject& port) : port_(port) {
         locked(port, [&] {
             ++port.running;
-            stops_ = port.stops - (std::exchange(port.stopping, false) ? 1 : 0);
+            stops_ = port.stops - (port.stopping.exchange(false) ? 1 : 0);
             return 0;
         });
     }
@@ -188,6 +186,7 @@ void run(const pb::object& self, PortObject& port, bool until_idle) {
     });
 }
 
+// Another thread may end the port at any moment: then there is nothing left to do.
 void close(const pb::object& self, PortObject& port) {
     ThreadWorker* mine = ThreadWorker::of(self.ptr(), port);
     if (mine == nullptr) {

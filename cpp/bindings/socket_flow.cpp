@@ -122,18 +122,35 @@ bool to_mark(const Types& types, PyObject* given, const char* name, std::uint32_
     return true;
 }
 
-// A callback given as None is taken away; one that is not given stays.
-bool replace_callback(const Types& types, PyObject* given, PyObject*& field) {
-    PyObject* callback = nullptr;
-    if (given == nullptr) {
-        return true;
+// A callback in place of the stored one, unless it was not given; None takes the stored one away.
+class Replacement {
+public:
+    Replacement(PortObject& port, PyObject*& field) noexcept : port_(port), field_(field) {}
+    ~Replacement() { Py_XDECREF(other_); }
+    Replacement(const Replacement&) = delete;
+    Replacement& operator=(const Replacement&) = delete;
+
+    // False: exception set.
+    bool take(PyObject* given) {
+        given_ = given != nullptr;
+        PyObject* callback = nullptr;
+        const bool good = !given_ || to_callback(*port_.types, given, callback);
+        other_ = Py_XNewRef(callback);
+        return good;
     }
-    if (!to_callback(types, given, callback)) {
-        return false;
+    // Puts it in place; the second time, what was there before.
+    void swap() noexcept {
+        if (given_) {
+            other_ = replaced(port_, field_, other_);
+        }
     }
-    assign(field, Py_XNewRef(callback));
-    return true;
-}
+
+private:
+    PortObject& port_;
+    PyObject*& field_;
+    PyObject* other_{nullptr};
+    bool given_{false};
+};
 
 PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t count,
                          PyObject* keywords) {
@@ -160,16 +177,23 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
         return raise(types, ErrorClass::argument, EINVAL,
                      "low is at most high, and high at most cap (a cap of 0 is none)");
     }
-    PyObject* ignored[2] = {nullptr, nullptr};
-    if (!to_callback(types, arguments[3], ignored[0]) ||
-        !to_callback(types, arguments[4], ignored[1]) || !with_open(socket, [&](Socket& core) {
-            socket.binding->core->set_marks(core, marks);
-            return Error{};
-        })) {
+    PortObject& port = *socket.binding;
+    Replacement on_pause(port, socket.on_pause);
+    Replacement on_resume(port, socket.on_resume);
+    if (!on_pause.take(arguments[3]) || !on_resume.take(arguments[4])) {
         return nullptr;
     }
-    (void)replace_callback(types, arguments[3], socket.on_pause);
-    (void)replace_callback(types, arguments[4], socket.on_resume);
+    // New marks may be passed already: the callback that hears of it stands first.
+    on_pause.swap();
+    on_resume.swap();
+    if (!with_open(socket, [&](Socket& core) {
+            port.core->set_marks(core, marks);
+            return Error{};
+        })) {
+        on_pause.swap();
+        on_resume.swap();
+        return nullptr;
+    }
     Py_RETURN_NONE;
 }
 

@@ -29,17 +29,17 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 
 int clear(PyObject* self) {
     SocketObject& socket = self_of(self);
-    Py_CLEAR(socket.on_item);
-    Py_CLEAR(socket.on_close);
-    Py_CLEAR(socket.on_error);
-    Py_CLEAR(socket.on_pause);
-    Py_CLEAR(socket.on_resume);
+    for (PyObject* SocketObject::*which :
+         {&SocketObject::on_item, &SocketObject::on_close, &SocketObject::on_error,
+          &SocketObject::on_pause, &SocketObject::on_resume}) {
+        forget(*socket.binding, socket.*which);
+    }
     return 0;
 }
 
 void finalize(PyObject* self) {
     SocketObject& socket = self_of(self);
-    if (socket.core == nullptr || socket.ending || socket.binding->forked()) {
+    if (!socket.core.linked() || socket.ending || socket.binding->forked()) {
         return;
     }
     PyObject* pending = PyErr_GetRaisedException();
@@ -51,7 +51,7 @@ void finalize(PyObject* self) {
 }
 
 // Nothing refers to the object any more: no operation, no subscription. The core closes what is
-// open.
+// open, which it finds by name: its own thread may have closed it since the link was cut.
 void dealloc(PyObject* self) {
     SocketObject& socket = self_of(self);
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
@@ -60,14 +60,15 @@ void dealloc(PyObject* self) {
     PyObject_GC_UnTrack(self);
     PyTypeObject* type = Py_TYPE(self);
     PortObject& port = *socket.binding;
-    if (socket.core != nullptr && !port.forked()) {
-        locked(port, [&socket, &port] {
-            if (socket.core != nullptr) {
-                socket.core->user = nullptr;
-                port.core->close(*socket.core, -1);
-            }
-            return 0;
-        });
+    if (!port.forked()) {
+        if (const std::optional<SlotId> name = cut_from_object(port, socket)) {
+            locked(port, [&] {
+                if (Socket* core = port.core->sockets().find(*name)) {
+                    port.core->close(*core, -1);
+                }
+                return 0;
+            });
+        }
     }
     (void)clear(self);
     Py_CLEAR(socket.port);
@@ -77,7 +78,7 @@ void dealloc(PyObject* self) {
 
 PyObject* represent(PyObject* self) {
     const SocketObject& socket = self_of(self);
-    const char* state = socket.core == nullptr ? "closed" : (socket.ending ? "closing" : "open");
+    const char* state = !socket.core.linked() ? "closed" : (socket.ending ? "closing" : "open");
     return PyUnicode_FromFormat("<iocp_sock.Socket %s, family %d, type %d>", state,
                                 static_cast<int>(socket.family), static_cast<int>(socket.type));
 }
@@ -99,18 +100,19 @@ PyObject* figure(PyObject* self, Read&& read) {
         return PyLong_FromLong(0);
     }
     const std::size_t value = locked(*socket.binding, [&]() -> std::size_t {
-        return socket.core != nullptr ? read(*socket.core) : 0;
+        const Socket* core = socket.core.get();
+        return core != nullptr ? read(*core) : 0;
     });
     return PyLong_FromSize_t(value);
 }
 
 PyObject* get_closed(PyObject* self, void* /*unused*/) {
     SocketObject& socket = self_of(self);
-    if (socket.core == nullptr || socket.ending || socket.binding->forked()) {
+    if (!socket.core.linked() || socket.ending || socket.binding->forked()) {
         Py_RETURN_TRUE;
     }
-    const bool open = locked(
-        *socket.binding, [&] { return socket.core != nullptr && socket.core->life == Life::open; });
+    const bool open =
+        peek(socket, false, [](const Socket& core) { return core.life == Life::open; });
     return PyBool_FromLong(open ? 0 : 1);
 }
 PyObject* get_charged(PyObject* self, void* /*unused*/) {
@@ -133,12 +135,8 @@ PyObject* get_blocking(PyObject* self, void* /*unused*/) {
 }
 
 PyObject* get_skip_done_packets(PyObject* self, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
-    if (socket.binding->forked()) {
-        Py_RETURN_FALSE;
-    }
     const bool skip =
-        locked(*socket.binding, [&] { return socket.core != nullptr && socket.core->skip_done; });
+        peek(self_of(self), false, [](const Socket& core) { return bool{core.skip_done}; });
     return PyBool_FromLong(skip ? 1 : 0);
 }
 int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
@@ -160,13 +158,8 @@ int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
 
 PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
     SocketObject& socket = self_of(self);
-    if (socket.binding->forked()) {
-        return PyLong_FromLong(-1);
-    }
-    const Handle handle = locked(*socket.binding, [&] {
-        const bool open =
-            socket.core != nullptr && !socket.ending && socket.core->life == Life::open;
-        return open ? socket.core->handle : no_handle;
+    const Handle handle = peek(socket, no_handle, [&](const Socket& core) {
+        return !socket.ending && core.life == Life::open ? core.handle : no_handle;
     });
     return PyLong_FromSsize_t(handle);
 }
@@ -207,24 +200,35 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
         return nullptr;
     }
     const unsigned count = locked(*socket.binding, [&] {
-        return socket.core != nullptr ? socket.binding->core->cancel_all(*socket.core) : 0U;
+        Socket* core = socket.core.get();
+        return core != nullptr ? socket.binding->core->cancel_all(*core) : 0U;
     });
     return PyLong_FromUnsignedLong(count);
 }
 
 // From here on the port keeps the object until the socket is closed.
 bool begin_ending(SocketObject& socket) {
-    if (socket.core == nullptr || socket.binding->forked()) {
+    PortObject& port = *socket.binding;
+    if (port.forked()) {
         return false;
     }
-    if (!socket.ending) {
-        socket.ending = true;
-        if (!socket.links.linked) {
-            Py_INCREF(reinterpret_cast<PyObject*>(&socket));
-            link(*socket.binding, socket.binding->sockets, socket);
+    auto* object = reinterpret_cast<PyObject*>(&socket);
+    bool linked = false;
+    bool kept = false;
+    Py_INCREF(object);
+    {
+        const std::lock_guard guard(port.links_mutex);
+        linked = socket.core.linked();
+        // Once the socket is closed the port is told of nothing that would make it let go again.
+        kept = linked && !socket.ending.exchange(true) && !socket.links.linked;
+        if (kept) {
+            port.sockets.add(socket);
         }
     }
-    return true;
+    if (!kept) {
+        Py_DECREF(object);
+    }
+    return linked;
 }
 
 PyObject* close(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
@@ -239,8 +243,8 @@ PyObject* close(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObje
     }
     if (begin_ending(socket)) {
         locked(*socket.binding, [&] {
-            if (socket.core != nullptr) {
-                socket.binding->core->close(*socket.core, timeout);
+            if (Socket* core = socket.core.get()) {
+                socket.binding->core->close(*core, timeout);
             }
             return 0;
         });
@@ -252,8 +256,8 @@ PyObject* abort_socket(PyObject* self, PyObject* /*unused*/) {
     SocketObject& socket = self_of(self);
     if (begin_ending(socket)) {
         locked(*socket.binding, [&] {
-            if (socket.core != nullptr) {
-                socket.binding->core->abort(*socket.core);
+            if (Socket* core = socket.core.get()) {
+                socket.binding->core->abort(*core);
             }
             return 0;
         });
@@ -270,17 +274,21 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     Handle handle = no_handle;
     bool closed = false;
     bool idle = false;
-    const Error refused = locked(port, [&]() -> Error {
-        if (socket.core == nullptr || socket.core->life != Life::open) {
+    const auto check = [&](const Socket* core) -> Error {
+        if (core == nullptr || core->life != Life::open) {
             return Error::of(Fault::socket_closed, "the socket is closed");
         }
-        if (socket.core->releasing != 0) {
+        if (core->releasing != 0) {
             return Error::of(Fault::argument,
                              "a direct send is on its way from memory that is held; wait for its "
                              "completion before detach()");
         }
-        idle = Port::idle(*socket.core);
         return {};
+    };
+    Error refused = locked(port, [&]() -> Error {
+        const Socket* core = socket.core.get();
+        idle = core != nullptr && Port::idle(*core);
+        return check(core);
     });
     if (refused) {
         return raise(&port, *port.types, refused);
@@ -299,15 +307,23 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
             return raise(&port, *port.types, failed);
         }
     }
-    (void)begin_ending(socket);
+    // What was collected may have ended the socket: a reset, or another thread's close().
     std::uint64_t seen = 0;
-    locked(port, [&] {
-        handle = socket.core->handle;
-        port.core->detach(*socket.core);
-        closed = socket.core->life == Life::closed;
-        seen = port.core->turns();
-        return 0;
+    refused = locked(port, [&]() -> Error {
+        Socket* core = socket.core.get();
+        const Error found = check(core);
+        if (!found) {
+            handle = core->handle;
+            port.core->detach(*core);
+            closed = core->life == Life::closed;
+            seen = port.core->turns();
+        }
+        return found;
     });
+    if (refused) {
+        return raise(&port, *port.types, refused);
+    }
+    (void)begin_ending(socket);
     while (!closed) {
         Error failed;
         detached([&] { failed = port.core->collect(port.core->now() + 1'000'000'000, seen); });
@@ -319,7 +335,8 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
         }
         closed = locked(port, [&] {
             seen = port.core->turns();
-            return socket.core == nullptr || socket.core->life == Life::closed;
+            const Socket* core = socket.core.get();
+            return core == nullptr || core->life == Life::closed;
         });
     }
     return PyLong_FromSsize_t(handle);
@@ -445,7 +462,7 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding) {
     }
     socket->port = Py_NewRef(port);
     socket->binding = &binding;
-    socket->core = nullptr;
+    socket->core.set(nullptr);
     socket->on_item = nullptr;
     socket->on_close = nullptr;
     socket->on_error = nullptr;
@@ -455,32 +472,43 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding) {
     socket->family = 0;
     socket->protocol = 0;
     socket->type = 0;
-    socket->subscribed = false;
-    socket->ending = false;
+    socket->subscribed.store(false, std::memory_order_relaxed);
+    socket->ending.store(false, std::memory_order_relaxed);
+    allow_take_reference(reinterpret_cast<PyObject*>(socket));
     PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
     return socket;
 }
 
 void attach(SocketObject& socket, Socket& core) noexcept {
-    socket.core = &core;
+    socket.core.set(&core);
     socket.family = core.family;
     socket.protocol = core.protocol;
     socket.type = core.type;
     core.user = &socket;
 }
 
-// The object of an open socket of the core. Without memory for it the socket is closed.
-SocketObject* new_socket(PyObject* port, PortObject& binding, Socket* core) {
+SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& core) {
     SocketObject* socket = blank_socket(port, binding);
     if (socket == nullptr) {
         locked(binding, [&] {
-            binding.core->close(*core, 0);
+            binding.core->refuse(core);
             return 0;
         });
         return nullptr;
     }
-    attach(*socket, *core);
+    {
+        const std::lock_guard guard(binding.links_mutex);
+        attach(*socket, core);
+    }
+    claim(binding, core);
     return socket;
+}
+
+void claim(PortObject& port, Socket& accepted) {
+    locked(port, [&] {
+        port.core->claim(accepted);
+        return 0;
+    });
 }
 
 }  // namespace iocp::py

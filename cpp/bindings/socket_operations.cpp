@@ -158,10 +158,11 @@ bool try_now(SocketObject& socket, Call&& call) {
         return false;
     }
     const Error error = locked(port, [&]() -> Error {
-        if (socket.core == nullptr) {
+        Socket* core = socket.core.get();
+        if (core == nullptr) {
             return Error::of(Fault::socket_closed, "the socket is closed");
         }
-        return call(*port.core, *socket.core);
+        return call(*port.core, *core);
     });
     if (error) {
         raise(&port, *port.types, error);

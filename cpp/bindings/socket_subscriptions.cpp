@@ -9,43 +9,66 @@ namespace iocp::py {
 
 namespace {
 
-// A subscription: the port keeps the Socket, and the Socket its callbacks, while it stands.
+// A subscription: the port keeps the Socket, and the Socket its callbacks, while it stands. Of
+// several threads that subscribe at once one succeeds; a refused post leaves everything as it was.
 PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
                     PyObject* on_error) {
     PortObject& port = *socket.binding;
-    if (socket.subscribed) {
-        return raise(*port.types, ErrorClass::argument, EINVAL,
-                     "a subscription stands on this socket already; cancel it first");
-    }
+    auto* self = reinterpret_cast<PyObject*>(&socket);
     if (on_item == nullptr) {
         return raise(*port.types, ErrorClass::argument_type, EINVAL,
                      "a subscription needs a callback to give its results to");
     }
-    auto* self = reinterpret_cast<PyObject*>(&socket);
-    PyObject* before_item = std::exchange(socket.on_item, Py_NewRef(on_item));
-    PyObject* before_close = std::exchange(socket.on_close, Py_XNewRef(on_close));
-    PyObject* before_error = std::exchange(socket.on_error, Py_XNewRef(on_error));
-    socket.subscribed = true;
-    const bool linked = !socket.links.linked;
-    if (linked) {
-        Py_INCREF(self);
-        link(port, port.sockets, socket);
+    PyObject* others[3] = {Py_NewRef(on_item), Py_XNewRef(on_close), Py_XNewRef(on_error)};
+    const auto exchange = [&] {
+        std::swap(socket.on_item, others[0]);
+        std::swap(socket.on_close, others[1]);
+        std::swap(socket.on_error, others[2]);
+    };
+    bool stands = false;
+    bool linked = false;
+    Py_INCREF(self);
+    {
+        const std::lock_guard guard(port.links_mutex);
+        stands = socket.subscribed.exchange(true);
+        if (!stands) {
+            exchange();
+            linked = !socket.links.linked;
+            if (linked) {
+                port.sockets.add(socket);
+            }
+        }
     }
-    PyObject* op = posted(socket, what);
-    if (op == nullptr) {
-        PyObject* raised = PyErr_GetRaisedException();
-        std::swap(socket.on_item, before_item);
-        std::swap(socket.on_close, before_close);
-        std::swap(socket.on_error, before_error);
-        socket.subscribed = false;
-        if (linked && !socket.ending && unlink(port, port.sockets, socket)) {
+    if (!linked) {
+        Py_DECREF(self);
+    }
+    PyObject* op = nullptr;
+    if (stands) {
+        raise(*port.types, ErrorClass::argument, EINVAL,
+              "a subscription stands on this socket already; cancel it first");
+    } else {
+        op = posted(socket, what);
+    }
+    PyObject* raised = PyErr_GetRaisedException();
+    if (op == nullptr && !stands) {
+        {
+            const std::lock_guard guard(port.links_mutex);
+            exchange();
+            socket.subscribed = false;
+            // One that is ending stays the port's until it is closed.
+            linked = linked && !socket.ending && socket.links.linked;
+            if (linked) {
+                port.sockets.remove(socket);
+            }
+        }
+        if (linked) {
             Py_DECREF(self);
         }
-        PyErr_SetRaisedException(raised);
     }
-    Py_XDECREF(before_item);
-    Py_XDECREF(before_close);
-    Py_XDECREF(before_error);
+    for (PyObject* other : others) {
+        Py_XDECREF(other);
+    }
+    PyErr_SetRaisedException(raised);
     return op;
 }
 

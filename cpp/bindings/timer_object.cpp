@@ -15,7 +15,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 }
 
 int clear(PyObject* self) {
-    Py_CLEAR(self_of(self).callback);
+    forget(*self_of(self).binding, self_of(self).callback);
     return 0;
 }
 
@@ -36,18 +36,7 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
         PyErr_Clear();
         Py_RETURN_FALSE;
     }
-    const bool stopped = locked(port, [&] {
-        Timer* core = std::exchange(timer.core, nullptr);
-        if (core == nullptr) {
-            return false;
-        }
-        (void)port.core->cancel_call(core);
-        return true;
-    });
-    if (stopped && unlink(port, port.timers, timer)) {
-        Py_DECREF(self);
-    }
-    return PyBool_FromLong(stopped ? 1 : 0);
+    return PyBool_FromLong(stop_timer(port, timer) ? 1 : 0);
 }
 
 PyObject* get_when(PyObject* self, void* /*unused*/) {
@@ -55,7 +44,7 @@ PyObject* get_when(PyObject* self, void* /*unused*/) {
 }
 
 PyObject* get_active(PyObject* self, void* /*unused*/) {
-    return PyBool_FromLong(self_of(self).core != nullptr ? 1 : 0);
+    return PyBool_FromLong(self_of(self).core.linked() ? 1 : 0);
 }
 
 PyMethodDef methods[] = {
@@ -94,26 +83,61 @@ PyTypeObject* make_timer_type(PyObject* module) {
     return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
 }
 
-PyObject* new_timer(PyObject* port, PortObject& binding, double delay, PyObject* callback) {
+TimerObject* take_fired(PortObject& port, Timer& core) {
+    return locked(port, [&] {
+        auto* timer = static_cast<TimerObject*>(core.target);
+        if (timer != nullptr) {
+            timer->core.set(nullptr);
+        }
+        Port::retire(&core);
+        return timer;
+    });
+}
+
+bool stop_timer(PortObject& port, TimerObject& timer) {
+    const bool stopped = locked(port, [&] {
+        Timer* core = timer.core.get();
+        if (core == nullptr) {
+            return false;
+        }
+        timer.core.set(nullptr);
+        (void)port.core->cancel_call(core);
+        return true;
+    });
+    if (stopped) {
+        give_up(port, port.timers, timer);
+    }
+    return stopped;
+}
+
+PyObject* new_timer(PyObject* port, PortObject& binding, std::int64_t delay, PyObject* callback) {
     auto* timer = PyObject_GC_New(TimerObject, binding.types->timer);
     if (timer == nullptr) {
         return nullptr;
     }
     timer->port = Py_NewRef(port);
     timer->binding = &binding;
-    timer->core = nullptr;
+    timer->core.set(nullptr);
     timer->callback = Py_NewRef(callback);
     timer->links = {};
+    timer->when = 0;
     auto* object = reinterpret_cast<PyObject*>(timer);
-    const std::int64_t when = deadline_after(binding, delay);
-    timer->when = static_cast<double>(when) / 1e9;
     PyObject_GC_Track(object);
-    Py_INCREF(object);  // the port's, until it fires or is cancelled
-    link(binding, binding.timers, *timer);
-    locked(binding, [&] {
-        timer->core = binding.core->call_at(when, timer);
-        return 0;
+    hold(binding, binding.timers, *timer);  // until it fires or is cancelled
+    const Error error = locked(binding, [&]() -> Error {
+        if (binding.closed) {
+            return Error::of(Fault::port_closed, "the port is closed; make a new one");
+        }
+        const std::int64_t when = binding.core->after(delay);
+        timer->when = static_cast<double>(when) / 1e9;
+        timer->core.set(binding.core->call_at(when, timer));
+        return {};
     });
+    if (error) {
+        give_up(binding, binding.timers, *timer);
+        Py_DECREF(object);
+        return raise(&binding, *binding.types, error);
+    }
     return object;
 }
 

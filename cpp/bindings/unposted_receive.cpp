@@ -15,9 +15,7 @@ bool empties(int level, int option, int value) noexcept {
 // Whether a receive is posted while nothing arrives.
 bool stays_posted(SocketObject& socket, const std::optional<Receive>& strategy) {
     if (strategy == Receive::pooled) {
-        return locked(*socket.binding, [&] {
-            return socket.binding->core->backend().capabilities().multishot_receive;
-        });
+        return socket.binding->core->capabilities().multishot_receive;
     }
     return strategy == Receive::direct;
 }

@@ -20,12 +20,18 @@ constexpr std::int64_t longest_sleep = 1'000'000'000;  // between looks at the s
 constexpr std::int64_t between_looks = 100'000'000;    // at a port whose thread may have ended
 constexpr std::int64_t slice_of_several = 2'000'000;   // for each of several ports in turn
 
+// Whether this thread may make the port's turns, if nobody else does.
+bool claimable(PortObject& port) {
+    return locked(port, [&] { return !port.closed && port.core->backend().claimable(); });
+}
+
 bool dispatch_all(PyObject* self, PortObject& port) {
     PyObject* wanted = nullptr;
     do {
         wanted = nullptr;
         const Py_ssize_t count = dispatch(self, port, &wanted);
         if (wanted != nullptr) {
+            const std::lock_guard guard(port.links_mutex);
             port.unclaimed.push_back(wanted);
         }
         if (count < 0) {
@@ -80,7 +86,8 @@ private:
     Parker parker_;
 };
 
-// A thread's place among those that wait for something of a port.
+// A thread's place among those that wait for something of a port. While there is one, a port that
+// has been closed keeps its backend, so that the thread may ask it without the port's lock.
 class WaiterOf {
 public:
     WaiterOf(PortObject& port, Waiter& waiter) : port_(port) {
@@ -94,7 +101,9 @@ public:
             const std::lock_guard lock(Event::mutex());
             port_.waiters.remove(place_);
         }
-        port_.waiting.fetch_sub(1);
+        if (port_.waiting.fetch_sub(1) == 1) {
+            port_.release_if_closed();
+        }
     }
     WaiterOf(const WaiterOf&) = delete;
     WaiterOf& operator=(const WaiterOf&) = delete;
@@ -133,7 +142,7 @@ public:
                                 (!hold_.has_value() || !hold_->held());
         const bool gives_way = port_.contenders.load() != 0 && !own_caller;
         const bool usable = !port_.closed && !port_.forked();
-        foreign_ = usable && !port_.core->backend().claimable();
+        foreign_ = usable && !claimable(port_);
         if (!usable || foreign_ || gives_way) {
             hold_.reset();
         } else if (!hold_.has_value() || !hold_->here()) {
@@ -361,8 +370,8 @@ private:
         PortObject& port = *op.socket->binding;
         if (!port.forked()) {
             locked(port, [&op] {
-                if (op.core != nullptr) {
-                    op.core->told = true;
+                if (Operation* core = op.core.get()) {
+                    core->told = true;
                 }
                 return 0;
             });
@@ -383,7 +392,7 @@ private:
     // A model's time is virtual.
     [[nodiscard]] std::int64_t time() const {
         for (const AwaitedPort& port : ports_) {
-            if (!port.port().closed && port.port().core->backend().capabilities().virtual_time) {
+            if (!port.port().closed && port.port().core->capabilities().virtual_time) {
                 return port.now();
             }
         }
@@ -470,11 +479,12 @@ bool turn_now(PyObject* self, PortObject& port) {
     if (port.core->shared()) {
         return shared::hand_out_now(self, port);
     }
-    if (!port.core->backend().claimable()) {
-        return true;
-    }
     RunnerHold hold(port, RunnerHold::For::waiting);
     if (!hold.held() || port.closed) {
+        return true;
+    }
+    if (!claimable(port)) {
+        hold.give_up();
         return true;
     }
     const Error error = poll_port(port, port.core->now());

@@ -54,11 +54,10 @@ void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
 }
 
 void Port::abort(Socket& socket) {
-    if (socket.life == Life::closed || socket.life == Life::free) {
-        return;
+    if (socket.life == Life::closed || socket.life == Life::free || socket.keep_handle) {
+        return;  // what detach() takes back is the caller's
     }
     backend_->reset_on_close(socket);
-    socket.keep_handle = false;
     socket.resetting = true;
     begin_cancel(socket);
     settle(socket);
@@ -182,15 +181,29 @@ void Port::settle(Socket& socket) {
     hand_out_closed(socket);
 }
 
-// The last that is heard of a socket, so it waits for sends whose memory the kernel still reads.
+// The last that is heard of a socket, so it waits for sends whose memory the kernel still reads,
+// and for whoever takes an accepted one.
 void Port::hand_out_closed(Socket& socket) {
-    if (socket.releasing != 0) {
+    if (socket.releasing != 0 || socket.unclaimed) {
         return;
     }
     Ready ready;
     ready.what = Ready::What::closed;
     ready.socket = &socket;
     push(std::move(ready));
+}
+
+void Port::claim(Socket& accepted) {
+    accepted.unclaimed = false;
+    if (accepted.life == Life::closed) {
+        hand_out_closed(accepted);
+        nudge();
+    }
+}
+
+void Port::refuse(Socket& accepted) {
+    claim(accepted);
+    close(accepted, 0);
 }
 
 void Port::begin_close(std::int64_t timeout) {

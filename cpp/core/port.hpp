@@ -90,6 +90,7 @@ public:
 
     [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
     [[nodiscard]] Backend& backend() noexcept { return *backend_; }
+    [[nodiscard]] const Capabilities& capabilities() const noexcept { return capabilities_; }
     [[nodiscard]] const PortOptions& options() const noexcept { return options_; }
 
     // Sockets.
@@ -136,6 +137,10 @@ public:
     // lease.
     void retire(Operation& op) noexcept;
     void retire(Socket& socket) noexcept;
+    // An accepted connection has been handed out: from here on its end is told. It may have come.
+    void claim(Socket& accepted);
+    // Nobody takes the accepted connection.
+    void refuse(Socket& accepted);
     static void retire(Timer* timer) noexcept { delete timer; }
 
     // Who sent the datagram of a subscription.
@@ -180,7 +185,8 @@ public:
     Error wait_for_next(Worker& worker, std::int64_t deadline, std::int64_t most, void* interrupt);
     // The time so many nanoseconds from now.
     [[nodiscard]] std::int64_t after(std::int64_t nanoseconds) const noexcept {
-        return backend_ == nullptr ? 0 : now() + nanoseconds;
+        const std::int64_t base = backend_ == nullptr ? 0 : now();
+        return nanoseconds < INT64_MAX - base ? base + nanoseconds : INT64_MAX;
     }
     // Whether the deadline has passed, or the port was ended.
     [[nodiscard]] bool late(std::int64_t deadline) const noexcept {
@@ -237,7 +243,8 @@ private:
             return;
         }
         tally_.move(op.kind, before, state, op.receipt.pages());
-        op.state.store(state, std::memory_order_relaxed);
+        // Whoever reads the state without the lock may then read the result.
+        op.state.store(state, std::memory_order_release);
         note(op, stage_of(state));
     }
     void request_cancel(Operation& op) noexcept {

@@ -121,6 +121,9 @@ public:
     bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
     bool send_paused : 1 {false};      // over the high mark, and not yet down to the low one
     bool capped : 1 {false};           // counts against the port's cap on connections
+    // Accepted, and not handed out yet: until then its end is not told, for it would be retired
+    // under the thread that hands it out.
+    bool unclaimed : 1 {false};
     NagleWatch nagle;
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {

@@ -96,6 +96,7 @@ Socket* Port::accepted(Socket& listener, Handle handle) {
     socket->protocol = listener.protocol;
     socket->stream = listener.stream;
     socket->connected = true;
+    socket->unclaimed = true;
     watch_idle(*socket);
     return socket;
 }

@@ -123,6 +123,24 @@ TEST_F(AcceptEachTest, BacksOffAgainWhileItLasts) {
     EXPECT_NE(backend().request_of(op.id), nullptr);
 }
 
+TEST_F(AcceptEachTest, TheEndOfAConnectionWaitsUntilItWasHandedOut) {
+    Socket& listener = open_socket();
+    backend().on(listener).starts = connections(1);
+    subscribe(listener);
+    std::vector<Ready> inbox;
+    EXPECT_FALSE(port().poll(backend().time, inbox));
+    ASSERT_EQ(inbox.size(), 1U);
+    Socket& connection = *inbox.front().accepted;
+    locked([&] { port().close(connection, 0); });
+    EXPECT_EQ(connection.life, Life::closed);
+    turns(2);
+    EXPECT_THAT(closed, IsEmpty()) << "its slot would be given to the next connection";
+    locked([&] { port().claim(connection); });
+    turns(2);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed.front().socket, &connection);
+}
+
 TEST_F(AcceptEachTest, CancelledWhileItBacksOff) {
     Socket& listener = open_socket();
     backend().on(listener).starts = {failed(code_exhausted)};

@@ -277,6 +277,21 @@ TEST_F(DetachTest, CancelsAndReapsAndLeavesTheHandle) {
     expected_handles = 1;
 }
 
+TEST_F(DetachTest, AnAbortMeanwhileLeavesTheHandleToTheCaller) {
+    backend().answers_cancels = false;
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    const Posted& op = receive(socket);
+    forget_calls();
+    locked([&] { port().detach(socket); });
+    locked([&] { port().abort(socket); });
+    backend().deliver(op.id, -code_cancelled);
+    turn();
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive", "detach"));
+    EXPECT_TRUE(backend().is_open(handle));
+    expected_handles = 1;
+}
+
 class ShutdownTest : public CoreTest {};
 
 TEST_F(ShutdownTest, FollowsTheQueuedSends) {

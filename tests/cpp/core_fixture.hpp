@@ -266,6 +266,14 @@ protected:
 private:
     static void count_release(void* owner) { ++static_cast<Posted*>(owner)->leases_given_back; }
 
+    // What the application was handed it hears of from here on.
+    Socket* claimed(Socket* accepted) {
+        if (accepted != nullptr) {
+            locked([&] { port_->claim(*accepted); });
+        }
+        return accepted;
+    }
+
     void retire_silent(Posted& posted) {
         Operation& op = *std::exchange(posted.core, nullptr);
         EXPECT_TRUE(op.finished());
@@ -274,6 +282,9 @@ private:
         posted.transferred = op.transferred;
         posted.error = op.error;
         posted.connection = op.accepted;
+        if (op.accepted != nullptr) {
+            port_->claim(*op.accepted);
+        }
         op.lease.give_back();
         port_->retire(op);
     }
@@ -371,7 +382,7 @@ private:
                 posted->transferred = ready.op->transferred;
                 posted->error = ready.op->error;
                 posted->order = finished_++;
-                posted->connection = ready.op->accepted;
+                posted->connection = claimed(ready.op->accepted);
                 posted->core = nullptr;
                 EXPECT_EQ(ready.op->id.packed(), posted->id.packed());
                 EXPECT_TRUE(ready.op->finished());
@@ -394,7 +405,7 @@ private:
                 posted->data.push_back(ready.slice.length());
                 break;
             case Ready::What::accepted:
-                posted->connections.push_back(ready.accepted);
+                posted->connections.push_back(claimed(ready.accepted));
                 break;
             case Ready::What::item_error:
                 posted->accept_errors.push_back(ready.error);

@@ -163,6 +163,9 @@ public:
                 op.transferred = core->transferred;
                 op.answer = core->answer;
                 op.connection = core->accepted;
+                if (op.connection != nullptr) {
+                    port_->claim(*op.connection);
+                }
                 core->lease.give_back();
                 port_->retire(*core);
             }
@@ -397,6 +400,13 @@ public:
     }
 
 private:
+    // What the application was handed it hears of from here on.
+    Socket* claimed(Socket* accepted) {
+        if (accepted != nullptr) {
+            locked([&] { port_->claim(*accepted); });
+        }
+        return accepted;
+    }
     static void count_release(void* owner) { ++static_cast<Op*>(owner)->leases_given_back; }
 
     void hand_out(std::vector<Ready>& inbox) {
@@ -409,7 +419,7 @@ private:
                     op->transferred = ready.op->transferred;
                     op->answer = ready.op->answer;
                     op->error = ready.op->error;
-                    op->connection = ready.op->accepted;
+                    op->connection = claimed(ready.op->accepted);
                     ready.op->lease.give_back();
                     operations.push_back(ready.op);
                     ++op->completions;
@@ -437,7 +447,7 @@ private:
                         Port::sender_of(ready.slice));
                     break;
                 case Ready::What::accepted:
-                    op->connections.push_back(ready.accepted);
+                    op->connections.push_back(claimed(ready.accepted));
                     if (op->on_connection) {
                         op->on_connection(*op, *ready.accepted);
                     }
