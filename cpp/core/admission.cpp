@@ -44,15 +44,8 @@ bool Port::admissible(const Operation& op, std::size_t pages) const noexcept {
     if (port_cap != 0 && unfinished_[sending ? 1 : 0] >= port_cap) {
         return false;
     }
-    if (socket_cap != 0) {
-        const Lane& lane = sending ? op.socket->sending : op.socket->receiving;
-        std::uint32_t count = 0;
-        for (const Operation* at = lane.head; at != nullptr; at = at->next) {
-            count += at->admitted ? 1U : 0U;
-        }
-        if (count >= socket_cap) {
-            return false;
-        }
+    if (socket_cap != 0 && admitted_[op.socket->id.slot][sending ? 1 : 0] >= socket_cap) {
+        return false;
     }
     return ledger_.fits(pages);
 }
@@ -62,6 +55,9 @@ void Port::admit(Operation& op, std::size_t pages) noexcept {
                                 op.socket->charged_pages);
     op.admitted = true;
     ++unfinished_[op.sending() ? 1 : 0];
+    if (caps_sockets()) {
+        ++admitted_[op.socket->id.slot][op.sending() ? 1 : 0];
+    }
     const State state = op.state.load(std::memory_order_relaxed);
     tally_.charge(state, op.receipt.pages());
     if (state != State::idle) {
@@ -82,6 +78,9 @@ void Port::leave(Operation& op) noexcept {
     if (op.admitted) {
         op.admitted = false;
         --unfinished_[op.sending() ? 1 : 0];
+        if (caps_sockets()) {
+            --admitted_[op.socket->id.slot][op.sending() ? 1 : 0];
+        }
     }
 }
 

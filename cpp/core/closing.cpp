@@ -129,25 +129,21 @@ void Port::begin_cancel(Socket& socket) {
     cancel_lane(socket, socket.receiving);
 }
 
-// Asks for the end of what the kernel holds and completes the rest, last first.
+// Asks for the end of what the kernel holds and completes the rest, in posting order.
 void Port::cancel_lane(Socket& /*socket*/, Lane& lane) {
+    Operation* at = lane.head;
+    for (unsigned i = 0; i < lane.started; ++i, at = at->next) {
+        request_cancel(lane, *at);
+    }
     if (lane.started != 0) {
-        Operation* op = lane.head;
-        for (unsigned i = 0; i < lane.started; ++i, op = op->next) {
-            request_cancel(*op);
-        }
         backend_->cancel(*lane.head);
     }
-    unsigned position = 0;
-    Operation* at = lane.head;
     while (at != nullptr) {
-        Operation* next = at->next;
-        if (position++ >= lane.started) {
-            request_cancel(*at);
-            lane.unlink(*at);
-            finish(*at, cancel_error(*at));
-        }
-        at = next;
+        Operation& op = *at;
+        at = op.next;
+        request_cancel(lane, op);
+        lane.unlink(op);
+        finish(op, cancel_error(op));
     }
 }
 

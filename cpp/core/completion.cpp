@@ -1,5 +1,5 @@
 // Port: from a packet of the kernel to the one completion of each operation (R03, R04, R31).
-#include <algorithm>
+#include <array>
 
 #include "core/port.hpp"
 
@@ -175,9 +175,10 @@ void Port::fail(Socket& socket, Lane& lane, int code) {
 }
 
 // Completes every operation of the lane whose cancel was asked for. Precondition: none is started.
+// They stand at its front, for all others end with their cancel: what waits behind is not walked.
 void Port::finish_cancelled(Lane& lane) {
     Operation* op = lane.head;
-    while (op != nullptr) {
+    while (lane.cancels != 0) {
         Operation* next = op->next;
         if (op->cancel_requested) {
             const bool cut = op->kind == Kind::send && op->transferred != 0;
@@ -206,6 +207,7 @@ void Port::refuse_rest(Lane& lane, Error error) {
 // kernel still reads.
 void Port::finish(Operation& op, Error error) noexcept {
     op.error = error;
+    op.ended = true;
     if (op.held) {
         op.held = false;
         --budget_queue_;
@@ -250,19 +252,17 @@ bool Port::cancel(Operation& op) {
     if (op.finished() || op.cancel_requested || op.state.load() == State::idle) {
         return false;
     }
-    request_cancel(op);
-    if (op.releasing) {
-        return true;  // all its bytes went: the cancel has lost the race
-    }
     Socket& socket = *op.socket;
     Lane& lane = socket.lane_of(op);
-    unsigned position = 0;
-    for (const Operation* at = lane.head; at != &op; at = at->next) {
-        ++position;
+    if (op.releasing) {
+        op.cancel_requested = true;
+        set_state(op, State::cancelling);
+        return true;  // all its bytes went: the cancel has lost the race
     }
-    if (position < lane.started) {
+    request_cancel(lane, op);
+    if (lane.has_started(op)) {
         backend_->cancel(*lane.head);
-    } else if (op.kind != Kind::send || op.transferred == 0 || position != 0) {
+    } else if (op.kind != Kind::send || op.transferred == 0 || lane.head != &op) {
         lane.unlink(op);
         finish(op, cancel_error(op));
         const bool awaits_flush = &lane == &socket.sending && socket.flush_listed;
@@ -279,17 +279,20 @@ bool Port::cancel(Operation& op) {
     return true;
 }
 
+// From the tail on, so that nothing behind is started only to be cancelled.
 unsigned Port::cancel_all(Socket& socket) {
     unsigned count = 0;
     for (Lane* lane : {&socket.sending, &socket.receiving}) {
-        // From the tail's side first, so that nothing behind is started only to be cancelled.
-        std::vector<Operation*> ops;
-        for (Operation* op = lane->head; op != nullptr; op = op->next) {
-            ops.push_back(op);
+        while (lane->tail != nullptr && !lane->has_started(*lane->tail) && cancel(*lane->tail)) {
+            ++count;
         }
-        std::reverse(ops.begin(), ops.end());
-        for (Operation* op : ops) {
-            count += cancel(*op) ? 1U : 0U;
+        std::array<Operation*, most_started> request{};
+        std::size_t used = 0;
+        for (Operation* op = lane->head; used < lane->started; op = op->next) {
+            request.at(used++) = op;
+        }
+        while (used-- > 0) {
+            count += cancel(*request.at(used)) ? 1U : 0U;
         }
     }
     return count;

@@ -58,7 +58,7 @@ void Port::drop_disconnect(Socket& socket) {
         return;
     }
     if (lane.head == last && lane.started != 0) {
-        request_cancel(*last);
+        request_cancel(lane, *last);
         backend_->cancel(*last);
     } else {
         lane.unlink(*last);

@@ -131,10 +131,10 @@ void Port::record(const Operation& op, Stage stage, std::uint64_t bytes) noexcep
     event.charged = op.receipt.pages();
     event.ledger = static_cast<std::uint32_t>(ledger_.now_pages());
     event.handle = static_cast<std::int32_t>(op.socket->handle);
-    event.code = op.error.code;
+    event.code = op.ended ? op.error.code : 0;
     event.stage = stage;
     event.kind = op.kind;
-    event.fault = op.error.fault;
+    event.fault = op.ended ? op.error.fault : Fault::none;
     event.outcome = op.outcome;
     trace_->add(event);
 }

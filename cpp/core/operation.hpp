@@ -57,7 +57,10 @@ struct Operation {
     std::size_t transferred{0};
     Ledger::Receipt receipt;
     Timer* deadline{nullptr};
-    Error error;
+    union {
+        Error error{};        // how it ended, from `ended` on
+        Operation* previous;  // before it, while it is in a lane
+    };
     std::int32_t flags{0};  // MSG_* of the caller
     std::uint32_t sequence{0};
     std::uint16_t slices{0};
@@ -66,6 +69,7 @@ struct Operation {
     Outcome outcome{Outcome::pending};
     Receive strategy{Receive::pooled};
     bool cancel_requested : 1 {false};
+    bool ended : 1 {false};  // it has left its lane for good, and `error` is set
     bool timed_out : 1 {false};
     bool batched : 1 {false};   // goes out with the next flush, without an attempt at the post
     bool held : 1 {false};      // in the budget queue: not charged, not started

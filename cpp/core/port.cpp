@@ -41,6 +41,9 @@ Port::~Port() {
 
 Socket* Port::new_socket(Handle handle) {
     try {
+        if (caps_sockets() && sockets_.free() == 0) {
+            admitted_.resize(sockets_.capacity() + SlotTable<Socket>::slots_per_chunk);
+        }
         Socket& socket = sockets_.take();
         socket.handle = handle;
         socket.life = Life::open;

@@ -247,8 +247,8 @@ private:
         op.state.store(state, std::memory_order_release);
         note(op, stage_of(state));
     }
-    void request_cancel(Operation& op) noexcept {
-        op.cancel_requested = true;
+    void request_cancel(Lane& lane, Operation& op) noexcept {
+        lane.ask_cancel(op);
         set_state(op, State::cancelling);
     }
 
@@ -270,6 +270,9 @@ private:
     // Admission (admission.cpp).
     [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
     [[nodiscard]] bool capped(const Operation& op) const noexcept;
+    [[nodiscard]] bool caps_sockets() const noexcept {
+        return (options_.socket_receives | options_.socket_sends) != 0;
+    }
     [[nodiscard]] bool admissible(const Operation& op, std::size_t pages) const noexcept;
     void admit(Operation& op, std::size_t pages) noexcept;
     void leave(Operation& op) noexcept;  // the counterpart of admit()
@@ -437,6 +440,8 @@ private:
     std::size_t unreleased_{0};      // sends that only wait for their release
     std::int64_t turn_time_{0};      // the backend's time of this turn
     std::array<std::uint32_t, charge_kinds> unfinished_{};
+    // The same of each socket, by slot; empty without a cap on sockets.
+    std::vector<std::array<std::uint32_t, charge_kinds>> admitted_;
     PortCounts counts_;
     Tally tally_;
     std::size_t budget_queue_{0};        // operations that are held

@@ -17,42 +17,50 @@ using Handle = std::intptr_t;
 inline constexpr Handle no_handle = -1;
 
 // The operations of one direction of one socket, in posting order. The kernel holds at most one
-// request of a lane, covering the first `started` operations; the rest waits here (R30).
+// request of a lane, covering the first `started` operations; the rest waits here (R30). Every
+// member takes constant time: a lane may hold 100,000 operations.
 struct Lane {
     Operation* head{nullptr};
     Operation* tail{nullptr};
-    std::uint64_t started : 16 {0};
-    std::uint64_t bytes : 48 {0};  // still to go of the sends that stand here
+    std::uint64_t started : 8 {0};
+    std::uint64_t cancels : 8 {0};  // operations that stay only until their request is over
+    std::uint64_t bytes : 48 {0};   // still to go of the sends that stand here
     // The request is over for the kernel, or never reached it; what is left is the core's.
     [[nodiscard]] bool idle() const noexcept { return head == nullptr; }
 
     void push(Operation& op) noexcept {
         op.next = nullptr;
+        op.previous = tail;
         (tail != nullptr ? tail->next : head) = &op;
         tail = &op;
         bytes += op.bytes_to_send();
     }
     Operation& pop() noexcept {
         Operation& op = *head;
-        head = op.next;
-        if (head == nullptr) {
-            tail = nullptr;
-        }
-        op.next = nullptr;
-        bytes -= op.bytes_to_send();
+        unlink(op);
         return op;
     }
     void unlink(Operation& op) noexcept {
-        Operation* before = nullptr;
-        for (Operation* at = head; at != &op; at = at->next) {
-            before = at;
-        }
-        (before != nullptr ? before->next : head) = op.next;
-        if (tail == &op) {
-            tail = before;
-        }
+        (op.previous != nullptr ? op.previous->next : head) = op.next;
+        (op.next != nullptr ? op.next->previous : tail) = op.previous;
         op.next = nullptr;
+        cancels -= op.cancel_requested ? 1U : 0U;
         bytes -= op.bytes_to_send();
+    }
+    // The operation ends as soon as the kernel, or whoever calls, lets it.
+    void ask_cancel(Operation& op) noexcept {
+        cancels += op.cancel_requested ? 0U : 1U;
+        op.cancel_requested = true;
+    }
+    // Whether the kernel's request covers the operation.
+    [[nodiscard]] bool has_started(const Operation& op) const noexcept {
+        const Operation* at = head;
+        for (unsigned i = 0; i < started; ++i, at = at->next) {
+            if (at == &op) {
+                return true;
+            }
+        }
+        return false;
     }
     // Bytes of the send at the head have gone.
     void advance(std::size_t count) noexcept {
@@ -60,6 +68,9 @@ struct Lane {
         bytes -= count;
     }
 };
+
+// One request covers at most this many operations.
+inline constexpr unsigned most_started = 64;
 
 // How a socket sends (R16): copied to the system's buffer, the same but without ever leaving memory
 // with the system while it waits for room, or from where the data lies.

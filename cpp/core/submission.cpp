@@ -9,7 +9,7 @@ namespace iocp {
 namespace {
 
 // A flush carries at most this many buffers and bytes in one request.
-constexpr std::size_t flush_parts = 64;
+constexpr std::size_t flush_parts = most_started;
 constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
 // How long an operation waits for room in the queue it goes to: twice as long each time, six times.
 constexpr std::int64_t queue_pause = 1'000'000;
@@ -266,7 +266,7 @@ void Port::start_lane(Socket& socket, Lane& lane) {
         }
         const StartResult result = start(op, count);
         if (result.start == Start::pending) {
-            lane.started = static_cast<std::uint16_t>(count);
+            lane.started = static_cast<std::uint8_t>(count);
             Operation* at = &op;
             for (unsigned i = 0; i < count; ++i, at = at->next) {
                 set_state(*at, State::pending);
