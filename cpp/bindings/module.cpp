@@ -94,7 +94,7 @@ pb::object address_or_name(const pb::object& host, int port, int family) {
 
 }  // namespace
 
-PYBIND11_MODULE(_core_of_main, module, pb::mod_gil_not_used()) {
+PYBIND11_MODULE(_core_of_main, module) {
     (void)iocp::fork_generation();  // forks are counted from here on
     make_types(module);
     iocp::py::bind_sim(module);
