@@ -92,9 +92,19 @@ pb::object address_or_name(const pb::object& host, int port, int family) {
     return pb::reinterpret_steal<pb::object>(found);
 }
 
+bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
+
+constexpr const char* main_only =
+    "iocp_sock runs in the main interpreter of a process only; use threads, or a process of its "
+    "own";
+
 }  // namespace
 
 PYBIND11_MODULE(_core_of_main, module) {
+    // From Python 3.13 on PyInit__core() runs in the main interpreter whichever one imports.
+    if (!in_main_interpreter()) {
+        throw pb::import_error(main_only);
+    }
     (void)iocp::fork_generation();  // forks are counted from here on
     make_types(module);
     iocp::py::bind_sim(module);
@@ -134,10 +144,8 @@ PYBIND11_MODULE(_core_of_main, module) {
 // pybind11 waits for ever when a second interpreter of the process loads it (Python before 3.12).
 // NOLINTNEXTLINE(bugprone-reserved-identifier): the interpreter looks for this name
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError,
-                        "iocp_sock runs in the main interpreter of a process only; use threads, or "
-                        "a process of its own");
+    if (!in_main_interpreter()) {
+        PyErr_SetString(PyExc_ImportError, main_only);
         return nullptr;
     }
     return PyInit__core_of_main();
