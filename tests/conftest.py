@@ -21,13 +21,20 @@ from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, lock_refus
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --fuzz-minutes."""
+    """Add --fuzz-minutes and --stress-rounds."""
     parser.addoption(
         "--fuzz-minutes",
         type=float,
         default=0.0,
         metavar="N",
         help="let each random test go on with new programs for N minutes",
+    )
+    parser.addoption(
+        "--stress-rounds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="play N times as many rounds of each stress scenario",
     )
 
 

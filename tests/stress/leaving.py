@@ -1,0 +1,148 @@
+"""Processes that end while their threads still use ports; how they end is what is looked at."""
+
+import os
+import sys
+import threading
+from functools import partial
+
+import iocp_sock
+from stress.scenarios import scenario
+from stress.stage import Stage, ignore
+
+
+def _daemon(work) -> None:
+    threading.Thread(target=work, daemon=True).start()
+
+
+def _forever(step):
+    def work():
+        while True:
+            step()
+
+    return work
+
+
+def _use(port, sock, peer):
+    operation = sock.recv(1, callback=ignore)
+    peer.send(b"x")
+    port.post(callback=ignore)
+    port.call_later(0.0, lambda: None)
+    port.stats(sockets=2)
+    operation.cancel()
+
+
+def _busy(stage: Stage, runners: int, **options) -> iocp_sock.Port:
+    port = iocp_sock.Port(backend=stage.backend, **options)
+    seen = threading.Semaphore(0)
+    for pair in stage.pairs(port, 2):
+        _daemon(_forever(partial(_use, port, *pair)))
+    for _ in range(runners):
+        _daemon(port.run)
+    for _ in range(20):
+        port.post(callback=lambda _c: seen.release())
+    for _ in range(20):
+        seen.acquire()
+    return port
+
+
+@scenario(rounds=1, leaves=True)
+def exit_while_posting(stage: Stage) -> None:
+    """The interpreter ends while daemon threads post to a port that a daemon thread runs."""
+    stage.kept = _busy(stage, 1)
+
+
+@scenario(rounds=1, leaves=True)
+def exit_while_posting_shared(stage: Stage) -> None:
+    """The interpreter ends while daemon threads post to a port that daemon threads run."""
+    stage.kept = _busy(stage, 3, concurrency=2)
+
+
+@scenario(rounds=1, leaves=True)
+def exit_with_the_port_in_the_module(stage: Stage) -> None:
+    """The port is a global of a module that is torn down while daemon threads use it."""
+    sys.modules[__name__].port = _busy(stage, 1)
+
+
+@scenario(rounds=1, leaves=True)
+def exit_while_waiting(stage: Stage) -> None:
+    """The interpreter ends while daemon threads wait for events, results and completions."""
+    port = iocp_sock.Port(backend=stage.backend, concurrency=2)
+    begun = threading.Semaphore(0)
+
+    def wait_for_event(sock):
+        event = iocp_sock.Event()
+        sock.recv(1, event=event)
+        begun.release()
+        event.wait()
+
+    def wait_for_result(sock):
+        operation = sock.recv(1)
+        begun.release()
+        operation.result()
+
+    def get():
+        begun.release()
+        port.get()
+
+    pairs = stage.pairs(port, 4)
+    for number, (sock, _peer) in enumerate(pairs):
+        _daemon(partial((wait_for_event, wait_for_result)[number % 2], sock))
+    _daemon(get)
+    for _ in range(5):
+        begun.acquire()
+    sys.modules[__name__].kept = pairs
+
+
+@scenario(rounds=1, leaves=True)
+def exit_closes(stage: Stage) -> None:
+    """The main thread closes the port and leaves, while daemon threads post to it."""
+    port = _busy(stage, 1)
+    port.close(0)
+
+
+@scenario(rounds=1, leaves=True)
+def exit_by_system_exit_of_a_callback(stage: Stage) -> None:
+    """A callback of the main thread's port leaves while other threads post."""
+    port = iocp_sock.Port(backend=stage.backend)
+    for pair in stage.pairs(port, 2):
+        _daemon(_forever(partial(_use, port, *pair)))
+
+    def leave():
+        sys.exit(0)
+
+    port.call_later(0.02, leave)
+    try:
+        port.run()
+    except SystemExit as left:
+        os.environ["LEFT"] = str(left.code)
+        raise
+
+
+@scenario(rounds=1, leaves=True)
+def exit_while_arguments_are_read(stage: Stage) -> None:
+    """The interpreter ends while daemon threads are in iterators and methods of their arguments."""
+    read = threading.Semaphore(0)
+
+    class Index:
+        def __index__(self):
+            read.release()
+            return 4
+
+    def parts():
+        for _ in range(8):
+            read.release()
+            yield b"abcd"
+
+    def run():
+        port = iocp_sock.Port(backend=stage.backend)
+        sock, peer = stage.pair(port)
+        while True:
+            sock.sendmsg(parts())
+            operation = sock.recv(Index())
+            peer.send(peer.recv(32)[:4])
+            operation.result()
+
+    for _ in range(3):
+        _daemon(run)
+    for _ in range(20):
+        read.acquire()

@@ -1,0 +1,66 @@
+"""The scenarios by name, and how one of them is played."""
+
+import faulthandler
+import gc
+import importlib
+import sys
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import iocp_sock
+from stress.stage import Stage
+
+SWITCH_INTERVAL = 1e-5
+MODULES = ("closing", "dying", "leaving", "reading", "replacing", "using", "waiting")
+
+
+class Scenario(NamedTuple):
+    """One round of it, and how many rounds a run has."""
+
+    play: Callable[[Stage], None]
+    rounds: int
+    leaves: bool
+    """A round ends with its process, whose threads go on to the last."""
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(rounds: int, *, leaves: bool = False) -> Callable[[Callable], Callable]:
+    """Enter a function that plays one round among the scenarios."""
+
+    def enter(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
+        SCENARIOS[play.__name__] = Scenario(play, rounds, leaves)
+        return play
+
+    return enter
+
+
+def load() -> dict[str, Scenario]:
+    """Import every module of scenarios."""
+    for module in MODULES:
+        importlib.import_module(f"stress.{module}")
+    return SCENARIOS
+
+
+def play(name: str, backend: str, rounds: int, patience: float) -> None:
+    """Play so many rounds; a process that takes longer than `patience` seconds dumps its stacks."""
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(patience, exit=True)
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ResourceWarning)  # dropping what is open is what they do
+    warnings.simplefilter("ignore", iocp_sock.NagleStallWarning)
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    stage = Stage(backend)
+    sys.unraisablehook = stage.unraisable
+    scene = load()[name]
+    if scene.leaves:
+        scene.play(stage)
+        return
+    stage.begin()
+    for _ in range(rounds):
+        scene.play(stage)
+        stage.end_round()
+    stage.end()
