@@ -86,19 +86,14 @@ class Port(_core.Port):
             raise ArgumentTypeError(22, f"events is an int, not {events!r}")
         if not 1 <= events <= _MOST_EVENTS:
             raise ArgumentError(22, f"events is a number from 1 to {_MOST_EVENTS}, not {events!r}")
-        self._start_trace(events)
-        self._trace = Trace(self)
-        return self._trace
+        return Trace._start(self, events)
 
     def stop_trace(self) -> Trace:
         """End the trace that trace() started, and return it with what it recorded.
 
         Also after close(). Raises ArgumentError when none runs.
         """
-        recorded = self._stop_trace()
-        trace, self._trace = self._trace, None
-        assert trace is not None
-        return trace._take(recorded)
+        return Trace._stop(self)
 
     def socket(
         self,

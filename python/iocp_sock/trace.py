@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
     from iocp_sock.port import Port
 
 __all__ = ["Trace", "TraceEvent"]
+
+
+_switching = threading.Lock()
+"""Held while a trace starts or stops, so that the core's and the port's agree."""
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked child, where the thread that held it does not exist."""
+    global _switching
+    _switching = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class TraceEvent(NamedTuple):
@@ -81,8 +97,9 @@ class Trace:
 
     def stop(self) -> Self:
         """End the recording, if it still runs."""
-        if self._port is not None:
-            self._port.stop_trace()
+        with _switching:
+            if self._port is not None:
+                self._take(self._port._stop_trace())
         return self
 
     def write(self, file: str | Path | IO[str]) -> None:
@@ -118,9 +135,25 @@ class Trace:
     def _size(self) -> int:
         return struct.calcsize(self._recorded["format"]) or 1
 
-    def _take(self, recorded: dict[str, Any]) -> Self:
+    @classmethod
+    def _start(cls, port: Port, events: int) -> Trace:
+        with _switching:
+            port._start_trace(events)
+            port._trace = cls(port)
+            return port._trace
+
+    @staticmethod
+    def _stop(port: Port) -> Trace:
+        with _switching:
+            recorded = port._stop_trace()
+            assert port._trace is not None
+            return port._trace._take(recorded)
+
+    def _take(self, recorded: dict[str, Any]) -> Trace:
+        port, self._port = self._port, None
+        assert port is not None
+        port._trace = None
         self._recorded = recorded
-        self._port = None
         return self
 
     def _event(

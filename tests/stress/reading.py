@@ -99,6 +99,40 @@ def figures_of_a_closed_port(stage: Stage) -> None:
     stage.together(close, look, look)
 
 
+@scenario(rounds=12)
+def traces(stage: Stage) -> None:
+    """Threads start, stop and read traces while the port works and closes."""
+    port = stage.port()
+    pairs = stage.pairs(port, 2)
+    runs = itertools.count()
+    enough = threading.Event()
+
+    def use(sock, peer):
+        sock.recv(4, callback=ignore)
+        with contextlib.suppress(BrokenPipeError):
+            peer.send(b"abcd")
+
+    def trace():
+        with contextlib.suppress(iocp_sock.ArgumentError):
+            with port.trace(64) as trace:
+                port.post(callback=ignore)
+            for event in trace:
+                assert event.nbytes >= 0
+        if next(runs) == 60:
+            enough.set()
+
+    def close():
+        enough.wait()
+        port.close(0)
+
+    with stage.running(port):
+        stage.together(
+            *(until_gone(partial(use, *pair)) for pair in pairs),
+            *[until_gone(trace)] * THREADS,
+            close,
+        )
+
+
 def _settled(operation: iocp_sock.Operation) -> str:
     """What the getters say of a failed operation; nothing if they say it as one."""
     while not operation.done:
