@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from iocp_sock.errors import ArgumentError, ArgumentTypeError
 from iocp_sock.sim import Sim
@@ -216,6 +216,8 @@ class PortConfig:
             if not least <= value <= most:
                 raise ArgumentError(22, f"{name} is an int from {least} to {most}, not {value!r}")
         self._check_concurrency()
+        threads = (os.cpu_count() or 1) if self.concurrency == 0 else self.concurrency or 0
+        object.__setattr__(self, "_threads", threads)
         for name in ("skip_done_packets", "latency", "in_order"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(22, f"{name} is True or False, not {getattr(self, name)!r}")
@@ -227,6 +229,10 @@ class PortConfig:
             )
         if not isinstance(self.adaptive, AdaptiveRule):
             raise ArgumentTypeError(22, f"adaptive is an AdaptiveRule, not {self.adaptive!r}")
+
+    # The core reads it while it makes a port. A property would run Python there, and before
+    # Python 3.14 the interpreter's end unwinds a daemon thread that does.
+    _threads: ClassVar[int]
 
     def _check_concurrency(self) -> None:
         given = self.concurrency
@@ -246,7 +252,3 @@ class PortConfig:
             )
         if isinstance(self.backend, Sim):
             raise ArgumentError(22, "the model runs in one thread: it would not be deterministic")
-
-    @property
-    def _threads(self) -> int:
-        return (os.cpu_count() or 1) if self.concurrency == 0 else self.concurrency or 0

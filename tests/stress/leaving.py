@@ -94,6 +94,27 @@ def exit_while_waiting(stage: Stage) -> None:
 
 
 @scenario(rounds=1, leaves=True)
+def exit_while_dropping(stage: Stage) -> None:
+    """The interpreter ends while daemon threads make, use and drop ports."""
+    begun = threading.Semaphore(0)
+
+    def make():
+        port = iocp_sock.Port(backend=stage.backend)
+        sock, peer = stage.pair(port)
+        sock.receive(ignore)
+        peer.send(b"x")
+        port.run_once(0)
+        begun.release()
+        if id(port) % 3:
+            port.close(0)
+
+    for _ in range(3):
+        _daemon(_forever(make))
+    for _ in range(20):
+        begun.acquire()
+
+
+@scenario(rounds=1, leaves=True)
 def exit_closes(stage: Stage) -> None:
     """The main thread closes the port and leaves, while daemon threads post to it."""
     port = _busy(stage, 1)
