@@ -5,6 +5,7 @@ import contextlib
 import errno
 import itertools
 import math
+import mmap
 import socket
 import sys
 
@@ -388,3 +389,89 @@ def test_exceptions_are_os_errors():
     assert issubclass(ArgumentError, ValueError)
     assert issubclass(ArgumentTypeError, TypeError)
     assert issubclass(iocp_sock.BudgetExceeded, iocp_sock.ResourceExhausted)
+
+
+def released():
+    view = memoryview(bytearray(8))
+    view.release()
+    return view
+
+
+def closed_map():
+    memory = mmap.mmap(-1, 4096)
+    memory.close()
+    return memory
+
+
+def every_other():
+    return memoryview(bytearray(16))[::2]
+
+
+def fortran():
+    numpy = pytest.importorskip("numpy")
+    return numpy.zeros((4, 4), "u1")[:, ::2]
+
+
+BUFFERS = [released, closed_map, every_other, fortran]
+TAKERS = [
+    lambda s, b: s.send(b),
+    lambda s, b: s.try_send(b),
+    lambda s, b: s.sendmsg([b"x", b]),
+    lambda s, b: s.sendmsg([b"x"], ancillary=[(1, 1, b)]),
+    lambda s, b: s.recv_into(b),
+    lambda s, b: s.recvfrom_into(b),
+    lambda s, b: s.recvmsg_into([bytearray(1), b]),
+    lambda s, b: s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b),
+    lambda s, b: s.blocking.send(b),
+]
+
+
+@pytest.mark.parametrize("make", BUFFERS)
+@pytest.mark.parametrize("take", TAKERS)
+def test_buffers_that_give_no_memory(port, pair, make, take):
+    """Whatever the exporter says, it is an argument of this library, and an OSError."""
+    if WINDOWS and take is TAKERS[3]:
+        pytest.skip("there is no ancillary data on Windows")
+    sock, peer = pair
+    with pytest.raises((ArgumentError, ArgumentTypeError)) as caught:
+        take(sock, make())
+    assert isinstance(caught.value, OSError)
+    assert caught.value.errno == errno.EINVAL
+    sock.send(b"still here")
+    assert read(port, peer, 10) == b"still here"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="classes have __buffer__ from 3.12 on")
+def test_errors_of_the_exporters_own(pair):
+    """What a class's __buffer__ raises besides comes through."""
+
+    class Broken:
+        def __buffer__(self, flags):
+            raise KeyError("its own")
+
+    with pytest.raises(KeyError, match="its own"):
+        pair[0].send(Broken())
+
+
+@pytest.mark.parametrize("handshake", [True, False])
+def test_adopts_no_tls(port, peers, handshake):
+    """An SSLSocket would lose its TLS, and go on in the clear: it is refused as it stands."""
+    ssl = pytest.importorskip("ssl")
+    if port.backend == "sim":
+        pytest.skip("not in the model: no descriptor stands behind a modelled socket")
+    ours, theirs = socket.socketpair()
+    peer = peers.keep(theirs)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    secure = context.wrap_socket(ours, do_handshake_on_connect=False)
+    number = secure.fileno()
+    with pytest.raises(ArgumentTypeError, match="SSLSocket"):
+        port.adopt(secure)
+    assert secure.fileno() == number
+    if handshake:  # it still speaks TLS
+        secure.settimeout(0)
+        with pytest.raises(ssl.SSLWantReadError):
+            secure.do_handshake()
+        assert peer.recv(3)[0] == 22
+    secure.close()

@@ -23,6 +23,27 @@ void release_view(void* owner) {
     delete view;
 }
 
+// The exporter's refusal, which is set, as an error of this library. What else it raised stays.
+void refuse_source(const Types& types, const char* refusal) {
+    if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+        PyErr_Clear();
+        raise(types, ErrorClass::argument_type, EINVAL, refusal);
+        return;
+    }
+    const bool value = PyErr_ExceptionMatches(PyExc_ValueError) != 0;
+    if (!value && PyErr_ExceptionMatches(PyExc_BufferError) == 0) {
+        return;
+    }
+    PyObject* raised = PyErr_GetRaisedException();
+    PyObject* text = PyUnicode_FromFormat("%s (%S)", refusal, raised);
+    Py_DECREF(raised);
+    const char* message = text != nullptr ? PyUnicode_AsUTF8(text) : nullptr;
+    if (message != nullptr) {
+        raise(types, value ? ErrorClass::argument : ErrorClass::argument_type, EINVAL, message);
+    }
+    Py_XDECREF(text);
+}
+
 bool lease_view(const Types& types, PyObject* source, int flags, const char* refusal, Lease& out) {
     auto* view = new (std::nothrow) Py_buffer;
     if (view == nullptr) {
@@ -31,11 +52,7 @@ bool lease_view(const Types& types, PyObject* source, int flags, const char* ref
     }
     if (PyObject_GetBuffer(source, view, flags) != 0) {
         delete view;
-        if (PyErr_ExceptionMatches(PyExc_TypeError) != 0 ||
-            PyErr_ExceptionMatches(PyExc_BufferError) != 0) {
-            PyErr_Clear();
-            raise(types, ErrorClass::argument_type, EINVAL, refusal);
-        }
+        refuse_source(types, refusal);
         return false;
     }
     out = {static_cast<std::byte*>(view->buf), static_cast<std::size_t>(view->len), view,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as _socket
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -110,12 +111,18 @@ class Port(_core.Port):
     def adopt(self, sock: _socket.socket | int) -> Socket:
         """Take over a socket.socket, which is detached, or an open descriptor.
 
-        The port owns it from here on; close() of the Socket closes it without shutting down what
-        duplicates of the descriptor may still use. Socket.detach() hands it back blocking or not as
-        it was; Windows does not tell that of a bare descriptor, which is then blocking.
+        The port owns it from here on; close() of the Socket closes it and leaves the connection to
+        whoever holds a duplicate of the descriptor. Socket.detach() hands it back blocking or not
+        as it was; Windows does not tell that of a bare descriptor, which is then blocking. Raises
+        ArgumentTypeError for an ssl.SSLSocket.
         """
         if not isinstance(sock, _socket.socket):
             return self._adopt(sock)
+        tls = sys.modules.get("ssl")
+        if tls is not None and isinstance(sock, tls.SSLSocket):
+            raise ArgumentTypeError(
+                22, "adopt() takes no SSLSocket, whose TLS would be lost; adopt the socket below it"
+            )
         adopted = self._adopt(sock.fileno(), sock.gettimeout() is not None)
         sock.detach()
         return adopted
