@@ -108,14 +108,14 @@ def pattern(nbytes: int, seed: int = 0) -> bytes:
 
 
 @contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Lower the limit of open files so that none can be opened (POSIX only)."""
+def no_descriptor_left(spare: int = 0) -> Iterator[None]:
+    """Lower the limit of open files so that none, or so many, can be opened (POSIX only)."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     probe = os.open(os.devnull, os.O_RDONLY)
     os.close(probe)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + spare, hard))
     try:
         yield
     finally:

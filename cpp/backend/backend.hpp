@@ -178,10 +178,18 @@ struct BackendOptions {
     std::shared_ptr<sim::World> world{};  // the model to run on instead of the system
 };
 
-// Makes the backend called `name` ("auto" picks the best; a world in the options goes before it).
-// `reason` says why it was chosen, or, when null is returned, why it was refused.
+// Why a backend was chosen, or refused.
+struct BackendReason {
+    std::string text;
+    int code{0};  // the system's error number of a refusal; 0: the system was not asked
+    // The refusal is for want of descriptors or memory, and may be over when some are given back.
+    bool exhausted{false};
+};
+
+// Makes the backend called `name` ("auto" picks the best; a world in the options goes before it),
+// or returns null.
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
-                                      const BackendOptions& options, std::string& reason);
+                                      const BackendOptions& options, BackendReason& reason);
 
 // What one look at a backend says of it.
 struct Surveyed {

@@ -211,7 +211,10 @@ std::unique_ptr<PortObject> make_port(const pb::object& config) {
     std::unique_ptr<PortObject> port(::new PortObject(types, reference.ptr(), options_of(config),
                                                       pb::str(config.attr("backend"))));
     if (port->core == nullptr) {
-        raise(*types, ErrorClass::unavailable, ENOSYS, port->backend_reason.c_str());
+        const BackendReason& why = port->backend_reason;
+        const int number = why.code != 0 ? why.code : ENOSYS;
+        raise(*types, why.exhausted ? ErrorClass::exhausted : ErrorClass::unavailable, number,
+              why.text.c_str());
         throw_set();
     }
     return port;
@@ -258,7 +261,7 @@ void bind_port(pb::module_& module) {
             "backend", [](const PortObject& port) { return port.backend_name; },
             "Name of the backend: 'uring' or 'epoll', 'iocp', or 'sim'.")
         .def_property_readonly(
-            "backend_reason", [](const PortObject& port) { return port.backend_reason; },
+            "backend_reason", [](const PortObject& port) { return port.backend_reason.text; },
             "Why this backend was chosen.")
         .def_property_readonly(
             "closed", [](const PortObject& port) { return port.closed.load(); },

@@ -238,7 +238,7 @@ struct PortObject final : Audience {
     BufferPool* pool{nullptr};
     std::unique_ptr<Port> core;
     std::string backend_name;
-    std::string backend_reason;
+    BackendReason backend_reason;
     std::uint32_t fork_generation;
     std::atomic<bool> closed{false};  // set with the lock held, and never taken back
     std::atomic<bool> stopping{false};

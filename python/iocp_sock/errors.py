@@ -78,7 +78,10 @@ class NothingDue(Error, RuntimeError):
 
 
 class BackendUnavailable(Error):
-    """The backend that was asked for cannot be had here; the message says why (errno ENOSYS)."""
+    """The backend that was asked for cannot be had here; the message says why.
+
+    `errno` is the system's number, ENOSYS where it gave none.
+    """
 
 
 class ControlUnavailable(Error):

@@ -18,7 +18,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Contract, ::testing::ValuesIn(platform::models(
 
 TEST(Backends, AutoTakesTheFirstThatWorks) {
     BufferPool* pool = BufferPool::create(system_page_size(), mebibyte, 4);
-    std::string reason;
+    BackendReason reason;
     std::string expected;
     for (const Surveyed& found : survey_backends()) {
         if (found.state == "ok") {
@@ -30,17 +30,17 @@ TEST(Backends, AutoTakesTheFirstThatWorks) {
         const auto backend = make_backend("auto", *pool, {}, reason);
         ASSERT_NE(backend, nullptr);
         EXPECT_EQ(backend->name(), expected);
-        EXPECT_FALSE(reason.empty());
+        EXPECT_FALSE(reason.text.empty());
     }
     pool->close();
 }
 
 TEST(Backends, AnUnknownNameIsRefusedWithTheNamesThereAre) {
     BufferPool* pool = BufferPool::create(system_page_size(), mebibyte, 4);
-    std::string reason;
+    BackendReason reason;
     EXPECT_EQ(make_backend("kqueue", *pool, {}, reason), nullptr);
     for (const std::string& name : platform::backends()) {
-        EXPECT_NE(reason.find(name), std::string::npos);
+        EXPECT_NE(reason.text.find(name), std::string::npos);
     }
     pool->close();
 }

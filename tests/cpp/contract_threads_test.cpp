@@ -224,7 +224,7 @@ TEST_P(Contract, PortsOfManyThreadsAreIndependent) {
     std::atomic<int> served{0};
     for (int worker = 0; worker < 4; ++worker) {
         workers.emplace_back([&] {
-            std::string reason;
+            BackendReason reason;
             BufferPool* pool = BufferPool::create(system_page_size(), mebibyte, 64);
             auto backend = make_backend(GetParam(), *pool, port().options().backend, reason);
             if (backend != nullptr) {

@@ -94,7 +94,7 @@ public:
     Engine& operator=(const Engine&) = delete;
 
     [[nodiscard]] bool usable() const { return port_ != nullptr; }
-    [[nodiscard]] const std::string& reason() const { return reason_; }
+    [[nodiscard]] const std::string& reason() const { return reason_.text; }
     Port& port() { return *port_; }
     BufferPool& pool() { return *pool_; }
 
@@ -497,7 +497,7 @@ private:
 
     std::size_t descriptors_;
     BufferPool* pool_;
-    std::string reason_;
+    BackendReason reason_;
     std::unique_ptr<Port> port_;
     std::deque<Op> ops_;
     Socket* shared_listener_{nullptr};

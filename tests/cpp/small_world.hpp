@@ -88,7 +88,7 @@ public:
           pool_(BufferPool::create(4096, region_bytes, 16)) {
         options.region_size = region_bytes;
         options.backend.world = world_;
-        std::string reason;
+        BackendReason reason;
         port_ = std::make_unique<Port>(options, *pool_,
                                        make_backend("sim", *pool_, options.backend, reason));
         posts_.reserve(most_posts);

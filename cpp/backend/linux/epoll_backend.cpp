@@ -42,23 +42,23 @@ int wait_for_events(int fd, epoll_event* events, std::int64_t timeout_ns) noexce
 
 EpollBackend::EpollBackend() : events_(std::make_unique<epoll_event[]>(events_per_wait)) {}
 
-std::unique_ptr<EpollBackend> EpollBackend::create(std::string& reason) {
+std::unique_ptr<EpollBackend> EpollBackend::create(BackendReason& why) {
     std::unique_ptr<EpollBackend> made(new EpollBackend);
     made->epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
     if (made->epoll_fd_ < 0) {
-        reason = std::string("epoll_create1: ") + std::strerror(errno);
+        why = made->refusal("epoll_create1", errno);
         return nullptr;
     }
     made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made->wake_fd_ < 0) {
-        reason = std::string("eventfd: ") + std::strerror(errno);
+        why = made->refusal("eventfd", errno);
         return nullptr;
     }
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = wake_token;
     if (::epoll_ctl(made->epoll_fd_, EPOLL_CTL_ADD, made->wake_fd_, &event) != 0) {
-        reason = std::string("epoll_ctl: ") + std::strerror(errno);
+        why = made->refusal("epoll_ctl", errno);
         return nullptr;
     }
     return made;

@@ -14,7 +14,7 @@ namespace iocp {
 // edge promises is attempted by the start that follows it.
 class EpollBackend final : public LinuxBackend {
 public:
-    static std::unique_ptr<EpollBackend> create(std::string& reason);
+    static std::unique_ptr<EpollBackend> create(BackendReason& why);
     ~EpollBackend() override;
     EpollBackend(const EpollBackend&) = delete;
     EpollBackend& operator=(const EpollBackend&) = delete;

@@ -45,6 +45,8 @@ protected:
     static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write would block: seen
     static constexpr std::uint32_t bit_read_on = 1U << 4U;      // a short read proves nothing
 
+    // Why the system refused what the backend is made of.
+    [[nodiscard]] BackendReason refusal(const char* call, int code) const;
     // The caller's flags for a receive. Never MSG_WAITALL: io_uring would wait for the rest itself,
     // run messages of a packet socket together, peek the same bytes twice, and hide the error that
     // came after a part.

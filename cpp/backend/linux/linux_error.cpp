@@ -14,6 +14,10 @@ const int code_not_offered = EOPNOTSUPP;
 
 std::string error_text(int code) { return std::generic_category().message(code); }
 
+BackendReason LinuxBackend::refusal(const char* call, int code) const {
+    return {std::string(call) + ": " + error_text(code), code, exhausted(code)};
+}
+
 bool LinuxBackend::exhausted(int code) const noexcept {
     return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;
 }

@@ -10,35 +10,36 @@
 namespace iocp {
 
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
-                                      const BackendOptions& options, std::string& reason) {
+                                      const BackendOptions& options, BackendReason& reason) {
     if (options.world != nullptr) {
-        return sim::make_backend(options.world, reason);
+        return sim::make_backend(options.world, reason.text);
     }
     if (name == "uring" || name == "auto") {
         if (auto made = UringBackend::create(pool, options, name == "uring", reason)) {
             if (name == "auto") {
-                reason = "best available: " + reason;
+                reason.text = "best available: " + reason.text;
             }
             return made;
         }
         if (name == "uring") {
             return nullptr;
         }
-        const std::string refused = reason;
+        const std::string refused = "io_uring refused: " + reason.text;
         if (auto made = EpollBackend::create(reason)) {
-            reason = "io_uring refused: " + refused;
+            reason.text = refused;
             return made;
         }
+        reason.text = refused + "; epoll refused: " + reason.text;
         return nullptr;
     }
     if (name == "epoll") {
         auto made = EpollBackend::create(reason);
         if (made != nullptr) {
-            reason = "asked for";
+            reason.text = "asked for";
         }
         return made;
     }
-    reason = "unknown backend; this platform has 'uring' and 'epoll'";
+    reason.text = "unknown backend; this platform has 'uring' and 'epoll'";
     return nullptr;
 }
 
@@ -48,7 +49,10 @@ std::vector<Surveyed> survey_backends() {
         BufferPool* pool = BufferPool::create(system_page_size(), system_page_size(), 1);
         Surveyed& found = result.emplace_back();
         found.name = name;
-        if (const auto made = make_backend(name, *pool, {.ring_entries = 32}, found.state)) {
+        BackendReason reason;
+        const auto made = make_backend(name, *pool, {.ring_entries = 32}, reason);
+        found.state = reason.text;
+        if (made != nullptr) {
             const Capabilities can = made->capabilities();
             found.state = "ok";
             found.features["multishot_receive"] = can.multishot_receive;

@@ -59,14 +59,18 @@ std::uint32_t readiness_of(Kind kind) noexcept {
 }  // namespace
 
 std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, const BackendOptions& options,
-                                                   bool patient, std::string& reason) {
+                                                   bool patient, BackendReason& why) {
     std::unique_ptr<UringBackend> made(new UringBackend(pool, options));
     made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made->wake_fd_ < 0) {
-        reason = std::string("eventfd: ") + std::strerror(errno);
+        why = made->refusal("eventfd", errno);
         return nullptr;
     }
-    if ((patient ? made->open_ring_in_time(reason) : made->open_ring(reason)) != 0) {
+    std::string& reason = why.text;
+    const int code = patient ? made->open_ring_in_time(reason) : made->open_ring(reason);
+    if (code != 0) {
+        why.code = code;
+        why.exhausted = made->exhausted(code);
         return nullptr;
     }
     reason = "io_uring, " + std::to_string(made->ring_->entries()) + " entries";

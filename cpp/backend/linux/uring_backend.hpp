@@ -35,7 +35,7 @@ class UringBackend final : public LinuxBackend {
 public:
     // `patient`: waits a while for what rings that are closed had locked.
     static std::unique_ptr<UringBackend> create(BufferPool& pool, const BackendOptions& options,
-                                                bool patient, std::string& reason);
+                                                bool patient, BackendReason& why);
     ~UringBackend() override;
     UringBackend(const UringBackend&) = delete;
     UringBackend& operator=(const UringBackend&) = delete;

@@ -4,7 +4,8 @@
 namespace iocp {
 
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& /*pool*/,
-                                      const BackendOptions& options, std::string& reason) {
+                                      const BackendOptions& options, BackendReason& why) {
+    std::string& reason = why.text;
     if (options.world != nullptr) {
         return sim::make_backend(options.world, reason);
     }
