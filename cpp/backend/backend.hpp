@@ -91,6 +91,12 @@ public:
     virtual void close(Socket& socket) = 0;
 
     // Operations.
+    // The caller's flags that mean the same on every backend of this platform, for one direction of
+    // this socket; the port refuses every other.
+    [[nodiscard]] virtual std::int32_t flags_taken(const Socket& /*socket*/,
+                                                   bool /*sending*/) const noexcept {
+        return ~std::int32_t{0};
+    }
     // Whether the caller's flags ask a stream receive to fill its buffer (MSG_WAITALL, and the
     // bytes are taken). The core goes on until it has; the system is never asked to.
     [[nodiscard]] virtual bool fills(std::int32_t flags) const noexcept = 0;

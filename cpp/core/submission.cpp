@@ -15,6 +15,14 @@ constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
 constexpr std::int64_t queue_pause = 1'000'000;
 constexpr std::uint8_t most_doublings = 6;
 
+constexpr const char* refused_receive_flags =
+    "flags of a receive are MSG_PEEK and MSG_WAITALL, MSG_OOB on a stream, and on Linux MSG_TRUNC "
+    "on datagrams and MSG_ERRQUEUE on AF_INET and AF_INET6; no operation needs MSG_DONTWAIT";
+constexpr const char* refused_send_flags =
+    "flags of a send are MSG_OOB on a stream, MSG_DONTROUTE on AF_INET and AF_INET6, and on Linux "
+    "MSG_MORE on streams and UDP, MSG_CONFIRM on UDP, MSG_EOR on SOCK_SEQPACKET and MSG_NOSIGNAL; "
+    "no operation needs MSG_DONTWAIT";
+
 }  // namespace
 
 Operation* Port::new_operation(Socket& socket, Kind kind) {
@@ -47,6 +55,10 @@ Error Port::check(const Operation& op) const noexcept {
     }
     if (Error error = check_connection(op)) {
         return error;
+    }
+    if ((op.flags & ~backend_->flags_taken(socket, op.sending())) != 0) {
+        return Error::of(Fault::argument,
+                         op.sending() ? refused_send_flags : refused_receive_flags);
     }
     if (op.sending()) {
         if (socket.send_shut && op.kind != Kind::disconnect) {

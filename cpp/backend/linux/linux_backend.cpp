@@ -322,6 +322,26 @@ StartResult LinuxBackend::connect_now(Operation& op) {
     return failed(code);
 }
 
+// The table of R29. A flag that is not here would wait or not as the backend happens to call the
+// system, or is about memory that the caller must not touch for longer than its operation lasts.
+std::int32_t LinuxBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
+    const bool internet = socket.family == AF_INET || socket.family == AF_INET6;
+    const bool datagram = socket.type == SOCK_DGRAM;
+    std::int32_t flags = socket.stream ? MSG_OOB : 0;
+    if (!sending) {
+        flags |= MSG_PEEK | MSG_WAITALL | MSG_CMSG_CLOEXEC;
+        flags |= socket.stream ? 0 : MSG_TRUNC;
+        flags |= internet ? MSG_ERRQUEUE : 0;
+        return flags;
+    }
+    flags |= MSG_NOSIGNAL;
+    flags |= internet ? MSG_DONTROUTE : 0;
+    flags |= socket.stream || (internet && datagram) ? MSG_MORE : 0;
+    flags |= internet && datagram ? MSG_CONFIRM : 0;
+    flags |= socket.type == SOCK_SEQPACKET ? MSG_EOR : 0;
+    return flags;
+}
+
 StartResult LinuxBackend::attempt(Operation& op, unsigned count) {
     switch (op.kind) {
         case Kind::receive:

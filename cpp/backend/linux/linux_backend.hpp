@@ -22,6 +22,8 @@ public:
     void detach(Socket& socket) override;
     void close(Socket& socket) override;
 
+    [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
+                                           bool sending) const noexcept override;
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;

@@ -6,6 +6,8 @@
 #include <winsock2.h>
 #define IOCP_SIM_CODE(posix, windows) windows
 #else
+#include <sys/socket.h>
+
 #include <cerrno>
 #define IOCP_SIM_CODE(posix, windows) posix
 #endif
@@ -25,6 +27,10 @@ const int code_in_use = IOCP_SIM_CODE(EADDRINUSE, WSAEADDRINUSE);
 const int code_not_here = IOCP_SIM_CODE(EAFNOSUPPORT, WSAEAFNOSUPPORT);
 const int code_no_option = IOCP_SIM_CODE(ENOPROTOOPT, WSAENOPROTOOPT);
 const int code_cancelled = IOCP_SIM_CODE(ECANCELED, WSA_OPERATION_ABORTED);
+
+const int flags_of_sends = IOCP_SIM_CODE(MSG_NOSIGNAL | MSG_DONTROUTE | MSG_MORE, MSG_DONTROUTE);
+const int flags_of_receives =
+    IOCP_SIM_CODE(MSG_PEEK | MSG_WAITALL | MSG_CMSG_CLOEXEC, MSG_PEEK | MSG_WAITALL);
 
 bool code_is_fatal(const Operation& op, int code) noexcept {
     if (code == code_bad_handle) {

@@ -19,6 +19,10 @@ extern const int code_not_here;  // an address or family that the model does not
 extern const int code_no_option;
 extern const int code_cancelled;
 
+// The MSG_* that a send and a receive of a stream take.
+extern const int flags_of_sends;
+extern const int flags_of_receives;
+
 // What an error means for its socket (R05, R08), as on this platform's own backends.
 bool code_is_fatal(const Operation& op, int code) noexcept;
 

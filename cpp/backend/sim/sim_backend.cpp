@@ -119,6 +119,11 @@ void SimBackend::close(Socket& socket) {
     });
 }
 
+// As the system's own stream sockets, without urgent data and a queue of errors.
+std::int32_t SimBackend::flags_taken(const Socket& /*socket*/, bool sending) const noexcept {
+    return sending ? flags_of_sends : flags_of_receives;
+}
+
 bool SimBackend::fills(std::int32_t flags) const noexcept {
     return (flags & MSG_WAITALL) != 0 && (flags & (MSG_PEEK | MSG_OOB)) == 0;
 }

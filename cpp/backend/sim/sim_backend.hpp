@@ -35,6 +35,8 @@ public:
     void detach(Socket& socket) override;
     void close(Socket& socket) override;
 
+    [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
+                                           bool sending) const noexcept override;
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;

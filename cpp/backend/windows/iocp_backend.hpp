@@ -54,6 +54,8 @@ public:
                           Address& from) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     bool drained(Socket& socket) noexcept override;
+    [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
+                                           bool sending) const noexcept override;
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
     std::int64_t available(Socket& socket) override;
 

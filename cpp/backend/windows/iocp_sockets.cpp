@@ -203,6 +203,11 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
 // The look that follows says at once if more is there.
 bool IocpBackend::drained(Socket& /*socket*/) noexcept { return true; }
 
+std::int32_t IocpBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
+    const std::int32_t urgent = socket.stream ? MSG_OOB : 0;
+    return urgent | (sending ? MSG_DONTROUTE : MSG_PEEK | MSG_WAITALL);
+}
+
 bool IocpBackend::fills(std::int32_t flags) const noexcept {
     constexpr std::int32_t elsewhere = MSG_PEEK | MSG_OOB;
     return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
