@@ -13,7 +13,6 @@ TIME = "the test measures real time, which passes in no model"
 DESCRIPTORS = "no descriptor stands behind a modelled socket"
 KERNEL = "the test is of what this kernel does"
 OWN = "the test makes models of its own"
-RECONNECT = "a modelled socket that was refused connects no more"
 
 MISSING = {
     errno.EAFNOSUPPORT: "families and types besides TCP over IPv4",
@@ -49,6 +48,7 @@ FILES = {
     "test_scale": PROCESSES,
     "test_send_file": "files",
     "test_sendto": "datagrams",
+    "test_shared_files": DESCRIPTORS,
     "test_signals": THREADS,
     "test_styles": PROCESSES,
     "test_threads": THREADS,
@@ -72,7 +72,7 @@ TESTS = {
     "test_close::test_port_close_deadline": TIME,
     "test_close::test_port_close_from_another_thread": THREADS,
     "test_close::test_port_close_sends_what_is_queued": THREADS,
-    "test_connect::test_refused": RECONNECT,
+    "test_connect::test_a_duplicate_sees_no_attempt": DESCRIPTORS,
     "test_contract::test_probe_and_features": "they tell of the system's backends",
     "test_events::test_close_of_an_event": THREADS,
     "test_events::test_collected_with_its_port": DESCRIPTORS,

@@ -10,10 +10,13 @@ import pytest
 
 import iocp_sock
 from support import (
+    AF_UNIX,
+    PATIENCE,
     WINDOWS,
     Recorder,
     finish,
     linux_only,
+    moment,
     needs_unix,
     no_descriptor_left,
     reset,
@@ -240,3 +243,54 @@ def test_accepted_connection_nobody_takes(port, peers):
     gc.collect()
     run_until(port, lambda: port.stats().sockets == 1)
     assert peer.recv(1) == b""
+
+
+@pytest.mark.parametrize("how", ["post", "callback", "skipped", "blocking"])
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("family", ["tcp", "tcp6", "unix"])
+def test_address_of_the_peer(port, peers, tmp_path, family, gone, how):
+    """R32: accept(2) tells whose connection it is, also of one that was reset meanwhile."""
+    if family == "unix" and AF_UNIX is None:
+        pytest.skip("Python has no AF_UNIX on this system")
+    if how == "blocking" and port.backend == "sim":
+        pytest.skip("not in the model: one thread at a time, and its waits take no time")
+    where = {"tcp": ("127.0.0.1", 0), "tcp6": ("::1", 0), "unix": str(tmp_path / "listener")}
+    listener = peers.own(port.listen(where[family]))
+    listener.skip_done_packets = how == "skipped"
+    peer = peers.raw(listener.family)
+    if family == "unix":
+        peer.bind(str(tmp_path / "client"))
+    peer.connect(listener.getsockname())
+    name = peer.getsockname()
+    if gone:
+        if family == "unix":
+            peer.close()
+        else:
+            reset(peer)
+    moment()
+    got = Recorder()
+    if how == "blocking":
+        conn, address = listener.blocking.accept(timeout=PATIENCE)
+    else:
+        op = listener.accept(callback=got if how == "callback" else None)
+        assert op.done or op.address is None
+        finish(port, op)
+        conn, address = op.accepted, op.address
+        if how == "callback":
+            run_until(port, lambda: got)
+            assert got[0].address == name
+    if address is None and WINDOWS:
+        assert gone, "Windows names the peer of what is still there"
+    else:
+        assert address == name
+    conn.close()
+
+
+def test_no_address_without_a_connection(port, peers):
+    """An accept that was cancelled has none."""
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+    op = listener.accept()
+    port.run_once(0)
+    op.cancel()
+    finish(port, op)
+    assert (op.accepted, op.address) == (None, None)

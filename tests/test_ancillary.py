@@ -350,3 +350,63 @@ def test_refused_where_there_is_none(port, peers):
         with pytest.raises(iocp_sock.ArgumentError, match="ancillary") as caught:
             call()
         assert caught.value.errno == errno.EOPNOTSUPP
+
+
+SO_PASSPIDFD, SCM_PIDFD = 76, 4
+
+
+@on_linux
+@pytest.mark.parametrize("read_it", [True, False])
+def test_descriptors_of_every_kind(port, couple, read_it):
+    """What the kernel opens for the receiver (SO_PASSPIDFD) is closed too if it is never read."""
+    one, other = couple
+    try:
+        other.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+    except OSError:
+        pytest.skip("no SO_PASSPIDFD in this kernel")
+    finish(port, one.send(b"x"))
+    before = descriptors()
+    op = other.recvmsg_into([bytearray(10)], ancillary_size=room(4))
+    finish(port, op)
+    run_until(port, lambda: port.outstanding == 0)
+    assert len(descriptors()) == len(before) + 1
+    if read_it:
+        [(level, kind, data)] = op.ancillary
+        assert (level, kind) == (socket.SOL_SOCKET, SCM_PIDFD)
+        os.close(struct.unpack("i", data)[0])
+    del op
+    gc.collect()
+    assert descriptors() == before
+
+
+@on_linux
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+@pytest.mark.parametrize("style", ["recv", "receive"])
+def test_errors_of_what_goes_along(port, peers, kind, style):
+    """R05: EBADF is of the descriptor in the message; the socket and its receives go on."""
+    sock, peer = peers.pair(port, kind)
+    got = Recorder()
+    closed = Recorder()
+    if style == "recv":
+        sock.recv(100, callback=lambda completion: got(bytes(completion.data)))
+    elif kind == socket.SOCK_STREAM:
+        sock.receive(lambda _sock, data: got(bytes(data)), on_close=closed)
+    else:
+        sock.receive_from(lambda _sock, data, _sender: got(bytes(data)), on_close=closed)
+    port.run_once(0)
+    for _ in range(2):
+        try:
+            op = sock.sendmsg([b"x"], ancillary=rights(9999))
+        except OSError as error:
+            refused = error
+        else:
+            finish(port, op)
+            refused = op.error
+        assert refused.errno == errno.EBADF
+        assert not sock.closed
+    peer.send(b"goes on")
+    run_until(port, lambda: got)
+    assert (got, closed) == ([b"goes on"], [])
+    sock.send(b"both ways")
+    run_until(port, lambda: sock.queued_bytes == 0)
+    assert peer.recv(100) == b"both ways"

@@ -1,11 +1,23 @@
 """Connecting: outcomes, errors, deadlines, and sends posted behind a connect."""
 
+import os
 import socket
 
 import pytest
 
 import iocp_sock
-from support import AF_UNIX, WINE, Recorder, finish, needs_unix, pattern, read, run_until
+from support import (
+    AF_UNIX,
+    WINDOWS,
+    WINE,
+    Recorder,
+    finish,
+    linux_only,
+    needs_unix,
+    pattern,
+    read,
+    run_until,
+)
 
 
 @pytest.fixture
@@ -228,3 +240,129 @@ def test_wait_for_room_ends_with_the_listener(port, crowded):
     finish(port, op)
     assert isinstance(op.error, ConnectionRefusedError)
     op.socket.close()
+
+
+def give_up(port, sock, op, how):
+    """End a connect that nobody answers, and wait until it has ended."""
+    if how == "cancel":
+        op.cancel()
+    elif how == "cancel of all":
+        sock.cancel()
+    finish(port, op)  # or its timeout does
+
+
+ENDS = ["timeout", "cancel", "cancel of all"]
+
+
+@pytest.mark.skipif(WINDOWS, reason="Wine goes on with the attempt, and refuses the second connect")
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("turn", [True, False])
+def test_an_ended_connect_leaves_no_attempt(port, peers, server, how, turn):
+    """R32: the next connect of the socket reaches its own address, not the one given up."""
+    crowded = full_listener(peers)
+    sock = peers.own(port.socket())
+    first = sock.connect(crowded.getsockname(), timeout=0.05 if how == "timeout" else None)
+    behind = sock.send(b"to the first")
+    if turn:
+        port.run_once(0)
+    give_up(port, sock, first, how)
+    error = iocp_sock.TimedOut if how == "timeout" else iocp_sock.Cancelled
+    assert isinstance(first.error, error)
+    finish(port, behind)
+    assert isinstance(behind.error, error)
+    again = sock.connect(server.getsockname())
+    to_second = sock.send(b"to the second")
+    finish(port, again, to_second)
+    assert (again.error, to_second.error) == (None, None)
+    assert sock.getpeername() == server.getsockname()
+    assert read(port, accepted(peers, server), 13) == b"to the second"
+
+
+@pytest.mark.skipif(WINDOWS, reason="Wine goes on with the attempt, and refuses the second connect")
+def test_a_connect_posted_behind_an_ended_one(port, peers, server):
+    """R30 R32: it is made when the first one has ended, and is not ended with it."""
+    crowded = full_listener(peers)
+    sock = peers.own(port.socket())
+    first = sock.connect(crowded.getsockname())
+    port.run_once(0)
+    first.cancel()
+    second = sock.connect(server.getsockname())
+    finish(port, first, second)
+    assert isinstance(first.error, iocp_sock.Cancelled)
+    assert second.error is None
+    assert sock.getpeername() == server.getsockname()
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("style", ["subscription", "receive"])
+def test_receives_ahead_of_an_ended_connect(port, peers, how, style):
+    """R05: nothing will reach them, so that the socket ends, and its owner is told once."""
+    crowded = full_listener(peers)
+    sock = peers.own(port.socket())
+    closed = Recorder()
+    op = sock.connect(crowded.getsockname(), timeout=0.05 if how == "timeout" else None)
+    subscribes = style == "subscription"
+    ahead = sock.receive(Recorder(), on_close=closed) if subscribes else sock.recv(10)
+    port.run_once(0)
+    give_up(port, sock, op, how)
+    run_until(port, lambda: ahead.done)
+    assert ahead.error is not None
+    if subscribes and how != "cancel of all":
+        run_until(port, lambda: closed)
+        assert len(closed) == 1
+        assert isinstance(closed[0][1], type(op.error))
+        assert sock.closed
+
+
+@linux_only("duplicates of descriptors")
+@pytest.mark.parametrize("how", [*ENDS, "close", "abort", "port", "detach"])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_duplicate_sees_no_attempt(make_port, peers, how, family):
+    """R32: whichever way a connect ends, the kernel goes on with nothing of it."""
+    port = make_port()
+    crowded = peers.raw(family)
+    crowded.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+    crowded.listen(0)
+    filler = peers.connect(crowded.getsockname(), family)
+    sock = port.socket(family)
+    op = sock.connect(crowded.getsockname(), timeout=0.05 if how == "timeout" else None)
+    kept = peers.keep(socket.socket(fileno=os.dup(sock.fileno())))
+    port.run_once(0)
+    if how in ENDS:
+        give_up(port, sock, op, how)
+        sock.close()
+    elif how == "port":
+        port.close(0)
+    elif how == "detach":
+        os.close(sock.detach())
+    else:
+        getattr(sock, how)()
+        finish(port, op)
+    assert op.error is not None
+    info = kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    assert info == b"\x07", "TCP_CLOSE"
+    assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    filler.close()
+
+
+@pytest.mark.parametrize("address", ["same", "other"])
+def test_a_second_connect_spares_the_connection(port, peers, server, address):
+    """R05: a connect of what is connected fails alone."""
+    op = port.connect(server.getsockname())
+    finish(port, op)
+    sock = peers.own(op.socket)
+    peer = accepted(peers, server)
+    waiting = sock.recv(10)
+    port.run_once(0)
+    where = server.getsockname() if address == "same" else full_listener(peers).getsockname()
+    try:
+        again = sock.connect(where)
+    except OSError as error:
+        refused = error
+    else:
+        finish(port, again)
+        refused = again.error
+    assert refused is not None
+    peer.sendall(b"still here")
+    finish(port, waiting)
+    assert bytes(waiting.data) == b"still here"

@@ -234,3 +234,60 @@ def test_dropped_port(make_port, server, peers):
     port.close(0)
     gc.collect()
     assert descriptors() - before == set()
+
+
+@linux_only("SOCK_SEQPACKET")
+@pytest.mark.parametrize("end", ["close", "shutdown", "reset"])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("blocks", [1, 64])
+def test_end_of_a_connection_of_packets(port, peers, end, before, blocks):
+    """The end of a SOCK_SEQPACKET connection ends the subscription, with one empty message."""
+    sock, peer = peers.pair(port, socket.SOCK_SEQPACKET)
+    got, errors = Recorder(), Recorder()
+    op = None
+
+    def message(_sock, data, sender):
+        got((bytes(data), sender, op is not None and op.done))
+
+    if not before:
+        op = sock.receive_from(message, on_error=errors)
+        port.run_once(0)
+    sent = [b"%d" % i for i in range(blocks)]
+    for data in sent:
+        peer.send(data)
+    if end == "reset":  # it has not read what it was sent
+        finish(port, sock.send(b"unread"))
+    if end == "shutdown":
+        peer.shutdown(socket.SHUT_WR)
+    else:
+        peer.close()
+    if before:
+        op = sock.receive_from(message, on_error=errors)
+    run_until(port, lambda: op.done)
+    run_until(port, lambda: len(got) == blocks + 1)
+    assert [data for data, _sender, _done in got] == [*sent, b""]
+    assert got[-1][1:] == (None, True)
+    assert op.error is None
+    port.run_once(0)
+    assert len(got) == blocks + 1
+    assert [error.errno for _sock, error in errors] == [errno.ECONNRESET] * (end == "reset")
+    if end == "shutdown":
+        finish(port, sock.send(b"half closed"))
+        assert peer.recv(100) == b"half closed"
+
+
+@linux_only("SOCK_SEQPACKET")
+def test_empty_packets_are_no_end(port, peers):
+    """A message without a byte is one as long as the peer goes on."""
+    sock, peer = peers.pair(port, socket.SOCK_SEQPACKET)
+    got = Recorder()
+    op = sock.receive_from(lambda _sock, data, _sender: got(bytes(data)))
+    for data in (b"", b"one", b"", b"", b"two"):
+        peer.send(data)
+    run_until(port, lambda: len(got) == 5)
+    assert not op.done
+    peer.send(b"")
+    peer.send(b"last")
+    peer.close()
+    run_until(port, lambda: op.done)
+    assert got == [b"", b"one", b"", b"", b"two", b"", b"last", b""]

@@ -1,5 +1,6 @@
 """Sending files: exact contents, order, cancel, close, and what is refused."""
 
+import errno
 import io
 import os
 import select
@@ -327,3 +328,61 @@ def test_caps(make_port, peers, make_file):
         sock.send_file(make_file(b"x", "other"))
     assert read(port, peer, 32 << 20) == pattern(32 << 20)
     finish(port, op)
+
+
+@linux_only("descriptors that are open for writing alone")
+def test_errors_of_the_file(port, pair, make_file):
+    """R05: EBADF is of the file; the socket and its receives go on."""
+    sock, peer = pair
+    waiting = sock.recv(100)
+    writer = os.open(make_file(b"data"), os.O_WRONLY)
+    try:
+        op = sock.send_file(writer)
+    except OSError as error:
+        refused = error
+    else:
+        finish(port, op)
+        refused = op.error
+    finally:
+        os.close(writer)
+    assert refused.errno == errno.EBADF
+    assert not sock.closed
+    peer.sendall(b"goes on")
+    finish(port, waiting)
+    assert bytes(waiting.data) == b"goes on"
+
+
+PROC = ["/proc/version", "/proc/self/limits", "/proc/self/maps", "/proc/self/cmdline"]
+
+
+@linux_only("/proc and /sys")
+@pytest.mark.parametrize("name", [*PROC, "/sys/kernel/mm/transparent_hugepage/enabled"])
+@pytest.mark.parametrize("part", ["all", "first ten", "from ten on"])
+def test_files_that_do_not_tell_their_length(port, pair, name, part):
+    """What the system says is empty, or a page long, is sent as a read gives it."""
+    sock, peer = pair
+    if not os.path.exists(name):
+        pytest.skip(f"no {name} here")
+    offset, count = {"all": (0, None), "first ten": (0, 10), "from ten on": (10, None)}[part]
+    with open(name, "rb") as file:
+        expected = file.read()[offset:][:count]
+    before = sock.send(b"before")
+    op = sock.send_file(name, offset, count)
+    after = sock.send(b"after")
+    finish(port, before, op, after)
+    assert (op.error, after.error) == (None, None)
+    got = read(port, peer, 6 + op.transferred + 5)
+    assert (got[:6], got[-5:]) == (b"before", b"after")
+    if name.endswith("maps"):
+        assert got[6:].startswith(expected[:6])  # it has grown meanwhile
+    else:
+        assert got[6:-5] == expected
+
+
+@linux_only("files that read(2) refuses")
+def test_a_file_that_cannot_be_read(port, pair):
+    """The post raises what the system says of it."""
+    sock, _peer = pair
+    with pytest.raises(OSError, match=r"Input/output|Invalid|No such process"):
+        sock.send_file("/proc/self/mem")
+    assert not sock.closed

@@ -43,6 +43,7 @@ struct StartResult {
     std::int64_t value{0};
     Handle accepted{no_handle};
     std::int32_t flags{0};  // receive: MSG_* of the system's answer
+    bool ended{false};      // a read of a connection's messages: the peer sends none any more
 };
 
 struct Capabilities {
@@ -116,6 +117,11 @@ public:
     virtual bool unpin(std::byte* /*data*/) { return true; }
     // Asks for the end of the request that `op` heads; its packet still comes.
     virtual void cancel(Operation& op) = 0;
+    // Appends the packets of cancelled requests that the calling thread can have without a wait.
+    virtual void take_cancelled(std::vector<Packet>& /*out*/) {}
+    // Ends the attempt of a connect that was started and whose request is over without an answer,
+    // so that the socket can connect again. An error: it cannot, and is to be closed.
+    virtual int withdraw(Operation& /*op*/) { return 0; }
     // A receive of a message or a datagram, and its own packet: takes what the kernel wrote beside
     // the bytes.
     virtual void conclude(Operation& /*op*/, Packet& /*packet*/) {}

@@ -18,6 +18,9 @@ public:
     SentFile& operator=(const SentFile&) = delete;
 
     [[nodiscard]] Handle handle() const noexcept { return handle_; }
+    // As its length where the system tells none, though there is something: it ends where a read
+    // gives nothing.
+    static constexpr std::int64_t unknown_length = std::int64_t{1} << 62U;
     // Bytes of the file when it was duplicated; -1 where it is not a regular file.
     [[nodiscard]] std::int64_t length() const noexcept { return length_; }
 

@@ -233,7 +233,7 @@ PyGetSetDef operation_properties[] = {
     {"address", get_address, nullptr,
      "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it, as the socket module writes it; "
      "None\n"
-     "where nobody is named: a stream, an unbound AF_UNIX sender, an error.",
+     "where nobody is named: a stream, an unbound AF_UNIX sender, an error. accept(): the peer's.",
      nullptr},
     {"ancillary", get_ancillary, nullptr,
      "recvmsg_into(): what came along with the bytes, a list of (level, type, bytes). Descriptors "
@@ -338,7 +338,9 @@ PyGetSetDef completion_properties[] = {
     {"flags", forward_number<get_flags>, nullptr, "The MSG_* flags that a receive came with.",
      nullptr},
     {"address", forward<get_address>, nullptr,
-     "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it; else None.", nullptr},
+     "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it; accept(): the peer's address; else "
+     "None.",
+     nullptr},
     {"ancillary", completion_ancillary, nullptr, "Operation.ancillary; empty for a packet.",
      nullptr},
     {"value", completion_value, nullptr, "What Port.post() was given; else None.", nullptr},

@@ -108,12 +108,14 @@ PyObject* figure(PyObject* self, Read&& read) {
 
 PyObject* get_closed(PyObject* self, void* /*unused*/) {
     SocketObject& socket = self_of(self);
-    if (!socket.core.linked() || socket.ending || socket.binding->forked()) {
+    if (!socket.core.linked() || socket.binding->forked()) {
         Py_RETURN_TRUE;
     }
-    const bool open =
-        peek(socket, false, [](const Socket& core) { return core.life == Life::open; });
-    return PyBool_FromLong(open ? 0 : 1);
+    const bool closed = peek(socket, true, [&](const Socket& core) {
+        return core.holds_address() ? core.life == Life::closed
+                                    : socket.ending || core.life != Life::open;
+    });
+    return PyBool_FromLong(closed ? 1 : 0);
 }
 PyObject* get_charged(PyObject* self, void* /*unused*/) {
     return figure(self, [](const Socket& core) { return core.charged_pages * system_page_size(); });
@@ -378,7 +380,10 @@ PyGetSetDef life_properties[] = {
     {"family", get_family, nullptr, "Address family, such as socket.AF_INET.", nullptr},
     {"type", get_type, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
     {"proto", get_proto, nullptr, "Protocol number.", nullptr},
-    {"closed", get_closed, nullptr, "close() was called, or an error closed it.", nullptr},
+    {"closed", get_closed, nullptr,
+     "close() was called, or an error closed it. Of a listener and of a datagram socket also that "
+     "its\naddress is free again: at once, or, where another thread runs the port, a turn later.",
+     nullptr},
     {"charged", get_charged, nullptr,
      "Bytes of whole pages that its unfinished operations keep locked.", nullptr},
     {"queued_bytes", get_queued_bytes, nullptr,

@@ -71,7 +71,17 @@ PyObject* wait_writable(PyObject* self, PyObject* const* given, Py_ssize_t count
 
 PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     static constexpr Signature<3> signature{"accept", {"callback", "timeout", "event"}, 0, 0};
-    return post_bare(self, Kind::accept, signature, given, count, keywords);
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 3> arguments{};
+    Post what;
+    what.kind = Kind::accept;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_common(types, nullptr, &arguments[0], what)) {
+        return nullptr;
+    }
+    what.envelope = std::make_unique<Envelope>(Envelope::Way::receives);  // for the peer's address
+    return posted(socket, what);
 }
 
 PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
@@ -291,7 +301,8 @@ PyMethodDef operation_methods[] = {
      "now, which blocks this call."},
     {"accept", fast(accept), keywords_call,
      "accept(*, callback=None, timeout=None, event=None) -> Operation\n\n"
-     "Posts one accept; Operation.accepted is the new Socket."},
+     "Posts one accept; Operation.accepted is the new Socket, and Operation.address that of its "
+     "peer, which\ngetpeername() does not tell of a connection that was reset meanwhile."},
     {"try_recv", try_recv, METH_O,
      "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing "
      "is, "

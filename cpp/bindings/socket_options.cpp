@@ -129,20 +129,10 @@ int set_typed(PyObject* self, PyObject* given, void* typed) {
     return result != nullptr ? 0 : -1;
 }
 
-// A reset says no goodbye: where the system is to make one, the core must not shut down before.
-int set_linger(PyObject* self, PyObject* given, void* typed) {
-    const bool good =
-        set_typed(self, given, typed) == 0 && with_open(self_of(self), [given](Socket& core) {
-            core.resetting = given != Py_None;
-            return Error{};
-        });
-    return good ? 0 : -1;
-}
-
-// From here on closing the descriptor does not end the connection.
+// From here on others hold the descriptor too.
 PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
     const bool open = with_open(self_of(self), [](Socket& core) {
-        core.adopted = true;
+        core.shared = true;
         return Error{};
     });
     return open ? in_python("duplicate", self) : nullptr;
@@ -170,7 +160,9 @@ PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
         return nullptr;
     }
     if (!with_code(socket, [&](Backend& backend, Socket& core) {
-            return backend.listen(core, backlog < 0 ? 0 : backlog);
+            const int code = backend.listen(core, backlog < 0 ? 0 : backlog);
+            core.listening = core.listening || code == 0;
+            return code;
         })) {
         return nullptr;
     }
@@ -205,7 +197,7 @@ PyGetSetDef option_properties[] = {
      "(SO_KEEPALIVE\noff, as the system makes sockets). Accepted sockets start as their listener. "
      "Raises ArgumentError on\na socket that is not TCP, and for numbers out of their range.",
      &keep_alive},
-    {"linger", get_typed, set_linger,
+    {"linger", get_typed, set_typed,
      "None: what the system was given to send still goes after the descriptor is closed. 0: "
      "closing it resets\nthe connection (SO_LINGER). Seconds to wait are refused: the wait would "
      "stop the port; close(timeout)\nis for that.",

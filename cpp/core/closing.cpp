@@ -38,7 +38,21 @@ void Port::close(Socket& socket, std::int64_t timeout) {
         begin_cancel(socket);
     }
     settle(socket);
+    give_up_address(socket);
     nudge();
+}
+
+// The address of a listener or of a datagram socket is free when close() returns, as far as the
+// calling thread can end its requests; Socket::life tells when it is otherwise.
+void Port::give_up_address(Socket& socket) {
+    if (socket.life != Life::cancelling || !socket.holds_address()) {
+        return;
+    }
+    std::vector<Packet> packets;
+    backend_->take_cancelled(packets);
+    for (Packet& packet : packets) {
+        complete(packet);
+    }
 }
 
 // A second close may end the drain sooner, never later.
@@ -46,6 +60,7 @@ void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
     if (timeout == 0) {
         begin_cancel(socket);
         settle(socket);
+        give_up_address(socket);
     } else if (socket.timer->when - backend_->now() > timeout) {
         disarm(socket.timer);
         socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
@@ -58,9 +73,9 @@ void Port::abort(Socket& socket) {
         return;  // what detach() takes back is the caller's
     }
     backend_->reset_on_close(socket);
-    socket.resetting = true;
     begin_cancel(socket);
     settle(socket);
+    give_up_address(socket);
     nudge();
 }
 
@@ -162,15 +177,10 @@ void Port::settle(Socket& socket) {
     if (socket.releasing != 0) {
         // Nobody waits for the peer any more: a reset makes the kernel let go of the memory.
         backend_->reset_on_close(socket);
-        socket.resetting = true;
     }
     if (socket.keep_handle) {
         backend_->detach(socket);
     } else {
-        if (socket.connected && !socket.adopted && !socket.resetting) {
-            // The peer hears of the end even if a forked child still holds the descriptor.
-            (void)backend_->shutdown(socket, true, true);
-        }
         backend_->close(socket);
         socket.handle = no_handle;
     }

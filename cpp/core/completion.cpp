@@ -162,15 +162,16 @@ void Port::fail(Socket& socket, Lane& lane, int code) {
         return;
     }
     lane.pop();
+    if (op.kind == Kind::connect) {
+        end_connect(lane, op, error, true);
+        return;
+    }
     const bool cut = op.transferred != 0;
     finish(op, error);
     if (socket.stream && op.sending()) {
         // Nothing of a stream may overtake bytes that did not go.
         socket.send_cut = socket.send_cut || cut;
         refuse_rest(lane, error);
-        if (op.kind == Kind::connect && !socket.receiving.idle()) {
-            fail_socket(socket, error);  // receives were posted ahead: nothing will reach them
-        }
     }
 }
 
@@ -183,6 +184,11 @@ void Port::finish_cancelled(Lane& lane) {
         if (op->cancel_requested) {
             const bool cut = op->kind == Kind::send && op->transferred != 0;
             lane.unlink(*op);
+            if (op->kind == Kind::connect) {
+                end_connect(lane, *op, cancel_error(*op), false);
+                finish_cancelled(lane);  // the lane is another one now
+                return;
+            }
             finish(*op, cancel_error(*op));
             if (cut) {
                 op->socket->send_cut = true;
@@ -264,7 +270,11 @@ bool Port::cancel(Operation& op) {
         backend_->cancel(*lane.head);
     } else if (op.kind != Kind::send || op.transferred == 0 || lane.head != &op) {
         lane.unlink(op);
-        finish(op, cancel_error(op));
+        if (op.kind == Kind::connect && position == 0) {
+            end_connect(lane, op, cancel_error(op), false);
+        } else {
+            finish(op, cancel_error(op));
+        }
         const bool awaits_flush = &lane == &socket.sending && socket.flush_listed;
         if (lane.started == 0 && socket.life != Life::cancelling && !awaits_flush) {
             start_lane(socket, lane);

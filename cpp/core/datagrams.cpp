@@ -66,6 +66,11 @@ void Port::drain_datagrams(Socket& socket, Operation& op) {
         ready.op = &op;
         ready.slice = datagram(at, got);
         push(std::move(ready));
+        if (result.ended) {
+            socket.receiving.pop();
+            finish(op, {});
+            return;
+        }
         space_used_ += address_bytes + got;
         total += got;
         drained_bytes_ += got;

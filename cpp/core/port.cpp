@@ -94,7 +94,7 @@ Error Port::join(Socket* socket, Handle handle, bool adopted, Socket*& out) {
         sockets_.give_back(*socket);
         return system_error(code);
     }
-    socket->adopted = adopted;
+    socket->shared = adopted;
     out = socket;
     return {};
 }

@@ -317,6 +317,9 @@ private:
     static void disconnected(const Operation& op) noexcept;
     void drop_disconnect(Socket& socket);
 
+    // Connects that end without a connection (connecting.cpp).
+    void end_connect(Lane& lane, Operation& op, Error error, bool answered);
+
     // Completion (completion.cpp).
     void complete(Packet& packet);
     void drop_late(const Packet& packet);
@@ -385,6 +388,7 @@ private:
     void begin_cancel(Socket& socket);
     void cancel_lane(Socket& socket, Lane& lane);
     void settle(Socket& socket);
+    void give_up_address(Socket& socket);
     void hand_out_closed(Socket& socket);
     void after_sends(Socket& socket);
 

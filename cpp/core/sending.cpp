@@ -76,7 +76,6 @@ void Port::lose_releases() {
         }
         Socket& socket = *op.socket;
         backend_->reset_on_close(socket);
-        socket.resetting = true;
         fail_socket(socket, Error::of(Fault::cancelled,
                                       "the thread that ran the port ended while a direct send was "
                                       "on its way; the connection was reset"));

@@ -124,18 +124,21 @@ public:
     bool send_shut : 1 {false};    // shutdown for writing asked for; it follows the queued sends
     bool fin_sent : 1 {false};     // that shutdown was made
     bool send_cut : 1 {false};     // a send went out in part: the stream's framing is gone (R31)
-    bool resetting : 1 {false};    // abort(): nothing may say goodbye to the peer
     bool keep_handle : 1 {false};  // detach(): the descriptor is the caller's again
     bool connected : 1 {false};
     bool skip_done : 1 {false};        // operations that are done by their post leave no packet
-    bool adopted : 1 {false};          // others may hold the descriptor too: never shut it down
+    bool shared : 1 {false};           // others are known to hold the descriptor too
     bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
+    bool listening : 1 {false};        // its address is taken for as long as it is not closed
     bool send_paused : 1 {false};      // over the high mark, and not yet down to the low one
     bool capped : 1 {false};           // counts against the port's cap on connections
     // Accepted, and not handed out yet: until then its end is not told, for it would be retired
     // under the thread that hands it out.
     bool unclaimed : 1 {false};
     NagleWatch nagle;
+
+    // Whether its address can be given to another socket only once it is closed.
+    [[nodiscard]] bool holds_address() const noexcept { return listening || !stream; }
 
     [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
         return op.sending() ? sending : receiving;

@@ -44,13 +44,8 @@ class BlockingSocket:
     def accept(self, *, timeout: float | None = None) -> tuple[Socket, Any]:
         """Wait for a connection: its Socket and the address of its peer."""
         operation = _finish(self.socket.accept(timeout=timeout, event=Event()))
-        accepted = operation.accepted
-        assert accepted is not None
-        try:
-            return accepted, accepted.getpeername()
-        except BaseException:
-            accepted.abort()
-            raise
+        assert operation.accepted is not None
+        return operation.accepted, operation.address
 
     def recv(self, nbytes: int, *, flags: int = 0, timeout: float | None = None) -> bytes:
         """Receive what is there, at most nbytes; b"" at the end of the stream."""

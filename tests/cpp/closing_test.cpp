@@ -1,4 +1,4 @@
-// The end of sockets and of the port: cancel, reap, shut down, close, in that order.
+// The end of sockets and of the port: cancel, reap, close, in that order.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -21,7 +21,7 @@ TEST_F(CloseTest, OfAnIdleSocketIsAtOnce) {
     Socket& socket = open_socket();
     const Handle handle = socket.handle;
     close(socket, 1'000'000);
-    EXPECT_THAT(backend().calls_on(handle), ElementsAre("shutdown:rw", "close"));
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("close"));
     EXPECT_THAT(closed, IsEmpty()) << "its end is told later, never inside the call";
     turn();
     ASSERT_EQ(closed.size(), 1U);
@@ -42,22 +42,48 @@ TEST_F(CloseTest, WaitsForTheKernelToGiveBackWhatItHolds) {
     EXPECT_EQ(op.completions, 0);
     backend().deliver(op.id, -code_cancelled);
     turn();
-    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive", "shutdown:rw", "close"));
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:receive", "close"));
     EXPECT_TRUE(op.completed());
     EXPECT_EQ(op.error.fault, Fault::cancelled);
     EXPECT_EQ(closed.size(), 1U);
 }
 
-TEST_F(CloseTest, DoesNotShutDownADescriptorThatOthersMayHold) {
+// Others may hold the descriptor, of whom the library need not know (fork, dup).
+TEST_F(CloseTest, NeverShutsTheConnectionDown) {
     const Handle handle = backend().make_handle();
     Socket* socket = nullptr;
     EXPECT_FALSE(locked([&] { return port().adopt(handle, socket); }));
-    const Posted& op = receive(*socket);
-    close(*socket);
-    backend().deliver(op.id, -code_cancelled);
-    turn();
+    for (Socket* one : {socket, &open_socket()}) {
+        const Posted& op = receive(*one);
+        close(*one);
+        backend().deliver(op.id, -code_cancelled);
+        turn();
+    }
     EXPECT_EQ(backend().count("shutdown:rw"), 0U);
-    EXPECT_FALSE(backend().is_open(handle));
+    EXPECT_EQ(backend().open_handles(), 0U);
+}
+
+// Its address is free when close() returns, if the backend has the answer by then.
+TEST_F(CloseTest, TakesTheAnswersThatAreThereForAnAddress) {
+    backend().answers_at_once = true;
+    Socket& listener = open_socket();
+    listener.listening = true;
+    Socket& datagrams = open_socket(false);
+    Socket& stream = open_socket();
+    const Posted& a = post(listener, Kind::accept);
+    const Posted& b = receive(datagrams);
+    const Posted& c = receive(stream);
+    for (Socket* one : {&listener, &datagrams, &stream}) {
+        close(*one);
+    }
+    EXPECT_EQ(listener.life, Life::closed);
+    EXPECT_EQ(datagrams.life, Life::closed);
+    EXPECT_EQ(stream.life, Life::cancelling) << "it has no address that another one waits for";
+    EXPECT_EQ(a.completions + b.completions + c.completions, 0) << "handed out later";
+    backend().answer_cancels();
+    turn();
+    EXPECT_EQ(closed.size(), 3U);
+    EXPECT_TRUE(a.completed() && b.completed() && c.completed());
 }
 
 TEST_F(CloseTest, CompletesEverythingOfBothDirections) {

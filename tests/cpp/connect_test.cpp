@@ -11,6 +11,7 @@ protected:
     // A socket whose connect finds the queue full so many times.
     Socket& refused(std::size_t times) {
         Socket& socket = open_socket();
+        socket.connected = false;
         for (std::size_t i = 0; i < times; ++i) {
             backend().on(socket).starts.push_back(failed(code_queue_full));
         }
@@ -104,6 +105,114 @@ TEST_F(ConnectTest, ClosingTheSocketEndsTheWait) {
     turn();
     EXPECT_EQ(op.error.fault, Fault::cancelled);
     EXPECT_EQ(closed.size(), 1U);
+}
+
+// A connect that the system works at.
+class AttemptTest : public ConnectTest {
+protected:
+    Socket& unconnected() { return refused(0); }
+};
+
+TEST_F(AttemptTest, IsWithdrawnWhenItIsCancelled) {
+    Socket& socket = unconnected();
+    Posted& op = post(socket, Kind::connect);
+    const Posted& behind = send(socket);
+    cancel(op);
+    turns(2);
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(behind.error.fault, Fault::cancelled) << "it would go to whom the next connect is";
+    EXPECT_EQ(backend().count("withdraw"), 1U);
+    EXPECT_EQ(backend().count("start:send"), 0U);
+    EXPECT_EQ(socket.life, Life::open) << "it may connect again";
+}
+
+TEST_F(AttemptTest, IsWithdrawnWhenItsTimeIsUp) {
+    Socket& socket = unconnected();
+    const Posted& op = post(socket, Kind::connect, {.timeout = 500});
+    turn_until(-1);
+    turns(2);
+    EXPECT_EQ(op.error.fault, Fault::timed_out);
+    EXPECT_EQ(backend().count("withdraw"), 1U);
+}
+
+TEST_F(AttemptTest, IsWithdrawnBeforeItsSocketCloses) {
+    Socket& socket = unconnected();
+    const Handle handle = socket.handle;
+    post(socket, Kind::connect);
+    forget_calls();
+    close(socket);
+    turns(2);
+    EXPECT_THAT(backend().calls_on(handle), ElementsAre("cancel:connect", "withdraw", "close"));
+}
+
+TEST_F(AttemptTest, ThatCameAboutMeanwhileIsWithdrawnAsWell) {
+    Socket& socket = unconnected();
+    backend().answers_cancels = false;
+    Posted& op = post(socket, Kind::connect);
+    cancel(op);
+    backend().deliver_ready(op.id);
+    turns(2);
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(backend().count("withdraw"), 1U);
+    EXPECT_FALSE(socket.connected);
+}
+
+TEST_F(AttemptTest, ThatTheSystemEndedNeedsNoWithdrawal) {
+    Socket& socket = unconnected();
+    const Posted& op = post(socket, Kind::connect);
+    backend().deliver(op.id, -code_plain);
+    turns(2);
+    EXPECT_EQ(op.error.code, code_plain);
+    EXPECT_EQ(backend().count("withdraw"), 0U);
+}
+
+TEST_F(AttemptTest, TheNextConnectIsMadeAfterIt) {
+    Socket& socket = unconnected();
+    Posted& first = post(socket, Kind::connect);
+    const Posted& lost = send(socket);
+    const Posted& second = post(socket, Kind::connect);
+    const Posted& behind = send(socket);
+    cancel(first);
+    backend().on(socket).starts.push_back(done(0));
+    backend().on(socket).starts.push_back(done(4096));
+    turns(2);
+    EXPECT_EQ(first.error.fault, Fault::cancelled);
+    EXPECT_EQ(lost.error.fault, Fault::cancelled);
+    EXPECT_TRUE(second.succeeded());
+    EXPECT_TRUE(behind.succeeded());
+}
+
+TEST_F(AttemptTest, ThatCannotBeWithdrawnEndsItsSocket) {
+    Socket& socket = unconnected();
+    backend().withdraw_error = code_plain;
+    Posted& op = post(socket, Kind::connect);
+    cancel(op);
+    turns(2);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.code, code_plain);
+}
+
+TEST_F(AttemptTest, EndsReceivesThatWerePostedAhead) {
+    Socket& socket = unconnected();
+    Posted& op = post(socket, Kind::connect);
+    const Posted& ahead = receive(socket);
+    cancel(op);
+    turns(3);
+    EXPECT_EQ(ahead.error.fault, Fault::cancelled);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.fault, Fault::cancelled);
+}
+
+TEST_F(AttemptTest, OfAConnectedSocketFailsAlone) {
+    Socket& socket = open_socket();
+    const Posted& waiting = receive(socket);
+    backend().on(socket).starts.push_back(failed(code_plain));
+    const Posted& op = post(socket, Kind::connect);
+    turns(2);
+    EXPECT_EQ(op.error.code, code_plain);
+    EXPECT_EQ(waiting.completions, 0);
+    EXPECT_EQ(socket.life, Life::open);
+    EXPECT_EQ(backend().count("withdraw"), 0U);
 }
 
 }  // namespace

@@ -66,8 +66,10 @@ public:
     Capabilities capable;
     std::int64_t time{1'000'000'000};
     bool sends_direct{true};
-    bool answers_cancels{true};  // with the cancelled code, at the next reap
-    int swallows{0};             // what swallowed_error() says
+    bool answers_cancels{true};   // with the cancelled code, at the next reap
+    bool answers_at_once{false};  // take_cancelled() has every answer
+    int withdraw_error{0};
+    int swallows{0};  // what swallowed_error() says
     int next_open_error{0};
     int next_describe_error{0};
     std::uint32_t locked_pages{0};
@@ -289,6 +291,16 @@ public:
                               std::any_of(taken_.begin(), taken_.end(),
                                           [&](SlotId id) { return id.packed() == op.id.packed(); });
         EXPECT_TRUE(known || answered) << "a cancel names a request of the kernel";
+    }
+    void take_cancelled(std::vector<Packet>& out) override {
+        if (answers_at_once) {
+            answer_cancels();
+            reap(out);
+        }
+    }
+    int withdraw(Operation& op) override {
+        record("withdraw", op.socket->handle);
+        return withdraw_error;
     }
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override {
         record("read", socket.handle);

@@ -9,6 +9,9 @@ namespace iocp {
 
 namespace {
 
+// What SO_PASSPIDFD makes the kernel open for the receiver (since 6.5; not in older headers).
+constexpr int scm_pidfd = 4;
+
 // Calls visit(header, data, length) for every whole item; a header of zeros ends the block.
 template <class Visit>
 void each_item(const std::byte* block, std::size_t length, Visit&& visit) {
@@ -55,7 +58,8 @@ std::vector<AncillaryItem> ancillary_items(const std::byte* block, std::size_t l
 
 void close_passed(const std::byte* block, std::size_t length) noexcept {
     each_item(block, length, [](const cmsghdr& header, const std::byte* data, std::size_t size) {
-        if (header.cmsg_level != SOL_SOCKET || header.cmsg_type != SCM_RIGHTS) {
+        if (header.cmsg_level != SOL_SOCKET ||
+            (header.cmsg_type != SCM_RIGHTS && header.cmsg_type != scm_pidfd)) {
             return;
         }
         for (std::size_t at = 0; at + sizeof(int) <= size; at += sizeof(int)) {

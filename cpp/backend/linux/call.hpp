@@ -29,4 +29,30 @@ inline bool set_nonblocking(int fd, bool on) noexcept {
            ::fcntl(fd, F_SETFL, on ? (flags | O_NONBLOCK) : (flags & ~O_NONBLOCK)) == 0;
 }
 
+// The open file does not wait for the one call that has no flag to say so, and is then as it was:
+// its mode belongs to every holder of it.
+class Nonblocking {
+public:
+    explicit Nonblocking(int fd) noexcept : fd_(fd), found_(::fcntl(fd, F_GETFL)) {
+        if (changes()) {
+            (void)::fcntl(fd_, F_SETFL, found_ | O_NONBLOCK);
+        }
+    }
+    ~Nonblocking() {
+        if (changes()) {
+            (void)::fcntl(fd_, F_SETFL, found_);
+        }
+    }
+    Nonblocking(const Nonblocking&) = delete;
+    Nonblocking& operator=(const Nonblocking&) = delete;
+
+private:
+    [[nodiscard]] bool changes() const noexcept {
+        return found_ >= 0 && (found_ & O_NONBLOCK) == 0;
+    }
+
+    int fd_;
+    int found_;
+};
+
 }  // namespace iocp

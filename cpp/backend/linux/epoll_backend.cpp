@@ -167,6 +167,14 @@ void EpollBackend::cancel(Operation& op) {
     answers_.push_back(std::move(packet));
 }
 
+void EpollBackend::take_cancelled(std::vector<Packet>& out) { out.swap(answers_); }
+
+int EpollBackend::withdraw(Operation& op) {
+    forget(
+        *op.socket);  // the next attempt registers it anew, and is told of no hang-up of this one
+    return LinuxBackend::withdraw(op);
+}
+
 void EpollBackend::publish() {
     waiting_ = true;
     answered_ = !answers_.empty();

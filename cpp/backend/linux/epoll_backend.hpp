@@ -26,6 +26,8 @@ public:
     void close(Socket& socket) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    void take_cancelled(std::vector<Packet>& out) override;
+    int withdraw(Operation& op) override;
     // Any thread may wait, one at a time.
     Error claim() override { return waiting_ ? runs_elsewhere : Error{}; }
     void publish() override;

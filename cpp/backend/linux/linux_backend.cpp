@@ -31,6 +31,18 @@ const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
 }
 
+// With SO_LINGER and a time close(2) waits, whatever the mode of the file. Without, the kernel
+// goes on with what is unsent just the same, and nobody waits for it.
+void never_linger(int fd) noexcept {
+    linger found{};
+    socklen_t length = sizeof found;
+    if (::getsockopt(fd, SOL_SOCKET, SO_LINGER, &found, &length) == 0 && found.l_onoff != 0 &&
+        found.l_linger != 0) {
+        const linger off{0, 0};
+        (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+    }
+}
+
 }  // namespace
 
 int LinuxBackend::open(int family, int type, int protocol, Handle& out) {
@@ -66,18 +78,21 @@ int LinuxBackend::describe(Handle handle, Socket& out) {
     sockaddr_storage peer{};
     length = sizeof peer;
     out.connected = ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
-    // io_uring reports EAGAIN instead of waiting where O_NONBLOCK is set, so it is taken off while
-    // the socket is here; calls that must not wait say so one by one.
-    const int flags = ::fcntl(fd, F_GETFL);
-    out.was_nonblocking = flags >= 0 && (flags & O_NONBLOCK) != 0;
-    if (out.was_nonblocking) {
-        (void)set_nonblocking(fd, false);
-    }
+    int listening = 0;
+    length = sizeof listening;
+    out.listening =
+        ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening != 0;
     return 0;
 }
 
 int LinuxBackend::bind(Socket& socket, const Address& address) {
-    return ::bind(fd_of(socket), address_of(address), address.length) == 0 ? 0 : errno;
+    if (::bind(fd_of(socket), address_of(address), address.length) != 0) {
+        return errno;
+    }
+    if (socket.family == AF_UNIX) {
+        paths_.made(fd_of(socket), address);
+    }
+    return 0;
 }
 
 int LinuxBackend::listen(Socket& socket, int backlog) {
@@ -134,17 +149,29 @@ void LinuxBackend::reset_on_close(Socket& socket) {
     (void)::setsockopt(fd_of(socket), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
 }
 
-void LinuxBackend::detach(Socket& socket) {
-    if (socket.was_nonblocking) {
-        (void)set_nonblocking(fd_of(socket), true);
-    } else if ((socket.backend_bits & bit_nonblocking) != 0) {
+// What other holders of the open file find is the mode that they left.
+void LinuxBackend::let_go(Socket& socket) noexcept {
+    if ((socket.backend_bits & bit_nonblocking) != 0) {
         (void)set_nonblocking(fd_of(socket), false);
     }
     socket.backend_bits = 0;
 }
 
+void LinuxBackend::detach(Socket& socket) {
+    let_go(socket);
+    paths_.forget(fd_of(socket));
+}
+
+// Closes this descriptor. The connection goes on for other holders of it: the library cannot know
+// them all (fork, dup), so only shutdown() and disconnect() end it for everyone.
 void LinuxBackend::close(Socket& socket) {
-    socket.backend_bits = 0;
+    let_go(socket);
+    if (socket.shared) {
+        paths_.forget(fd_of(socket));
+    } else {
+        paths_.remove(fd_of(socket));
+    }
+    never_linger(fd_of(socket));
     (void)::close(fd_of(socket));
 }
 
@@ -218,6 +245,15 @@ StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t leng
     return came_to(socket, got, bit_unreadable);
 }
 
+// Of SOCK_SEQPACKET an empty message and the end of the connection are read alike: it is the end
+// once the peer has ended its side and no byte is left.
+bool LinuxBackend::sends_no_more(const Socket& socket) noexcept {
+    pollfd entry{fd_of(socket), POLLRDHUP, 0};
+    int bytes = 0;
+    return retry([&] { return ::poll(&entry, 1, 0); }) > 0 &&
+           ::ioctl(fd_of(socket), FIONREAD, &bytes) == 0 && bytes == 0;
+}
+
 // What is longer than its room is told by its true length.
 StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
                                     Address& from) {
@@ -228,6 +264,7 @@ StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t
     });
     StartResult result = came_to(socket, got, bit_unreadable);
     from.length = size;
+    result.ended = got == 0 && socket.type == SOCK_SEQPACKET && sends_no_more(socket);
     if (got > static_cast<ssize_t>(length)) {
         result.value = static_cast<std::int64_t>(length);
         result.flags = MSG_TRUNC;
@@ -290,14 +327,29 @@ StartResult LinuxBackend::send_blind(Operation& op) {
 
 StartResult LinuxBackend::accept_now(Operation& op) {
     Socket& socket = *op.socket;
-    // No flag makes one accept4(2) not wait: a listener is non-blocking while it is here.
-    if ((socket.backend_bits & bit_nonblocking) == 0) {
-        if (!set_nonblocking(fd_of(socket), true)) {
+    // No flag makes one accept4(2) not wait: a listener is non-blocking while it is here. Another
+    // holder of it may have changed that since the last call.
+    const int mode = ::fcntl(fd_of(socket), F_GETFL);
+    if (mode >= 0 && (mode & O_NONBLOCK) == 0) {
+        if (::fcntl(fd_of(socket), F_SETFL, mode | O_NONBLOCK) != 0) {
             return failed(errno);
         }
         socket.backend_bits |= bit_nonblocking;
     }
-    const int fd = retry([&] { return ::accept4(fd_of(socket), nullptr, nullptr, SOCK_CLOEXEC); });
+    // The peer's name is had here or never: of a connection that was reset nothing else tells it.
+    Message* message = op.message();
+    sockaddr* where = nullptr;
+    socklen_t length = 0;
+    if (message != nullptr) {
+        where = reinterpret_cast<sockaddr*>(message->address.bytes.data());
+        length = message->address.bytes.size();
+    }
+    const int fd = retry([&] {
+        return ::accept4(fd_of(socket), where, where != nullptr ? &length : nullptr, SOCK_CLOEXEC);
+    });
+    if (fd >= 0 && message != nullptr) {
+        message->address.length = length;
+    }
     return fd >= 0 ? StartResult{Start::done, 0, fd} : came_to(socket, fd, bit_unreadable);
 }
 
@@ -306,13 +358,13 @@ StartResult LinuxBackend::accept_now(Operation& op) {
 StartResult LinuxBackend::connect_now(Operation& op) {
     const int fd = fd_of(*op.socket);
     const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
-    if (!set_nonblocking(fd, true)) {
-        return failed(errno);
-    }
     const bool again = op.begun;
-    const int code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
+    int code = 0;
+    {
+        const Nonblocking nonblocking(fd);
+        code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
+    }
     op.begun = code != EAGAIN;  // refused without a trace
-    (void)set_nonblocking(fd, false);
     if (code == 0 || (again && code == EISCONN)) {
         return {Start::done, 0};
     }

@@ -1,6 +1,12 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
 #include "backend/backend.hpp"
+#include "backend/linux/bound_paths.hpp"
 
 namespace iocp {
 
@@ -25,6 +31,7 @@ public:
     [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
                                            bool sending) const noexcept override;
     [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
+    int withdraw(Operation& op) override;
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
@@ -65,14 +72,20 @@ protected:
     static StartResult send_blind(Operation& op);
     static StartResult connect_now(Operation& op);
     static StartResult disconnect_now(Operation& op);
-    // Sends a part of the file. Precondition: no other thread is in a call for this socket that
-    // looks at O_NONBLOCK, which is set meanwhile.
-    static StartResult send_file_now(Operation& op);
+    // Sends a part of the file.
+    StartResult send_file_now(Operation& op);
 
 private:
+    StartResult copy_file_now(Operation& op);
+    static void let_go(Socket& socket) noexcept;
+    static int unname_peer(Socket& socket) noexcept;
     static StartResult receive_now(Operation& op);
     static StartResult accept_now(Operation& op);
     static StartResult room_now(Socket& socket);
+    static bool sends_no_more(const Socket& socket) noexcept;
+
+    BoundPaths paths_;
+    std::unique_ptr<std::byte[]> copied_;  // a part of a file on its way to a socket
 };
 
 }  // namespace iocp

@@ -22,6 +22,16 @@ bool all_over(int fd) noexcept {
 
 }  // namespace
 
+// connect(2) with AF_UNSPEC: the socket is as one that was never connected.
+int LinuxBackend::unname_peer(Socket& socket) noexcept {
+    const sockaddr nobody{AF_UNSPEC, {}};
+    if (::connect(fd_of(socket), &nobody, sizeof nobody) != 0) {
+        return errno;
+    }
+    socket.backend_bits &= ~(bit_unreadable | bit_unwritable | bit_read_on);
+    return 0;
+}
+
 // Sends the end of the stream, then waits for the peer's.
 StartResult LinuxBackend::disconnect_now(Operation& op) {
     Socket& socket = *op.socket;
@@ -49,12 +59,24 @@ StartResult LinuxBackend::disconnect_now(Operation& op) {
     if (!all_over(fd)) {
         return failed(EAGAIN);
     }
-    const sockaddr nobody{AF_UNSPEC, {}};
-    if (::connect(fd, &nobody, sizeof nobody) != 0) {
-        return failed(errno);
+    const int left = unname_peer(socket);
+    return left != 0 ? failed(left) : StartResult{Start::done, 0};
+}
+
+// The kernel gives the attempt up, and resets a connection that came about meanwhile. What it notes
+// as the error of that is taken here.
+int LinuxBackend::withdraw(Operation& op) {
+    if (!op.begun) {
+        return 0;
     }
-    socket.backend_bits &= ~(bit_unreadable | bit_unwritable | bit_read_on);
-    return {Start::done, 0};
+    Socket& socket = *op.socket;
+    if (const int code = unname_peer(socket); code != 0) {
+        return code;
+    }
+    int met = 0;
+    socklen_t length = sizeof met;
+    (void)::getsockopt(fd_of(socket), SOL_SOCKET, SO_ERROR, &met, &length);
+    return 0;
 }
 
 }  // namespace iocp

@@ -1,9 +1,11 @@
 // The one table of what a Linux error number means for its socket (R05, R08, R10, R32).
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <system_error>
 
+#include "backend/linux/call.hpp"
 #include "backend/linux/linux_backend.hpp"
 #include "backend/system_error.hpp"
 
@@ -39,6 +41,8 @@ bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {
     }
     switch (code) {
         case EBADF:
+            // It may be about a descriptor that goes along with the bytes, or about the file.
+            return ::fcntl(fd_of(*op.socket), F_GETFD) < 0;
         case ENOTSOCK:
             return true;
         case EINVAL:

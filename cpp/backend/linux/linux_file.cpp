@@ -1,12 +1,15 @@
 // LinuxBackend: sends whose bytes the kernel takes from a file.
 #include <fcntl.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <new>
 
 #include "backend/linux/call.hpp"
 #include "backend/linux/linux_backend.hpp"
@@ -19,19 +22,10 @@ namespace {
 // What one step sends: other sockets have their turn between two of them.
 constexpr std::size_t most_bytes = std::size_t{1} << 20U;
 
-// sendfile(2) has no MSG_DONTWAIT: the socket's own flag says it for the one call.
-class Nonblocking {
-public:
-    explicit Nonblocking(int fd) noexcept : fd_(fd) { (void)set_nonblocking(fd, true); }
-    ~Nonblocking() { (void)set_nonblocking(fd_, false); }
-    Nonblocking(const Nonblocking&) = delete;
-    Nonblocking& operator=(const Nonblocking&) = delete;
+// And what it sends where it has to copy, which stays in the cache.
+constexpr std::size_t copied_bytes = std::size_t{128} << 10U;
 
-private:
-    int fd_;
-};
-
-// It has no MSG_NOSIGNAL either: the signal goes to this thread, which takes it back.
+// sendfile(2) has no MSG_NOSIGNAL: the signal goes to this thread, which takes it back.
 class WithoutSigpipe {
 public:
     WithoutSigpipe() noexcept {
@@ -65,6 +59,9 @@ StartResult LinuxBackend::send_file_now(Operation& op) {
         return {Start::done, 0};
     }
     Socket& socket = *op.socket;
+    if (socket.shared) {
+        return copy_file_now(op);
+    }
     const int fd = fd_of(socket);
     auto at = static_cast<off_t>(SentFile::position(op));
     const Nonblocking nonblocking(fd);
@@ -72,6 +69,34 @@ StartResult LinuxBackend::send_file_now(Operation& op) {
     const ssize_t went = retry([&] {
         return ::sendfile(fd, static_cast<int>(SentFile::of(op).handle()), &at,
                           std::min(op.remaining(), most_bytes));
+    });
+    if (went < 0 && errno == EINVAL) {
+        return copy_file_now(op);  // a file of /proc gives its bytes to read(2) alone
+    }
+    return came_to(socket, went, bit_unwritable);
+}
+
+// sendfile(2) has no MSG_DONTWAIT, and another holder of the socket may change its mode while the
+// call is made: so where there are others the bytes are copied.
+StartResult LinuxBackend::copy_file_now(Operation& op) {
+    if (copied_ == nullptr) {
+        copied_.reset(new (std::nothrow) std::byte[copied_bytes]);
+        if (copied_ == nullptr) {
+            return failed(ENOMEM);
+        }
+    }
+    Socket& socket = *op.socket;
+    const ssize_t there = retry([&] {
+        return ::pread(static_cast<int>(SentFile::of(op).handle()), copied_.get(),
+                       std::min(op.remaining(), copied_bytes),
+                       static_cast<off_t>(SentFile::position(op)));
+    });
+    if (there <= 0) {
+        return there < 0 ? failed(errno) : StartResult{Start::done, 0};
+    }
+    const ssize_t went = retry([&] {
+        return ::send(fd_of(socket), copied_.get(), static_cast<std::size_t>(there),
+                      MSG_DONTWAIT | MSG_NOSIGNAL);
     });
     return came_to(socket, went, bit_unwritable);
 }
@@ -88,6 +113,13 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
     }
     if (S_ISREG(found.st_mode)) {
         out->length_ = found.st_size;
+    }
+    if (out->length_ == 0) {
+        // A file of /proc says that it is empty, and has something to read.
+        std::byte first{};
+        const ssize_t there = retry([&] { return ::pread(fd, &first, 1, 0); });
+        out->length_ = there > 0 ? unknown_length : 0;
+        return there < 0 ? errno : 0;
     }
     return 0;
 }

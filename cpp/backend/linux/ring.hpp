@@ -25,6 +25,14 @@ public:
 
     // A cleared entry, or null while the submission queue is full or not open.
     [[nodiscard]] Sqe* next() noexcept;
+    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: it takes none
+    // meanwhile, for the ring is not enabled.
+    template <class Visit>
+    void each_queued(Visit&& visit) {
+        for (std::uint32_t at = load_acquire(sq_head_); at != local_tail_; ++at) {
+            visit(sqes_[at & sq_mask_]);
+        }
+    }
     // Makes the entries taken so far visible to enter(); returns how many are not submitted yet.
     unsigned publish() noexcept;
     // Returns what io_uring_enter(2) returned, or the negated errno.

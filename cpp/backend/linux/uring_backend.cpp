@@ -301,7 +301,9 @@ StartResult UringBackend::start(Operation& op, unsigned count) {
     if (goes_blind(op)) {
         return send_blind(op);
     }
-    if (op.watching) {
+    const bool would_block = would_block_.contains(op.id.slot);
+    if (op.watching || would_block) {
+        would_block_.erase(op.id.slot);
         return poll(op, op.sending() ? POLLOUT : POLLIN | POLLRDHUP, tag_ready);
     }
     switch (op.kind) {
@@ -482,6 +484,34 @@ void UringBackend::push_cancel(std::uint64_t name) {
     push(entry);
 }
 
+// A ring that no thread has yet entered has everything in its queue; of any other its own thread
+// fetches the answers.
+void UringBackend::take_cancelled(std::vector<Packet>& out) {
+    if (!ring_->is_open()) {
+        return;
+    }
+    if (!enabled_) {
+        const auto drop = [&](uring::Sqe& entry) {
+            const std::uint64_t name = entry.user_data;
+            if (entry.opcode != uring::op_async_cancel && cancels_.contains(name)) {
+                entry = {};
+                entry.flags = uring::sqe_cqe_skip_success;
+                entry.user_data = cancel_token;
+                completion({name, -ECANCELED, 0}, out);
+            }
+        };
+        ring_->each_queued(drop);
+        std::for_each(backlog_.begin(), backlog_.end(), drop);
+        return;
+    }
+    if (shared_ ? waiting_ : !is_owner()) {
+        return;
+    }
+    publish();
+    (void)ring_->enter(to_submit_, 0, 0);
+    reap(out);
+}
+
 void UringBackend::cancel_again() {
     cancel_refused_ = cancel_refused_ && !cancels_.empty();
     if (!cancel_refused_ || now() - cancelled_again_ < cancel_pause_ns) {
@@ -501,6 +531,7 @@ bool UringBackend::cancelled(int code) const noexcept {
 }
 
 void UringBackend::publish() {
+    waiting_ = true;
     standing_.look([this](std::uint64_t name) { cancel(name); });
     cancel_again();
     new_sends_ = queued_sends_;
@@ -592,10 +623,18 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
     } else if (transferred) {
         packet.phase = Phase::transferred;
     }
+    if (!polled && cqe.res == -EAGAIN) {
+        // A worker of the ring made the call, and found the file non-blocking: it is another
+        // holder's to set.
+        would_block_.insert(packet.operation.slot);
+        packet.result = 0;
+        packet.ready = true;
+    }
     out.push_back(std::move(packet));
 }
 
 void UringBackend::reap(std::vector<Packet>& out) {
+    waiting_ = false;
     for (Packet& packet : carried_) {
         out.push_back(std::move(packet));
     }

@@ -49,6 +49,7 @@ public:
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    void take_cancelled(std::vector<Packet>& out) override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
     void conclude(Operation& op, Packet& packet) override;
     int swallowed_error(const Socket& socket) noexcept override;
@@ -78,6 +79,7 @@ private:
 
     UringBackend(BufferPool& pool, const BackendOptions& options)
         : pool_(pool), entries_(options.ring_entries), shared_(options.shared) {}
+    [[nodiscard]] bool is_owner() const noexcept;
     int open_ring(std::string& reason);
     int open_ring_in_time(std::string& reason);
     Error take_over();
@@ -118,6 +120,7 @@ private:
     bool expects_more_{false};  // the kernel can wait for several completions, but not for long
     unsigned queued_sends_{0};  // since the last publish()
     unsigned new_sends_{0};     // submitted by the next wait()
+    bool waiting_{false};       // between publish() and reap()
     std::shared_ptr<IssuingThread> owner_;  // the ring's issuer; none yet
     bool took_over_{false};
     std::vector<Packet> carried_;  // what the ring of a thread that is gone had still to say
@@ -130,7 +133,8 @@ private:
     ExactWaits exact_waits_;
     // By a peer that shut down its side, or an error that stands: to be polled for exactly.
     SlotSet woken_for_nothing_;
-    SlotSet in_kernel_;  // operations whose request is not over; it may be in the backlog yet
+    SlotSet would_block_;  // started again only when they are ready
+    SlotSet in_kernel_;    // operations whose request is not over; it may be in the backlog yet
     // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
     // is under way, so who was refused is asked again after a while.
     std::unordered_set<std::uint64_t> cancels_;

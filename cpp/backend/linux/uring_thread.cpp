@@ -93,6 +93,8 @@ Error UringBackend::claim() {
     return {};
 }
 
+bool UringBackend::is_owner() const noexcept { return owner_ == this_thread(); }
+
 bool UringBackend::claimable() const noexcept {
     return owner_ == nullptr || owner_ == this_thread() || owner_->ended || gone(*owner_);
 }
@@ -109,6 +111,7 @@ Error UringBackend::take_over() {
     drop_buffers();
     standing_.clear();
     exact_waits_.clear();
+    would_block_.clear();
     in_kernel_.clear();
     cancels_.clear();
     backlog_.clear();  // every request is started again

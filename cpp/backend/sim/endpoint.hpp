@@ -86,12 +86,13 @@ struct Endpoint {
     Machine* machine{nullptr};
     Stage stage{Stage::idle};
     bool in_use{false};
-    bool owned{false};     // its handle is not closed
-    bool held{false};      // and some port has it
-    bool awaited{false};   // some listener has it: an embryo, or not accepted yet
-    bool bound{false};     // `bound_name` is in the table of names
-    bool reusable{false};  // SO_REUSEADDR
-    bool resets{false};    // its close is a reset
+    bool owned{false};          // its handle is not closed
+    bool held{false};           // and some port has it
+    bool was_connected{false};  // so no connect of it can ever be made again
+    bool awaited{false};        // some listener has it: an embryo, or not accepted yet
+    bool bound{false};          // `bound_name` is in the table of names
+    bool reusable{false};       // SO_REUSEADDR
+    bool resets{false};         // its close is a reset
     bool nagle{true};
     bool answered{false};      // has sent after it received: acknowledgements may ride along
     bool stalled{false};       // nobody reads it any more

@@ -79,6 +79,7 @@ void Transport::syn_arrives(const Segment& segment) {
 
 void Transport::established(Endpoint& endpoint) {
     endpoint.stage = Stage::connected;
+    endpoint.was_connected = true;
     endpoint.retries = 0;
     endpoint.timeout = stack_.values.retransmit_first;
     stack_.disarm(endpoint, EventKind::retransmit);
@@ -129,6 +130,7 @@ void Transport::join(Endpoint& one, Endpoint& other) {
     for (Endpoint* end : {&one, &other}) {
         Endpoint& peer = end == &one ? other : one;
         end->stage = Stage::connected;
+        end->was_connected = true;
         end->peer = peer.id;
         end->local = stack_.free_name(loopback);
         peer.remote = end->local;

@@ -63,6 +63,7 @@ int SimBackend::describe(Handle handle, Socket& out) {
         out.protocol = IPPROTO_TCP;
         out.stream = true;
         out.connected = endpoint.stage == Stage::connected;
+        out.listening = endpoint.stage == Stage::listening;
         endpoint.held = true;
         return 0;
     });
@@ -167,7 +168,14 @@ void SimBackend::wait(std::int64_t timeout_ns) {
     nothing_due_ = !world_->wait(machine_, timeout_ns);
 }
 
+void SimBackend::take_cancelled(std::vector<Packet>& out) { take_due(out); }
+
 void SimBackend::reap(std::vector<Packet>& out) {
+    take_due(out);
+    waiting_ = false;
+}
+
+void SimBackend::take_due(std::vector<Packet>& out) {
     const World::Access access(*world_);
     Stack& stack = world_->stack;
     std::vector<Machine::Due> due = std::exchange(machine_.due, {});
@@ -182,7 +190,6 @@ void SimBackend::reap(std::vector<Packet>& out) {
             out.push_back(world_->sockets().take_packet(*endpoint, one.sending));
         }
     }
-    waiting_ = false;
 }
 
 std::uint32_t SimBackend::kernel_locked(const Operation& op) const noexcept {

@@ -49,6 +49,7 @@ public:
     void publish() override { waiting_ = true; }
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
+    void take_cancelled(std::vector<Packet>& out) override;
     void wake() noexcept override { world_->wake(machine_); }
     [[nodiscard]] bool nothing_due() const noexcept override { return nothing_due_; }
     [[nodiscard]] std::int64_t now() const noexcept override { return world_->stack.now(); }
@@ -67,6 +68,8 @@ private:
         Endpoint* endpoint = world_->stack.find(handle);
         return endpoint != nullptr ? body(*endpoint) : otherwise;
     }
+
+    void take_due(std::vector<Packet>& out);
 
     std::shared_ptr<World> world_;
     Machine& machine_;

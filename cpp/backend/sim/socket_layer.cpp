@@ -151,7 +151,7 @@ bool SocketLayer::befall(Endpoint& endpoint, Mishap mishap) {
     return true;
 }
 
-StartResult SocketLayer::accept(Endpoint& endpoint) {
+StartResult SocketLayer::accept(Endpoint& endpoint, const Operation& op) {
     if (endpoint.listening == nullptr) {
         return failed(code_invalid);
     }
@@ -163,6 +163,9 @@ StartResult SocketLayer::accept(Endpoint& endpoint) {
     ready.pop_front();
     connection.awaited = false;
     connection.owned = connection.held = true;
+    if (Message* message = op.message()) {
+        message->address = address_from_name(connection.remote);
+    }
     return {Start::done, 0, connection.handle()};
 }
 
@@ -170,6 +173,9 @@ StartResult SocketLayer::connect(Endpoint& endpoint, Operation& op) {
     Name to;
     if (!name_from_address(*reinterpret_cast<const Address*>(op.lease.data), to)) {
         return failed(code_not_here);
+    }
+    if (endpoint.stage == Stage::over && !endpoint.was_connected) {
+        stack_.renew(endpoint);  // an attempt that came to nothing
     }
     if (endpoint.stage != Stage::idle) {
         return failed(endpoint.stage == Stage::connected ? code_already_connected : code_invalid);
@@ -221,7 +227,7 @@ StartResult SocketLayer::attempt(Endpoint& endpoint, Operation& op, unsigned cou
             return op.from_file ? failed(code_not_offered) : copy_sends(endpoint, op, count);
         case Kind::accept:
         case Kind::accept_each:
-            return accept(endpoint);
+            return accept(endpoint, op);
         case Kind::disconnect:
             return failed(code_not_offered);
         case Kind::connect:

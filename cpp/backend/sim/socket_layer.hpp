@@ -39,7 +39,7 @@ private:
     StartResult copy_sends(Endpoint& endpoint, Operation& op, unsigned count);
     StartResult lock_sends(Endpoint& endpoint, Operation& op, unsigned count);
     StartResult lock_receive(Endpoint& endpoint, Operation& op);
-    StartResult accept(Endpoint& endpoint);
+    StartResult accept(Endpoint& endpoint, const Operation& op);
     StartResult connect(Endpoint& endpoint, Operation& op);
     // Notes that the port waits for something; failed when the pool has no room for the request.
     StartResult wait(Endpoint& endpoint, const Operation& op, Request& request, bool watch);

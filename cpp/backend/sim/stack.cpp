@@ -52,6 +52,25 @@ void Stack::release(Endpoint& endpoint) {
     endpoints.give_back(endpoint);
 }
 
+void Stack::renew(Endpoint& endpoint) {
+    ++endpoint.id.generation;
+    if (endpoint.bound) {
+        names[endpoint.bound_name] = endpoint.id;
+    }
+    endpoint.stage = Stage::idle;
+    endpoint.error = 0;
+    endpoint.local = endpoint.bound ? endpoint.bound_name : Name{};
+    endpoint.remote = {};
+    endpoint.peer = nobody;
+    endpoint.in = {};
+    endpoint.out = {};
+    endpoint.timers = {};
+    endpoint.timeout = values.retransmit_first;
+    endpoint.retries = 0;
+    endpoint.changed = false;
+    touch(endpoint);
+}
+
 Endpoint* Stack::find(Handle handle) noexcept {
     const auto slot = static_cast<std::size_t>(handle - first_handle);
     if (handle < first_handle || slot >= by_slot_.size()) {

@@ -57,6 +57,9 @@ public:
     }
     // A new endpoint, or null when the machine's pool has no room for it.
     Endpoint* add_endpoint(Machine& machine);
+    // Makes it as if it had just been opened, and bound as it is. What is on its way to it, or in
+    // the queue of events, names an endpoint that is gone.
+    void renew(Endpoint& endpoint);
     void release(Endpoint& endpoint);  // gives back what it holds and its slot
     // The live endpoint of that name, or null.
     [[nodiscard]] Endpoint* find(SlotId id) noexcept {

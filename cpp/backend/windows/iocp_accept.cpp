@@ -43,6 +43,9 @@ StartResult IocpBackend::accept(Operation& op) {
     if (!listener->arrived.empty()) {
         const Arrival arrival = listener->arrived.front();
         listener->arrived.pop_front();
+        if (Message* message = op.message()) {
+            message->address = arrival.peer;
+        }
         return arrival.code != 0 ? StartResult{Start::failed, arrival.code}
                                  : StartResult{Start::done, 0, arrival.handle};
     }
@@ -125,8 +128,17 @@ void IocpBackend::accept_finished(Listener& listener, Request& request, int code
     if (listener.closed || code_cancelled(code)) {
         return;
     }
-    listener.arrived.push_back(code != 0 ? Arrival{no_handle, code}
-                                         : Arrival{static_cast<Handle>(made), 0});
+    if (code != 0) {
+        listener.arrived.push_back({no_handle, code});
+        return;
+    }
+    Arrival arrival{static_cast<Handle>(made), 0};
+    int length = static_cast<int>(arrival.peer.bytes.size());
+    auto* where = reinterpret_cast<sockaddr*>(arrival.peer.bytes.data());
+    if (::getpeername(made, where, &length) == 0) {
+        arrival.peer.length = static_cast<std::uint32_t>(length);
+    }
+    listener.arrived.push_back(arrival);
 }
 
 void IocpBackend::accept_packet(Listener& listener, Request& request, std::vector<Packet>& out) {

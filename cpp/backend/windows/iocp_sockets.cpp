@@ -48,6 +48,11 @@ int IocpBackend::describe(Handle handle, Socket& out) {
     sockaddr_storage peer{};
     length = sizeof peer;
     out.connected = ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+    BOOL listening = FALSE;
+    length = sizeof listening;
+    out.listening = ::getsockopt(socket, SOL_SOCKET, SO_ACCEPTCONN,
+                                 reinterpret_cast<char*>(&listening), &length) == 0 &&
+                    listening != FALSE;
     return set_nonblocking(socket, true);
 }
 

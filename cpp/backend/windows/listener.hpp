@@ -2,6 +2,7 @@
 
 #include <deque>
 
+#include "backend/address.hpp"
 #include "backend/windows/request.hpp"
 #include "core/slot_table.hpp"
 
@@ -11,6 +12,7 @@ namespace iocp {
 struct Arrival {
     Handle handle{no_handle};
     int code{0};
+    Address peer{};  // of length 0: the connection was over before it could be asked
 };
 
 // The accepts that stand posted for one listening socket, and what came of them. They are the
