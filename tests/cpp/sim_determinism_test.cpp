@@ -47,7 +47,7 @@ protected:
 TEST_F(Determinism, TheSameSeedGivesTheSameTrace) {
     for (const char* preset : {"windows-2000", "windows-10", "linux"}) {
         const std::uint64_t first = run(7, preset);
-        const std::vector<TraceLine> lines = world().stack.trace.lines();
+        const auto lines = world().stack.trace.lines();
         EXPECT_GT(counts().mishaps, 0U);
         EXPECT_GT(counts().retransmissions, 0U);
         EXPECT_GT(lines.size(), 2000U);

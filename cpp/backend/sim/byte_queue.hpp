@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "backend/sim/memory.hpp"
 
 namespace iocp::sim {
 
@@ -25,7 +26,7 @@ public:
         if (head_ == bytes_.size()) {
             head_ = 0;
             if (bytes_.capacity() > idle_bytes) {
-                std::vector<std::byte>().swap(bytes_);
+                Vector<std::byte>().swap(bytes_);
             } else {
                 bytes_.clear();
             }
@@ -51,7 +52,7 @@ private:
         return at;
     }
 
-    std::vector<std::byte> bytes_;
+    Vector<std::byte> bytes_;
     std::size_t head_{0};
     std::uint64_t front_{0};
 };

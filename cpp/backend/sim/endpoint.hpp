@@ -2,12 +2,11 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <vector>
 
 #include "backend/sim/event_queue.hpp"
 #include "backend/sim/incoming.hpp"
+#include "backend/sim/memory.hpp"
 #include "backend/sim/name.hpp"
 #include "backend/sim/outgoing.hpp"
 #include "backend/sim/system.hpp"
@@ -27,7 +26,7 @@ struct Machine {
     System system;
     std::uint32_t address{0};   // where its sockets connect from
     std::int64_t card_free{0};  // when the card has sent what it was given
-    std::vector<Due> due;
+    Vector<Due> due;
     bool woken{false};
 };
 
@@ -43,16 +42,16 @@ struct Request {
     std::uint64_t begin{0};  // of a locked send
     std::uint64_t end{0};
     std::int64_t result{0};
-    std::int64_t price{0};          // taken from the pool
-    std::uint32_t pages{0};         // locked by a receive
-    std::vector<ConstBytes> parts;  // where a locked receive goes
+    std::int64_t price{0};     // taken from the pool
+    std::uint32_t pages{0};    // locked by a receive
+    Vector<ConstBytes> parts;  // where a locked receive goes
 };
 
 // What only a listener has.
 struct Listening {
     std::size_t backlog{0};
     std::size_t embryos{0};  // connections whose handshake is not over
-    std::deque<SlotId> ready;
+    Deque<SlotId> ready;
 };
 
 enum class Stage : std::uint8_t {

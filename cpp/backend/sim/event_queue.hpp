@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
+#include "backend/sim/memory.hpp"
 #include "core/slot_table.hpp"
 
 namespace iocp::sim {
@@ -66,7 +66,7 @@ private:
         return a.when != b.when ? a.when > b.when : a.order > b.order;
     }
 
-    std::vector<Event> heap_;
+    Vector<Event> heap_;
     std::uint64_t next_order_{0};
 };
 

@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "backend/sim/byte_queue.hpp"
+#include "backend/sim/memory.hpp"
 
 namespace iocp::sim {
 
@@ -57,7 +57,7 @@ public:
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
 private:
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> islands_;  // came before what is missing
+    Vector<std::pair<std::uint64_t, std::uint64_t>> islands_;  // came before what is missing
     std::uint64_t absorbed_{0};
 };
 

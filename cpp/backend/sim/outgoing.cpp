@@ -99,7 +99,7 @@ std::uint32_t Outgoing::acknowledge(std::uint64_t position) {
 }
 
 std::uint32_t Outgoing::cut(std::uint64_t begin) {
-    std::vector<Chunk> rest;
+    Vector<Chunk> rest;
     while (!chunks_.empty() && chunks_.back().locked() && chunks_.back().end > begin) {
         rest.push_back(chunks_.back());
         chunks_.pop_back();

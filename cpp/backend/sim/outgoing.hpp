@@ -2,10 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <vector>
 
 #include "backend/sim/byte_queue.hpp"
+#include "backend/sim/memory.hpp"
 #include "core/slot_table.hpp"
 
 namespace iocp::sim {
@@ -69,8 +68,8 @@ private:
         std::uint64_t begin{0};
         std::uint64_t end{0};
     };
-    std::vector<Chunk> chunks_;
-    std::deque<CopiedSend> copied_sends_;
+    Vector<Chunk> chunks_;
+    Deque<CopiedSend> copied_sends_;
     std::size_t copied_{0};  // bytes of them
     ByteQueue buffer_;
 };

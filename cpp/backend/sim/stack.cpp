@@ -21,7 +21,7 @@ Machine& Stack::add_machine() {
 }
 
 Endpoint* Stack::add_endpoint(Machine& machine) {
-    if (!machine.system.take_pool(values, values.socket_price)) {
+    if (!endpoints.reserve() || !machine.system.take_pool(values, values.socket_price)) {
         return nullptr;
     }
     Endpoint& endpoint = endpoints.take();

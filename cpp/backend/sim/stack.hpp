@@ -2,12 +2,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <vector>
 
 #include "backend/sim/endpoint.hpp"
 #include "backend/sim/event_queue.hpp"
+#include "backend/sim/memory.hpp"
 #include "backend/sim/parameters.hpp"
 #include "backend/sim/random.hpp"
 #include "backend/sim/trace.hpp"
@@ -38,8 +38,8 @@ public:
     Trace trace;
     EventQueue events;
     SlotTable<Endpoint> endpoints;
-    std::map<Name, SlotId> names;
-    std::vector<SlotId> changed;  // endpoints to be looked after before the event is over
+    Map<Name, SlotId> names;
+    Vector<SlotId> changed;  // endpoints to be looked after before the event is over
     Counts counts;
 
     [[nodiscard]] std::int64_t now() const noexcept {
@@ -102,7 +102,7 @@ private:
 
     std::atomic<std::int64_t> clock_{0};
     std::vector<std::unique_ptr<Machine>> machines_;
-    std::vector<Endpoint*> by_slot_;
+    Vector<Endpoint*> by_slot_;
     std::uint16_t next_port_{49'151};
 };
 

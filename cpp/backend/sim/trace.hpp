@@ -2,7 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "backend/sim/memory.hpp"
 
 namespace iocp::sim {
 
@@ -51,7 +52,7 @@ public:
     }
     void keep(bool on) noexcept { keeps_ = on; }
     [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
-    [[nodiscard]] const std::vector<TraceLine>& lines() const noexcept { return lines_; }
+    [[nodiscard]] const Vector<TraceLine>& lines() const noexcept { return lines_; }
     void clear() noexcept { lines_.clear(); }
 
 private:
@@ -63,7 +64,7 @@ private:
 
     std::uint64_t hash_{0xcbf29ce484222325ULL};
     bool keeps_{false};
-    std::vector<TraceLine> lines_;
+    Vector<TraceLine> lines_;
 };
 
 }  // namespace iocp::sim

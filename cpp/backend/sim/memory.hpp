@@ -1,0 +1,58 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <map>
+#include <new>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace iocp::sim {
+
+// Memory of the modelled machines. A kernel makes its own small allocations wait for memory instead
+// of failing half-way through a segment, and so does the model: for a second at most.
+template <class T>
+class Patient {
+public:
+    using value_type = T;
+
+    Patient() noexcept = default;
+    template <class Other>
+    Patient(const Patient<Other>& /*other*/) noexcept {}  // NOLINT(google-explicit-constructor)
+
+    [[nodiscard]] T* allocate(std::size_t count) {
+        if (count > std::numeric_limits<std::size_t>::max() / sizeof(T)) {
+            throw std::bad_array_new_length();
+        }
+        for (unsigned tries = 0;; ++tries) {
+            if (void* memory = ::operator new(count * sizeof(T), std::nothrow)) {
+                return static_cast<T*>(memory);
+            }
+            if (tries == most_tries) {
+                throw std::bad_alloc();
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    }
+    void deallocate(T* memory, std::size_t /*count*/) noexcept { ::operator delete(memory); }
+
+    friend bool operator==(const Patient& /*one*/, const Patient& /*other*/) noexcept {
+        return true;
+    }
+
+private:
+    static constexpr unsigned most_tries = 1000;
+};
+
+template <class T>
+using Vector = std::vector<T, Patient<T>>;
+template <class T>
+using Deque = std::deque<T, Patient<T>>;
+template <class Key, class T>
+using Map = std::map<Key, T, std::less<>, Patient<std::pair<const Key, T>>>;
+
+}  // namespace iocp::sim
