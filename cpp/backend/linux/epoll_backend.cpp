@@ -78,14 +78,14 @@ int EpollBackend::watch(Socket& socket) {
     if ((socket.backend_bits & bit_watched) != 0) {
         return 0;
     }
+    if (watched_.size() <= socket.id.slot) {
+        watched_.resize(socket.id.slot + 64);
+    }
     epoll_event event{};
     event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.u64 = socket.id.packed();
     if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, static_cast<int>(socket.handle), &event) != 0) {
         return errno;
-    }
-    if (watched_.size() <= socket.id.slot) {
-        watched_.resize(socket.id.slot + 64);
     }
     watched_[socket.id.slot] = &socket;
     socket.backend_bits |= bit_watched;
@@ -152,11 +152,11 @@ StartResult EpollBackend::send_file(Operation& op) {
         op.going = result.start == Start::pending;
         return result;
     }
-    op.going = true;
     Packet packet;
     packet.operation = op.id;
     packet.ready = true;
     answers_.push_back(std::move(packet));
+    op.going = true;
     return {};
 }
 
@@ -177,10 +177,13 @@ int EpollBackend::withdraw(Operation& op) {
 
 void EpollBackend::publish() {
     waiting_ = true;
-    answered_ = !answers_.empty();
+    answered_ = !answers_.empty() || event_count_ != 0;
 }
 
 void EpollBackend::wait(std::int64_t timeout_ns) {
+    if (event_count_ != 0) {
+        return;  // there was no memory to take what the wait before this one brought
+    }
     const int count = wait_for_events(epoll_fd_, events_.get(), answered_ ? 0 : timeout_ns);
     event_count_ = count > 0 ? count : 0;
 }
@@ -219,6 +222,8 @@ void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>&
 }
 
 void EpollBackend::reap(std::vector<Packet>& out) {
+    waiting_ = false;
+    out.reserve(out.size() + answers_.size() + 2 * static_cast<std::size_t>(event_count_));
     for (Packet& packet : answers_) {
         out.push_back(std::move(packet));
     }
@@ -237,7 +242,6 @@ void EpollBackend::reap(std::vector<Packet>& out) {
         }
     }
     event_count_ = 0;
-    waiting_ = false;
 }
 
 void EpollBackend::wake() noexcept {

@@ -41,19 +41,24 @@ public:
               std::uint32_t patience_us = 0) const noexcept;
     int register_with(unsigned opcode, void* argument, unsigned count) const noexcept;
 
-    // Calls take(const Cqe&) for each entry that is there, in order.
+    // Calls take(const Cqe&) for each entry that is there, in order. One that it returns false for
+    // stays, with those behind it: then the answer is false too.
     template <class Take>
-    void each_completion(Take&& take) {
+    bool each_completion(Take&& take) {
         std::uint32_t head = *cq_head_;
         for (;;) {
             const std::uint32_t tail = load_acquire(cq_tail_);
             if (head == tail) {
-                break;
+                return true;
             }
-            for (; head != tail; ++head) {
-                take(cqes_[head & cq_mask_]);
+            bool taken = true;
+            while (head != tail && (taken = take(cqes_[head & cq_mask_]))) {
+                ++head;
             }
             store_release(cq_head_, head);
+            if (!taken) {
+                return false;
+            }
         }
     }
     [[nodiscard]] bool overflowed() const noexcept {

@@ -10,11 +10,15 @@ namespace iocp {
 class SlotSet {
 public:
     void insert(std::uint32_t slot) {
+        reserve(slot);
+        words_[slot / word_bits] |= bit(slot);
+    }
+    // From here on the slot's insert() needs no memory.
+    void reserve(std::uint32_t slot) {
         const std::size_t word = slot / word_bits;
         if (word >= words_.size()) {
             words_.resize(word + 1);
         }
-        words_[word] |= bit(slot);
     }
     void erase(std::uint32_t slot) noexcept {
         if (slot / word_bits < words_.size()) {

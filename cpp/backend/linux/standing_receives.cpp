@@ -11,6 +11,7 @@ void StandingReceives::began(std::uint64_t name, int fd) {
     if (id.slot >= standing_.size()) {
         standing_.resize(id.slot + std::size_t{1});
     }
+    doubted_.reserve(standing_.size());  // a completion finds its place in it
     Standing& entry = standing_[id.slot];
     entry.generation = id.generation;
     entry.fd = fd;
@@ -48,11 +49,12 @@ void StandingReceives::completed(const uring::Cqe& cqe) {
 
 // Those whose next completion is due stay in doubt, and are asked about if it has not come by then.
 void StandingReceives::find_lost() {
-    lost_.clear();
     asked_.clear();
     if (doubted_.empty()) {
         return;
     }
+    asked_.reserve(doubted_.size());
+    lost_.reserve(doubted_.size());
     std::size_t kept = 0;
     for (const std::uint32_t slot : doubted_) {
         Standing& entry = standing_[slot];
@@ -85,6 +87,7 @@ void StandingReceives::find_lost() {
 void StandingReceives::clear() noexcept {
     standing_.clear();
     doubted_.clear();
+    lost_.clear();
 }
 
 }  // namespace iocp

@@ -21,16 +21,19 @@ public:
     // A completion of any request at all; those that began here are told from others by their name.
     void completed(const uring::Cqe& cqe);
     // Calls lost(name) for each request that is in doubt and whose socket has something to read.
+    // One that it throws for is called for again.
     template <typename Lost>
     void look(Lost lost) {
-        find_lost();
-        for (const std::uint64_t name : lost_) {
-            lost(name);
+        if (lost_.empty()) {
+            find_lost();
+        }
+        for (; !lost_.empty(); lost_.pop_back()) {
+            lost(lost_.back());
         }
     }
     // Whether one in doubt has yet to be looked at: the kernel said that its next completion is
     // due.
-    [[nodiscard]] bool in_doubt() const noexcept { return !doubted_.empty(); }
+    [[nodiscard]] bool in_doubt() const noexcept { return !doubted_.empty() || !lost_.empty(); }
     // The ring they stood in is gone.
     void clear() noexcept;
 

@@ -32,6 +32,7 @@ constexpr std::uint64_t generation_bits = ~std::uint64_t{0} << 32U;
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
 constexpr std::uint64_t cancel_token = ~std::uint64_t{0} - 1;  // reported only if it failed
 constexpr std::int64_t cancel_pause_ns = 1'000'000;
+constexpr std::size_t least_packets = 16;
 
 constexpr std::uint32_t send_patience_us = 50;
 // With more sends than these there is enough to come back for: small turns keep the caches warm.
@@ -143,12 +144,11 @@ std::uint32_t UringBackend::kernel_locked(const Operation& op) const noexcept {
 
 std::byte* UringBackend::scratch(std::size_t bytes) {
     if (scratch_.empty() || scratch_used_ + bytes > scratch_bytes) {
-        if (!scratch_.empty()) {
-            ++scratch_block_;
-        }
-        if (scratch_block_ == scratch_.size()) {
+        const std::size_t block = scratch_.empty() ? 0 : scratch_block_ + 1;
+        if (block == scratch_.size()) {
             scratch_.push_back(std::make_unique<std::byte[]>(scratch_bytes));
         }
+        scratch_block_ = block;
         scratch_used_ = 0;
     }
     std::byte* at = scratch_[scratch_block_].get() + scratch_used_;
@@ -172,9 +172,9 @@ StartResult UringBackend::poll(Operation& op, std::uint32_t events, std::uint64_
     entry.op_flags = events;
     entry.user_data = user_data_of(op, tag);
     if (woken_for_nothing_.contains(op.id.slot)) {
-        woken_for_nothing_.erase(op.id.slot);
         bool stands = false;
         entry.fd = exact_waits_.begin(entry.user_data, entry.fd, events, stands);
+        woken_for_nothing_.erase(op.id.slot);
         entry.op_flags = POLLIN;
         const int code = entry.fd < 0 ? -entry.fd : (stands ? pending_error(*op.socket) : 0);
         if (code != 0) {
@@ -200,6 +200,7 @@ std::uint64_t UringBackend::user_data_of(Operation& op, std::uint64_t tag) {
     std::uint32_t& bits = op.socket->backend_bits;
     bits &= ~(3U << shift);
     bits |= static_cast<std::uint32_t>(tag >> tag_shift) << shift;
+    woken_for_nothing_.reserve(op.id.slot);  // as its completion may say
     in_kernel_.insert(op.id.slot);
     return op.id.packed() | tag;
 }
@@ -296,7 +297,19 @@ StartResult UringBackend::send_file(Operation& op) {
     return poll(op, POLLOUT, tag_ready);
 }
 
+// Without memory nothing of the request may be left, or its packet would be waited for.
 StartResult UringBackend::start(Operation& op, unsigned count) {
+    try {
+        return start_request(op, count);
+    } catch (const std::bad_alloc&) {
+        in_kernel_.erase(op.id.slot);
+        exact_waits_.over(op.id.packed() | tag_ready);
+        exact_waits_.over(op.id.packed() | tag_empty);
+        throw;
+    }
+}
+
+StartResult UringBackend::start_request(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
     if (goes_blind(op)) {
         return send_blind(op);
@@ -470,8 +483,8 @@ void UringBackend::cancel(Operation& op) {
 }
 
 void UringBackend::cancel(std::uint64_t name) {
-    cancels_.insert(name);
     push_cancel(name);
+    cancels_.insert(name);
 }
 
 void UringBackend::push_cancel(std::uint64_t name) {
@@ -517,11 +530,11 @@ void UringBackend::cancel_again() {
     if (!cancel_refused_ || now() - cancelled_again_ < cancel_pause_ns) {
         return;
     }
-    cancel_refused_ = false;
     cancelled_again_ = now();
     for (const std::uint64_t name : cancels_) {
         push_cancel(name);
     }
+    cancel_refused_ = false;
 }
 
 // A cancel interrupts a request that a worker of the ring was just making; one that was interrupted
@@ -532,8 +545,20 @@ bool UringBackend::cancelled(int code) const noexcept {
 
 void UringBackend::publish() {
     waiting_ = true;
-    standing_.look([this](std::uint64_t name) { cancel(name); });
-    cancel_again();
+    post_missing_regions();
+    try {
+        if (wake_lost_) {
+            arm_wake();
+        }
+        cancel_again();
+        standing_.look([this](std::uint64_t name) {
+            if (in_kernel_.contains(SlotId::unpack(name).slot)) {
+                cancel(name);
+            }
+        });
+    } catch (const std::bad_alloc&) {
+        // The next turn goes on with it.
+    }
     new_sends_ = queued_sends_;
     queued_sends_ = 0;
     // There may be room already: the kernel takes what was submitted while posts of other threads
@@ -550,7 +575,7 @@ void UringBackend::publish() {
         to_submit_ = ring_->publish();
     } while (moved < backlog_.size() && ring_->enter(to_submit_, 0, -1) > 0);
     backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(moved));
-    must_return_ = !backlog_.empty() || standing_.in_doubt();
+    must_return_ = !backlog_.empty() || standing_.in_doubt() || wake_lost_;
 }
 
 void UringBackend::wait(std::int64_t timeout_ns) {
@@ -572,14 +597,13 @@ void UringBackend::wait(std::int64_t timeout_ns) {
     new_sends_ = 0;
 }
 
-void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
+// Precondition: there is room for its packet.
+void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) noexcept {
     const bool more = (cqe.flags & uring::cqe_f_more) != 0;
     if (cqe.user_data == wake_token) {
         std::uint64_t value = 0;
         (void)!::read(wake_fd_, &value, sizeof value);
-        if (!more) {
-            arm_wake();
-        }
+        wake_lost_ = wake_lost_ || !more;
         return;
     }
     if (cqe.user_data == cancel_token) {
@@ -633,8 +657,27 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) {
     out.push_back(std::move(packet));
 }
 
+// What there is no room for stays in the ring.
+void UringBackend::collect(std::vector<Packet>& out) {
+    const bool all = ring_->each_completion([&](const uring::Cqe& cqe) {
+        if (out.size() == out.capacity()) {
+            try {
+                out.reserve(std::max<std::size_t>(2 * out.size(), least_packets));
+            } catch (const std::bad_alloc&) {
+                return false;
+            }
+        }
+        completion(cqe, out);
+        return true;
+    });
+    if (!all) {
+        throw std::bad_alloc();
+    }
+}
+
 void UringBackend::reap(std::vector<Packet>& out) {
     waiting_ = false;
+    out.reserve(out.size() + carried_.size());
     for (Packet& packet : carried_) {
         out.push_back(std::move(packet));
     }
@@ -642,7 +685,7 @@ void UringBackend::reap(std::vector<Packet>& out) {
     if (!ring_->is_open()) {
         return;  // the thread that had it is gone, and the system refuses another one
     }
-    ring_->each_completion([&](const uring::Cqe& cqe) { completion(cqe, out); });
+    collect(out);
     if (ring_->publish() == 0 && backlog_.empty()) {
         scratch_block_ = 0;
         scratch_used_ = 0;
@@ -657,6 +700,7 @@ void UringBackend::arm_wake() {
     entry.len = uring::poll_add_multi;
     entry.user_data = wake_token;
     push(entry);
+    wake_lost_ = false;
 }
 
 void UringBackend::wake() noexcept {

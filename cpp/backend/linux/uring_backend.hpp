@@ -82,8 +82,11 @@ private:
     [[nodiscard]] bool is_owner() const noexcept;
     int open_ring(std::string& reason);
     int open_ring_in_time(std::string& reason);
+    Error claim_ring();
     Error take_over();
     void drop_buffers() noexcept;
+    StartResult start_request(Operation& op, unsigned count);
+    void post_missing_regions() noexcept;
     bool provide_buffers();
     [[nodiscard]] bool supports(std::uint8_t opcode) const;
     void post_region(std::uint16_t slot);
@@ -108,7 +111,8 @@ private:
     StartResult send_file(Operation& op);
     StartResult checked(const Socket& socket, const StartResult& result) noexcept;
     void arm_wake();
-    void completion(const uring::Cqe& cqe, std::vector<Packet>& out);
+    void collect(std::vector<Packet>& out);
+    void completion(const uring::Cqe& cqe, std::vector<Packet>& out) noexcept;
     [[nodiscard]] std::byte* scratch(std::size_t bytes);
 
     BufferPool& pool_;
@@ -138,7 +142,8 @@ private:
     // Requests that were asked to end, until they have. The kernel does not find one whose wake-up
     // is under way, so who was refused is asked again after a while.
     std::unordered_set<std::uint64_t> cancels_;
-    bool cancel_refused_{false};
+    bool cancel_refused_{false};       // by the kernel, or for want of memory
+    bool wake_lost_{false};            // there was no memory to wait for wake() again
     std::int64_t cancelled_again_{0};  // when
     int buffer_ring_code_{0};          // why the kernel took no ring of regions
     bool sends_direct_{false};

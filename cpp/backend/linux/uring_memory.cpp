@@ -79,6 +79,18 @@ void UringBackend::post_region(std::uint16_t slot) {
     __atomic_store_n(&buffer_ring_[0].resv, buffer_tail_, __ATOMIC_RELEASE);
 }
 
+// A region that there was no memory for is asked for again.
+void UringBackend::post_missing_regions() noexcept {
+    if (buffer_ring_ == nullptr) {
+        return;
+    }
+    for (std::uint16_t slot = 0; slot < regions_posted; ++slot) {
+        if (posted_[slot].region == nullptr) {
+            post_region(slot);
+        }
+    }
+}
+
 // The part of a posted region that one receive filled. A region is used up exactly when its bytes
 // are, whatever the flags say: a receive of 0 bytes leaves it where it was.
 Slice UringBackend::take_received(std::uint32_t flags, std::int32_t length) {
@@ -98,6 +110,7 @@ Slice UringBackend::take_received(std::uint32_t flags, std::int32_t length) {
 // The table of registered memory is made for the first that is to be in it.
 Error UringBackend::pin(std::byte* data, std::size_t length) {
     if (pins_.empty()) {
+        pins_.reserve(most_pins);
         if (const int code = make_pin_table(); code != 0) {
             return pin_error(code);
         }

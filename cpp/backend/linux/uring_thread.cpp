@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <ctime>
 #include <memory>
+#include <new>
 
 #include "backend/linux/uring_backend.hpp"
 
@@ -72,6 +73,14 @@ Error UringBackend::claim() {
     if (shared_) {
         return {};
     }
+    try {
+        return claim_ring();
+    } catch (const std::bad_alloc&) {
+        return {Fault::resource, ENOMEM, "no memory for a thread to run the port"};
+    }
+}
+
+Error UringBackend::claim_ring() {
     const std::shared_ptr<IssuingThread>& self = this_thread();
     if (!ring_->is_open() || (enabled_ && owner_ != self)) {
         // One that was just joined may still be on its way out of the kernel, where its requests
@@ -96,16 +105,18 @@ Error UringBackend::claim() {
 bool UringBackend::is_owner() const noexcept { return owner_ == this_thread(); }
 
 bool UringBackend::claimable() const noexcept {
-    return owner_ == nullptr || owner_ == this_thread() || owner_->ended || gone(*owner_);
+    try {
+        return owner_ == nullptr || owner_ == this_thread() || owner_->ended || gone(*owner_);
+    } catch (const std::bad_alloc&) {
+        return false;  // a thread that has no memory to be known by
+    }
 }
 
 // The kernel ended every request of the thread that is gone and left their completions in the old
 // ring's memory, as far as it has room; no other thread could enter that ring.
 Error UringBackend::take_over() {
     if (ring_->is_open()) {
-        std::vector<Packet> left;
-        reap(left);
-        carried_ = std::move(left);
+        collect(carried_);
         ring_ = std::make_unique<uring::Ring>();
     }
     drop_buffers();

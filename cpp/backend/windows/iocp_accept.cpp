@@ -42,7 +42,7 @@ StartResult IocpBackend::accept(Operation& op) {
     }
     if (!listener->arrived.empty()) {
         const Arrival arrival = listener->arrived.front();
-        listener->arrived.pop_front();
+        listener->arrived.erase(listener->arrived.begin());
         if (Message* message = op.message()) {
             message->address = arrival.peer;
         }
@@ -56,6 +56,7 @@ StartResult IocpBackend::accept(Operation& op) {
 
 // Keeps `wanted` accepts posted; the error that stopped it short, else 0.
 int IocpBackend::post_accepts(Listener& listener) {
+    listener.arrived.reserve(2 * std::size_t{listener.wanted});
     while (listener.posted < listener.wanted && listener.arrived.size() < listener.wanted) {
         if (const int code = post_accept(listener); code != 0) {
             return code;

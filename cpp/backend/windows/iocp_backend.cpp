@@ -115,11 +115,11 @@ int IocpBackend::join(Socket& socket) {
         return 0;
     }
     const SOCKET handle = socket_of(socket);
-    if (winsock_.attach(handle_of(handle), port_, socket.id.packed(), 0) == nullptr) {
-        return winsock_code(::GetLastError());
-    }
     if (members_.size() <= socket.id.slot) {
         members_.resize(socket.id.slot + 64);
+    }
+    if (winsock_.attach(handle_of(handle), port_, socket.id.packed(), 0) == nullptr) {
+        return winsock_code(::GetLastError());
     }
     Member& member = members_[socket.id.slot];
     member = {};
@@ -327,6 +327,7 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
 // The packet of the request still comes; if it has finished already, with its success.
 void IocpBackend::cancel(Operation& op) {
     if (op.kind == Kind::accept || op.kind == Kind::accept_each) {
+        answers_.reserve(answers_.size() + 1);
         if (Listener* listener = listener_of(op.socket->id)) {
             listener->is_awaited = false;
             for (Request* at = listener->first; at != nullptr; at = at->next) {
@@ -358,6 +359,9 @@ void IocpBackend::publish() {
 }
 
 void IocpBackend::wait(std::int64_t timeout_ns) {
+    if (entry_count_ != 0) {
+        return;  // there was no memory to take what the wait before this one brought
+    }
     ULONG count = 0;
     const BOOL good =
         ::GetQueuedCompletionStatusEx(port_, entries_.data(), static_cast<ULONG>(entries_.size()),
@@ -506,6 +510,8 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
 }
 
 void IocpBackend::reap(std::vector<Packet>& out) {
+    waiting_ = false;
+    out.reserve(out.size() + answers_.size() + entry_count_);
     for (Packet& packet : answers_) {
         out.push_back(std::move(packet));
     }
@@ -541,7 +547,6 @@ void IocpBackend::reap(std::vector<Packet>& out) {
         }
     }
     entry_count_ = 0;
-    waiting_ = false;
     await_interrupt();
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <deque>
+#include <vector>
 
 #include "backend/address.hpp"
 #include "backend/windows/request.hpp"
@@ -26,7 +26,7 @@ struct Listener {
     unsigned wanted{1};       // accepts to keep posted
     unsigned posted{0};       // in the kernel now
     Request* first{nullptr};  // those, linked by `next`
-    std::deque<Arrival> arrived;
+    std::vector<Arrival> arrived;  // with room for those that are posted
     SlotId waiting;  // the operation to tell of the next arrival
     bool is_awaited{false};
     bool closed{false};  // only the packets are still to come
