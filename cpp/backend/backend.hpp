@@ -61,7 +61,9 @@ inline constexpr Error runs_elsewhere =
               "another thread runs this port; one thread runs a port, the others post to it");
 
 // The whole seam between portable and platform code. It carries no policy: no ledger, no queue, no
-// strategy. The port calls everything but wait() and wake() with its lock held.
+// strategy. The port calls everything but wait() and wake() with its lock held. Where memory is
+// lacking a call throws std::bad_alloc and has changed nothing; reap() keeps for the next call what
+// it found no room for.
 class Backend {
 public:
     Backend() = default;
@@ -179,6 +181,8 @@ public:
     }
     // The result of a packet that says that the system ended a request.
     [[nodiscard]] virtual std::int64_t cancel_code() const noexcept = 0;
+    // The system's error number for want of memory; exhausted() knows it.
+    [[nodiscard]] virtual int memory_code() const noexcept = 0;
     // Whether an error answers a cancel.
     [[nodiscard]] virtual bool cancelled(int code) const noexcept = 0;
 };

@@ -44,9 +44,10 @@ void conclude(PortObject& port, Operation& core, OperationObject* op) {
 }
 
 Py_ssize_t hand_over(PortObject& port) {
-    const std::vector<Operation*> finished =
-        locked(port, [&port] { return port.core->take_aside(); });
-    for (Operation* core : finished) {
+    Operation* const finished = locked(port, [&port] { return port.core->take_aside(); });
+    Py_ssize_t count = 0;
+    for (Operation* core = finished; core != nullptr; core = core->next_finished) {
+        ++count;
         auto* op = object_of<OperationObject>(port, core->user);
         conclude(port, *core, op);
         if (op == nullptr) {
@@ -62,15 +63,15 @@ Py_ssize_t hand_over(PortObject& port) {
         give_up(port, port.operations, *op);
         Py_DECREF(reinterpret_cast<PyObject*>(op));
     }
-    if (!finished.empty()) {
+    if (finished != nullptr) {
         locked(port, [&] {
-            for (Operation* core : finished) {
-                port.core->retire_aside(*core);
+            for (Operation* core = finished; core != nullptr;) {
+                port.core->retire_aside(*std::exchange(core, core->next_finished));
             }
             return 0;
         });
     }
-    return static_cast<Py_ssize_t>(finished.size());
+    return count;
 }
 
 void drop_claimed(PortObject& port) {

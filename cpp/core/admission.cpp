@@ -1,5 +1,7 @@
 // Port: what is let through to the kernel, and what waits before it: the budget of locked memory,
 // the caps, and the system's own refusals (R06, R07, R08).
+#include <new>
+
 #include "core/page_span.hpp"
 #include "core/port.hpp"
 
@@ -119,9 +121,23 @@ Error Port::charge(Operation& op) {
                              "after a completion, or set over_budget to 'queue'");
         }
     }
+    return hold(op);
+}
+
+// Puts the operation into the budget queue. Where there is no memory for its place, what an attempt
+// took a part of goes on without locked memory: it can be refused no more.
+Error Port::hold(Operation& op) {
+    try {
+        held_.push_back({op.id, backend_->now()});
+    } catch (const std::bad_alloc&) {
+        if (op.transferred == 0) {
+            return Error::of(Fault::resource, "no memory for a place in the budget queue");
+        }
+        op.watching = true;
+        return {};
+    }
     op.held = true;
     ++budget_queue_;
-    held_.push_back({op.id, backend_->now()});
     if (patience_ == nullptr) {
         patience_ = arm(options_.queue_patience, TimerKind::patience, nullptr);
     }
@@ -196,7 +212,7 @@ void Port::reclaim(std::size_t pages) {
             yield(op);
         } else if (!op.yields) {
             op.yields = true;
-            backend_->cancel(op);
+            ask_cancel(op);
         }
     });
 }
@@ -216,14 +232,20 @@ bool Port::waits_for_resources(int code) const noexcept {
            outstanding_ > starved_.size();
 }
 
-// Tried again after the next completion, or after a while if there is none.
-void Port::starve(Operation& op) {
-    op.paused = true;
-    starved_.push_back(op.id);
-    ++counts_.refusals;
+// Tried again after the next completion, or after a while if there is none. False: there is no
+// memory to remember it.
+bool Port::starve(Operation& op) {
     if (starvation_ == nullptr) {
         starvation_ = arm(refusal_pause, TimerKind::starved, nullptr);
     }
+    try {
+        starved_.push_back(op.id);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    op.paused = true;
+    ++counts_.refusals;
+    return true;
 }
 
 void Port::feed_starved() {

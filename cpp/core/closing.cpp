@@ -32,7 +32,7 @@ void Port::close(Socket& socket, std::int64_t timeout) {
         socket.life = Life::draining;
         drop_disconnect(socket);  // before the deadline is armed: its end takes the socket's timer
         disarm(socket.timer);
-        socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
+        arm_close(socket, timeout);
         cancel_lane(socket, socket.receiving);
     } else {
         begin_cancel(socket);
@@ -55,6 +55,14 @@ void Port::give_up_address(Socket& socket) {
     }
 }
 
+// A deadline that there is no memory for has passed.
+void Port::arm_close(Socket& socket, std::int64_t timeout) {
+    socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
+    if (socket.timer == nullptr) {
+        begin_cancel(socket);
+    }
+}
+
 // A second close may end the drain sooner, never later.
 void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
     if (timeout == 0) {
@@ -63,7 +71,8 @@ void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
         give_up_address(socket);
     } else if (socket.timer->when - backend_->now() > timeout) {
         disarm(socket.timer);
-        socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
+        arm_close(socket, timeout);
+        settle(socket);
     }
     nudge();
 }
@@ -151,7 +160,7 @@ void Port::cancel_lane(Socket& /*socket*/, Lane& lane) {
         request_cancel(lane, *at);
     }
     if (lane.started != 0) {
-        backend_->cancel(*lane.head);
+        ask_cancel(*lane.head);
     }
     while (at != nullptr) {
         Operation& op = *at;
@@ -193,10 +202,7 @@ void Port::hand_out_closed(Socket& socket) {
     if (socket.releasing != 0 || socket.unclaimed) {
         return;
     }
-    Ready ready;
-    ready.what = Ready::What::closed;
-    ready.socket = &socket;
-    push(std::move(ready));
+    ready_.closed(socket);
 }
 
 void Port::claim(Socket& accepted) {
@@ -235,11 +241,14 @@ bool Port::terminate() {
     constexpr std::int64_t patience = 5'000'000'000;
     const std::int64_t deadline = backend_->now() + patience;
     while (open_sockets_ + unreleased_ != 0 && backend_->now() < deadline) {
-        if (turn(lock, deadline)) {
+        if (const Error error = turn(lock, deadline)) {
             if (backend_->holds_requests()) {
+                if (error.fault == Fault::resource) {
+                    continue;
+                }
                 break;
             }
-            restart_requests();  // none of which the system has: they end with the sockets
+            (void)restart_requests();  // none of which the system has: they end with the sockets
         }
     }
     abandoned_ = open_sockets_ + unreleased_ != 0;

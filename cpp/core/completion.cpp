@@ -96,8 +96,10 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
         return;
     }
     lane.pop();
+    Error lacks;
     if (op.kind == Kind::accept) {
         op.accepted = accepted(socket, result.accepted);
+        lacks = op.accepted == nullptr ? no_socket : Error{};
     } else if (op.kind == Kind::connect) {
         socket.connected = true;
     } else if (op.kind == Kind::disconnect) {
@@ -105,7 +107,7 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
     }
     // What ended the socket may have taken the error that this receive would have got.
     const bool masked = op.kind == Kind::receive && result.value == 0 && socket.failure;
-    finish(op, masked ? socket.failure : Error{});
+    finish(op, masked ? socket.failure : lacks);
 }
 
 // Shares the bytes that went among the sends of one request, in order; whole sends complete, the
@@ -149,8 +151,7 @@ void Port::fail(Socket& socket, Lane& lane, int code) {
         finish_cancelled(lane);
         return;
     }
-    if (waits_for_resources(code) && !op.cancel_requested) {
-        starve(op);
+    if (waits_for_resources(code) && !op.cancel_requested && starve(op)) {
         finish_cancelled(lane);
         return;
     }
@@ -243,15 +244,13 @@ void Port::end(Operation& op) noexcept {
         return;
     }
     if (op.told && audience_->finished(op)) {
-        aside_.push_back(&op);
+        op.next_finished = nullptr;
+        (aside_last_ != nullptr ? aside_last_->next_finished : aside_first_) = &op;
+        aside_last_ = &op;
         any_aside_.store(true, std::memory_order_relaxed);
         return;
     }
-    Ready ready;
-    ready.what = Ready::What::completed;
-    ready.op = &op;
-    ready.socket = op.socket;
-    push(std::move(ready));
+    ready_.completed(op);
 }
 
 bool Port::cancel(Operation& op) {
@@ -266,11 +265,12 @@ bool Port::cancel(Operation& op) {
         return true;  // all its bytes went: the cancel has lost the race
     }
     request_cancel(lane, op);
+    const bool first = lane.head == &op;
     if (lane.has_started(op)) {
-        backend_->cancel(*lane.head);
-    } else if (op.kind != Kind::send || op.transferred == 0 || lane.head != &op) {
+        ask_cancel(*lane.head);
+    } else if (op.kind != Kind::send || op.transferred == 0 || !first) {
         lane.unlink(op);
-        if (op.kind == Kind::connect && position == 0) {
+        if (op.kind == Kind::connect && first) {
             end_connect(lane, op, cancel_error(op), false);
         } else {
             finish(op, cancel_error(op));
@@ -308,7 +308,7 @@ unsigned Port::cancel_all(Socket& socket) {
     return count;
 }
 
-Timer* Port::arm(std::int64_t delay, TimerKind kind, void* target) {
+Timer* Port::arm(std::int64_t delay, TimerKind kind, void* target) noexcept {
     const std::int64_t base = backend_->now();
     const std::int64_t limit = INT64_MAX - base;
     return timers_.add(base + (delay < limit ? delay : limit), kind, target);
@@ -329,6 +329,10 @@ void Port::fire_timers() {
     while (!timers_.empty() && timers_.first()->when <= now) {
         Timer* timer = timers_.first();
         if (timer->kind == TimerKind::call) {
+            if (!ready_.reserve(1)) {
+                reminded_ = true;  // it fires in the next turn
+                return;
+            }
             timers_.take(timer);
             --calls_;
             Ready ready;

@@ -36,14 +36,14 @@ void Port::drain_datagrams(Socket& socket, Operation& op) {
     bool only_errors = true;
     for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {
         space_used_ = (space_used_ + alignment - 1) / alignment * alignment;
-        if (!reserve_space(address_bytes + op.block_size)) {
+        if (!reserve_space(address_bytes + op.block_size) || !ready_.reserve(2)) {
             read_later(socket, op);
             return;
         }
         std::byte* at = space_->data() + space_used_;
         auto* from = new (at) Address;
-        const StartResult result =
-            backend_->read_from(socket, at + address_bytes, op.block_size, *from);
+        const StartResult result = within_memory(
+            [&] { return backend_->read_from(socket, at + address_bytes, op.block_size, *from); });
         if (result.start == Start::pending) {
             start_subscription(socket, op);
             return;

@@ -59,7 +59,7 @@ void Port::drop_disconnect(Socket& socket) {
     }
     if (lane.head == last && lane.started != 0) {
         request_cancel(lane, *last);
-        backend_->cancel(*last);
+        ask_cancel(*last);
     } else {
         lane.unlink(*last);
         finish(*last, cancel_error(*last));

@@ -28,7 +28,7 @@ void Port::note_wait(Socket& socket) {
     if (!socket.nagle.due() || !socket.nagle.answered(backend_->nagle(socket))) {
         return;
     }
-    if (counts_.nagle_stalls++ == 0) {
+    if (counts_.nagle_stalls++ == 0 && ready_.reserve(1)) {
         Ready ready;
         ready.what = Ready::What::nagle_stall;
         push(std::move(ready));

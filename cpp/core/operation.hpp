@@ -56,7 +56,10 @@ struct Operation {
     Lease lease;
     std::size_t transferred{0};
     Ledger::Receipt receipt;
-    Timer* deadline{nullptr};
+    union {
+        Timer* deadline{nullptr};
+        Operation* next_finished;  // over, and in a list: aside, or without memory for its record
+    };
     union {
         Error error{};        // how it ended, from `ended` on
         Operation* previous;  // before it, while it is in a lane

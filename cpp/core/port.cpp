@@ -8,6 +8,34 @@
 
 namespace iocp {
 
+namespace {
+
+// A lock that is not held for a while.
+class Unlocked {
+public:
+    explicit Unlocked(std::unique_lock<std::mutex>& lock) : lock_(lock) { lock_.unlock(); }
+    ~Unlocked() { lock_.lock(); }
+    Unlocked(const Unlocked&) = delete;
+    Unlocked& operator=(const Unlocked&) = delete;
+
+private:
+    std::unique_lock<std::mutex>& lock_;
+};
+
+// One of several threads makes a turn: the next one may when it is over, however it ends.
+class Leading {
+public:
+    explicit Leading(Workers& workers) : workers_(workers) { workers_.lead(); }
+    ~Leading() { workers_.follow(); }
+    Leading(const Leading&) = delete;
+    Leading& operator=(const Leading&) = delete;
+
+private:
+    Workers& workers_;
+};
+
+}  // namespace
+
 Port::Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend> backend)
     : options_(options),
       pool_(pool),
@@ -24,7 +52,7 @@ Port::Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend
 // Precondition: terminate() returned true, or the whole port is leaked on purpose.
 Port::~Port() {
     assert(!abandoned_);
-    ready_.clear();
+    ready_.records().clear();
     backend_.reset();
     operations_.each([](Operation& op) {
         op.lease.give_back();
@@ -83,20 +111,25 @@ Error Port::join(Socket* socket, Handle handle, bool adopted, Socket*& out) {
         if (!adopted) {
             close_unused(handle);
         }
-        return Error::of(Fault::resource, "no memory for a socket");
+        return no_socket;
     }
     if (const int code = backend_->describe(handle, *socket); code != 0) {
         if (!adopted) {
             close_unused(handle);
         }
-        socket->life = Life::free;
-        --open_sockets_;
-        sockets_.give_back(*socket);
+        give_back(*socket);
         return system_error(code);
     }
     socket->shared = adopted;
     out = socket;
     return {};
+}
+
+// A socket that nothing was told of.
+void Port::give_back(Socket& socket) noexcept {
+    socket.life = Life::free;
+    --open_sockets_;
+    sockets_.give_back(socket);
 }
 
 // A handle that never became a socket of this port.
@@ -113,15 +146,16 @@ void Port::retire(Operation& op) noexcept {
     operations_.give_back(op);
 }
 
-std::vector<Operation*> Port::take_aside() noexcept {
+Operation* Port::take_aside() noexcept {
     any_aside_.store(false, std::memory_order_relaxed);
-    for (Operation* op : aside_) {
+    for (Operation* op = aside_first_; op != nullptr; op = op->next_finished) {
         if (observed() && backend_ != nullptr) {
             handed_out(*op);
         }
         --std::exchange(op->socket, nullptr)->outstanding;
     }
-    return std::exchange(aside_, {});
+    aside_last_ = nullptr;
+    return std::exchange(aside_first_, nullptr);
 }
 
 void Port::retire_aside(Operation& op) noexcept {
@@ -152,8 +186,10 @@ void Port::unlist(Socket*& first, Socket*& last, Socket* Socket::*next, Socket& 
 
 Timer* Port::call_at(std::int64_t when, void* user) {
     Timer* timer = timers_.add(when, TimerKind::call, user);
-    ++calls_;
-    nudge();
+    if (timer != nullptr) {
+        ++calls_;
+        nudge();
+    }
     return timer;
 }
 
@@ -171,6 +207,9 @@ Error Port::post(void* user) {
     if (closing_) {
         return Error::of(Fault::port_closed, "the port is closed; make a new one");
     }
+    if (!ready_.reserve(1)) {
+        return Error::of(Fault::resource, "no memory for a posted packet");
+    }
     Ready ready;
     ready.what = Ready::What::packet;
     ready.user = user;
@@ -179,11 +218,11 @@ Error Port::post(void* user) {
     return {};
 }
 
-void Port::push(Ready ready) {
+void Port::push(Ready ready) noexcept {
     if (trace_ != nullptr && ready.op != nullptr && ready.what != Ready::What::completed) {
         record(*ready.op, Stage::yielded, ready.slice.length());
     }
-    ready_.push_back(std::move(ready));
+    ready_.push(std::move(ready));
 }
 
 // Only another thread can find the port asleep, for the sleeper does not hold the lock.
@@ -213,8 +252,12 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     if (Error error = backend_->claim()) {
         return error;
     }
-    if (backend_->took_over()) {
-        restart_requests();
+    restarts_ = backend_->took_over() || restarts_;
+    if (restarts_ && !restart_requests()) {
+        return out_of_memory();
+    }
+    if (std::exchange(reminded_, false)) {
+        remind();
     }
     turn_time_ = backend_->now();
     fire_timers();
@@ -228,7 +271,7 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     ++turn_number_;
     continue_drains();
     std::int64_t timeout = 0;
-    if (ready_.empty() && drain_first_ == nullptr && !woken_) {
+    if (ready_.empty() && packets_.empty() && drain_first_ == nullptr && !woken_ && !reminded_) {
         std::int64_t until = deadline;
         if (!timers_.empty() && (until < 0 || timers_.first()->when < until)) {
             until = timers_.first()->when;
@@ -240,9 +283,10 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     sleeping_ = timeout != 0;
     backend_->publish();
     ++counts_.waits;
-    lock.unlock();
-    backend_->wait(timeout);
-    lock.lock();
+    {
+        const Unlocked unlocked(lock);
+        backend_->wait(timeout);
+    }
     sleeping_ = false;
     turn_time_ = backend_->now();
     reap();
@@ -253,51 +297,98 @@ Error Port::turn(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
             "nothing is due in the model: no segment is on its way, no timer is armed, "
             "so this wait would never end; post something, or wait with a timeout");
     }
+    const bool lacking = !ready_.settle_owed() || !packets_.empty();
+    if (lacking && ready_.records().empty()) {
+        return out_of_memory();
+    }
     return {};
 }
 
+Error Port::out_of_memory() const noexcept {
+    return Error::of(Fault::resource,
+                     "no memory to hand out what is ready; nothing is lost: free some, and run the "
+                     "port again");
+}
+
+// What there is no memory for stays with the backend until the next turn.
 void Port::reap() {
-    packets_.clear();
-    backend_->reap(packets_);
+    try {
+        backend_->reap(packets_);
+    } catch (const std::bad_alloc&) {
+        reminded_ = true;
+    }
     complete_packets();
 }
 
+// A packet waits here while there is no memory for what it may bring: two records, of a datagram
+// that was cut.
 void Port::complete_packets() {
-    for (Packet& packet : packets_) {
-        complete(packet);
+    std::size_t count = 0;
+    while (count < packets_.size() && ready_.reserve(2)) {
+        complete(packets_[count++]);
     }
-    packets_.clear();
+    packets_.erase(packets_.begin(), packets_.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+// Goes over what found no memory to be asked of the backend, or to be told.
+void Port::remind() {
+    operations_.each([this](Operation& op) {
+        if (op.socket == nullptr || op.finished()) {
+            return;
+        }
+        const Lane& lane = op.socket->lane_of(op);
+        if (lane.head == &op && lane.started != 0 &&
+            (op.cancel_requested || op.yields || op.switched)) {
+            ask_cancel(op);
+        }
+    });
+    sockets_.each([this](Socket& socket) { tell_flow(socket); });
+}
+
+// Without memory to ask, the next turn asks again.
+void Port::ask_cancel(Operation& op) noexcept {
+    try {
+        backend_->cancel(op);
+    } catch (const std::bad_alloc&) {
+        reminded_ = true;
+    }
 }
 
 // What was in the kernel when its issuing thread ended has been ended by the system, some of it
 // with a packet. Attached operations outlive the thread that runs them: those without one are
 // started again, and nothing was read. A lane whose packet starts its next request is not among
 // them.
-void Port::restart_requests() {
-    packets_.clear();
-    backend_->reap(packets_);
-    std::unordered_set<std::uint64_t> ended;
-    for (const Packet& packet : packets_) {
-        if (!packet.more && packet.phase != Phase::released) {
-            ended.insert(packet.operation.packed());
-        }
-    }
-    std::vector<SlotId> lost;
-    sockets_.each([&](Socket& socket) {
-        for (const Lane* lane : {&socket.sending, &socket.receiving}) {
-            if (lane->started != 0 && !ended.contains(lane->head->id.packed())) {
-                lost.push_back(lane->head->id);
+bool Port::restart_requests() {
+    try {
+        backend_->reap(packets_);
+        std::unordered_set<std::uint64_t> ended;
+        for (const Packet& packet : packets_) {
+            if (!packet.more && packet.phase != Phase::released) {
+                ended.insert(packet.operation.packed());
             }
         }
-    });
+        std::vector<SlotId> lost;
+        sockets_.each([&](Socket& socket) {
+            for (const Lane* lane : {&socket.sending, &socket.receiving}) {
+                if (lane->started != 0 && !ended.contains(lane->head->id.packed())) {
+                    lost.push_back(lane->head->id);
+                }
+            }
+        });
+        packets_.reserve(packets_.size() + lost.size());
+        for (const SlotId id : lost) {
+            Packet packet;
+            packet.operation = id;
+            packet.result = backend_->cancel_code();
+            packets_.push_back(std::move(packet));
+        }
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    restarts_ = false;
     complete_packets();
     lose_releases();
-    for (const SlotId id : lost) {
-        Packet packet;
-        packet.operation = id;
-        packet.result = backend_->cancel_code();
-        complete(packet);
-    }
+    return true;
 }
 
 Error Port::poll(std::int64_t deadline, std::vector<Ready>& out) {
@@ -328,22 +419,24 @@ void Port::take_ready(std::vector<Ready>& out) {
     if (shared()) {
         workers_->drain(out);
     }
+    (void)ready_.settle_owed();
+    std::vector<Ready>& records = ready_.records();
     if (out.empty()) {
-        out.swap(ready_);
+        out.swap(records);
         return;
     }
-    for (Ready& ready : ready_) {
+    out.reserve(out.size() + records.size());
+    for (Ready& ready : records) {
         out.push_back(std::move(ready));
     }
-    ready_.clear();
+    records.clear();
 }
 
 // One of several threads makes the port's turns, for all of them.
 Error Port::lead(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
-    workers_->lead();
+    const Leading leading(*workers_);
     const Error error = turn(lock, deadline);
-    workers_->add(ready_);
-    workers_->follow();
+    workers_->add(ready_.records());
     return error;
 }
 

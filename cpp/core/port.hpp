@@ -20,7 +20,7 @@
 #include "core/latencies.hpp"
 #include "core/ledger.hpp"
 #include "core/operation.hpp"
-#include "core/ready.hpp"
+#include "core/ready_queue.hpp"
 #include "core/slot_table.hpp"
 #include "core/socket.hpp"
 #include "core/tally.hpp"
@@ -65,6 +65,9 @@ struct PortOptions {
     unsigned concurrency{0};  // threads that may have something in hand; 0: one thread runs it
     bool in_order{false};     // each socket's completions one after the other
 };
+
+// There was no memory for a connection that arrived.
+inline constexpr Error no_socket = Error::of(Fault::resource, "no memory for a socket");
 
 // Who hears at once of the end of an operation that is `told`.
 class Audience {
@@ -149,7 +152,8 @@ public:
     [[nodiscard]] std::size_t most_datagram() const noexcept;
 
     // Timers and packets.
-    Timer* call_at(std::int64_t when, void* user);
+    // Null without memory.
+    [[nodiscard]] Timer* call_at(std::int64_t when, void* user);
     // True: the timer is gone. False: it has fired, and is handed out with no target.
     bool cancel_call(Timer* timer) noexcept;
     Error post(void* user);
@@ -165,7 +169,8 @@ public:
     // Finished operations that went aside: settled and retired by whoever takes them, in any
     // thread. Taken before what the same turn made ready is handed out; from then on their sockets
     // may be retired.
-    [[nodiscard]] std::vector<Operation*> take_aside() noexcept;
+    // The first of a list by `next_finished`.
+    [[nodiscard]] Operation* take_aside() noexcept;
     void retire_aside(Operation& op) noexcept;
 
     // For several threads. What a worker is to do:
@@ -248,7 +253,7 @@ private:
         note(op, stage_of(state));
     }
     void request_cancel(Lane& lane, Operation& op) noexcept {
-        lane.ask_cancel(op);
+        lane.note_cancel(op);
         set_state(op, State::cancelling);
     }
 
@@ -278,12 +283,13 @@ private:
     void leave(Operation& op) noexcept;  // the counterpart of admit()
     void refund(Operation& op) noexcept;
     Error charge(Operation& op);
+    Error hold(Operation& op);
     void admit_held();
     void ease_queue();
     void reclaim(std::size_t pages);
     void yield(Operation& op) noexcept;
     [[nodiscard]] bool waits_for_resources(int code) const noexcept;
-    void starve(Operation& op);
+    [[nodiscard]] bool starve(Operation& op);
     void feed_starved();
 
     // Registered memory (registration.cpp).
@@ -302,7 +308,7 @@ private:
     Error refused(const Operation& op, int code);
     Error prepare_send(Operation& op);
     StartResult start(Operation& op, unsigned count);
-    void accept(Operation& op, Outcome outcome, std::int64_t timeout);
+    void accept(Operation& op, Outcome outcome, std::int64_t timeout) noexcept;
     void start_lane(Socket& socket, Lane& lane);
     [[nodiscard]] static unsigned run_length(const Lane& lane) noexcept;
     void flush_sends();
@@ -332,7 +338,8 @@ private:
     void finish_cancelled(Lane& lane);
     void refuse_rest(Lane& lane, Error error);
     [[nodiscard]] static Error cancel_error(const Operation& op) noexcept;
-    Timer* arm(std::int64_t delay, TimerKind kind, void* target);
+    // Null without memory.
+    [[nodiscard]] Timer* arm(std::int64_t delay, TimerKind kind, void* target) noexcept;
     void disarm(Timer*& timer) noexcept;
     void fire_timers();
     void fire(const Timer& timer);
@@ -346,7 +353,7 @@ private:
         return static_cast<std::uint32_t>(turn_time_ / 1'000'000);
     }
     void moved_bytes(Socket& socket) noexcept;
-    void watch_idle(Socket& socket);
+    [[nodiscard]] bool watch_idle(Socket& socket) noexcept;
     void check_idle(Socket& socket);
 
     // Subscriptions (subscription.cpp).
@@ -370,6 +377,8 @@ private:
     void busier(Socket& socket, Operation& op);
     void cool_down();
     [[nodiscard]] bool tight() const noexcept;
+    [[nodiscard]] bool room_for_connection() noexcept;
+    StartResult try_accept(Operation& op) noexcept;
     Socket* accepted(Socket& listener, Handle handle);
     [[nodiscard]] bool at_cap(Operation& op);
     void resume_capped();
@@ -383,6 +392,7 @@ private:
     [[nodiscard]] Slice datagram(std::byte* at, std::size_t length) const;
 
     // Closing (closing.cpp).
+    void arm_close(Socket& socket, std::int64_t timeout);
     void shorten_drain(Socket& socket, std::int64_t timeout);
     void fail_socket(Socket& socket, Error error);
     void begin_cancel(Socket& socket);
@@ -393,6 +403,7 @@ private:
     void after_sends(Socket& socket);
 
     Socket* new_socket(Handle handle);
+    void give_back(Socket& socket) noexcept;
     Error join(Socket* socket, Handle handle, bool adopted, Socket*& out);
     void close_unused(Handle handle);
     static void unlist(Socket*& first, Socket*& last, Socket* Socket::*next,
@@ -402,8 +413,20 @@ private:
     [[nodiscard]] std::int64_t until(std::int64_t deadline) const noexcept;
     void reap();
     void complete_packets();
-    void restart_requests();
-    void push(Ready ready);
+    [[nodiscard]] bool restart_requests();
+    void push(Ready ready) noexcept;
+    void remind();
+    // What the backend's call comes to; the system's error for it where memory was lacking.
+    template <class Call>
+    [[nodiscard]] StartResult within_memory(Call&& call) noexcept {
+        try {
+            return call();
+        } catch (const std::bad_alloc&) {
+            return {Start::failed, backend_->memory_code()};
+        }
+    }
+    void ask_cancel(Operation& op) noexcept;
+    [[nodiscard]] Error out_of_memory() const noexcept;
     void nudge() noexcept;
 
     std::mutex mutex_;
@@ -415,10 +438,11 @@ private:
     TimerHeap timers_;
     std::unique_ptr<Backend> backend_;
     Capabilities capabilities_;
-    std::vector<Ready> ready_;
+    ReadyQueue ready_;
     std::optional<Workers> workers_;  // where several threads run the port
     std::vector<Packet> packets_;
-    std::vector<Operation*> aside_;
+    Operation* aside_first_{nullptr};  // by `next_finished`
+    Operation* aside_last_{nullptr};
     std::atomic<bool> any_aside_{false};
     Audience* audience_{nullptr};
     std::deque<Held> held_;  // the budget queue: posted, not accepted into the ledger yet
@@ -458,6 +482,9 @@ private:
     bool was_woken_{false};  // some wait was ended by wake()
     bool feeds_{false};      // something completed since the starved were tried
     bool closing_{false};
+    bool restarts_{false};  // the requests of a thread that is gone have to be started again
+    bool reminded_{
+        false};          // for want of memory something was not asked or told: the next turn is to
     bool ended_{false};  // one of several threads was told that it is over
     bool abandoned_{false};
 };

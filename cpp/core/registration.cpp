@@ -18,6 +18,11 @@ Error Port::register_memory(std::size_t bytes, std::byte*& out) {
         return Error::of(Fault::budget,
                          "the port's budget has no room for so much registered memory");
     }
+    try {
+        registered_.reserve(registered_.size() + 1);
+    } catch (const std::bad_alloc&) {
+        return Error::of(Fault::resource, "no memory to register");
+    }
     auto* data =
         static_cast<std::byte*>(::operator new (length, std::align_val_t{page}, std::nothrow));
     if (data == nullptr) {

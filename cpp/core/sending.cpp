@@ -34,6 +34,10 @@ void Port::tell_flow(Socket& socket) {
     if (socket.send_paused ? !resume : !pause) {
         return;
     }
+    if (!ready_.reserve(1)) {
+        reminded_ = true;  // told in the next turn
+        return;
+    }
     socket.send_paused = !socket.send_paused;
     counts_.pauses += socket.send_paused ? 1 : 0;
     Ready ready;
@@ -90,11 +94,13 @@ void Port::moved_bytes(Socket& socket) noexcept {
     }
 }
 
-void Port::watch_idle(Socket& socket) {
-    if (options_.idle_timeout != 0) {
-        socket.active_ms = milliseconds();
-        socket.timer = arm(options_.idle_timeout, TimerKind::idle_connection, &socket);
+bool Port::watch_idle(Socket& socket) noexcept {
+    if (options_.idle_timeout == 0) {
+        return true;
     }
+    socket.active_ms = milliseconds();
+    socket.timer = arm(options_.idle_timeout, TimerKind::idle_connection, &socket);
+    return socket.timer != nullptr;
 }
 
 // A connection makes progress when bytes arrive, or, while some are queued to send, when those go.

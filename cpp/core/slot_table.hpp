@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <vector>
 
 namespace iocp {
@@ -35,6 +36,18 @@ public:
         const std::uint32_t slot = free_.back();
         free_.pop_back();
         return at(slot);
+    }
+
+    // Whether the next take() finds a slot.
+    [[nodiscard]] bool reserve() noexcept {
+        try {
+            if (free_.empty()) {
+                grow();
+            }
+            return true;
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
     }
 
     // The generation is raised here: from now on the old name finds nothing.

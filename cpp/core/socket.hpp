@@ -48,7 +48,7 @@ struct Lane {
         bytes -= op.bytes_to_send();
     }
     // The operation ends as soon as the kernel, or whoever calls, lets it.
-    void ask_cancel(Operation& op) noexcept {
+    void note_cancel(Operation& op) noexcept {
         cancels += op.cancel_requested ? 0U : 1U;
         op.cancel_requested = true;
     }
@@ -103,8 +103,12 @@ public:
     Lane sending;
     Socket* next_flush{nullptr};  // in the port's list of sockets with sends to start
     Socket* next_drain{nullptr};  // in the port's list of sockets with more to read this turn
-    Timer* timer{nullptr};  // of a paused operation, or of the drain after close(): never both
-    Error failure;          // what ended the socket, if an error did
+    union {
+        // Of a paused operation, or of the drain after close(): never both.
+        Timer* timer{nullptr};
+        Socket* next_closed;  // closed, and without memory for the record that tells so
+    };
+    Error failure;  // what ended the socket, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
     std::uint32_t drain_turn{0};    // the port's turn in which it was drained last

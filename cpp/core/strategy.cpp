@@ -1,5 +1,6 @@
 // Port: subscriptions that change the way they receive while they run (R13).
 #include <algorithm>
+#include <new>
 
 #include "core/port.hpp"
 
@@ -28,7 +29,7 @@ void Port::restart_receive(Socket& socket, Operation& op, Receive strategy) {
     op.strategy = strategy;
     op.switched = true;
     if (socket.receiving.started != 0) {
-        backend_->cancel(op);
+        ask_cancel(op);
     }
 }
 
@@ -53,8 +54,12 @@ void Port::busier(Socket& socket, Operation& op) {
     if (way == Receive::zero_byte) {
         return;
     }
+    try {
+        busy_.push_back(op.id);
+    } catch (const std::bad_alloc&) {
+        return;  // the next message is as good a reason
+    }
     ++counts_.switches;
-    busy_.push_back(op.id);
     restart_receive(socket, op, way);
     if (cooling_ == nullptr) {
         cooling_ = arm(rule.idle / 2, TimerKind::cooling, nullptr);

@@ -14,6 +14,7 @@ constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
 // How long an operation waits for room in the queue it goes to: twice as long each time, six times.
 constexpr std::int64_t queue_pause = 1'000'000;
 constexpr std::uint8_t most_doublings = 6;
+constexpr Error no_timer = Error::of(Fault::resource, "no memory for a timer");
 
 constexpr const char* refused_receive_flags =
     "flags of a receive are MSG_PEEK and MSG_WAITALL, MSG_OOB on a stream, and on Linux MSG_TRUNC "
@@ -122,7 +123,10 @@ Error Port::refused(const Operation& op, int code) {
 // still to be charged and started.
 Error Port::attempt(Operation& op, bool& done) {
     Socket& socket = *op.socket;
-    const StartResult result = backend_->attempt(op, 1);
+    if (op.kind == Kind::accept && !room_for_connection()) {
+        return no_socket;
+    }
+    const StartResult result = within_memory([&] { return backend_->attempt(op, 1); });
     if (result.start == Start::failed && !waits_for_resources(static_cast<int>(result.value))) {
         return refused(op, static_cast<int>(result.value));
     }
@@ -135,6 +139,9 @@ Error Port::attempt(Operation& op, bool& done) {
     }
     if (op.kind == Kind::accept) {
         op.accepted = accepted(socket, result.accepted);
+        if (op.accepted == nullptr) {
+            return no_socket;
+        }
     } else if (op.kind == Kind::send && !op.from_file) {
         note_send(socket, op, static_cast<std::size_t>(result.value));
     } else if (!op.sending()) {
@@ -147,7 +154,8 @@ Error Port::attempt(Operation& op, bool& done) {
     return {};
 }
 
-void Port::accept(Operation& op, Outcome outcome, std::int64_t timeout) {
+// Precondition: there is room for a timer if there is a timeout.
+void Port::accept(Operation& op, Outcome outcome, std::int64_t timeout) noexcept {
     Socket& socket = *op.socket;
     op.outcome = outcome;
     op.sequence = ++socket.sequence;
@@ -177,6 +185,10 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
         if (Error error = prepare_send(op)) {
             return error;
         }
+    }
+    // One for its deadline, one for the patience of the queue that it may come to stand in.
+    if (timeout >= 0 && !timers_.reserve(2)) {
+        return no_timer;
     }
     Lane& lane = socket.lane_of(op);
     if (attempts_first(op, lane)) {
@@ -303,12 +315,15 @@ StartResult Port::start(Operation& op, unsigned count) {
     const bool again = op.begun && op.kind != Kind::connect;
     op.begun = op.begun && op.kind == Kind::connect;
     if (op.watching && !again) {
-        const StartResult result = backend_->attempt(op, count);
+        const StartResult result = within_memory([&] { return backend_->attempt(op, count); });
         if (result.start != Start::pending) {
             return result;
         }
     }
-    return backend_->start(op, count);
+    if (op.kind == Kind::accept) {
+        return try_accept(op);
+    }
+    return within_memory([&] { return backend_->start(op, count); });
 }
 
 // The core holds the operation until the timer fires, as a call that waits would have been held.
@@ -320,11 +335,16 @@ void Port::ask_later(Socket& socket, Lane& lane) {
         finish(op, Error::of(Fault::cancelled, "there was no room for it when the socket closed"));
         return;
     }
+    disarm(socket.timer);  // of the idle timeout, which a connection that ends has no use for
+    socket.timer = arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
+    if (socket.timer == nullptr) {
+        lane.pop();
+        finish(op, no_timer);
+        return;
+    }
     op.paused = true;
     op.outcome = Outcome::queued;
     set_state(op, State::queued);
-    disarm(socket.timer);  // of the idle timeout, which a connection that ends has no use for
-    socket.timer = arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
     op.refusals = std::min(static_cast<std::uint8_t>(op.refusals + 1), most_doublings);
 }
 
@@ -351,7 +371,7 @@ Error Port::try_receive(Socket& socket, std::byte* data, std::size_t length, std
     if (!socket.receiving.idle()) {
         return {};  // earlier posts come first
     }
-    const StartResult result = backend_->read(socket, data, length);
+    const StartResult result = within_memory([&] { return backend_->read(socket, data, length); });
     if (result.start == Start::failed) {
         Operation probe;
         probe.socket = &socket;
@@ -377,7 +397,7 @@ Error Port::try_send(Socket& socket, const std::byte* data, std::size_t length,
     if (!socket.sending.idle()) {
         return {};
     }
-    const StartResult result = backend_->attempt(probe, 1);
+    const StartResult result = within_memory([&] { return backend_->attempt(probe, 1); });
     if (result.start == Start::failed) {
         return refused(probe, static_cast<int>(result.value));
     }

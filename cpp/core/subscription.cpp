@@ -35,11 +35,11 @@ void Port::start_subscription(Socket& socket, Operation& op) {
 // Accepts what is there, at most accepts_per_turn, and goes on waiting. No error but the listener's
 // own end stops it (R32).
 void Port::start_accept_each(Socket& socket, Operation& op) {
-    for (unsigned i = 0; i < accepts_per_turn; ++i) {
+    for (unsigned i = 0; i < accepts_per_turn && ready_.reserve(1); ++i) {
         if (at_cap(op)) {
             return;
         }
-        const StartResult result = backend_->start(op, 1);
+        const StartResult result = try_accept(op);
         if (result.start == Start::pending) {
             socket.receiving.started = 1;
             return;
@@ -56,13 +56,29 @@ void Port::start_accept_each(Socket& socket, Operation& op) {
         ready.socket = &socket;
         ready.op = &op;
         ready.accepted = accepted(socket, result.accepted);
-        if (ready.accepted != nullptr) {
-            ready.accepted->capped = true;
-            ++capped_sockets_;
-            push(std::move(ready));
+        if (ready.accepted == nullptr) {
+            tell(socket, op, no_socket);
+            pause(op);
+            return;
         }
+        ready.accepted->capped = true;
+        ++capped_sockets_;
+        push(std::move(ready));
     }
     later(socket);
+}
+
+// Without memory for a socket and its timer nothing is accepted: the connection stays in the
+// listener's queue.
+bool Port::room_for_connection() noexcept {
+    return sockets_.reserve() && (options_.idle_timeout == 0 || timers_.reserve(1));
+}
+
+StartResult Port::try_accept(Operation& op) noexcept {
+    if (!room_for_connection()) {
+        return {Start::failed, backend_->memory_code()};
+    }
+    return within_memory([&] { return backend_->start(op, 1); });
 }
 
 // With as many connections as the port may have, who comes next waits in the listener's queue.
@@ -70,8 +86,12 @@ bool Port::at_cap(Operation& op) {
     if (options_.max_connections == 0 || capped_sockets_ < options_.max_connections) {
         return false;
     }
-    op.paused = true;
-    capped_.push_back(op.id);
+    try {
+        capped_.push_back(op.id);
+        op.paused = true;
+    } catch (const std::bad_alloc&) {
+        later(*op.socket);  // it looks again in the next turn
+    }
     return true;
 }
 
@@ -97,7 +117,11 @@ Socket* Port::accepted(Socket& listener, Handle handle) {
     socket->stream = listener.stream;
     socket->connected = true;
     socket->unclaimed = true;
-    watch_idle(*socket);
+    if (!watch_idle(*socket)) {
+        close_unused(handle);
+        give_back(*socket);
+        return nullptr;
+    }
     return socket;
 }
 
@@ -126,8 +150,11 @@ void Port::tell(Socket& socket, Operation& op, Error error) {
 }
 
 void Port::pause(Operation& op) {
-    op.paused = true;
     op.deadline = arm(refusal_pause, TimerKind::subscription_retry, &op);
+    op.paused = op.deadline != nullptr;
+    if (!op.paused) {
+        later(*op.socket);
+    }
 }
 
 // A posted buffer of the direct strategy. Without memory or budget for it the subscription watches
@@ -163,7 +190,7 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
         }
     }
     bool lacks = false;
-    for (unsigned i = 0; i < options_.drain_reads; ++i) {
+    for (unsigned i = 0; i < options_.drain_reads && ready_.reserve(1); ++i) {
         if (op.strategy == Receive::pooled) {
             op.watching = op.watching || lacks || !capabilities_.multishot_receive;
         } else if (op.strategy != Receive::direct) {
@@ -171,7 +198,7 @@ void Port::start_receive_each(Socket& socket, Operation& op) {
         } else {
             op.watching = lacks || (op.lease.data == nullptr && lease_block(op));
         }
-        const StartResult result = backend_->start(op, 1);
+        const StartResult result = within_memory([&] { return backend_->start(op, 1); });
         if (result.start == Start::pending) {
             socket.receiving.started = 1;
             return;
@@ -272,7 +299,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
         const bool switched = adapt(op, static_cast<std::size_t>(packet.result), true);
         deliver(socket, op, std::move(packet.slice));
         if (switched && packet.more) {
-            backend_->cancel(op);
+            ask_cancel(op);
         }
     }
     if (lane.started == 0 && op.cancel_requested) {
@@ -364,13 +391,13 @@ void Port::drain(Socket& socket, Operation& op) {
     }
     std::size_t total = 0;
     for (unsigned i = 0; i < options_.drain_reads && total < options_.drain_bytes; ++i) {
-        if (!reserve_space(least_space)) {
+        if (!reserve_space(least_space) || !ready_.reserve(1)) {
             break;
         }
         std::byte* at = space_->data() + space_used_;
         const std::size_t room =
             std::min(space_->size() - space_used_, options_.drain_bytes - total);
-        const StartResult result = backend_->read(socket, at, room);
+        const StartResult result = within_memory([&] { return backend_->read(socket, at, room); });
         if (result.start == Start::pending) {
             (void)adapt(op, total, false);
             start_subscription(socket, op);

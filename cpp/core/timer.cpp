@@ -1,6 +1,8 @@
 #include "core/timer.hpp"
 
-#include <memory>
+#include <algorithm>
+#include <new>
+#include <utility>
 
 namespace iocp {
 
@@ -8,19 +10,69 @@ TimerHeap::~TimerHeap() {
     for (Timer* timer : heap_) {
         delete timer;
     }
+    for (Timer* timer : spare_) {
+        delete timer;
+    }
 }
 
-Timer* TimerHeap::add(std::int64_t when, TimerKind kind, void* target) {
-    auto timer = std::make_unique<Timer>();
+// The room of a timer that was taken out stays, so that arming it anew cannot fail.
+bool TimerHeap::has_room(std::size_t count) noexcept {
+    try {
+        if (heap_.capacity() - heap_.size() < count) {
+            heap_.reserve(std::max(2 * heap_.size(), most_spare));
+        }
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+// Precondition: no more than there may be spare ones.
+bool TimerHeap::reserve(std::size_t count) noexcept {
+    while (spares_ < count) {
+        auto* made = new (std::nothrow) Timer;
+        if (made == nullptr) {
+            return false;
+        }
+        spare_[spares_++] = made;
+    }
+    return has_room(count);
+}
+
+Timer* TimerHeap::make() noexcept {
+    if (!has_room(1)) {
+        return nullptr;
+    }
+    auto* made = new (std::nothrow) Timer;
+    if (made == nullptr && spares_ != 0) {
+        made = std::exchange(spare_[--spares_], nullptr);
+        *made = {};
+    }
+    return made;
+}
+
+void TimerHeap::remove(Timer* timer) noexcept {
+    take(timer);
+    if (spares_ < most_spare) {
+        spare_[spares_++] = timer;
+    } else {
+        delete timer;
+    }
+}
+
+Timer* TimerHeap::add(std::int64_t when, TimerKind kind, void* target) noexcept {
+    Timer* timer = make();
+    if (timer == nullptr) {
+        return nullptr;
+    }
     timer->when = when;
     timer->order = next_order_++;
     timer->kind = kind;
     timer->target = target;
     timer->index = heap_.size();
-    heap_.push_back(timer.get());
-    Timer* made = timer.release();
-    sift_up(made->index);
-    return made;
+    heap_.push_back(timer);
+    sift_up(timer->index);
+    return timer;
 }
 
 Timer* TimerHeap::take(Timer* timer) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -26,7 +27,8 @@ struct Timer {
     TimerKind kind{TimerKind::call};
 };
 
-// A binary heap that owns its timers; removal is O(log n) by the timer's own index.
+// A binary heap that owns its timers; removal is O(log n) by the timer's own index. A few spare
+// timers, taken when there is no memory for another, let the core arm its own all the same.
 class TimerHeap {
 public:
     TimerHeap() = default;
@@ -34,8 +36,11 @@ public:
     TimerHeap(const TimerHeap&) = delete;
     TimerHeap& operator=(const TimerHeap&) = delete;
 
-    Timer* add(std::int64_t when, TimerKind kind, void* target);
-    void remove(Timer* timer) noexcept { delete take(timer); }
+    // Whether the next `count` are made for certain.
+    [[nodiscard]] bool reserve(std::size_t count) noexcept;
+    // Null without memory.
+    Timer* add(std::int64_t when, TimerKind kind, void* target) noexcept;
+    void remove(Timer* timer) noexcept;
     // Takes the timer out; it is the caller's.
     Timer* take(Timer* timer) noexcept;
     [[nodiscard]] static bool fired(const Timer& timer) noexcept { return timer.index == out; }
@@ -50,11 +55,17 @@ private:
     [[nodiscard]] static bool before(const Timer& a, const Timer& b) noexcept {
         return a.when != b.when ? a.when < b.when : a.order < b.order;
     }
+    [[nodiscard]] bool has_room(std::size_t count) noexcept;
+    [[nodiscard]] Timer* make() noexcept;
     void place(std::size_t index, Timer* timer) noexcept;
     void sift_up(std::size_t index) noexcept;
     void sift_down(std::size_t index) noexcept;
 
+    static constexpr std::size_t most_spare = 8;
+
     std::vector<Timer*> heap_;
+    std::array<Timer*, most_spare> spare_{};
+    std::size_t spares_{0};
     std::uint64_t next_order_{0};
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "core/operation.hpp"
@@ -32,73 +33,95 @@ bool Workers::admits(const Strand& strand, const Ready& ready,
 }
 
 void Workers::add(std::vector<Ready>& ready) {
-    for (Ready& one : ready) {
-        queue_.push_back({std::move(one), false});
+    auto first = ready.begin();
+    try {
+        for (; first != ready.end(); ++first) {
+            queue_.push_back(std::move(*first));
+        }
+    } catch (const std::bad_alloc&) {
+        // The rest goes with the next turn's.
     }
-    ready.clear();
+    ready.erase(ready.begin(), first);
     pass_on();
 }
 
-// Takes the turn of the record's socket, or leaves the record to wait for it.
-bool Workers::hold(Worker& worker, Item& item) {
-    const Socket* socket = socket_of(item.ready);
+// Takes the turn of the record's socket, or moves the record to wait for it. The record is where it
+// was when there is no memory for that.
+bool Workers::hold(Worker& worker, Ready& ready) {
+    const Socket* socket = socket_of(ready);
     if (socket == nullptr) {
         return true;
     }
     Strand& strand = strands_[socket];
-    if (!item.promised && !admits(strand, item.ready, worker)) {
-        strand.waiting.push_back(std::move(item.ready));
+    if (!admits(strand, ready, worker)) {
+        strand.waiting.push_back(std::move(ready));
         ++blocked_;
         return false;
     }
-    ++strand.in_hand;
-    if (alone(item.ready)) {
-        strand.owner = &worker;
-    }
     worker.held_.push_back(socket);
-    if (item.promised) {
-        strand.promised = false;
-        promote(strand);
-    }
+    begin(worker, strand, ready);
     return true;
 }
 
-// The first one that waits goes back to the queue once it may be taken.
-void Workers::promote(Strand& strand) {
+// Precondition: the worker has noted that it holds the socket.
+void Workers::begin(Worker& worker, Strand& strand, const Ready& ready) noexcept {
+    ++strand.in_hand;
+    if (alone(ready)) {
+        strand.owner = &worker;
+    }
+}
+
+// The first one that waits is promised the next turn once it may be taken.
+void Workers::promote(Strand& strand) noexcept {
     if (strand.waiting.empty() || strand.promised) {
         return;
     }
-    Ready& first = strand.waiting.front();
-    if (strand.in_hand == 0 || (strand.owner == nullptr && !alone(first))) {
+    if (strand.in_hand == 0 || (strand.owner == nullptr && !alone(strand.waiting.front()))) {
         strand.promised = true;
-        queue_.push_front({std::move(first), true});
-        strand.waiting.pop_front();
+        strand.below = std::exchange(promised_, &strand);
+        ++promised_count_;
         --blocked_;
     }
+}
+
+void Workers::take_promised(Worker& worker, Ready& out) {
+    Strand& strand = *promised_;
+    worker.held_.push_back(socket_of(strand.waiting.front()));
+    promised_ = strand.below;
+    --promised_count_;
+    out = std::move(strand.waiting.front());
+    strand.waiting.pop_front();
+    begin(worker, strand, out);
+    strand.promised = false;
+    promote(strand);
 }
 
 bool Workers::take(Worker& worker, Ready& out) {
     if (!has_room(worker)) {
         return false;
     }
-    while (!queue_.empty()) {
-        Item item = std::move(queue_.front());
-        queue_.pop_front();
-        if (!hold(worker, item)) {
-            continue;
+    bool taken = promised_ != nullptr;
+    if (taken) {
+        take_promised(worker, out);
+    }
+    while (!taken && !queue_.empty()) {
+        taken = hold(worker, queue_.front());
+        if (taken) {
+            out = std::move(queue_.front());
         }
+        queue_.pop_front();
+    }
+    if (taken) {
         if (!std::exchange(worker.active_, true)) {
             ++active_;
             ++at_work_;
         }
-        out = std::move(item.ready);
         pass_on();
-        return true;
     }
-    return false;
+    return taken;
 }
 
-void Workers::let_go(Worker& worker) {
+void Workers::let_go(Worker& worker) noexcept {
     for (const Socket* socket : worker.held_) {
         const auto at = strands_.find(socket);
         Strand& strand = at->second;
@@ -144,14 +167,14 @@ void Workers::leave(Worker& worker) {
 void Workers::open_up() {
     most_ = std::numeric_limits<unsigned>::max();
     in_order_ = false;
-    std::vector<Worker*> away;
-    for (const auto& [socket, strand] : strands_) {
-        if (strand.owner != nullptr && strand.owner->away_) {
-            away.push_back(strand.owner);
-        }
-    }
-    for (Worker* worker : away) {
-        let_go(*worker);
+    const auto find_away = [this] {
+        return std::find_if(strands_.begin(), strands_.end(), [](const auto& entry) {
+            const Worker* owner = entry.second.owner;
+            return owner != nullptr && owner->away_;
+        });
+    };
+    for (auto away = find_away(); away != strands_.end(); away = find_away()) {
+        let_go(*away->second.owner);
     }
     wake_all();
 }
@@ -167,7 +190,7 @@ void Workers::follow() {
 
 // As many as can do something are woken, no more: the latest that fell asleep first.
 void Workers::pass_on() {
-    std::size_t useful = std::min<std::size_t>(queue_.size(), most_ - std::min(most_, active_));
+    std::size_t useful = std::min<std::size_t>(waiting(), most_ - std::min(most_, active_));
     if (useful == 0 && may_lead()) {
         useful = 1;
     }
@@ -225,8 +248,9 @@ void Workers::watch(std::unique_lock<std::mutex>& lock, std::int64_t nanoseconds
 }
 
 void Workers::drain(std::vector<Ready>& out) {
-    for (Item& item : queue_) {
-        out.push_back(std::move(item.ready));
+    out.reserve(out.size() + waiting() + blocked_);
+    for (Ready& ready : queue_) {
+        out.push_back(std::move(ready));
     }
     queue_.clear();
     for (auto& [socket, strand] : strands_) {
@@ -234,7 +258,10 @@ void Workers::drain(std::vector<Ready>& out) {
             out.push_back(std::move(ready));
         }
         strand.waiting.clear();
+        strand.promised = false;
     }
+    promised_ = nullptr;
+    promised_count_ = 0;
     blocked_ = 0;
 }
 

@@ -48,13 +48,13 @@ class Workers {
 public:
     Workers(unsigned most, bool in_order) : most_(most), in_order_(in_order) {}
 
-    // What a turn made ready.
+    // What a turn made ready; what there is no memory for stays.
     void add(std::vector<Ready>& ready);
-    // Whether it was given one.
+    // Whether it was given one. Throws for want of memory, and has taken nothing then.
     [[nodiscard]] bool take(Worker& worker, Ready& out);
     // Whether take() would find something to try.
     [[nodiscard]] bool offers(const Worker& worker) const noexcept {
-        return !queue_.empty() && has_room(worker);
+        return waiting() != 0 && has_room(worker);
     }
     // What was taken is handed out: what need not wait for the application goes on. The thread
     // stays active.
@@ -72,7 +72,7 @@ public:
     // Not while there is something to take, nor while much waits for its socket's turn: what is
     // read must not pile up.
     [[nodiscard]] bool may_lead() const noexcept {
-        return !led_ && queue_.empty() && blocked_ < most_blocked;
+        return !led_ && waiting() == 0 && blocked_ < most_blocked;
     }
     void lead() noexcept { led_ = true; }
     void follow();
@@ -92,7 +92,7 @@ public:
 
     // Nothing is ready, and nobody is at work on what was.
     [[nodiscard]] bool idle() const noexcept {
-        return queue_.empty() && blocked_ == 0 && at_work_ == 0;
+        return waiting() == 0 && blocked_ == 0 && at_work_ == 0;
     }
     [[nodiscard]] unsigned active() const noexcept { return active_; }
     // What nobody will take any more.
@@ -101,34 +101,37 @@ public:
 private:
     static constexpr std::size_t most_blocked = 256;
 
-    struct Item {
-        Ready ready;
-        bool promised;  // its socket's turn was kept for it
-    };
     // The records of one socket that are in hand, or wait for those.
     struct Strand {
         std::deque<Ready> waiting;
         Worker* owner{nullptr};  // who has one that nothing may be beside
         unsigned in_hand{0};
-        bool promised{false};  // the next one is in the queue
+        bool promised{false};    // the first one that waits is the next to be taken
+        Strand* below{nullptr};  // in the stack of those that were promised so
     };
     using Strands = std::unordered_map<const Socket*, Strand>;
 
+    // Records that may be taken, as far as their sockets' turns allow.
+    [[nodiscard]] std::size_t waiting() const noexcept { return queue_.size() + promised_count_; }
     [[nodiscard]] bool has_room(const Worker& worker) const noexcept {
         return worker.active_ || active_ < most_;
     }
     [[nodiscard]] bool alone(const Ready& ready) const noexcept;
     [[nodiscard]] bool admits(const Strand& strand, const Ready& ready,
                               const Worker& worker) const noexcept;
-    [[nodiscard]] bool hold(Worker& worker, Item& item);
-    void promote(Strand& strand);
-    void let_go(Worker& worker);
+    [[nodiscard]] bool hold(Worker& worker, Ready& ready);
+    void begin(Worker& worker, Strand& strand, const Ready& ready) noexcept;
+    void promote(Strand& strand) noexcept;
+    void take_promised(Worker& worker, Ready& out);
+    void let_go(Worker& worker) noexcept;
     void pass_on();
     void remove(const Worker& worker) noexcept;
 
     unsigned most_;
     bool in_order_;
-    std::deque<Item> queue_;
+    std::deque<Ready> queue_;
+    Strand* promised_{nullptr};  // the latest goes first, and all of them before the queue
+    std::size_t promised_count_{0};
     Strands strands_;
     std::size_t blocked_{0};  // in strands
     unsigned active_{0};

@@ -27,8 +27,11 @@ protected:
 
     // As the binding does, in any thread, while others go on.
     std::size_t hand_over(Posted& posted) {
-        const std::vector<Operation*> taken = locked([&] { return port().take_aside(); });
-        for (Operation* op : taken) {
+        Operation* next = locked([&] { return port().take_aside(); });
+        std::size_t count = 0;
+        while (next != nullptr) {
+            Operation* op = std::exchange(next, next->next_finished);
+            ++count;
             EXPECT_EQ(op, posted.core);
             EXPECT_EQ(op->socket, nullptr) << "it may be retired meanwhile";
             ++posted.completions;
@@ -36,7 +39,7 @@ protected:
             op->lease.give_back();
             locked([&] { port().retire_aside(*op); });
         }
-        return taken.size();
+        return count;
     }
 
     bool keeps{true};
@@ -77,16 +80,17 @@ TEST_F(AsideTest, IsRetiredWhenItsSocketMayBeGoneAlready) {
     for (int i = 0; i < 3 && !port().any_aside(); ++i) {
         EXPECT_FALSE(port().collect(backend().time));
     }
-    const std::vector<Operation*> taken = locked([&] { return port().take_aside(); });
-    ASSERT_EQ(taken.size(), 1U);
+    Operation* const taken = locked([&] { return port().take_aside(); });
+    ASSERT_NE(taken, nullptr);
+    EXPECT_EQ(taken->next_finished, nullptr);
     turns(2);
     EXPECT_NE(closing_of(socket), nullptr);
     // The name of the closed socket is another one's now, which must not be touched.
     Socket& next = open_socket();
     ++op.completions;
     op.core = nullptr;
-    taken.front()->lease.give_back();
-    locked([&] { port().retire_aside(*taken.front()); });
+    taken->lease.give_back();
+    locked([&] { port().retire_aside(*taken); });
     EXPECT_EQ(next.outstanding, 0U);
 }
 

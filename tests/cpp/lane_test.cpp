@@ -77,9 +77,9 @@ TEST(Lane, CountsWhatIsToEndOnceHoweverOftenItIsAsked) {
     for (Operation& op : operations) {
         lane.push(op);
     }
-    lane.ask_cancel(operations[1]);
-    lane.ask_cancel(operations[1]);
-    lane.ask_cancel(operations[0]);
+    lane.note_cancel(operations[1]);
+    lane.note_cancel(operations[1]);
+    lane.note_cancel(operations[0]);
     EXPECT_EQ(lane.cancels, 2U);
     lane.unlink(operations[1]);
     EXPECT_EQ(lane.cancels, 1U);

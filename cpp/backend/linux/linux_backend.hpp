@@ -45,6 +45,7 @@ public:
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
     [[nodiscard]] std::int64_t cancel_code() const noexcept override;
+    [[nodiscard]] int memory_code() const noexcept override;
 
 protected:
     // Bits of Socket::backend_bits.

@@ -33,6 +33,8 @@ bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
 
 std::int64_t LinuxBackend::cancel_code() const noexcept { return -ECANCELED; }
 
+int LinuxBackend::memory_code() const noexcept { return ENOMEM; }
+
 bool LinuxBackend::cancelled(int code) const noexcept { return code == ECANCELED; }
 
 bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {

@@ -178,7 +178,9 @@ void SimBackend::reap(std::vector<Packet>& out) {
 void SimBackend::take_due(std::vector<Packet>& out) {
     const World::Access access(*world_);
     Stack& stack = world_->stack;
-    std::vector<Machine::Due> due = std::exchange(machine_.due, {});
+    waiting_ = false;
+    out.reserve(out.size() + machine_.due.size());
+    auto due = std::exchange(machine_.due, {});
     if (stack.values.shuffle_wakeups != 0) {
         for (std::size_t i = due.size(); i > 1; --i) {
             std::swap(due[i - 1], due[stack.random.below(static_cast<std::uint32_t>(i))]);
@@ -211,6 +213,8 @@ bool SimBackend::fatal(const Operation& op, int code) const noexcept {
 bool SimBackend::exhausted(int code) const noexcept { return code == code_no_buffers; }
 
 std::int64_t SimBackend::cancel_code() const noexcept { return -code_cancelled; }
+
+int SimBackend::memory_code() const noexcept { return code_no_buffers; }
 
 bool SimBackend::cancelled(int code) const noexcept { return code == code_cancelled; }
 

@@ -58,6 +58,7 @@ public:
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] std::int64_t cancel_code() const noexcept override;
+    [[nodiscard]] int memory_code() const noexcept override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
 
 private:

@@ -300,4 +300,6 @@ bool IocpBackend::cancelled(int code) const noexcept { return code_cancelled(cod
 
 std::int64_t IocpBackend::cancel_code() const noexcept { return -WSA_OPERATION_ABORTED; }
 
+int IocpBackend::memory_code() const noexcept { return WSA_NOT_ENOUGH_MEMORY; }
+
 }  // namespace iocp
