@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "allocations.hpp"
 #include "backend/address_text.hpp"
 #include "backend/families.hpp"
 #include "backend/sent_file.hpp"
@@ -77,11 +78,17 @@ struct What {
 class Engine {
 public:
     Engine(const std::string& name, PortOptions options)
-        : descriptors_(platform::open_descriptors()),
-          pool_(BufferPool::create(system_page_size(), options.region_size, options.region_limit)) {
-        auto backend = make_backend(name, *pool_, options.backend, reason_);
-        if (backend != nullptr) {
-            port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
+        : descriptors_(platform::open_descriptors()), pool_(nullptr) {
+        try {
+            const allocations::Counted counted;
+            pool_ =
+                BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+            auto backend = make_backend(name, *pool_, options.backend, reason_);
+            if (backend != nullptr) {
+                port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
+            }
+        } catch (const std::bad_alloc&) {
+            reason_ = "no memory";
         }
     }
     // `descriptors`: how many were open before the backend was made.
@@ -101,6 +108,7 @@ public:
     template <class Body>
     auto locked(Body&& body) {
         const std::lock_guard lock(port_->mutex());
+        const allocations::Counted counted;
         return body();
     }
 
@@ -115,8 +123,13 @@ public:
         if (prepare) {
             prepare(op);
         }
-        Operation* core = port_->new_operation(socket, kind);
-        EXPECT_NE(core, nullptr);
+        Operation* core = allocations::counted([&] { return port_->new_operation(socket, kind); });
+        if (core == nullptr) {
+            op.refusal = Error::of(Fault::resource, "no memory for an operation");
+            op.leases_given_back = 1;
+            what.file.give_back();
+            return op;
+        }
         if (what.file.release != nullptr) {
             core->lease = what.file;
             core->from_file = true;
@@ -149,7 +162,7 @@ public:
         core->reuse = what.reuse;
         core->user = &op;
         op.id = core->id;
-        op.refusal = port_->submit(*core, what.timeout);
+        op.refusal = allocations::counted([&] { return port_->submit(*core, what.timeout); });
         if (op.refusal) {
             core->lease.give_back();
             port_->discard(*core);
@@ -212,7 +225,8 @@ public:
         const auto watchdog = std::chrono::steady_clock::now() + std::chrono::seconds(60);
         while (!done()) {
             constexpr std::int64_t slice = 100'000'000;
-            if (const Error error = turn(port_->now() + slice)) {
+            const Error error = turn(port_->now() + slice);
+            if (error && error.fault != Fault::resource) {  // without memory nothing is lost
                 ADD_FAILURE() << "poll: " << (error.text != nullptr ? error.text : "?");
                 return false;
             }
@@ -244,12 +258,18 @@ public:
     // One step of any thread of a port for several: hands out a record, or waits once.
     Port::Next step(Worker& worker, std::int64_t deadline) {
         std::vector<Ready> inbox(1);
-        const Port::Next next = locked([&] { return port_->next(worker, inbox.front()); });
+        Port::Next next = Port::Next::nothing;
+        try {
+            next = locked([&] { return port_->next(worker, inbox.front()); });
+        } catch (const std::bad_alloc&) {
+            return next;  // and nothing is lost
+        }
         if (next == Port::Next::record) {
             hand_out(inbox);
             locked([&] { port_->workers().handed_out(worker); });
         } else if (next == Port::Next::nothing) {
-            EXPECT_FALSE(port_->wait_for_next(worker, deadline, 1'000'000'000, nullptr));
+            (void)allocations::counted(
+                [&] { return port_->wait_for_next(worker, deadline, 1'000'000'000, nullptr); });
         }
         return next;
     }
@@ -261,14 +281,15 @@ public:
             return {};
         }
         std::vector<Ready> inbox;
-        const Error error = port_->poll(deadline, inbox);
+        const Error error = allocations::counted([&] { return port_->poll(deadline, inbox); });
         hand_out(inbox);
         return error;
     }
     // Turns that wait for nothing: enough for whatever is there already.
     void settle(int turns = 5) {
         for (int i = 0; i < turns; ++i) {
-            EXPECT_FALSE(turn(port_->now()));
+            const Error error = turn(port_->now());
+            EXPECT_TRUE(!error || error.fault == Fault::resource);
         }
     }
 
@@ -380,8 +401,8 @@ public:
         }
         locked([&] { port_->begin_close(0); });
         run_until([&] { return port_->open_sockets() == 0; });
-        EXPECT_TRUE(port_->terminate());
-        settle(2);
+        EXPECT_TRUE(allocations::counted([&] { return port_->terminate(); }));
+        settle(10);
         EXPECT_EQ(port_->outstanding(), 0U);
         const LedgerView last = view();
         EXPECT_EQ(last.now, 0U);

@@ -8,8 +8,9 @@
 
 #include "contract.hpp"
 
-// Connect, accept, echo and close, where any call of the system may be refused: an error ends the
-// scenario, and every wait in it is for the end of something or for an error.
+// Connect, accept, echo and close, where any call of the system may be refused, or memory be
+// lacking: an error ends the scenario, and every wait in it is for the end of something or for an
+// error.
 namespace iocp::contract {
 
 // What a run came to: all of it went through, a call or a post raised, or an operation that was
@@ -17,9 +18,9 @@ namespace iocp::contract {
 enum class Came : std::uint8_t { success, refused, failed };
 inline constexpr std::size_t outcomes = 3;
 
-enum class Scenario : std::uint8_t { operations, subscriptions, waiting, direct };
-inline constexpr std::array<const char*, 4> scenario_names{"operations", "subscriptions", "waiting",
-                                                           "direct"};
+enum class Scenario : std::uint8_t { operations, subscriptions, waiting, direct, timers };
+inline constexpr std::array<const char*, 5> scenario_names{"operations", "subscriptions", "waiting",
+                                                           "direct", "timers"};
 
 class FaultedScenario {
 public:
@@ -56,11 +57,16 @@ private:
         return made ? socket : nullptr;
     }
     bool listens(Socket& socket, Address& address) {
-        return engine_->locked([&] {
-            Backend& backend = engine_->port().backend();
-            return backend.bind(socket, Engine::loopback()) == 0 &&
-                   backend.listen(socket, 8) == 0 && backend.name_of(socket, false, address) == 0;
-        });
+        try {
+            return engine_->locked([&] {
+                Backend& backend = engine_->port().backend();
+                return backend.bind(socket, Engine::loopback()) == 0 &&
+                       backend.listen(socket, 8) == 0 &&
+                       backend.name_of(socket, false, address) == 0;
+            });
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
     }
 
     bool connect() {
@@ -93,6 +99,8 @@ private:
                 return looks() && there(Send::when_writable) && back();
             case Scenario::subscriptions:
                 return echo();
+            case Scenario::timers:
+                return timed() && back();
         }
         return false;
     }
@@ -152,6 +160,40 @@ private:
         }
         EXPECT_EQ(back.received, pattern(bytes));
         return true;
+    }
+
+    // A deadline that passes, one that does not, a cancel, a call and a packet.
+    bool timed() {
+        constexpr std::int64_t soon = 1'000'000;
+        const Op& late = engine_->receive(*server_, 100, {.timeout = soon});
+        const Op& asked = engine_->receive(*server_, 100, {.timeout = 1'000'000'000});
+        if (!late.accepted || !asked.accepted) {
+            return refused();
+        }
+        bool called = false;
+        bool posted = false;
+        engine_->locked([&] {
+            Port& port = engine_->port();
+            called = port.call_at(port.now() + soon, engine_) != nullptr;
+            posted = !port.post(this);
+        });
+        if (!until([&] { return late.finished(); }, {})) {
+            return false;
+        }
+        EXPECT_EQ(late.error.fault, Fault::timed_out);
+        engine_->cancel(asked);
+        if (!until(
+                [&] {
+                    return asked.finished() && engine_->timers == (called ? 1U : 0U) &&
+                           engine_->packets.size() == (posted ? 1U : 0U);
+                },
+                {})) {
+            return false;
+        }
+        EXPECT_EQ(asked.error.fault, Fault::cancelled);
+        const Op& got = engine_->receive(*server_, 100, {.timeout = 1'000'000'000});
+        const Op& hello = engine_->send(*client_, pattern(100), {.timeout = 1'000'000'000});
+        return until([&] { return got.finished() && hello.finished(); }, {&got, &hello});
     }
 
     // The client says that it is done, which the server sees; then both are closed.
