@@ -2,6 +2,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "bindings/guarded.hpp"
 #include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
 
@@ -207,20 +208,21 @@ PyObject* represent(PyObject* self) {
 PyObject* get_nbytes(PyObject* self, void* /*unused*/) { return PyLong_FromSsize_t(length(self)); }
 
 PyMethodDef methods[] = {
-    {"tobytes", to_bytes, METH_NOARGS, "tobytes() -> bytes\n\nA copy of the received bytes."},
-    {"__bytes__", to_bytes, METH_NOARGS, nullptr},
-    {"release", release, METH_NOARGS,
+    {"tobytes", guarded<to_bytes>, METH_NOARGS,
+     "tobytes() -> bytes\n\nA copy of the received bytes."},
+    {"__bytes__", guarded<to_bytes>, METH_NOARGS, nullptr},
+    {"release", guarded<release>, METH_NOARGS,
      "release() -> None\n\nGives the memory back now instead of with the last reference; the "
      "Buffer "
      "is empty afterwards.\nRaises BufferError while a memoryview of it exists."},
-    {"__enter__", enter, METH_NOARGS, nullptr},
-    {"__exit__", leave, METH_VARARGS, nullptr},
+    {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
+    {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyGetSetDef properties[] = {
-    {"nbytes", get_nbytes, nullptr, "Length in bytes, as len() gives it.", nullptr},
+    {"nbytes", guarded<get_nbytes>, nullptr, "Length in bytes, as len() gives it.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -237,19 +239,19 @@ constexpr const char* documentation =
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
-    {Py_tp_repr, reinterpret_cast<void*>(represent)},
-    {Py_tp_richcompare, reinterpret_cast<void*>(compare)},
+    {Py_tp_repr, reinterpret_cast<void*>(guarded<represent>)},
+    {Py_tp_richcompare, reinterpret_cast<void*>(guarded<compare>)},
     {Py_tp_hash, reinterpret_cast<void*>(PyObject_HashNotImplemented)},
-    {Py_sq_length, reinterpret_cast<void*>(length)},
-    {Py_sq_item, reinterpret_cast<void*>(item)},
-    {Py_sq_contains, reinterpret_cast<void*>(contains)},
-    {Py_mp_length, reinterpret_cast<void*>(length)},
-    {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
-    {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
-    {Py_bf_releasebuffer, reinterpret_cast<void*>(release_buffer)},
+    {Py_sq_length, reinterpret_cast<void*>(guarded<length>)},
+    {Py_sq_item, reinterpret_cast<void*>(guarded<item>)},
+    {Py_sq_contains, reinterpret_cast<void*>(guarded<contains>)},
+    {Py_mp_length, reinterpret_cast<void*>(guarded<length>)},
+    {Py_mp_subscript, reinterpret_cast<void*>(guarded<subscript>)},
+    {Py_bf_getbuffer, reinterpret_cast<void*>(guarded<get_buffer>)},
+    {Py_bf_releasebuffer, reinterpret_cast<void*>(guarded<release_buffer>)},
     {0, nullptr},
 };
 

@@ -64,12 +64,25 @@ auto attaching(Call&& call) {
     }
 }
 
+// Detached from the interpreter for as long as it lives, and attached again however that ends.
+class Detached {
+public:
+    Detached() : state_(PyEval_SaveThread()) {}
+    ~Detached() {
+        attaching([this] { PyEval_RestoreThread(state_); });
+    }
+    Detached(const Detached&) = delete;
+    Detached& operator=(const Detached&) = delete;
+
+private:
+    PyThreadState* state_;
+};
+
 // Runs `work` detached from the interpreter.
 template <class Work>
 void detached(Work&& work) {
-    PyThreadState* state = PyEval_SaveThread();
+    const Detached scope;
     work();
-    attaching([state] { PyEval_RestoreThread(state); });
 }
 
 // A vectorcall-style function where a method table wants the old type; the flags say which it is.

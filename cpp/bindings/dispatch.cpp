@@ -98,7 +98,7 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
         });
     }
     conclude(port, core, op);
-    retired.operations.push_back(&core);
+    retired.add(core);
     if (core.subscription()) {
         if (auto* socket = object_of<SocketObject>(port, core.socket->user)) {
             end_subscription(port, *socket);
@@ -221,7 +221,7 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
         socket->ending = true;
     }
     cut_from_core<SocketObject>(port, core);
-    retired.sockets.push_back(&core);
+    retired.add(core);
     if (socket == nullptr) {
         return true;
     }
@@ -352,20 +352,13 @@ bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
 }
 
 void retire_handed_out(PortObject& port, Retired& retired) {
-    if (retired.operations.empty() && retired.sockets.empty()) {
+    if (retired.empty()) {
         return;
     }
     locked(port, [&] {
-        for (Operation* op : retired.operations) {
-            port.core->retire(*op);
-        }
-        for (Socket* socket : retired.sockets) {
-            port.core->retire(*socket);
-        }
+        retired.give_back(*port.core);
         return 0;
     });
-    retired.operations.clear();
-    retired.sockets.clear();
 }
 
 bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retired,

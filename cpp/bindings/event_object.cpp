@@ -4,6 +4,7 @@
 #include <new>
 
 #include "bindings/arguments.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/pickling.hpp"
 #include "bindings/waiting.hpp"
 
@@ -164,19 +165,19 @@ PyObject* get_closed(PyObject* self, void* /*unused*/) {
 }
 
 PyMethodDef methods[] = {
-    {"set", set, METH_NOARGS, "set() -> None\n\nSets it: who waits for it goes on."},
-    {"reset", reset, METH_NOARGS,
+    {"set", guarded<set>, METH_NOARGS, "set() -> None\n\nSets it: who waits for it goes on."},
+    {"reset", guarded<reset>, METH_NOARGS,
      "reset() -> None\n\nTakes it back: who waits from here on waits."},
-    {"is_set", is_set, METH_NOARGS,
+    {"is_set", guarded<is_set>, METH_NOARGS,
      "is_set() -> bool\n\nWhether it is set. It runs no port, and resets nothing."},
-    {"wait", fast(wait), METH_FASTCALL | METH_KEYWORDS,
+    {"wait", fast(guarded<wait>), METH_FASTCALL | METH_KEYWORDS,
      "wait(timeout=None, *, alertable=False) -> bool\n\nWaits until it is set, at most timeout "
      "seconds; False: it was "
      "not. An event that is not reset by hand\nis reset for the first who waits. The port of the "
      "operation that has the event is run meanwhile if nobody\nelse runs it. Raises ArgumentError "
      "when it is closed. alertable: completion routines of this thread "
      "that are due,\nor become due, are run, and ROUTINES_RAN, which is false, is returned."},
-    {"close", close, METH_NOARGS,
+    {"close", guarded<close>, METH_NOARGS,
      "close() -> None\n\nEnds its use: waits for it, and posts with it, raise ArgumentError. The "
      "operation that has it goes on."},
     no_pickling,
@@ -184,7 +185,7 @@ PyMethodDef methods[] = {
 };
 
 PyGetSetDef properties[] = {
-    {"closed", get_closed, nullptr, "close() was called.", nullptr},
+    {"closed", guarded<get_closed>, nullptr, "close() was called.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -200,10 +201,10 @@ constexpr const char* documentation =
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},
-    {Py_tp_new, reinterpret_cast<void*>(make)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_new, reinterpret_cast<void*>(guarded<make>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
+    {Py_tp_traverse, reinterpret_cast<void*>(guarded<traverse>)},
+    {Py_tp_clear, reinterpret_cast<void*>(guarded<clear>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, nullptr},

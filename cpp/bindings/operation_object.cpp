@@ -2,6 +2,7 @@
 #include <array>
 
 #include "bindings/envelope.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/pickling.hpp"
 
 namespace iocp::py {
@@ -180,12 +181,12 @@ PyObject* represent(PyObject* self) {
 }
 
 PyMethodDef operation_object_methods[] = {
-    {"cancel", cancel, METH_NOARGS,
+    {"cancel", guarded<cancel>, METH_NOARGS,
      "cancel() -> bool\n\nAsks for the end of the operation. True: the request was taken, and the "
      "completion that follows\nsays how it ended: Cancelled, or success with its count when the "
      "cancel lost the race. Until then the\nbuffer stays held and charged. False: it had finished, "
      "or was asked before."},
-    {"result", fast(operation_result), METH_FASTCALL | METH_KEYWORDS,
+    {"result", fast(guarded<operation_result>), METH_FASTCALL | METH_KEYWORDS,
      "result(wait=True, timeout=None) -> (transferred, flags)\n\n"
      "What the operation came to, as WSAGetOverlappedResult tells it: bytes that went and the "
      "MSG_* "
@@ -202,40 +203,43 @@ PyMethodDef operation_object_methods[] = {
 };
 
 PyGetSetDef operation_properties[] = {
-    {"kind", get_kind, nullptr, "What was posted: 'receive', 'send', 'accept', ...", nullptr},
-    {"socket", get_socket, nullptr, "The Socket it was posted on.", nullptr},
-    {"sequence", get_sequence, nullptr, "Place in the posting order of its socket, counted from 1.",
+    {"kind", guarded<get_kind>, nullptr, "What was posted: 'receive', 'send', 'accept', ...",
      nullptr},
-    {"outcome", get_outcome, nullptr,
+    {"socket", guarded<get_socket>, nullptr, "The Socket it was posted on.", nullptr},
+    {"sequence", guarded<get_sequence>, nullptr,
+     "Place in the posting order of its socket, counted from 1.", nullptr},
+    {"outcome", guarded<get_outcome>, nullptr,
      "What the post came to when it returned: 'done' (finished at once), 'pending' (the kernel "
      "will\n"
      "finish it) or 'queued' (the core holds it). A post that failed raised instead.",
      nullptr},
-    {"state", get_state, nullptr, "'queued', 'pending', 'cancelling' or 'completed', now.",
+    {"state", guarded<get_state>, nullptr, "'queued', 'pending', 'cancelling' or 'completed', now.",
      nullptr},
-    {"queued", get_queued, nullptr, "The core holds it now.", nullptr},
-    {"pending", get_pending, nullptr, "The kernel holds it now; its buffer is charged.", nullptr},
-    {"done", get_done, nullptr, "It has finished: transferred, data and error are final.", nullptr},
-    {"transferred", get_transferred, nullptr,
+    {"queued", guarded<get_queued>, nullptr, "The core holds it now.", nullptr},
+    {"pending", guarded<get_pending>, nullptr, "The kernel holds it now; its buffer is charged.",
+     nullptr},
+    {"done", guarded<get_done>, nullptr, "It has finished: transferred, data and error are final.",
+     nullptr},
+    {"transferred", guarded<get_transferred>, nullptr,
      "Bytes that went, also when it ended with an error; 0 until it is done.", nullptr},
-    {"error", get_error, nullptr, "The OSError it ended with, or None.", nullptr},
-    {"data", get_data, nullptr,
+    {"error", guarded<get_error>, nullptr, "The OSError it ended with, or None.", nullptr},
+    {"data", guarded<get_data>, nullptr,
      "recv(): the Buffer received, empty at end of stream; None until done, and after an error\n"
      "before the first byte.",
      nullptr},
-    {"accepted", get_accepted, nullptr, "accept(): the new connection, a Socket; else None.",
-     nullptr},
-    {"flags", get_flags, nullptr,
+    {"accepted", guarded<get_accepted>, nullptr,
+     "accept(): the new connection, a Socket; else None.", nullptr},
+    {"flags", guarded<get_flags>, nullptr,
      "The MSG_* flags that a receive came with: MSG_TRUNC (the datagram was longer than its "
      "room),\n"
      "MSG_CTRUNC, MSG_OOB, MSG_EOR, MSG_ERRQUEUE as the system sets them; else 0.",
      nullptr},
-    {"address", get_address, nullptr,
+    {"address", guarded<get_address>, nullptr,
      "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it, as the socket module writes it; "
      "None\n"
      "where nobody is named: a stream, an unbound AF_UNIX sender, an error. accept(): the peer's.",
      nullptr},
-    {"ancillary", get_ancillary, nullptr,
+    {"ancillary", guarded<get_ancillary>, nullptr,
      "recvmsg_into(): what came along with the bytes, a list of (level, type, bytes). Descriptors "
      "in it\n"
      "(SCM_RIGHTS, close-on-exec) are the caller's to close once it was read here; those that "
@@ -255,10 +259,10 @@ constexpr const char* operation_documentation =
 
 PyType_Slot operation_slots[] = {
     {Py_tp_doc, const_cast<char*>(operation_documentation)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(clear)},
-    {Py_tp_repr, reinterpret_cast<void*>(represent)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
+    {Py_tp_traverse, reinterpret_cast<void*>(guarded<traverse>)},
+    {Py_tp_clear, reinterpret_cast<void*>(guarded<clear>)},
+    {Py_tp_repr, reinterpret_cast<void*>(guarded<represent>)},
     {Py_tp_methods, operation_object_methods},
     {Py_tp_getset, operation_properties},
     {0, nullptr},
@@ -324,26 +328,29 @@ PyObject* completion_represent(PyObject* self) {
 }
 
 PyGetSetDef completion_properties[] = {
-    {"operation", completion_operation, nullptr,
+    {"operation", guarded<completion_operation>, nullptr,
      "The Operation that finished; None for a packet that was posted.", nullptr},
-    {"socket", forward<get_socket>, nullptr, "Its Socket, or None.", nullptr},
-    {"kind", completion_kind, nullptr, "The operation's kind, or 'packet'.", nullptr},
-    {"sequence", forward_number<get_sequence>, nullptr,
+    {"socket", guarded<forward<get_socket>>, nullptr, "Its Socket, or None.", nullptr},
+    {"kind", guarded<completion_kind>, nullptr, "The operation's kind, or 'packet'.", nullptr},
+    {"sequence", guarded<forward_number<get_sequence>>, nullptr,
      "Place in the posting order of its socket, counted from 1; 0 for a packet.", nullptr},
-    {"transferred", forward_number<get_transferred>, nullptr,
+    {"transferred", guarded<forward_number<get_transferred>>, nullptr,
      "Bytes that went, also with an error.", nullptr},
-    {"error", forward<get_error>, nullptr, "The OSError it ended with, or None.", nullptr},
-    {"data", forward<get_data>, nullptr, "recv(): the Buffer received; else None.", nullptr},
-    {"accepted", forward<get_accepted>, nullptr, "accept(): the new Socket; else None.", nullptr},
-    {"flags", forward_number<get_flags>, nullptr, "The MSG_* flags that a receive came with.",
+    {"error", guarded<forward<get_error>>, nullptr, "The OSError it ended with, or None.", nullptr},
+    {"data", guarded<forward<get_data>>, nullptr, "recv(): the Buffer received; else None.",
      nullptr},
-    {"address", forward<get_address>, nullptr,
+    {"accepted", guarded<forward<get_accepted>>, nullptr, "accept(): the new Socket; else None.",
+     nullptr},
+    {"flags", guarded<forward_number<get_flags>>, nullptr,
+     "The MSG_* flags that a receive came with.", nullptr},
+    {"address", guarded<forward<get_address>>, nullptr,
      "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it; accept(): the peer's address; else "
      "None.",
      nullptr},
-    {"ancillary", completion_ancillary, nullptr, "Operation.ancillary; empty for a packet.",
+    {"ancillary", guarded<completion_ancillary>, nullptr,
+     "Operation.ancillary; empty for a packet.", nullptr},
+    {"value", guarded<completion_value>, nullptr, "What Port.post() was given; else None.",
      nullptr},
-    {"value", completion_value, nullptr, "What Port.post() was given; else None.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -354,10 +361,10 @@ PyMethodDef completion_methods[] = {
 
 PyType_Slot completion_slots[] = {
     {Py_tp_doc, const_cast<char*>("The one final result of an Operation, or a posted packet.")},
-    {Py_tp_dealloc, reinterpret_cast<void*>(completion_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(completion_traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(completion_clear)},
-    {Py_tp_repr, reinterpret_cast<void*>(completion_represent)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<completion_dealloc>)},
+    {Py_tp_traverse, reinterpret_cast<void*>(guarded<completion_traverse>)},
+    {Py_tp_clear, reinterpret_cast<void*>(guarded<completion_clear>)},
+    {Py_tp_repr, reinterpret_cast<void*>(guarded<completion_represent>)},
     {Py_tp_methods, completion_methods},
     {Py_tp_getset, completion_properties},
     {0, nullptr},

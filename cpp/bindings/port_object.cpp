@@ -150,7 +150,7 @@ void PortObject::drop(Ready& ready) {
             auto* op = object_of<OperationObject>(*this, ready.op->user);
             conclude(*this, *ready.op, op);
             Py_XDECREF(reinterpret_cast<PyObject*>(op));
-            retired.operations.push_back(ready.op);
+            retired.add(*ready.op);
             break;
         }
         case Ready::What::closed: {
@@ -161,7 +161,7 @@ void PortObject::drop(Ready& ready) {
             }
             cut_from_core<SocketObject>(*this, *ready.socket);
             Py_XDECREF(reinterpret_cast<PyObject*>(socket));
-            retired.sockets.push_back(ready.socket);
+            retired.add(*ready.socket);
             break;
         }
         case Ready::What::timer:

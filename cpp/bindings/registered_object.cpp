@@ -1,6 +1,7 @@
 // Memory registered with the kernel, as Python sees it: writable, held until nobody uses it.
 #include <cerrno>
 
+#include "bindings/guarded.hpp"
 #include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
 
@@ -85,12 +86,12 @@ PyObject* leave(PyObject* self, PyObject* /*arguments*/) { return release(self, 
 Py_ssize_t length(PyObject* self) { return self_of(self).length; }
 
 PyMethodDef methods[] = {
-    {"release", release, METH_NOARGS,
+    {"release", guarded<release>, METH_NOARGS,
      "release() -> None\n\nTakes the registration back; the port does it in its next turn. Raises "
      "BufferError while an\noperation or a memoryview uses the memory. Releasing twice is no "
      "error."},
-    {"__enter__", enter, METH_NOARGS, nullptr},
-    {"__exit__", leave, METH_VARARGS, nullptr},
+    {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
+    {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
@@ -105,11 +106,11 @@ constexpr const char* documentation =
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
     {Py_tp_methods, methods},
-    {Py_sq_length, reinterpret_cast<void*>(length)},
-    {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
-    {Py_bf_releasebuffer, reinterpret_cast<void*>(release_buffer)},
+    {Py_sq_length, reinterpret_cast<void*>(guarded<length>)},
+    {Py_bf_getbuffer, reinterpret_cast<void*>(guarded<get_buffer>)},
+    {Py_bf_releasebuffer, reinterpret_cast<void*>(guarded<release_buffer>)},
     {0, nullptr},
 };
 

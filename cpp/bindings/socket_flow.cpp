@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "bindings/arguments.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/standing.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -218,7 +219,7 @@ bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& ou
 }
 
 PyMethodDef flow_methods[] = {
-    {"set_send_marks", fast(set_send_marks), METH_FASTCALL | METH_KEYWORDS,
+    {"set_send_marks", fast(guarded<set_send_marks>), METH_FASTCALL | METH_KEYWORDS,
      "set_send_marks(*, high=None, low=None, cap=None, on_pause=None, on_resume=None) -> None\n\n"
      "Bytes queued to send (queued_bytes): when they pass high, on_pause(socket) is called once, "
      "and\n"
@@ -231,13 +232,13 @@ PyMethodDef flow_methods[] = {
 };
 
 PyGetSetDef flow_properties[] = {
-    {"receive_strategy", get_receive_strategy, set_receive_strategy,
+    {"receive_strategy", guarded<get_receive_strategy>, guarded<set_receive_strategy>,
      "How the standing receive() receives: 'pooled', 'direct', 'zero_byte' or 'adaptive'; None "
      "without\none. May be set while it runs: nothing that arrived is lost.",
      nullptr},
-    {"receiving_by", get_receiving_by, nullptr,
+    {"receiving_by", guarded<get_receiving_by>, nullptr,
      "The strategy in use at this moment, which for 'adaptive' changes with the traffic.", nullptr},
-    {"send_strategy", get_send_strategy, set_send_strategy,
+    {"send_strategy", guarded<get_send_strategy>, guarded<set_send_strategy>,
      "How sends go out. 'buffered': copied to the system's buffer, charged while they wait. "
      "'when_writable':\n"
      "the same, but while they wait for room the system holds none of their memory, and nothing "
@@ -248,9 +249,9 @@ PyGetSetDef flow_properties[] = {
      "then on.\n"
      "Raises ArgumentError where the backend cannot.",
      nullptr},
-    {"send_marks", get_send_marks, nullptr, "(high, low, cap) in bytes; see set_send_marks().",
-     nullptr},
-    {"send_paused", get_send_paused, nullptr,
+    {"send_marks", guarded<get_send_marks>, nullptr,
+     "(high, low, cap) in bytes; see set_send_marks().", nullptr},
+    {"send_paused", guarded<get_send_paused>, nullptr,
      "The bytes queued to send passed the high mark and are not down to the low one.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

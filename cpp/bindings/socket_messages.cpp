@@ -2,6 +2,7 @@
 // along, and several buffers at once.
 #include <cerrno>
 
+#include "bindings/guarded.hpp"
 #include "bindings/post.hpp"
 
 namespace iocp::py {
@@ -124,7 +125,7 @@ constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 }  // namespace
 
 PyMethodDef message_methods[] = {
-    {"recvfrom", fast(recvfrom), keywords_call,
+    {"recvfrom", fast(guarded<recvfrom>), keywords_call,
      "recvfrom(nbytes, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
      "As recv(), and Operation.address is who sent it. Of a datagram socket each receive gets one "
@@ -133,11 +134,11 @@ PyMethodDef message_methods[] = {
      "An error that a datagram socket is told, such as ECONNREFUSED for an earlier datagram, "
      "completes one\n"
      "operation and ends nothing: the next receive goes on."},
-    {"recvfrom_into", fast(recvfrom_into), keywords_call,
+    {"recvfrom_into", fast(guarded<recvfrom_into>), keywords_call,
      "recvfrom_into(buffer, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
      "As recv_into(), and Operation.address is who sent it."},
-    {"recvmsg_into", fast(recvmsg_into), keywords_call,
+    {"recvmsg_into", fast(guarded<recvmsg_into>), keywords_call,
      "recvmsg_into(buffers, *, ancillary_size=0, flags=0, callback=None, timeout=None, event=None, "
      "routine=None) "
      "-> "
@@ -149,7 +150,7 @@ PyMethodDef message_methods[] = {
      "to 1 MiB; what has no room is cut, and Operation.flags has MSG_CTRUNC. With it, MSG_WAITALL "
      "has no\n"
      "effect. Linux only: elsewhere ArgumentError (EOPNOTSUPP)."},
-    {"sendto", fast(sendto), keywords_call,
+    {"sendto", fast(guarded<sendto>), keywords_call,
      "sendto(data, address, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
      "Posts one datagram to address, on a connected socket too. A host that is a name is looked "
@@ -157,7 +158,7 @@ PyMethodDef message_methods[] = {
      "and now, which blocks this call. A post may raise an error that an earlier datagram met "
      "(ECONNREFUSED):\n"
      "its own has not gone then, and the socket stays open."},
-    {"sendmsg", fast(sendmsg), keywords_call,
+    {"sendmsg", fast(guarded<sendmsg>), keywords_call,
      "sendmsg(buffers, *, ancillary=None, flags=0, address=None, callback=None, timeout=None, "
      "event=None) -> "
      "Operation\n\n"

@@ -6,6 +6,7 @@
 
 #include "backend/families.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/pickling.hpp"
 
@@ -349,52 +350,53 @@ PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); 
 PyObject* leave(PyObject* self, PyObject* /*unused*/) { return close(self, nullptr, 0, nullptr); }
 
 PyMethodDef life_methods[] = {
-    {"fileno", fileno, METH_NOARGS, "fileno() -> int\n\nThe descriptor, or -1 once closed."},
-    {"detach", detach, METH_NOARGS,
+    {"fileno", guarded<fileno>, METH_NOARGS,
+     "fileno() -> int\n\nThe descriptor, or -1 once closed."},
+    {"detach", guarded<detach>, METH_NOARGS,
      "detach() -> int\n\nCancels what is outstanding, waits until the kernel has given it back, "
      "and "
      "hands the open\ndescriptor to the caller; the Socket is closed, the connection is not.\n"
      "Raises SocketClosed, WrongThread."},
-    {"shutdown", shutdown, METH_O,
+    {"shutdown", guarded<shutdown>, METH_O,
      "shutdown(how) -> None\n\nSHUT_WR follows the sends queued before it: the peer sees the end "
      "of "
      "stream behind them."},
-    {"available", available, METH_NOARGS,
+    {"available", guarded<available>, METH_NOARGS,
      "available() -> int\n\nBytes that can be read now (FIONREAD); 0 also at end of stream."},
-    {"cancel", cancel, METH_NOARGS,
+    {"cancel", guarded<cancel>, METH_NOARGS,
      "cancel() -> int\n\nAsks for the end of every outstanding operation; returns how many were "
      "asked."},
-    {"close", fast(close), METH_FASTCALL | METH_KEYWORDS,
+    {"close", fast(guarded<close>), METH_FASTCALL | METH_KEYWORDS,
      "close(timeout=None) -> None\n\nQueued sends go out first, for at most timeout seconds (None: "
      "the port's close_timeout; 0: not\nat all); receives are cancelled at once. Returns "
      "immediately: the port does it while it runs.\nClosing twice is no error."},
-    {"abort", abort_socket, METH_NOARGS,
+    {"abort", guarded<abort_socket>, METH_NOARGS,
      "abort() -> None\n\nResets the connection: nothing queued goes out, the peer sees a reset."},
-    {"__enter__", enter, METH_NOARGS, nullptr},
-    {"__exit__", leave, METH_VARARGS, nullptr},
+    {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
+    {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
 };
 
 PyGetSetDef life_properties[] = {
-    {"port", get_port, nullptr, "The Port it belongs to.", nullptr},
-    {"family", get_family, nullptr, "Address family, such as socket.AF_INET.", nullptr},
-    {"type", get_type, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
-    {"proto", get_proto, nullptr, "Protocol number.", nullptr},
-    {"closed", get_closed, nullptr,
+    {"port", guarded<get_port>, nullptr, "The Port it belongs to.", nullptr},
+    {"family", guarded<get_family>, nullptr, "Address family, such as socket.AF_INET.", nullptr},
+    {"type", guarded<get_type>, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
+    {"proto", guarded<get_proto>, nullptr, "Protocol number.", nullptr},
+    {"closed", guarded<get_closed>, nullptr,
      "close() was called, or an error closed it. Of a listener and of a datagram socket also that "
      "its\naddress is free again: at once, or, where another thread runs the port, a turn later.",
      nullptr},
-    {"charged", get_charged, nullptr,
+    {"charged", guarded<get_charged>, nullptr,
      "Bytes of whole pages that its unfinished operations keep locked.", nullptr},
-    {"queued_bytes", get_queued_bytes, nullptr,
+    {"queued_bytes", guarded<get_queued_bytes>, nullptr,
      "Bytes of accepted sends that are still to go to the system.", nullptr},
-    {"blocking", get_blocking, nullptr,
+    {"blocking", guarded<get_blocking>, nullptr,
      "The same operations as calls that wait and return what the socket module's do: a "
      "BlockingSocket.",
      nullptr},
-    {"outstanding", get_outstanding, nullptr,
+    {"outstanding", guarded<get_outstanding>, nullptr,
      "Accepted operations whose completion was not handed out.", nullptr},
-    {"skip_done_packets", get_skip_done_packets, set_skip_done_packets,
+    {"skip_done_packets", guarded<get_skip_done_packets>, guarded<set_skip_done_packets>,
      "Whether a single operation that is done by its post leaves no completion: its callback is "
      "not\n"
      "called, get() does not see it, and all it came to is in the Operation. What was pending or "
@@ -444,11 +446,11 @@ PyTypeObject* make_socket_type(PyObject* module) {
     }();
     PyType_Slot slots[] = {
         {Py_tp_doc, const_cast<char*>(documentation)},
-        {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-        {Py_tp_finalize, reinterpret_cast<void*>(finalize)},
-        {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-        {Py_tp_clear, reinterpret_cast<void*>(clear)},
-        {Py_tp_repr, reinterpret_cast<void*>(represent)},
+        {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
+        {Py_tp_finalize, reinterpret_cast<void*>(guarded<finalize>)},
+        {Py_tp_traverse, reinterpret_cast<void*>(guarded<traverse>)},
+        {Py_tp_clear, reinterpret_cast<void*>(guarded<clear>)},
+        {Py_tp_repr, reinterpret_cast<void*>(guarded<represent>)},
         {Py_tp_methods, const_cast<PyMethodDef*>(methods.data())},
         {Py_tp_getset, const_cast<PyGetSetDef*>(properties.data())},
         {0, nullptr},

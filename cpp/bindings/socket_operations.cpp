@@ -3,6 +3,7 @@
 
 #include "bindings/address_argument.hpp"
 #include "bindings/file.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/post.hpp"
 
 namespace iocp::py {
@@ -221,7 +222,7 @@ constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 }  // namespace
 
 PyMethodDef operation_methods[] = {
-    {"recv", fast(recv), keywords_call,
+    {"recv", fast(guarded<recv>), keywords_call,
      "recv(nbytes, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
      "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the core;\n"
@@ -234,7 +235,7 @@ PyMethodDef operation_methods[] = {
      "transferred and data then tell what came before. MSG_PEEK and MSG_OOB take MSG_WAITALL's "
      "effect away.\n"
      "Raises ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
-    {"recv_into", fast(recv_into), keywords_call,
+    {"recv_into", fast(guarded<recv_into>), keywords_call,
      "recv_into(buffer, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
      "Posts a receive into the caller's writable, contiguous buffer (at least 1 byte), which is "
@@ -242,18 +243,18 @@ PyMethodDef operation_methods[] = {
      "until the completion: a bytearray cannot be resized meanwhile. Charged: every page the "
      "buffer\n"
      "touches."},
-    {"wait_writable", fast(wait_writable), keywords_call,
+    {"wait_writable", fast(guarded<wait_writable>), keywords_call,
      "wait_writable(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Completes when there is room to send, or an error to be had from a send; holds no memory and "
      "charges\nnothing. It follows the sends posted before it. try_send() then takes what fits. "
      "Linux: a poll; Windows:\na poll of AFD, the socket layer."},
-    {"recv_zero", fast(recv_zero), keywords_call,
+    {"recv_zero", fast(guarded<recv_zero>), keywords_call,
      "recv_zero(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Zero-byte receive: completes when data, end of stream or an error is there, and leaves it "
      "in\n"
      "place. It locks and charges nothing, and by itself says nothing about the end of the "
      "stream."},
-    {"send", fast(send), keywords_call,
+    {"send", fast(guarded<send>), keywords_call,
      "send(data, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
      "Posts a send of all of data, a contiguous bytes-like object that is held, not copied, until "
@@ -263,7 +264,7 @@ PyMethodDef operation_methods[] = {
      "they are gathered and go out together once per turn. Charged: every page of what is still "
      "to\n"
      "go."},
-    {"send_file", fast(send_file), keywords_call,
+    {"send_file", fast(guarded<send_file>), keywords_call,
      "send_file(file, offset=0, count=None, *, callback=None, timeout=None, event=None) -> "
      "Operation\n\n"
      "Posts a send of count bytes of a regular file from offset on, or of what the file has of "
@@ -281,7 +282,7 @@ PyMethodDef operation_methods[] = {
      "Linux: sendfile(2), which waits for the disk where the file is not in memory; Windows: "
      "TransmitFile.\n"
      "Raises ArgumentError (not a regular file, not a stream), and OSError as open() does."},
-    {"disconnect", fast(disconnect), keywords_call,
+    {"disconnect", fast(guarded<disconnect>), keywords_call,
      "disconnect(*, reuse=False, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Ends the connection of a stream behind the sends posted before it, and keeps the socket. On "
      "Linux it\n"
@@ -294,20 +295,20 @@ PyMethodDef operation_methods[] = {
      "gone.\n"
      "Linux: connect(2) with AF_UNSPEC, of AF_INET and AF_INET6 alone; Windows: TF_REUSE_SOCKET.\n"
      "Raises ArgumentError (no connection, no such reuse), SocketClosed."},
-    {"connect", fast(connect), keywords_call,
+    {"connect", fast(guarded<connect>), keywords_call,
      "connect(address, *, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up here "
      "and\n"
      "now, which blocks this call."},
-    {"accept", fast(accept), keywords_call,
+    {"accept", fast(guarded<accept>), keywords_call,
      "accept(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Posts one accept; Operation.accepted is the new Socket, and Operation.address that of its "
      "peer, which\ngetpeername() does not tell of a connection that was reset meanwhile."},
-    {"try_recv", try_recv, METH_O,
+    {"try_recv", guarded<try_recv>, METH_O,
      "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing "
      "is, "
      "or posted receives come first. Never pending."},
-    {"try_send", try_send, METH_O,
+    {"try_send", guarded<try_send>, METH_O,
      "try_send(data) -> int\n\nSends what the system takes at once and returns how many bytes; 0: "
      "none, or posted sends come first. Never pending."},
     {nullptr, nullptr, 0, nullptr},

@@ -3,6 +3,7 @@
 
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -172,15 +173,17 @@ PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
 }  // namespace
 
 PyMethodDef option_methods[] = {
-    {"getsockname", getsockname, METH_NOARGS, "getsockname() -> the socket's own address."},
-    {"getpeername", getpeername, METH_NOARGS, "getpeername() -> the peer's address."},
-    {"getsockopt", fast(getsockopt), METH_FASTCALL,
+    {"getsockname", guarded<getsockname>, METH_NOARGS,
+     "getsockname() -> the socket's own address."},
+    {"getpeername", guarded<getpeername>, METH_NOARGS, "getpeername() -> the peer's address."},
+    {"getsockopt", fast(guarded<getsockopt>), METH_FASTCALL,
      "getsockopt(level, option[, length]) -> int, or bytes when a length is given."},
-    {"setsockopt", fast(setsockopt), METH_FASTCALL,
+    {"setsockopt", fast(guarded<setsockopt>), METH_FASTCALL,
      "setsockopt(level, option, value) -> None; value is an int or a bytes-like object."},
-    {"bind", bind, METH_O, "bind(address) -> None, as socket.bind()."},
-    {"listen", fast(listen), METH_FASTCALL, "listen(backlog=1024) -> None, as socket.listen()."},
-    {"duplicate", duplicate, METH_NOARGS,
+    {"bind", guarded<bind>, METH_O, "bind(address) -> None, as socket.bind()."},
+    {"listen", fast(guarded<listen>), METH_FASTCALL,
+     "listen(backlog=1024) -> None, as socket.listen()."},
+    {"duplicate", guarded<duplicate>, METH_NOARGS,
      "duplicate() -> socket.socket\n\nA second descriptor of the same socket, the caller's, for "
      "another process: multiprocessing sends it,\nor socket.send_fds() (SCM_RIGHTS) on Linux, or "
      "its share() (WSADuplicateSocket) on Windows. The\nconnection then ends with the last "
@@ -192,17 +195,17 @@ PyMethodDef option_methods[] = {
 };
 
 PyGetSetDef option_properties[] = {
-    {"keep_alive", get_typed, set_typed,
+    {"keep_alive", guarded<get_typed>, guarded<set_typed>,
      "When a silent connection is asked whether its peer is still there: a KeepAlive, or None "
      "(SO_KEEPALIVE\noff, as the system makes sockets). Accepted sockets start as their listener. "
      "Raises ArgumentError on\na socket that is not TCP, and for numbers out of their range.",
      &keep_alive},
-    {"linger", get_typed, set_typed,
+    {"linger", guarded<get_typed>, guarded<set_typed>,
      "None: what the system was given to send still goes after the descriptor is closed. 0: "
      "closing it resets\nthe connection (SO_LINGER). Seconds to wait are refused: the wait would "
      "stop the port; close(timeout)\nis for that.",
      &linger},
-    {"reuse_port", get_typed, set_typed,
+    {"reuse_port", guarded<get_typed>, guarded<set_typed>,
      "Whether other sockets may be bound to the same address, to share its connections "
      "(SO_REUSEPORT); set\nit before bind(). Raises ArgumentError where there is none (Windows).",
      &reuse_port},

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "bindings/guarded.hpp"
 #include "bindings/post.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -143,14 +144,14 @@ constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 }  // namespace
 
 PyMethodDef subscription_methods[] = {
-    {"accept_each", fast(accept_each), keywords_call,
+    {"accept_each", fast(guarded<accept_each>), keywords_call,
      "accept_each(callback, *, on_error=None) -> Operation\n\n"
      "Accepts every connection: callback(socket). An error of one accept never stops the listener: "
      "it\n"
      "is given to on_error(listener, exception), and without descriptors or memory accepting goes "
      "on\n"
      "after 100 ms. Ends with cancel() or the listener."},
-    {"receive", fast(receive), keywords_call,
+    {"receive", fast(guarded<receive>), keywords_call,
      "receive(callback, *, receive='pooled', size=4096, on_close=None) -> Operation\n\n"
      "Receives everything: callback(socket, buffer), an empty Buffer exactly once at end of "
      "stream;\n"
@@ -162,7 +163,7 @@ PyMethodDef subscription_methods[] = {
      "of size bytes, which is charged; 'adaptive' is zero_byte while little arrives and what costs "
      "least\n"
      "while much does (AdaptiveRule). receive_strategy changes it later."},
-    {"receive_from", fast(receive_from), keywords_call,
+    {"receive_from", fast(guarded<receive_from>), keywords_call,
      "receive_from(callback, *, size=65535, on_error=None, on_close=None) -> Operation\n\n"
      "Receives every datagram of a datagram socket: callback(socket, buffer, address), where "
      "address is the\n"

@@ -5,6 +5,7 @@
 #include "backend/families.hpp"
 #include "backend/option.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -110,7 +111,7 @@ int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
 }  // namespace
 
 PyGetSetDef tuning_properties[] = {
-    {"send_buffer", get_send_buffer, set_send_buffer,
+    {"send_buffer", guarded<get_send_buffer>, guarded<set_send_buffer>,
      "Bytes of the socket's send buffer in the kernel (SO_SNDBUF). Reading gives what took "
      "effect.\n"
      "Linux takes twice what is set, for its own bookkeeping, at least 4,608 (so 0 reads 4608) and "
@@ -120,14 +121,14 @@ PyGetSetDef tuning_properties[] = {
      "0 sends from the caller's memory, whose pages are locked until the data is acknowledged. "
      "Set it before\nlisten() for the sockets it accepts.",
      nullptr},
-    {"receive_buffer", get_receive_buffer, set_receive_buffer,
+    {"receive_buffer", guarded<get_receive_buffer>, guarded<set_receive_buffer>,
      "Bytes of the socket's receive buffer in the kernel (SO_RCVBUF). Reading gives what took "
      "effect.\n"
      "Linux takes twice what is set, at least 2,304 (so 0 reads 2304) and at most twice "
      "net.core.rmem_max;\n"
      "set it before connect() or listen(), which fix the scale of TCP's window.",
      nullptr},
-    {"nodelay", get_nodelay, set_nodelay,
+    {"nodelay", guarded<get_nodelay>, guarded<set_nodelay>,
      "Whether small segments leave at once (TCP_NODELAY). False, which is how the system makes "
      "sockets,\n"
      "is Nagle's algorithm: a small segment waits while another is unacknowledged. Raises "

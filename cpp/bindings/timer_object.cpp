@@ -1,3 +1,4 @@
+#include "bindings/guarded.hpp"
 #include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
 
@@ -48,7 +49,7 @@ PyObject* get_active(PyObject* self, void* /*unused*/) {
 }
 
 PyMethodDef methods[] = {
-    {"cancel", cancel, METH_NOARGS,
+    {"cancel", guarded<cancel>, METH_NOARGS,
      "cancel() -> bool\n\nTrue: the callback will not be called. False: it was called, or "
      "cancelled "
      "before."},
@@ -57,16 +58,16 @@ PyMethodDef methods[] = {
 };
 
 PyGetSetDef properties[] = {
-    {"when", get_when, nullptr, "When it fires, in seconds of Port.time().", nullptr},
-    {"active", get_active, nullptr, "It is still to fire.", nullptr},
+    {"when", guarded<get_when>, nullptr, "When it fires, in seconds of Port.time().", nullptr},
+    {"active", guarded<get_active>, nullptr, "It is still to fire.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("One call that Port.call_later() arranged.")},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
+    {Py_tp_traverse, reinterpret_cast<void*>(guarded<traverse>)},
+    {Py_tp_clear, reinterpret_cast<void*>(guarded<clear>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, nullptr},
@@ -130,8 +131,9 @@ PyObject* new_timer(PyObject* port, PortObject& binding, std::int64_t delay, PyO
         }
         const std::int64_t when = binding.core->after(delay);
         timer->when = static_cast<double>(when) / 1e9;
-        timer->core.set(binding.core->call_at(when, timer));
-        return {};
+        Timer* core = binding.core->call_at(when, timer);
+        timer->core.set(core);
+        return core != nullptr ? Error{} : Error::of(Fault::resource, "no memory for a timer");
     });
     if (error) {
         give_up(binding, binding.timers, *timer);
