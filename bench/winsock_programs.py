@@ -18,7 +18,7 @@ class _World:
 
     def __init__(self, sim: Sim) -> None:
         self.sim = sim
-        self.port = Port(backend=sim, close_timeout=0)
+        self.port = Port(backend=sim, close_timeout=0, nodelay=False)
         self.got = 0
         self._kept: list[Socket] = []
 

@@ -84,6 +84,12 @@ def corked(port, sock):
     reply(port, sock)
 
 
+@pytest.fixture
+def port(make_port):
+    """Make a port whose sockets have Nagle's algorithm, as the system makes them."""
+    return make_port(nodelay=False)
+
+
 def exchange(port, sock, peer, how, enough=lambda: False):
     """Exchange messages of a kind, until it is enough; what warnings there were."""
     with warnings.catch_warnings(record=True) as caught, answering(peer):
@@ -177,6 +183,27 @@ def test_nodelay_is_never_warned_about(port, peers):
 
     assert exchange(port, sock, peer, switched, lambda: stalls(port))
     assert exchanges > EXCHANGES // 2
+
+
+def test_a_port_has_none_by_default(make_port, peers):
+    """R19: what would stall does not, for nobody has to know of Nagle's algorithm first."""
+    port = make_port()
+    sock, peer = peers.tcp(port)
+    assert not exchange(port, sock, peer, write_write_read)
+    assert stalls(port) == 0
+
+
+def test_an_option_that_was_set_is_noticed(port, peers):
+    """R19: setsockopt() counts as the attribute does: what was known of the socket is forgotten."""
+    sock, peer = peers.tcp(port)
+    set_by_number(sock, 1)
+    assert not exchange(port, sock, peer, write_write_read)
+    set_by_number(sock, 0)
+    assert exchange(port, sock, peer, write_write_read, lambda: stalls(port))
+
+
+def set_by_number(sock, on):
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, on)
 
 
 @linux_only("MSG_MORE and TCP_CORK")

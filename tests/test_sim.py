@@ -24,11 +24,14 @@ KEPT: list[iocp_sock.Socket] = []
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Port]]:
-    """Make ports on models; at the end they are closed and have left nothing in port or model."""
+    """Make ports on models; at the end they are closed and have left nothing in port or model.
+
+    The Sim alone says whether Nagle's algorithm is on.
+    """
     ports: list[Port] = []
 
     def on(sim: Sim, **options: Any) -> Port:
-        ports.append(Port(backend=sim, **options))
+        ports.append(Port(backend=sim, nodelay=False, **options))
         return ports[-1]
 
     yield on

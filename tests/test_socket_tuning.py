@@ -71,25 +71,113 @@ def test_a_smaller_send_buffer_takes_less(port, peers):
     assert 0 < fits[0] < fits[1]
 
 
-def test_accepted_sockets_take_after_their_listener(port, peers):
+@pytest.mark.parametrize("nodelay", [True, False])
+def test_accepted_sockets_take_after_their_listener(make_port, peers, nodelay):
     """R18: sizes and nodelay that a listener was given hold for what it accepts."""
+    port = make_port(nodelay=nodelay)
     with port.listen(LOCALHOST) as listener:
         listener.send_buffer = 20_000
         listener.receive_buffer = 30_000
-        listener.nodelay = True
+        listener.nodelay = not nodelay
         peers.connect(listener.getsockname())
         post = listener.accept()
         finish(port, post)
         sock = peers.own(post.accepted)
     assert (sock.send_buffer, sock.receive_buffer) == (taken(20_000), taken(30_000))
-    assert sock.nodelay is True
+    assert sock.nodelay is not nodelay
+
+
+MAKES = {
+    "socket": lambda port, peers, listener: port.socket(),
+    "listen": lambda port, peers, listener: listener,
+    "connect": lambda port, peers, listener: connected(port, listener),
+    "accept": lambda port, peers, listener: accepted(port, peers, listener),
+    "accept_each": lambda port, peers, listener: each(port, peers, listener),
+    "connect_by_name": lambda port, peers, listener: by_name(port, listener),
+}
+"""The ways to get a TCP socket of a port."""
+
+
+def connected(port, listener):
+    op = port.connect(listener.getsockname())
+    finish(port, op)
+    return op.socket
+
+
+def accepted(port, peers, listener):
+    peers.connect(listener.getsockname())
+    op = listener.accept()
+    finish(port, op)
+    return op.accepted
+
+
+def each(port, peers, listener):
+    got = []
+    subscription = listener.accept_each(got.append)
+    peers.connect(listener.getsockname())
+    run_until(port, lambda: got)
+    subscription.cancel()
+    run_until(port, lambda: subscription.done)
+    return got[0]
+
+
+def by_name(port, listener):
+    connecting = port.connect_by_name(*listener.getsockname())
+    run_until(port, lambda: connecting.done)
+    return connecting.socket
+
+
+@pytest.mark.parametrize("nodelay", [None, True, False])
+@pytest.mark.parametrize("way", MAKES)
+def test_nodelay_is_the_ports(make_port, peers, way, nodelay):
+    """R18: every TCP socket of a port starts as the port says, without Nagle's algorithm."""
+    port = make_port(**({} if nodelay is None else {"nodelay": nodelay}))
+    listener = peers.own(port.listen(LOCALHOST))
+    sock = peers.own(MAKES[way](port, peers, listener))
+    assert sock.nodelay is (nodelay is not False)
+
+
+@pytest.mark.parametrize("nodelay", [True, False])
+def test_nodelay_of_what_an_adopted_listener_accepts(make_port, peers, nodelay):
+    """R18: the listener stays as it was; what it accepts is the port's, until it is set."""
+    port = make_port(nodelay=nodelay)
+    raw = peers.raw()
+    raw.bind(LOCALHOST)
+    raw.listen()
+    if not isinstance(raw, socket.socket):
+        pytest.skip("not in the model: no descriptor stands behind a modelled socket")
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not nodelay)
+    listener = peers.own(port.adopt(raw))
+    assert listener.nodelay is not nodelay
+    if nodelay:
+        for way in ("accept", "accept_each"):
+            assert peers.own(MAKES[way](port, peers, listener)).nodelay is True
+    for on in (True, False):
+        listener.nodelay = on
+        assert peers.own(accepted(port, peers, listener)).nodelay is on
+
+
+def test_nodelay_of_an_adopted_socket(port, peers):
+    """R18: what is adopted stays as its maker left it."""
+    listener = peers.own(port.listen(LOCALHOST))
+    raw = peers.raw()
+    if not isinstance(raw, socket.socket):
+        pytest.skip("not in the model: no descriptor stands behind a modelled socket")
+    raw.connect(listener.getsockname())
+    assert peers.own(port.adopt(raw)).nodelay is False
+
+
+def test_nodelay_is_true_or_false():
+    """R18: the port's is checked as every field is."""
+    with pytest.raises(iocp_sock.ArgumentTypeError, match="nodelay"):
+        iocp_sock.Port(nodelay=1)
 
 
 def test_nodelay(port, peers):
-    """R18: off as the system makes sockets; on and off again, as the system itself says."""
+    """R18: on and off and on again, as the system itself says."""
     sock, _peer = peers.tcp(port)
-    assert sock.nodelay is False
-    for on in (True, False):
+    assert sock.nodelay is True
+    for on in (False, True):
         sock.nodelay = on
         assert sock.nodelay is on
         assert bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is on
@@ -98,9 +186,9 @@ def test_nodelay(port, peers):
 def test_before_connecting(port):
     """R18: an unconnected socket is configured as well."""
     with port.socket() as sock:
-        sock.send_buffer, sock.receive_buffer, sock.nodelay = 12_000, 13_000, True
+        sock.send_buffer, sock.receive_buffer, sock.nodelay = 12_000, 13_000, False
         assert (sock.send_buffer, sock.receive_buffer) == (taken(12_000), taken(13_000))
-        assert sock.nodelay is True
+        assert sock.nodelay is False
 
 
 @pytest.mark.parametrize(

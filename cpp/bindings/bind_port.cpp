@@ -196,6 +196,7 @@ PortOptions options_of(const pb::object& config) {
     options.idle_timeout = nanoseconds("idle_timeout");
     options.adaptive = rule_of(config.attr("adaptive"));
     options.skip_done = config.attr("skip_done_packets").cast<bool>();
+    options.nodelay = config.attr("nodelay").cast<bool>();
     options.latency = config.attr("latency").cast<bool>();
     options.concurrency = config.attr("_threads").cast<unsigned>();
     options.in_order = config.attr("in_order").cast<bool>();

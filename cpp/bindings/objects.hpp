@@ -541,6 +541,8 @@ extern PyGetSetDef flow_properties[];
 // 'pooled', 'direct', 'zero_byte', or 'adaptive': no value. False with an exception set.
 bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out);
 extern PyGetSetDef tuning_properties[];  // socket_tuning.cpp
+// After the option was set: what was known of the socket's Nagle's algorithm holds no longer.
+bool note_nodelay(SocketObject& socket);
 
 // hand_over.cpp
 // The result of a finished operation goes to its object, if it has one still, its memory back; the

@@ -1,6 +1,7 @@
 // The names and the options of a Socket.
 #include <cerrno>
 
+#include "backend/option.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/guarded.hpp"
@@ -92,6 +93,9 @@ PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
         return nullptr;
     }
     note_option(socket, level, option, set);
+    if (level == option_nodelay.level && option == option_nodelay.name && !note_nodelay(socket)) {
+        return nullptr;
+    }
     Py_RETURN_NONE;
 }
 

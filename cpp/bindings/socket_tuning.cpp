@@ -99,16 +99,18 @@ int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
     if (!has_nagle(socket) || tell(socket, option_nodelay, on) != 0) {
         return -1;
     }
-    return with_open(socket,
-                     [](Socket& core) {
-                         core.nagle = {};  // what was found out before holds no longer
-                         return Error{};
-                     })
-               ? 0
-               : -1;
+    return note_nodelay(socket) ? 0 : -1;
 }
 
 }  // namespace
+
+bool note_nodelay(SocketObject& socket) {
+    return with_open(socket, [](Socket& core) {
+        core.nagle = {};
+        core.gives_nodelay = false;
+        return Error{};
+    });
+}
 
 PyGetSetDef tuning_properties[] = {
     {"send_buffer", guarded<get_send_buffer>, guarded<set_send_buffer>,
@@ -129,10 +131,13 @@ PyGetSetDef tuning_properties[] = {
      "set it before connect() or listen(), which fix the scale of TCP's window.",
      nullptr},
     {"nodelay", guarded<get_nodelay>, guarded<set_nodelay>,
-     "Whether small segments leave at once (TCP_NODELAY). False, which is how the system makes "
-     "sockets,\n"
-     "is Nagle's algorithm: a small segment waits while another is unacknowledged. Raises "
-     "ArgumentError on\na socket that is not TCP.",
+     "Whether small segments leave at once (TCP_NODELAY). False is Nagle's algorithm: a small "
+     "segment\n"
+     "waits while another is unacknowledged. Starts as PortConfig.nodelay on sockets that the port "
+     "makes,\n"
+     "as the listener has it on accepted ones, and stays as it was on adopted ones; what an "
+     "adopted listener\n"
+     "accepts starts as PortConfig.nodelay. Raises ArgumentError on a socket that is not TCP.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

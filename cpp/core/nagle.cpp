@@ -1,4 +1,6 @@
 // Port: notices sends that wait for a delayed acknowledgement (R19).
+#include "backend/families.hpp"
+#include "backend/option.hpp"
 #include "core/port.hpp"
 
 namespace iocp {
@@ -10,6 +12,15 @@ namespace {
 constexpr std::size_t segment = 1448;
 
 }  // namespace
+
+// Switches Nagle's algorithm off, where the socket has it; a system that refuses leaves it on.
+void Port::set_nodelay(Socket& socket) {
+    if (!socket.stream || (socket.family != family_inet && socket.family != family_inet6)) {
+        return;
+    }
+    const int on = 1;
+    (void)backend_->set_option(socket, option_nodelay.level, option_nodelay.name, &on, sizeof on);
+}
 
 // The system has taken `bytes` of a request that `op` heads; called before they are accounted. A
 // send with flags is not counted: MSG_MORE and its like say that its caller minds the segments.

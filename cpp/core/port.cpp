@@ -92,7 +92,13 @@ Error Port::open(int family, int type, int protocol, Socket*& out) {
     if (const int code = backend_->open(family, type, protocol, handle); code != 0) {
         return system_error(code);
     }
-    return join(new_socket(handle), handle, false, out);
+    if (Error refused = join(new_socket(handle), handle, false, out)) {
+        return refused;
+    }
+    if (options_.nodelay) {
+        set_nodelay(*out);
+    }
+    return {};
 }
 
 Error Port::adopt(Handle handle, Socket*& out, bool nonblocking) {
@@ -102,6 +108,7 @@ Error Port::adopt(Handle handle, Socket*& out, bool nonblocking) {
     Socket* socket = new_socket(handle);
     if (socket != nullptr) {
         socket->was_nonblocking = nonblocking;
+        socket->gives_nodelay = options_.nodelay;
     }
     return join(socket, handle, true, out);
 }

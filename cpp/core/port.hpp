@@ -56,6 +56,7 @@ struct PortOptions {
     std::size_t drain_bytes{std::size_t{256} << 10U};
     std::int64_t close_timeout{5'000'000'000};   // nanoseconds that queued sends get at close
     bool skip_done{false};                       // what sockets start with
+    bool nodelay{false};                         // TCP sockets start without Nagle's algorithm
     std::int64_t queue_patience{1'000'000'000};  // in the budget queue, nanoseconds
     SendMarks marks;                             // what sockets start with
     std::uint32_t max_connections{0};            // open and accepted by subscriptions
@@ -315,6 +316,7 @@ private:
     void ask_later(Socket& socket, Lane& lane);
 
     // Nagle's algorithm (nagle.cpp).
+    void set_nodelay(Socket& socket);
     void note_send(Socket& socket, const Operation& op, std::size_t bytes);
     void note_wait(Socket& socket);
 

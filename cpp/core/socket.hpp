@@ -134,6 +134,7 @@ public:
     bool shared : 1 {false};           // others are known to hold the descriptor too
     bool was_nonblocking : 1 {false};  // as it was adopted, and as detach() leaves it
     bool listening : 1 {false};        // its address is taken for as long as it is not closed
+    bool gives_nodelay : 1 {false};    // an adopted listener: the port's choice, not its own, holds
     bool send_paused : 1 {false};      // over the high mark, and not yet down to the low one
     bool capped : 1 {false};           // counts against the port's cap on connections
     // Accepted, and not handed out yet: until then its end is not told, for it would be retired

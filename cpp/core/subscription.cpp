@@ -122,6 +122,9 @@ Socket* Port::accepted(Socket& listener, Handle handle) {
         give_back(*socket);
         return nullptr;
     }
+    if (listener.gives_nodelay) {
+        set_nodelay(*socket);
+    }
     return socket;
 }
 

@@ -179,6 +179,11 @@ class PortConfig:
     adaptive: AdaptiveRule = field(default_factory=AdaptiveRule)
     """When receive='adaptive' changes the way it receives."""
 
+    nodelay: bool = True
+    """Whether TCP sockets start without Nagle's algorithm (TCP_NODELAY): those that the port makes,
+    and what they accept. A small send then leaves at once, instead of waiting for the
+    acknowledgement of the one before it. `Socket.nodelay` sets it for one socket."""
+
     skip_done_packets: bool = False
     """What Socket.skip_done_packets starts as, on every socket of the port, accepted ones too."""
 
@@ -218,7 +223,7 @@ class PortConfig:
         self._check_concurrency()
         threads = (os.cpu_count() or 1) if self.concurrency == 0 else self.concurrency or 0
         object.__setattr__(self, "_threads", threads)
-        for name in ("skip_done_packets", "latency", "in_order"):
+        for name in ("skip_done_packets", "latency", "in_order", "nodelay"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(22, f"{name} is True or False, not {getattr(self, name)!r}")
         for name, shortest in _SECONDS.items():

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import socket
 import sys
 import threading
 import time
@@ -41,7 +40,6 @@ class EchoServer:
         self.listener.accept_each(self._accepted)
 
     def _accepted(self, conn: Socket) -> None:
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._send != "buffered":
             conn.send_strategy = self._send
         conn.receive(

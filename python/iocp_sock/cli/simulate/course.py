@@ -83,7 +83,7 @@ class ScenarioCourse:
     def _begin(self) -> None:
         self._sim.keep_trace(self._traced)
         for host in self._scenario.hosts.values():
-            port = Port(backend=self._sim, **host.options)
+            port = Port(backend=self._sim, nodelay=False, **host.options)
             port.error_handler = lambda error, _callback: self._raised.append(error)
             self._ports[host.name] = port
             if self._traced:

@@ -20,7 +20,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NOT_OF_A_HOST = {"backend", "concurrency", "in_order", "adaptive", "skip_done_packets", "latency"}
+_NOT_OF_A_HOST = {
+    "backend",
+    "concurrency",
+    "in_order",
+    "adaptive",
+    "skip_done_packets",
+    "latency",
+    "nodelay",  # of the ends, each by itself
+    "on_callback_error",
+}
 _CONVERT = {"seconds": as_seconds, "number": as_size}
 
 
