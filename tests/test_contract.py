@@ -3,18 +3,24 @@
 import contextlib
 import copy
 import functools
+import gc
+import os
 import pickle
 import socket
 import sys
 import threading
+import weakref
 
 import pytest
 
 import iocp_sock
 from support import (
     BACKENDS,
+    LOCALHOST,
     Recorder,
     finish,
+    linux_only,
+    needs_unix,
     pattern,
     read,
     read_all,
@@ -176,13 +182,133 @@ def test_repr(port, pair):
     op = sock.recv(1)
     assert "pending" in repr(op)
     assert "receive" in repr(op)
-    assert "open" in repr(sock)
+    assert "connected" in repr(sock)
     sent = sock.send(b"x")
     completion = port.get(1)
     assert completion.operation is sent
     assert "send" in repr(completion)
     sock.close()
     assert "clos" in repr(sock)
+
+
+def test_repr_of_a_socket(port, peers):
+    """Its state, its descriptor, and its addresses as far as it has some."""
+    with port.socket() as fresh:
+        assert repr(fresh).startswith(
+            f"<iocp_sock.Socket open, fd={fresh.fileno()}, family={socket.AF_INET:d},"
+            f" type={socket.SOCK_STREAM:d}, laddr="
+        )
+        assert "raddr" not in repr(fresh)
+    with port.listen(LOCALHOST) as listener:
+        assert f"laddr={listener.getsockname()}>" in repr(listener)
+        accept, op = listener.accept(), port.connect(listener.getsockname())
+        finish(port, accept, op)
+        with op.socket as sock, accept.accepted as other:
+            names = f"laddr={sock.getsockname()}, raddr={sock.getpeername()}>"
+            assert repr(sock).startswith("<iocp_sock.Socket connected, ")
+            assert repr(sock).endswith(names)
+            assert f"raddr={sock.getsockname()}>" in repr(other)
+    assert repr(sock).startswith("<iocp_sock.Socket clos")
+    run_until(port, lambda: repr(sock).startswith("<iocp_sock.Socket closed, fd=-1, "))
+
+
+@needs_unix
+def test_repr_of_a_named_socket(port, tmp_path):
+    if port.backend == "sim":
+        pytest.skip("not in the model: AF_UNIX")
+    with port.listen(str(tmp_path / "name")) as listener:
+        assert repr(listener).endswith(f"laddr={str(tmp_path / 'name')!r}>")
+
+
+def test_repr_of_a_timer(port):
+    timer = port.call_later(60, print)
+    assert repr(timer) == f"<iocp_sock.Timer active, when={timer.when!r}>"
+    timer.cancel()
+    assert repr(timer) == f"<iocp_sock.Timer over, when={timer.when!r}>"
+
+
+def test_repr_of_a_port(make_port, backend):
+    port = make_port()
+    with port.listen(LOCALHOST) as listener:
+        op = listener.accept()
+        assert repr(port) == f"<iocp_sock.Port {port.backend}, open, sockets=1, outstanding=1>"
+    finish(port, op)
+    port.close()
+    assert repr(port) == f"<iocp_sock.Port {port.backend}, closed>"
+    assert "before" in repr(iocp_sock.Port.__new__(iocp_sock.Port))
+
+
+@linux_only("os.fork()")
+def test_repr_in_a_forked_child(port, pair):
+    """Nothing is asked of the system for it, and nothing raises."""
+    sock, _peer = pair
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writable, f"{port!r} {sock!r}".encode())
+        finally:
+            os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as pipe:
+        shown = pipe.read().decode()
+    os.waitpid(child, 0)
+    assert "of the parent process" in shown or "closed" in shown
+    assert "<iocp_sock.Socket closed, fd=-1" in shown
+
+
+def test_user(port, pair):
+    """One slot for the caller: None at first, any object, kept after the socket is closed."""
+    sock, peer = pair
+    assert sock.user is None
+    token = Recorder()
+    sock.user = token
+    assert sock.user is token
+    sock.receive(lambda conn, data: conn.user.append(bytes(data)))
+    peer.sendall(b"x")
+    run_until(port, lambda: token)
+    sock.close(0)
+    run_until(port, lambda: port.stats().sockets == 0)
+    assert sock.user is token
+    del sock.user
+    assert sock.user is None
+
+
+def test_user_of_what_is_accepted(port, peers):
+    """Each connection has its own; a listener's is not passed on."""
+    listener = peers.own(port.listen(LOCALHOST))
+    listener.user = "the listener's"
+    got = Recorder()
+    listener.accept_each(got)
+    for _ in range(2):
+        peers.connect(listener.getsockname())
+    run_until(port, lambda: len(got) == 2)
+    for number, conn in enumerate(got):
+        peers.own(conn)
+        assert conn.user is None
+        conn.user = number
+    assert [conn.user for conn in got] == [0, 1]
+
+
+def test_user_is_seen_by_the_collector(port):
+    """What a Socket that the port keeps refers to lives; a cycle through a closed one is found."""
+    sock = port.listen(LOCALHOST)
+
+    class Session:
+        pass
+
+    session = Session()
+    session.conn = sock
+    sock.user = session
+    alive = weakref.ref(session)
+    sock.accept_each(Recorder())
+    del session, sock
+    gc.collect()
+    assert alive() is not None
+    alive().conn.close(0)
+    run_until(port, lambda: port.stats().sockets == 0)
+    gc.collect()
+    assert alive() is None
 
 
 def test_large_messages_over_both_ways(port, pair):

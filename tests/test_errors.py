@@ -1,8 +1,10 @@
 """R05: errors that end a socket, errors that do not, and exceptions in every kind of callback."""
 
 import errno
+import gc
 import socket
 import sys
+import weakref
 
 import pytest
 
@@ -11,6 +13,7 @@ from support import (
     WINE,
     Recorder,
     finish,
+    is_readable,
     linger,
     read,
     reset,
@@ -231,6 +234,245 @@ def test_interrupt_in_the_error_handler_leaves_run(port):
     port.post(callback=raiser)
     with pytest.raises(KeyboardInterrupt):
         port.run()
+
+
+def marked(port, sock, peer, **which):
+    """Queue more than the high mark, so that the sender is told to pause, and then to go on."""
+    sock.set_send_marks(high=1, low=0, **which)
+    sock.send_buffer = 4096
+    while not sock.queued_bytes:
+        sock.send(bytes(1 << 20))
+    if "on_resume" in which:
+
+        def drained():
+            if is_readable(peer):
+                peer.recv(1 << 16)
+            return sock.closed or not sock.queued_bytes
+
+        run_until(port, drained)
+
+
+def served(sock):
+    """Subscribe a connection with an on_close that keeps what it is given."""
+    ends = Recorder()
+    sock.receive(Recorder(), on_close=lambda _conn, error: ends.append(error))
+    return ends
+
+
+SERVING = {
+    "send": lambda port, sock, peer: sock.send(b"x", callback=raiser),
+    "sendmsg": lambda port, sock, peer: sock.sendmsg([b"x", b"y"], callback=raiser),
+    "wait_writable": lambda port, sock, peer: sock.wait_writable(callback=raiser),
+    "disconnect": lambda port, sock, peer: (
+        sock.disconnect(callback=raiser),
+        peer.shutdown(socket.SHUT_WR),
+    ),
+    "on_pause": lambda port, sock, peer: marked(port, sock, peer, on_pause=raiser),
+    "on_resume": lambda port, sock, peer: marked(port, sock, peer, on_resume=raiser),
+}
+"""Callbacks that serve a connection which has an on_close."""
+
+
+@pytest.mark.parametrize("what", SERVING)
+def test_a_callback_that_raises_closes_its_connection(port, pair, what):
+    """What the connection was for will not be done: the peer is told, and so is on_close."""
+    sock, peer = pair
+    told = Recorder()
+    port.error_handler = told
+    ends = served(sock)
+    SERVING[what](port, sock, peer)
+    run_until(port, lambda: ends)
+    assert [type(error) for error in ends] == [Failure]
+    assert [error for error, _callback in told] == ends
+    assert told[0][0] is ends[0]
+    assert sock.closed
+    run_until(port, lambda: ended(peer))
+    assert port.outstanding == 0
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+def ended(peer):
+    """Whether a raw peer has come to the end of the connection, or to its reset."""
+    try:
+        while is_readable(peer):
+            if not peer.recv(1 << 16):
+                return True
+    except ConnectionResetError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("callback", [raiser, lambda *_given: [][0]], ids=["own", "builtin"])
+def test_a_callback_of_receive_that_raises(port, pair, callback):
+    """on_close gets the exception itself, traceback and all; no data comes after it."""
+    sock, peer = pair
+    told, ends, calls = Recorder(), Recorder(), Recorder()
+    port.error_handler = told
+
+    def received(conn, data):
+        calls.append(bytes(data))
+        callback()
+
+    sock.receive(received, on_close=ends)
+    peer.sendall(b"x")
+    run_until(port, lambda: ends)
+    assert calls == [b"x"]
+    [(conn, error)] = ends
+    assert conn is sock
+    assert error is told[0][0]
+    assert told[0][1] is received
+    assert error.__traceback__ is not None
+    run_until(port, lambda: ended(peer))
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+def test_a_callback_of_an_operation_that_raises_without_on_close(port, pair):
+    sock, peer = pair
+    port.error_handler = Recorder()
+    sock.recv(1, callback=raiser)
+    peer.sendall(b"x")
+    run_until(port, lambda: sock.closed)
+    run_until(port, lambda: ended(peer))
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+@pytest.mark.parametrize("how", ["accept", "accept_each"])
+@pytest.mark.parametrize("policy", ["close", "keep"])
+def test_a_callback_that_raises_after_an_accept(make_port, peers, how, policy):
+    """The accepted connection is closed; the listener stays, and goes on."""
+    port = make_port(on_callback_error=policy)
+    told, ends, kept = Recorder(), Recorder(), []
+    port.error_handler = told
+    listener = peers.own(port.listen(("127.0.0.1", 0)))
+
+    def accepted(given):
+        conn = given.operation.accepted if how == "accept" else given
+        kept.append(peers.own(conn))
+        conn.receive(Recorder(), on_close=lambda _conn, error: ends.append(error))
+        raise Failure
+
+    if how == "accept_each":
+        listener.accept_each(accepted)
+    for number in (1, 2):
+        if how == "accept":
+            listener.accept(callback=accepted)
+        peer = peers.connect(listener.getsockname())
+        run_until(port, lambda number=number: len(told) == number)
+        if policy == "close":
+            run_until(port, lambda number=number: len(ends) == number)
+            assert ends[-1] is told[-1][0]
+            run_until(port, lambda peer=peer: ended(peer))
+        assert kept[-1].closed is (policy == "close")
+        assert not listener.closed
+    if policy == "keep":
+        assert not ends
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+def test_a_callback_of_connect_that_raises(port, peers):
+    told = Recorder()
+    port.error_handler = told
+    with port.listen(("127.0.0.1", 0)) as listener:
+        op = port.connect(listener.getsockname(), callback=raiser)
+        by_name = port.connect_by_name(*listener.getsockname(), callback=raiser)
+        run_until(port, lambda: len(told) == 2)
+        assert op.socket.closed
+        assert by_name.socket.closed
+    run_until(port, lambda: port.stats().sockets == 0)
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+@pytest.mark.parametrize("what", SERVING)
+def test_a_connection_that_is_kept(make_port, peers, what):
+    """on_callback_error='keep': a callback that raises is reported, and nothing else happens."""
+    port = make_port(on_callback_error="keep")
+    sock, peer = peers.tcp(port)
+    told = Recorder()
+    port.error_handler = told
+    ends = served(sock)
+    SERVING[what](port, sock, peer)
+    run_until(port, lambda: told)
+    assert not sock.closed
+    assert ends == []
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+def test_a_datagram_socket_stays(port, peers):
+    """It serves others too: one bad datagram does not end it."""
+    told = Recorder()
+    port.error_handler = told
+    sock, peer = peers.pair(port, socket.SOCK_DGRAM)
+    sock.receive_from(raiser)
+    sock.send(b"x", callback=raiser)
+    for number in (2, 3):
+        peer.send(b"x")
+        run_until(port, lambda number=number: len(told) == number)
+    assert not sock.closed
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+def test_a_callback_that_closes_and_raises(port, pair):
+    """The close that it asked for goes on as it was asked for: what was sent still goes."""
+    sock, peer = pair
+    told, ends = Recorder(), Recorder()
+    port.error_handler = told
+
+    def received(conn, _data):
+        conn.send(b"the answer")
+        conn.close()
+        raise Failure
+
+    sock.receive(received, on_close=lambda _conn, error: ends.append(error))
+    peer.sendall(b"x")
+    run_until(port, lambda: ends)
+    assert ends == [None]
+    assert len(told) == 1
+    assert read(port, peer, 10) == b"the answer"
+    port.error_handler = None  # what was raised keeps the frames that it went through
+
+
+def test_an_interrupt_closes_nothing(port, pair):
+    """KeyboardInterrupt is no failure of the callback: run() raises it, the connection stays."""
+    sock, peer = pair
+
+    def interrupt(*_given):
+        raise KeyboardInterrupt
+
+    ends = Recorder()
+    sock.receive(interrupt, on_close=ends)
+    peer.sendall(b"x")
+    with pytest.raises(KeyboardInterrupt):
+        run_until(port, lambda: False, patience=5)
+    assert not sock.closed
+    assert not ends
+
+
+def test_the_exception_is_given_up(port, pair):
+    """Nothing of it stays with the socket or the port once on_close has had it."""
+    sock, peer = pair
+    port.error_handler = lambda *_given: None
+    alive = []
+
+    class Witness(Exception):
+        pass
+
+    def received(*_given):
+        error = Witness()
+        alive.append(weakref.ref(error))
+        raise error
+
+    ends = []
+    sock.receive(received, on_close=lambda _conn, error: ends.append(type(error)))
+    peer.sendall(b"x")
+    run_until(port, lambda: ends)
+    assert ends == [Witness]
+    gc.collect()
+    assert alive[0]() is None
+
+
+def test_wrong_policy():
+    with pytest.raises(iocp_sock.ArgumentError, match="close, keep"):
+        iocp_sock.Port(on_callback_error="explode")
 
 
 def test_exception_in_accept_callbacks(port, peers):

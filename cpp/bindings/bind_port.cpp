@@ -218,6 +218,7 @@ std::unique_ptr<PortObject> make_port(const pb::object& config) {
               why.text.c_str());
         throw_set();
     }
+    port->closes_on_error = pb::str(config.attr("on_callback_error")).equal(pb::str("close"));
     return port;
 }
 

@@ -8,11 +8,17 @@ namespace {
 
 constexpr std::int64_t longest_wait = 1'000'000'000;  // between looks at the interpreter's signals
 
-// Gives the exception of a callback to the port's error handler. False: it is none of ours to keep
-// (KeyboardInterrupt, SystemExit) and goes on to the caller of run().
-bool report(PortObject& port, PyObject* source) {
+// Closes the connection that a callback served, and gives its exception to the port's error
+// handler. False: it is none of ours to keep (KeyboardInterrupt, SystemExit) and goes on to the
+// caller of run().
+bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
         return false;
+    }
+    if (served != nullptr && port.closes_on_error) {
+        PyObject* exception = PyErr_GetRaisedException();
+        close_for(*reinterpret_cast<SocketObject*>(served), exception);
+        PyErr_SetRaisedException(exception);
     }
     PyObject* handler = stored(port, port.error_handler);
     if (handler == nullptr) {
@@ -34,22 +40,25 @@ bool report(PortObject& port, PyObject* source) {
     return ours;
 }
 
-// Calls with up to three arguments; `slots` has room for one before them. False: stop dispatching.
-bool call(PortObject& port, PyObject* callback, PyObject** slots, std::size_t count) {
+// Calls with up to three arguments; `slots` has room for one before them. `served`: the Socket that
+// is closed if the callback raises, or null. False: stop dispatching.
+bool call(PortObject& port, PyObject* served, PyObject* callback, PyObject** slots,
+          std::size_t count) {
     PyObject* result = attaching([&] {
         return PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                    nullptr);
     });
     if (result == nullptr) {
-        return report(port, callback);
+        return report(port, callback, served);
     }
     Py_DECREF(result);
     return true;
 }
 
-bool call_with(PortObject& port, PyObject* callback, PyObject* first, PyObject* second = nullptr) {
+bool call_with(PortObject& port, PyObject* served, PyObject* callback, PyObject* first,
+               PyObject* second = nullptr) {
     PyObject* slots[3] = {nullptr, first, second};
-    return call(port, callback, slots, second != nullptr ? 2 : 1);
+    return call(port, served, callback, slots, second != nullptr ? 2 : 1);
 }
 
 // What one record comes to. `completion` is set when it is one that get() hands to its caller.
@@ -74,7 +83,7 @@ void end_subscription(PortObject& port, SocketObject& socket) {
             socket.ending = !open;
             if (open) {
                 on_item = std::exchange(socket.on_item, nullptr);
-                linked = socket.links.linked;
+                linked = socket.links.linked();
                 if (linked) {
                     port.sockets.remove(socket);
                 }
@@ -86,6 +95,14 @@ void end_subscription(PortObject& port, SocketObject& socket) {
     if (linked) {
         Py_DECREF(reinterpret_cast<PyObject*>(&socket));
     }
+}
+
+// The connection that the callback of an operation serves: a new reference, or null.
+PyObject* served_by(const OperationObject& op) {
+    if (op.kind == Kind::accept) {
+        return Py_XNewRef(op.accepted);
+    }
+    return Py_NewRef(reinterpret_cast<PyObject*>(op.socket));
 }
 
 Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
@@ -111,9 +128,11 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
     auto* object = reinterpret_cast<PyObject*>(op);
     PyObject* callback = replaced(port, op->callback, nullptr);
     if (callback != nullptr) {
+        PyObject* served = served_by(*op);
         PyObject* completion = new_completion(*port.types, object, nullptr);
-        outcomes.go_on =
-            completion != nullptr ? call_with(port, callback, completion) : report(port, callback);
+        outcomes.go_on = completion != nullptr ? call_with(port, served, callback, completion)
+                                               : report(port, callback, served);
+        Py_XDECREF(served);
         Py_XDECREF(completion);
         Py_DECREF(callback);
     } else if (op->claims.load(std::memory_order_relaxed) == 0) {
@@ -132,8 +151,9 @@ class Called {
 public:
     Called(PortObject& port, const Socket& core, PyObject* SocketObject::*which)
         : socket_(object_of<SocketObject>(port, core.user)) {
-        if (socket_ != nullptr && !socket_->ending) {
-            callback_ = stored(port, socket_->*which);
+        if (socket_ != nullptr) {
+            const std::lock_guard guard(port.links_mutex);
+            callback_ = socket_->ending ? nullptr : Py_XNewRef(socket_->*which);
         }
     }
     ~Called() {
@@ -161,16 +181,18 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     if (ready.what == Ready::What::datagram) {
         sender = from_address(Port::sender_of(ready.slice));
         if (sender == nullptr) {
-            return report(port, called.socket());
+            return report(port, called.socket(), called.socket());
         }
     }
     PyObject* buffer = new_buffer(*port.types, std::move(ready.slice));
     if (buffer == nullptr) {
+        // Bytes of a stream are lost with it.
         Py_XDECREF(sender);
-        return report(port, called.socket());
+        return report(port, called.socket(), called.socket());
     }
     PyObject* slots[4] = {nullptr, called.socket(), buffer, sender};
-    const bool go_on = call(port, called.callback(), slots, sender != nullptr ? 3 : 2);
+    const bool go_on =
+        call(port, called.socket(), called.callback(), slots, sender != nullptr ? 3 : 2);
     Py_DECREF(buffer);
     Py_XDECREF(sender);
     return go_on;
@@ -189,7 +211,7 @@ bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     if (socket == nullptr) {
         return report(port, called.socket());
     }
-    const bool go_on = call_with(port, called.callback(), socket);
+    const bool go_on = call_with(port, socket, called.callback(), socket);
     Py_DECREF(socket);
     return go_on;
 }
@@ -203,14 +225,15 @@ bool hand_out_item_error(PortObject& port, const Ready& ready) {
     if (exception == nullptr) {
         return report(port, called.socket());
     }
-    const bool go_on = call_with(port, called.callback(), called.socket(), exception);
+    const bool go_on = call_with(port, nullptr, called.callback(), called.socket(), exception);
     Py_DECREF(exception);
     return go_on;
 }
 
 bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
     const Called called(port, *ready.socket, which);
-    return called.callback() == nullptr || call_with(port, called.callback(), called.socket());
+    return called.callback() == nullptr ||
+           call_with(port, called.socket(), called.callback(), called.socket());
 }
 
 bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
@@ -228,14 +251,16 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
     auto* object = reinterpret_cast<PyObject*>(socket);
     PyObject* callback = replaced(port, socket->on_close, nullptr);
     bool go_on = true;
+    PyObject* exception = socket->blamed ? replaced(port, socket->on_item, nullptr) : nullptr;
     if (callback != nullptr) {
-        PyObject* exception =
-            failure ? make_exception(&port, *port.types, failure) : Py_NewRef(Py_None);
-        go_on = exception != nullptr ? call_with(port, callback, object, exception)
+        if (exception == nullptr) {
+            exception = failure ? make_exception(&port, *port.types, failure) : Py_NewRef(Py_None);
+        }
+        go_on = exception != nullptr ? call_with(port, nullptr, callback, object, exception)
                                      : report(port, object);
-        Py_XDECREF(exception);
         Py_DECREF(callback);
     }
+    Py_XDECREF(exception);
     for (PyObject* SocketObject::*which : {&SocketObject::on_item, &SocketObject::on_error,
                                            &SocketObject::on_pause, &SocketObject::on_resume}) {
         forget(port, socket->*which);
@@ -256,7 +281,7 @@ bool hand_out_timer(PortObject& port, const Ready& ready) {
         return true;
     }
     PyObject* slots[1] = {nullptr};
-    const bool go_on = call(port, callback, slots, 0);
+    const bool go_on = call(port, nullptr, callback, slots, 0);
     Py_DECREF(callback);
     return go_on;
 }
@@ -271,7 +296,7 @@ Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     if (completion == nullptr) {
         outcomes.go_on = report(port, packet.value);
     } else if (packet.callback != nullptr) {
-        outcomes.go_on = call_with(port, packet.callback, completion);
+        outcomes.go_on = call_with(port, nullptr, packet.callback, completion);
         Py_DECREF(completion);
     } else {
         outcomes.completion = completion;

@@ -2,6 +2,7 @@
 
 // The Python objects of the hot path: raw heap types, visible to the collector.
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -58,9 +59,15 @@ struct Types {
 // Objects the port keeps alive because the kernel, or the queue, will still speak of them.
 template <class T>
 struct Links {
-    T* previous{nullptr};
+    T* previous{nowhere()};
     T* next{nullptr};
-    bool linked{false};
+
+    [[nodiscard]] bool linked() const noexcept { return previous != nowhere(); }
+
+private:
+    // What stands for "in no list": an address that no item has.
+    static T* nowhere() noexcept { return reinterpret_cast<T*>(&mark_); }
+    alignas(std::max_align_t) static inline std::byte mark_{};
 };
 
 struct PortObject;
@@ -95,18 +102,24 @@ struct SocketObject {
     PortObject* binding;    // what `port` holds
     CoreSide<Socket> core;  // none once the socket is closed and told so
     PyObject* on_item;      // receive(): (socket, Buffer); receive_from(): and the sender;
-                            // accept_each(): (socket)
+                            // accept_each(): (socket). Once `blamed`: the exception of a callback
     PyObject* on_close;     // (socket, exception or None)
     PyObject* on_error;     // (socket, exception): one failed accept or datagram
     PyObject* on_pause;     // (socket): too much is queued to send
     PyObject* on_resume;    // (socket): little enough again
+    PyObject* user;         // the caller's own; null stands for None
     Links<SocketObject> links;
     std::int16_t family;
     std::int16_t protocol;
     std::uint8_t type;
     std::atomic<bool> subscribed;
-    std::atomic<bool> ending;  // close(), abort() or detach() was called
+    std::atomic<bool> ending;  // close(), abort() or detach() was called, or a callback raised
+    bool blamed;               // a callback raised, which closes the socket; with links_mutex held
 };
+
+// An idle connection costs one of these, with 16 bytes of the collector's in front of it: together
+// they are one block of 128 bytes.
+static_assert(sizeof(void*) != 8 || sizeof(SocketObject) <= 112);
 
 // Who is told of the end of an operation.
 enum class Tells : std::uint8_t { port, event, routine };
@@ -174,7 +187,6 @@ struct LinkedList {
     void add(T& item) noexcept {
         item.links.previous = nullptr;
         item.links.next = first;
-        item.links.linked = true;
         if (first != nullptr) {
             first->links.previous = &item;
         }
@@ -273,6 +285,7 @@ struct PortObject final : Audience {
     std::vector<PyObject*> unclaimed;  // completions whose get_batch() was interrupted
     Retired retired;
     PyObject* error_handler{nullptr};
+    bool closes_on_error{true};  // a callback that raises closes its connection
     // How a receive buffer that was set to 0 reads back; negative while none was.
     std::atomic<int> least_receive_buffer{-1};
     // Guards the lists, the links between the core and its objects, and the callbacks that objects
@@ -375,7 +388,7 @@ auto locked(PortObject& port, Work&& work) {
 template <class T>
 bool link(PortObject& port, LinkedList<T>& list, T& item) {
     const std::lock_guard guard(port.links_mutex);
-    if (item.links.linked) {
+    if (item.links.linked()) {
         return false;
     }
     list.add(item);
@@ -385,7 +398,7 @@ bool link(PortObject& port, LinkedList<T>& list, T& item) {
 template <class T>
 bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
     const std::lock_guard guard(port.links_mutex);
-    if (!item.links.linked) {
+    if (!item.links.linked()) {
         return false;
     }
     list.remove(item);
@@ -531,6 +544,9 @@ SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
 void claim(PortObject& port, Socket& accepted);
+// Closes the connection of a callback that raised, with what it raised for on_close. Listeners and
+// datagram sockets, which serve others too, stay; so does what is closing already.
+void close_for(SocketObject& socket, PyObject* exception);
 extern PyMethodDef operation_methods[];     // socket_operations.cpp
 extern PyMethodDef message_methods[];       // socket_messages.cpp
 extern PyMethodDef subscription_methods[];  // socket_subscriptions.cpp

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backend/families.hpp"
+#include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
@@ -25,6 +26,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(socket.on_error);
     Py_VISIT(socket.on_pause);
     Py_VISIT(socket.on_resume);
+    Py_VISIT(socket.user);
     return 0;
 }
 
@@ -32,7 +34,7 @@ int clear(PyObject* self) {
     SocketObject& socket = self_of(self);
     for (PyObject* SocketObject::*which :
          {&SocketObject::on_item, &SocketObject::on_close, &SocketObject::on_error,
-          &SocketObject::on_pause, &SocketObject::on_resume}) {
+          &SocketObject::on_pause, &SocketObject::on_resume, &SocketObject::user}) {
         forget(*socket.binding, socket.*which);
     }
     return 0;
@@ -77,11 +79,66 @@ void dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
+struct Seen {
+    const char* state{"closed"};
+    Handle handle{no_handle};
+    Address own;
+    Address peer;
+};
+
+// ", name=address", or nothing for what has none.
+PyObject* named(const char* name, const Address& address) {
+    PyObject* shown = address.length != 0 ? from_address(address) : Py_NewRef(Py_None);
+    PyObject* text = shown == nullptr   ? nullptr
+                     : shown == Py_None ? PyUnicode_FromString("")
+                                        : PyUnicode_FromFormat(", %s=%R", name, shown);
+    Py_XDECREF(shown);
+    return text;
+}
+
 PyObject* represent(PyObject* self) {
-    const SocketObject& socket = self_of(self);
-    const char* state = !socket.core.linked() ? "closed" : (socket.ending ? "closing" : "open");
-    return PyUnicode_FromFormat("<iocp_sock.Socket %s, family %d, type %d>", state,
-                                static_cast<int>(socket.family), static_cast<int>(socket.type));
+    SocketObject& socket = self_of(self);
+    const Seen seen = peek(socket, Seen{}, [&](const Socket& core) {
+        Seen found;
+        found.state = "closing";
+        if (core.life != Life::open || socket.ending) {
+            return found;
+        }
+        found.state = core.connected ? "connected" : "open";
+        found.handle = core.handle;
+        Backend& backend = socket.binding->core->backend();
+        if (backend.name_of(core, false, found.own) != 0) {
+            found.own.length = 0;
+        }
+        if (!core.connected || backend.name_of(core, true, found.peer) != 0) {
+            found.peer.length = 0;
+        }
+        return found;
+    });
+    PyObject* own = named("laddr", seen.own);
+    PyObject* peer = own != nullptr ? named("raddr", seen.peer) : nullptr;
+    PyObject* text = nullptr;
+    if (peer != nullptr) {
+        text = PyUnicode_FromFormat("<iocp_sock.Socket %s, fd=%zd, family=%d, type=%d%U%U>",
+                                    seen.state, static_cast<Py_ssize_t>(seen.handle),
+                                    static_cast<int>(socket.family), static_cast<int>(socket.type),
+                                    own, peer);
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(peer);
+    return text;
+}
+
+PyObject* get_user(PyObject* self, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    PyObject* user = stored(*socket.binding, socket.user);
+    return user != nullptr ? user : Py_NewRef(Py_None);
+}
+int set_user(PyObject* self, PyObject* given, void* /*unused*/) {
+    SocketObject& socket = self_of(self);
+    PyObject* user = given == Py_None ? nullptr : Py_XNewRef(given);
+    Py_XDECREF(replaced(*socket.binding, socket.user, user));
+    return 0;
 }
 
 PyObject* get_port(PyObject* self, void* /*unused*/) { return Py_NewRef(self_of(self).port); }
@@ -209,30 +266,42 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
     return PyLong_FromUnsignedLong(count);
 }
 
-// From here on the port keeps the object until the socket is closed.
-bool begin_ending(SocketObject& socket) {
+enum class Ending : std::uint8_t { closed, ending_already, begun };
+
+// From here on the port keeps the object until the socket is closed. `cause`: the exception of a
+// callback, for on_close.
+Ending begin_ending(SocketObject& socket, PyObject* cause) {
     PortObject& port = *socket.binding;
     if (port.forked()) {
-        return false;
+        return Ending::closed;
     }
     auto* object = reinterpret_cast<PyObject*>(&socket);
-    bool linked = false;
+    Ending outcome = Ending::closed;
+    PyObject* on_item = nullptr;
     bool kept = false;
     Py_INCREF(object);
     {
         const std::lock_guard guard(port.links_mutex);
-        linked = socket.core.linked();
         // Once the socket is closed the port is told of nothing that would make it let go again.
-        kept = linked && !socket.ending.exchange(true) && !socket.links.linked;
+        if (socket.core.linked()) {
+            outcome = socket.ending.exchange(true) ? Ending::ending_already : Ending::begun;
+        }
+        if (outcome == Ending::begun && cause != nullptr) {
+            on_item = std::exchange(socket.on_item, Py_NewRef(cause));
+            socket.blamed = true;
+        }
+        kept = outcome == Ending::begun && !socket.links.linked();
         if (kept) {
             port.sockets.add(socket);
         }
     }
+    Py_XDECREF(on_item);
     if (!kept) {
         Py_DECREF(object);
     }
-    return linked;
+    return outcome;
 }
+bool begin_ending(SocketObject& socket) { return begin_ending(socket, nullptr) != Ending::closed; }
 
 PyObject* close(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     static constexpr Signature<1> signature{"close", {"timeout"}, 1, 0};
@@ -379,6 +448,10 @@ PyMethodDef life_methods[] = {
 
 PyGetSetDef life_properties[] = {
     {"port", guarded<get_port>, nullptr, "The Port it belongs to.", nullptr},
+    {"user", guarded<get_user>, guarded<set_user>,
+     "For the caller's own use: any object, None at first. It is kept until the Socket itself "
+     "goes.",
+     nullptr},
     {"family", guarded<get_family>, nullptr, "Address family, such as socket.AF_INET.", nullptr},
     {"type", guarded<get_type>, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
     {"proto", guarded<get_proto>, nullptr, "Protocol number.", nullptr},
@@ -417,6 +490,18 @@ constexpr const char* documentation =
     "may be called from any thread.";
 
 }  // namespace
+
+void close_for(SocketObject& socket, PyObject* exception) {
+    if (socket.type != type_stream || begin_ending(socket, exception) != Ending::begun) {
+        return;
+    }
+    locked(*socket.binding, [&] {
+        if (Socket* core = socket.core.get()) {
+            socket.binding->core->close(*core, 0);
+        }
+        return 0;
+    });
+}
 
 PyTypeObject* make_socket_type(PyObject* module) {
     static const auto methods = [] {
@@ -475,12 +560,14 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding) {
     socket->on_error = nullptr;
     socket->on_pause = nullptr;
     socket->on_resume = nullptr;
+    socket->user = nullptr;
     socket->links = {};
     socket->family = 0;
     socket->protocol = 0;
     socket->type = 0;
     socket->subscribed.store(false, std::memory_order_relaxed);
     socket->ending.store(false, std::memory_order_relaxed);
+    socket->blamed = false;
     allow_take_reference(reinterpret_cast<PyObject*>(socket));
     PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
     return socket;

@@ -34,7 +34,7 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
         stands = socket.subscribed.exchange(true);
         if (!stands) {
             exchange();
-            linked = !socket.links.linked;
+            linked = !socket.links.linked();
             if (linked) {
                 port.sockets.add(socket);
             }
@@ -57,7 +57,7 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
             exchange();
             socket.subscribed = false;
             // One that is ending stays the port's until it is closed.
-            linked = linked && !socket.ending && socket.links.linked;
+            linked = linked && !socket.ending && socket.links.linked();
             if (linked) {
                 port.sockets.remove(socket);
             }

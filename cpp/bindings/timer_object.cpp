@@ -48,6 +48,16 @@ PyObject* get_active(PyObject* self, void* /*unused*/) {
     return PyBool_FromLong(self_of(self).core.linked() ? 1 : 0);
 }
 
+PyObject* represent(PyObject* self) {
+    PyObject* when = get_when(self, nullptr);
+    PyObject* text = when != nullptr ? PyUnicode_FromFormat(
+                                           "<iocp_sock.Timer %s, when=%R>",
+                                           self_of(self).core.linked() ? "active" : "over", when)
+                                     : nullptr;
+    Py_XDECREF(when);
+    return text;
+}
+
 PyMethodDef methods[] = {
     {"cancel", guarded<cancel>, METH_NOARGS,
      "cancel() -> bool\n\nTrue: the callback will not be called. False: it was called, or "
@@ -68,6 +78,7 @@ PyType_Slot slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(guarded<traverse>)},
     {Py_tp_clear, reinterpret_cast<void*>(guarded<clear>)},
+    {Py_tp_repr, reinterpret_cast<void*>(guarded<represent>)},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
     {0, nullptr},

@@ -202,6 +202,7 @@ class Timer:
 class Socket:
     @property
     def port(self) -> Port: ...
+    user: Any
     @property
     def family(self) -> int: ...
     @property

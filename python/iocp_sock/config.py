@@ -17,6 +17,7 @@ OverBudget = Literal["raise", "queue", "degrade"]
 
 _BACKENDS = ("auto", "iocp") if sys.platform == "win32" else ("auto", "uring", "epoll")
 _POLICIES = ("raise", "queue", "degrade")
+_ON_ERROR = ("close", "keep")
 _LEAST = {
     "budget": 0,
     "max_receives": 0,
@@ -179,6 +180,12 @@ class PortConfig:
     adaptive: AdaptiveRule = field(default_factory=AdaptiveRule)
     """When receive='adaptive' changes the way it receives."""
 
+    on_callback_error: str = "close"
+    """What a callback that raises does to the connection that it serves, besides going to the error
+    handler. 'close': it is closed at once, and on_close gets what was raised; 'keep': nothing. A
+    connection is a stream socket whose receive(), marks or operations have the callback, or the one
+    that was accepted for it; listeners and datagram sockets stay."""
+
     nodelay: bool = True
     """Whether TCP sockets start without Nagle's algorithm (TCP_NODELAY): those that the port makes,
     and what they accept. A small send then leaves at once, instead of waiting for the
@@ -220,6 +227,12 @@ class PortConfig:
             most = _MOST_OF.get(name, _MOST)
             if not least <= value <= most:
                 raise ArgumentError(22, f"{name} is an int from {least} to {most}, not {value!r}")
+        if self.on_callback_error not in _ON_ERROR:
+            raise ArgumentError(
+                22,
+                f"on_callback_error is one of {', '.join(_ON_ERROR)},"
+                f" not {self.on_callback_error!r}",
+            )
         self._check_concurrency()
         threads = (os.cpu_count() or 1) if self.concurrency == 0 else self.concurrency or 0
         object.__setattr__(self, "_threads", threads)

@@ -58,6 +58,19 @@ class Port(_core.Port):
         """What the port was made with."""
         self._trace: Trace | None = None
 
+    def __repr__(self) -> str:
+        try:
+            name = f"<iocp_sock.Port {self.backend}"
+        except TypeError:
+            return "<iocp_sock.Port before its __init__()>"
+        if self.closed:
+            return f"{name}, closed>"
+        try:
+            sockets = self.stats().sockets
+        except OSError:
+            return f"{name}, of the parent process>"
+        return f"{name}, open, sockets={sockets}, outstanding={self.outstanding}>"
+
     @property
     def ledger(self) -> Ledger:
         """The ledger of locked memory at this moment; readable also after close()."""
