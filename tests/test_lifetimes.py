@@ -153,6 +153,40 @@ def test_closes_of_a_shared_port(in_subprocess, backend):
     )
 
 
+@pytest.mark.parametrize("options", ["", "concurrency=2"])
+def test_a_close_beside_waits(system_threads, options):
+    """close() while threads wait for operations: none raises, and nothing is kept after them."""
+    system_threads(
+        f"""
+        for rounds in range(20):
+            port = iocp_sock.Port(backend=BACKEND, {options})
+            pairs = [socket.socketpair() for _ in range(2)]
+            socks = [port.adopt(ours) for ours, theirs in pairs]
+            go = threading.Barrier(3)
+            def wait_for_event():
+                event = iocp_sock.Event()
+                socks[0].recv(1, event=event)
+                go.wait()
+                assert event.wait(60)
+            def wait_for_result():
+                operation = socks[1].recv(1)
+                go.wait()
+                try:
+                    operation.result(timeout=60)
+                except (iocp_sock.Cancelled, iocp_sock.PortClosed):
+                    pass
+            def close():
+                go.wait()
+                port.close(0)
+            join(together(wait_for_event, wait_for_result, close))
+            for ours, theirs in pairs:
+                theirs.close()
+            port.close(0)
+            check(port)
+        """
+    )
+
+
 @pytest.mark.parametrize("dropped", ["sock", "sock.receive(lambda sock, data: None)"])
 def test_dropped_while_the_port_ends_it(system_threads, dropped):
     """The last reference to a Socket, or a subscription, goes while the port hands out its end.

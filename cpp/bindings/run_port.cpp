@@ -208,6 +208,9 @@ void close(const pb::object& self, const pb::object& timeout) {
         }
         return;  // whoever runs the port closes it, and its run() returns
     }
+    if (port.waiting.load() != 0 && !claimable(port)) {
+        return;  // the ring is a waiting thread's, whose next turn closes the port
+    }
     while (!all_closed(port)) {
         if (!poll_once(self.ptr(), port, -1) || dispatch(self.ptr(), port, nullptr) < 0) {
             throw_set();

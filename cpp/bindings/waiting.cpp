@@ -20,11 +20,6 @@ constexpr std::int64_t longest_sleep = 1'000'000'000;  // between looks at the s
 constexpr std::int64_t between_looks = 100'000'000;    // at a port whose thread may have ended
 constexpr std::int64_t slice_of_several = 2'000'000;   // for each of several ports in turn
 
-// Whether this thread may make the port's turns, if nobody else does.
-bool claimable(PortObject& port) {
-    return locked(port, [&] { return !port.closed && port.core->backend().claimable(); });
-}
-
 bool dispatch_all(PyObject* self, PortObject& port) {
     PyObject* wanted = nullptr;
     do {
@@ -448,6 +443,10 @@ private:
 
 Waited wait_for(const Types& types, Awaited& awaited, std::int64_t timeout) {
     return Wait(types, awaited, timeout).wait();
+}
+
+bool claimable(PortObject& port) {
+    return locked(port, [&] { return !port.closed && port.core->backend().claimable(); });
 }
 
 bool take_over(PortObject& port, RunnerHold& hold) {

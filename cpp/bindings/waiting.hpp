@@ -28,6 +28,9 @@ Waited wait_for(const Types& types, Awaited& awaited, std::int64_t timeout);
 // thread, or this one's own caller, runs it, or an exception is set, a signal's.
 bool take_over(PortObject& port, RunnerHold& hold);
 
+// Whether this thread may make the port's turns, if nobody else does.
+bool claimable(PortObject& port);
+
 // A turn of the port, if this thread may make one, that waits for nothing: what is ready is handed
 // out, and completions without a callback are kept for get(). False: exception set.
 bool turn_now(PyObject* self, PortObject& port);
