@@ -86,6 +86,37 @@ def test_posts_beside_a_close(threads):
     )
 
 
+def test_posts_beside_a_close_of_a_shared_port(system_threads):
+    """The same, while several threads run the port: one of them ends it."""
+    system_threads(
+        """
+        for rounds in range(80):
+            port = iocp_sock.Port(concurrency=2, backend=BACKEND)
+            go = threading.Barrier(9)
+            def poster():
+                go.wait()
+                try:
+                    while True:
+                        port.post(1, callback=lambda completion: None)
+                except iocp_sock.PortClosed:
+                    pass
+            def run():
+                go.wait()
+                try:
+                    port.run()
+                except iocp_sock.PortClosed:
+                    pass
+            works = together(*[poster] * 5, *[run] * 3)
+            go.wait()
+            for _ in range(20 * (rounds % 5)):
+                port.ledger
+            port.close(0)
+            join(works)
+            check(port)
+        """
+    )
+
+
 def test_calls_beside_a_close(threads):
     """Timers, operations and figures of threads while the port ends: done, or refused."""
     threads(

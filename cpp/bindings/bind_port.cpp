@@ -28,10 +28,14 @@ void post(const pb::object& self, const pb::object& value, const pb::object& cal
     }
     auto* packet = new PostedPacket(value.ptr(), given);
     (void)link(port, port.packets, *packet);
-    if (const Error error = locked(port, [&] { return port.core->post(packet); })) {
-        if (unlink(port, port.packets, *packet)) {
-            delete packet;  // else the port's end has it
-        }
+    const Error error = locked(port, [&] {
+        const Error refused = port.core->post(packet);
+        packet->accepted = !refused;
+        return refused;
+    });
+    if (error) {
+        (void)unlink(port, port.packets, *packet);
+        delete packet;
         raise(&port, *port.types, error);
         throw_set();
     }

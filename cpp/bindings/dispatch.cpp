@@ -8,6 +8,13 @@ namespace {
 
 constexpr std::int64_t longest_wait = 1'000'000'000;  // between looks at the interpreter's signals
 
+bool unraisable(PyObject* source) {
+    return attaching([source] {
+        PyErr_WriteUnraisable(source);
+        return true;
+    });
+}
+
 // Closes the connection that a callback served, and gives its exception to the port's error
 // handler. False: it is none of ours to keep (KeyboardInterrupt, SystemExit) and goes on to the
 // caller of run().
@@ -22,17 +29,17 @@ bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     }
     PyObject* handler = stored(port, port.error_handler);
     if (handler == nullptr) {
-        PyErr_WriteUnraisable(source);
-        return true;
+        return unraisable(source);
     }
     PyObject* exception = PyErr_GetRaisedException();
-    PyObject* result = PyObject_CallFunctionObjArgs(handler, exception, source, nullptr);
+    PyObject* result = attaching(
+        [&] { return PyObject_CallFunctionObjArgs(handler, exception, source, nullptr); });
     Py_DECREF(exception);
     bool ours = true;
     if (result == nullptr) {
         ours = PyErr_ExceptionMatches(PyExc_Exception) != 0;
         if (ours) {
-            PyErr_WriteUnraisable(handler);
+            (void)unraisable(handler);
         }
     }
     Py_XDECREF(result);
@@ -310,13 +317,15 @@ bool warn_of_nagle(PortObject& port) {
     PyObject* category = warning_class("NagleStallWarning");
     const bool warned =
         category != nullptr &&
-        PyErr_WarnEx(
-            category,
-            "two small sends were followed by a wait for data, and Nagle's algorithm held "
-            "the second one back until the peer acknowledged the first, which may take it "
-            "40 ms on Linux and 200 ms on Windows; gather them with sendmsg(), pass MSG_MORE "
-            "to the first one, or set Socket.nodelay",
-            1) == 0;
+        attaching([category] {
+            return PyErr_WarnEx(
+                category,
+                "two small sends were followed by a wait for data, and Nagle's algorithm held "
+                "the second one back until the peer acknowledged the first, which may take it "
+                "40 ms on Linux and 200 ms on Windows; gather them with sendmsg(), pass MSG_MORE "
+                "to the first one, or set Socket.nodelay",
+                1);
+        }) == 0;
     const bool go_on = warned || report(port, category != nullptr ? category : Py_None);
     Py_XDECREF(category);
     return go_on;

@@ -163,8 +163,9 @@ struct TimerObject {
     double when;
 };
 
-// A packet posted by the application, until it is handed out. The list of the port owns it; who
-// takes it from there deletes it.
+// A packet posted by the application, until it is handed out. Once the core has accepted it the
+// list of the port owns it, and the thread that takes it from there deletes it; until then the
+// poster does.
 struct PostedPacket {
     PostedPacket(PyObject* given, PyObject* given_callback) noexcept
         : value(Py_NewRef(given)), callback(Py_XNewRef(given_callback)) {}
@@ -178,6 +179,7 @@ struct PostedPacket {
     PyObject* value;
     PyObject* callback;
     Links<PostedPacket> links;
+    bool accepted{false};  // written with the port's lock held
 };
 
 template <class T>
@@ -404,11 +406,14 @@ bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
     list.remove(item);
     return true;
 }
-// Removes any item of the list; null once it is empty.
-template <class T>
-T* unlink_any(PortObject& port, LinkedList<T>& list) {
+// Removes any item of the list that is `wanted`; null once there is none.
+template <class T, class Wanted>
+T* unlink_any(PortObject& port, LinkedList<T>& list, Wanted&& wanted) {
     const std::lock_guard guard(port.links_mutex);
     T* item = list.first;
+    while (item != nullptr && !wanted(*item)) {
+        item = item->links.next;
+    }
     if (item != nullptr) {
         list.remove(*item);
     }

@@ -97,13 +97,16 @@ void PortObject::clear() {
     rest.clear();
     retire_handed_out(*this, retired);
     end_timers();
-    while (PostedPacket* packet = unlink_any(*this, packets)) {
+    // One that the core has not accepted belongs to the thread that posts it.
+    while (PostedPacket* packet =
+               unlink_any(*this, packets, [](const PostedPacket& one) { return one.accepted; })) {
         delete packet;
     }
-    while (OperationObject* op = unlink_any(*this, operations)) {
+    const auto any = [](const auto& /*item*/) { return true; };
+    while (OperationObject* op = unlink_any(*this, operations, any)) {
         Py_DECREF(reinterpret_cast<PyObject*>(op));
     }
-    while (SocketObject* socket = unlink_any(*this, sockets)) {
+    while (SocketObject* socket = unlink_any(*this, sockets, any)) {
         Py_DECREF(reinterpret_cast<PyObject*>(socket));
     }
 }
