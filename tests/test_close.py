@@ -5,6 +5,7 @@ import errno
 import socket
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -475,3 +476,27 @@ def test_closing_completes_and_sends_the_end(port, peers):
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is looked at
         socket.close(number)
     assert caught.value.errno == (errno.ENOTSOCK if WINDOWS else errno.EBADF)
+
+
+def test_port_close_warns_of_no_socket_that_it_closes(make_port, peers):
+    """Sockets that only a listener's callback holds are closed with it, and were not forgotten."""
+    port = make_port()
+    count = 5
+
+    def connect_and_wait():
+        held = []
+        listener = port.listen(("127.0.0.1", 0))
+        listener.accept_each(held.append)
+        raw = [peers.connect(listener.getsockname()) for _ in range(count)]
+        run_until(port, lambda: len(held) == count)
+        for sock in held:
+            sock.recv(10)
+        port.run_once(0)
+        return raw
+
+    raw = connect_and_wait()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        port.close(0)
+    assert [str(warning.message) for warning in caught] == []
+    assert [peer.recv(10) for peer in raw] == [b""] * count

@@ -43,9 +43,10 @@ void Port::close(Socket& socket, std::int64_t timeout) {
 }
 
 // The address of a listener or of a datagram socket is free when close() returns, as far as the
-// calling thread can end its requests; Socket::life tells when it is otherwise.
+// calling thread can end its requests; Socket::life tells when it is otherwise. A port that closes
+// ends all sockets in one turn, so that none is told of before the ones its callbacks hold.
 void Port::give_up_address(Socket& socket) {
-    if (socket.life != Life::cancelling || !socket.holds_address()) {
+    if (closing_ || socket.life != Life::cancelling || !socket.holds_address()) {
         return;
     }
     std::vector<Packet> packets;
