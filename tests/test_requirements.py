@@ -20,4 +20,4 @@ def test_page():
         "run python tools/requirements.py"
     )
     assert all(tests.values())
-    assert len(tests) == 32
+    assert len(tests) == 33

@@ -1,7 +1,8 @@
 """Which tests hold each requirement: makes docs/requirements.md from what the tests say themselves.
 
-A test names the requirements it holds as R01 to R32: a Python test in its docstring, or for all of
-a file in the file's; a C++ test in the comment above it, or for all of a file in its first comment.
+A test names the requirements it holds as R01, R02, ...: a Python test in its docstring, or for all
+of a file in the file's; a C++ test in the comment above it, or for all of a file in its first
+comment.
 
     python tools/requirements.py
 
@@ -49,6 +50,7 @@ REQUIREMENTS = {
     "R30": "Posting order, and sequence numbers.",
     "R31": "Cancel of one operation, or of all of a socket.",
     "R32": "Accept, connect, disconnect, files; no accept's error stops a listener.",
+    "R38": "No use from any thread, at any time, crashes, hangs, leaks or loses a completion.",
 }
 _NAMED = re.compile(r"\bR[0-3][0-9]\b")
 _CPP_TEST = re.compile(r"((?:^//[^\n]*\n)*)^(?:TEST|TEST_F|TEST_P)\((\w+), (\w+)\)", re.MULTILINE)
@@ -79,7 +81,7 @@ def _cpp(path: Path) -> Iterator[tuple[str, str]]:
 def held() -> dict[str, list[str]]:
     """The tests of each requirement, in order, each once."""
     tests: dict[str, list[str]] = {number: [] for number in REQUIREMENTS}
-    files = [(path, _python) for path in sorted((ROOT / "tests").glob("test_*.py"))]
+    files = [(path, _python) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
     files += [(path, _cpp) for path in sorted((ROOT / "tests" / "cpp").glob("*.cpp"))]
     for path, names in files:
         for number, test in names(path):
