@@ -111,6 +111,69 @@ def completions_taken_by_several(stage: Stage) -> None:
     assert len(taken) == 2 * each * len(pairs)
 
 
+@scenario(rounds=10)
+def threads_that_end_with_a_completion(stage: Stage) -> None:
+    """Threads take one completion each and end: the place at the port goes to the next thread."""
+    port = stage.port(concurrency=1)
+    taken: deque[object] = deque()
+    for number in range(40):
+        port.post(number)
+
+    def take():
+        completion = port.get(PATIENCE)
+        taken.append(completion.value)
+
+    for _ in range(10):
+        stage.together(*[take] * 4)
+    assert sorted(taken) == list(range(40))
+
+
+@scenario(rounds=8)
+def direct_sends_that_are_aborted(stage: Stage) -> None:
+    """Threads abort and close sockets whose direct sends the system still reads."""
+    port = stage.port()
+    ended: deque[None] = deque()
+    posted: deque[None] = deque()
+
+    def send():
+        for number in range(6):
+            sock, peer = stage.tcp(port)
+            with contextlib.suppress(iocp_sock.ArgumentError):
+                sock.send_strategy = "direct"
+            block = bytearray(200_000)
+            for _ in range(4):
+                sock.send(block, callback=lambda _c: ended.append(None))
+                posted.append(None)
+            if number % 3 == 0:
+                peer.close()
+            elif number % 3 == 1:
+                sock.abort()
+            sock.close(0)
+            del block, sock
+
+    with stage.running(port):
+        stage.together(*[send] * THREADS)
+        wait_for(lambda: len(ended) == len(posted))
+
+
+@scenario(rounds=10)
+def handles_from_port_to_port(stage: Stage) -> None:
+    """Threads detach sockets and adopt them into the next port, with their data."""
+    first, second = stage.port(concurrency=2), stage.port(concurrency=2)
+
+    def move():
+        sock, peer = stage.pair(first)
+        for number in range(20):
+            peer.send(b"%04d" % number)
+            sock.recv(4, callback=ignore)
+            handle = sock.detach()
+            sock = (second, first)[number % 2].adopt(handle)
+        sock.close(0)
+
+    with stage.running(first, 2), stage.running(second, 2):
+        stage.together(*[move] * THREADS)
+
+
 @scenario(rounds=8)
 def files(stage: Stage) -> None:
     """Threads send files and close them, and the sockets, while the port sends."""

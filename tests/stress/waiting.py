@@ -206,3 +206,26 @@ def blocking_calls(stage: Stage) -> None:
             times(10, lambda: port.post(callback=ignore)),
             lambda pairs=pairs: pairs[0][0].close(0),
         )
+
+
+@scenario(rounds=10)
+def events_of_ports_that_close(stage: Stage) -> None:
+    """Threads wait for events of several ports at once, which others close one after the other."""
+    ports = [stage.port(concurrency=2) for _ in range(3)]
+    pairs = [stage.pair(port) for port in ports]
+    begun = threading.Barrier(THREADS + 1)
+
+    def wait():
+        events = [Event() for _ in ports]
+        for (sock, _peer), event in zip(pairs, events, strict=True):
+            sock.recv(1, event=event)
+        begun.wait()
+        assert wait_any(events, PATIENCE) is not None
+        assert wait_all(events, PATIENCE)
+
+    def close():
+        begun.wait()
+        for port in ports:
+            port.close(0)
+
+    stage.together(*[wait] * THREADS, close)
