@@ -42,8 +42,9 @@ int clear(PyObject* self) {
 
 void finalize(PyObject* self) {
     SocketObject& socket = self_of(self);
-    if (!socket.core.linked() || socket.ending || socket.binding->forked()) {
-        return;
+    if (socket.ending || socket.binding->forked() ||
+        !peek(socket, false, [](const Socket& core) { return core.life == Life::open; })) {
+        return;  // a port that closes, or an error, may end a socket before its object hears of it
     }
     PyObject* pending = PyErr_GetRaisedException();
     if (PyErr_ResourceWarning(self, 1, "unclosed socket %R", self) != 0 &&
