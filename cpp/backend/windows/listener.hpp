@@ -23,11 +23,11 @@ struct Listener {
     int family{0};
     int type{0};
     int protocol{0};
-    unsigned wanted{1};       // accepts to keep posted
-    unsigned posted{0};       // in the kernel now
-    Request* first{nullptr};  // those, linked by `next`
+    unsigned wanted{1};            // accepts to keep posted
+    unsigned posted{0};            // in the kernel now
+    Request* first{nullptr};       // those, linked by `next`
     std::vector<Arrival> arrived;  // with room for those that are posted
-    SlotId waiting;  // the operation to tell of the next arrival
+    SlotId waiting;                // the operation to tell of the next arrival
     bool is_awaited{false};
     bool closed{false};  // only the packets are still to come
 };
