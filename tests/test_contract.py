@@ -306,7 +306,7 @@ def test_user_is_seen_by_the_collector(port):
     gc.collect()
     assert alive() is not None
     alive().conn.close(0)
-    run_until(port, lambda: port.stats().sockets == 0)
+    run_until(port, lambda: (port.outstanding, port.stats().ready) == (0, 0))
     gc.collect()
     assert alive() is None
 

@@ -266,10 +266,10 @@ protected:
 private:
     static void count_release(void* owner) { ++static_cast<Posted*>(owner)->leases_given_back; }
 
-    // What the application was handed it hears of from here on.
+    // The application has the connection, and is notified of its end. Precondition: locked.
     Socket* claimed(Socket* accepted) {
         if (accepted != nullptr) {
-            locked([&] { port_->claim(*accepted); });
+            port_->claim(*accepted);
         }
         return accepted;
     }

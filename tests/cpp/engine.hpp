@@ -88,7 +88,7 @@ public:
                 port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
             }
         } catch (const std::bad_alloc&) {
-            reason_ = "no memory";
+            reason_ = {"no memory", 0, true};
         }
     }
     // `descriptors`: how many were open before the backend was made.
@@ -421,7 +421,7 @@ public:
     }
 
 private:
-    // What the application was handed it hears of from here on.
+    // The application has the connection, and is notified of its end.
     Socket* claimed(Socket* accepted) {
         if (accepted != nullptr) {
             locked([&] { port_->claim(*accepted); });

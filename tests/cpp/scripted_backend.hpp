@@ -373,7 +373,7 @@ public:
         return code == code_exhausted;
     }
     [[nodiscard]] std::int64_t cancel_code() const noexcept override { return -code_cancelled; }
-    [[nodiscard]] int memory_code() const noexcept override { return code_no_buffers; }
+    [[nodiscard]] int memory_code() const noexcept override { return code_exhausted; }
     [[nodiscard]] bool cancelled(int code) const noexcept override {
         return code == code_cancelled;
     }

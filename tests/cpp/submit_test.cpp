@@ -253,6 +253,7 @@ TEST_F(SubmitTest, SendsBehindAConnectGoOutWhenItIsThere) {
 
 TEST_F(SubmitTest, SendsBehindARefusedConnectFailWithItsError) {
     Socket& socket = open_socket();
+    socket.connected = false;
     const Posted& connect = post(socket, Kind::connect);
     const Posted& behind = send(socket);
     backend().deliver(connect.id, -code_plain);
