@@ -79,12 +79,14 @@ def test_doctor_says_why(in_subprocess, code):
     assert errno.errorcode[code] in output
 
 
-# Commands that run as processes, and what has no backend of the system below it.
+# What runs as processes, and what has no backend of the system below it.
 ELSEWHERE = [
+    "stress",
     "test_bench.py",
     "test_cli.py",
     "test_docs.py",
     "test_fuzz_model.py",
+    "test_lifetimes.py",
     "test_matrix.py",
     "test_matrix_model.py",
     "test_plan.py",
@@ -98,7 +100,7 @@ ELSEWHERE = [
     os.environ.get("IOCP_SOCK_SANITIZED") == "1",
     reason="the whole suite twice more is for the run without a sanitizer",
 )
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
 def test_the_suite_passes_where_io_uring_is_denied(code):
     """The same suite, in a process to which io_uring is denied: it passes on epoll."""
@@ -133,7 +135,7 @@ def test_the_suite_passes_where_io_uring_is_denied(code):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
     )
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
