@@ -32,9 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--stress-rounds",
         type=int,
-        default=1,
+        default=0,
         metavar="N",
-        help="play N times as many rounds of each stress scenario",
+        help="play the stress scenarios, N times the rounds of each (0: leave them out)",
     )
 
 

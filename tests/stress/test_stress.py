@@ -28,7 +28,10 @@ def test_stress(name: str, backend: str, request: pytest.FixtureRequest) -> None
     """The scenario's process ends by itself, with status 0 and no word."""
     if STATES[backend] != "ok":
         pytest.skip(f"{backend}: {STATES[backend]}")
-    rounds = SCENARIOS[name].rounds * request.config.getoption("--stress-rounds")
+    times = request.config.getoption("--stress-rounds")
+    if times == 0:
+        pytest.skip("played with --stress-rounds: exits amid calls still fail at times before 3.14")
+    rounds = SCENARIOS[name].rounds * times
     command = [sys.executable, "-m", "stress", name, backend, str(rounds)]
     result = subprocess.run(
         command,
