@@ -17,7 +17,7 @@ OWN = "the test makes models of its own"
 MISSING = {
     errno.EAFNOSUPPORT: "families and types besides TCP over IPv4",
     errno.ENOPROTOOPT: "options besides sizes, Nagle and SO_REUSEADDR",
-    errno.EOPNOTSUPP: "disconnects and files",
+    errno.EOPNOTSUPP: "disconnects",
 }
 """Error numbers with which a model refuses what it does not have."""
 
@@ -46,7 +46,6 @@ FILES = {
     "test_receive_from": "datagrams",
     "test_routines": DESCRIPTORS,
     "test_scale": PROCESSES,
-    "test_send_file": "files",
     "test_sendto": "datagrams",
     "test_shared_files": DESCRIPTORS,
     "test_signals": THREADS,
@@ -93,6 +92,8 @@ TESTS = {
     "test_results::test_running_takes_over_from_a_wait": THREADS,
     "test_results::test_the_end_wakes_who_waits": THREADS,
     "test_results::test_two_threads_wait_for_one_port": THREADS,
+    "test_send_file::test_no_signal": DESCRIPTORS,
+    "test_send_file::test_other_sockets_have_their_turn": DESCRIPTORS,
     "test_skip_done::test_attribute_and_port_default": DESCRIPTORS,
     "test_socket_tuning::test_a_size_beyond_the_limit_is_cut": "limits of the system",
     "test_socket_tuning::test_only_tcp_has_nagle_unix": "AF_UNIX",

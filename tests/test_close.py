@@ -12,6 +12,7 @@ import pytest
 import iocp_sock
 from support import (
     BACKENDS,
+    FAMILIES,
     WINDOWS,
     Recorder,
     finish,
@@ -50,8 +51,9 @@ def test_close_deadline(port, pair):
     run_until(port, lambda: port.stats().sockets == 0)
     took = time.perf_counter() - began
     assert 0.2 <= took < 4
-    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(op.error, iocp_sock.TimedOut)
     assert 0 < op.transferred < 8 << 20
+    assert isinstance(receive.error, iocp_sock.Cancelled)
     assert len(got) == 2
 
 
@@ -63,7 +65,7 @@ def test_close_without_patience(port, pair):
     sock.close(0)
     finish(port, op)
     assert time.perf_counter() - began < 2
-    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(op.error, iocp_sock.TimedOut)
 
 
 def test_second_close_shortens_the_deadline(port, pair):
@@ -74,7 +76,7 @@ def test_second_close_shortens_the_deadline(port, pair):
     port.run_once(0)
     sock.close(timeout=0.05)
     run_until(port, lambda: op.done, patience=4)
-    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(op.error, iocp_sock.TimedOut)
 
 
 def test_close_from_the_configuration(make_port, peers):
@@ -275,7 +277,7 @@ def test_port_close_deadline(make_port, peers):
     began = time.perf_counter()
     port.close(0.1)
     assert 0.1 <= time.perf_counter() - began < 3
-    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(op.error, iocp_sock.TimedOut)
 
 
 def test_port_close_deadline_covers_closing_sockets(make_port, peers):
@@ -287,7 +289,7 @@ def test_port_close_deadline_covers_closing_sockets(make_port, peers):
     began = time.perf_counter()
     port.close(0.1)
     assert time.perf_counter() - began < 3
-    assert isinstance(op.error, iocp_sock.Cancelled)
+    assert isinstance(op.error, iocp_sock.TimedOut)
 
 
 def test_port_close_sends_what_is_queued(make_port, peers):
@@ -500,3 +502,243 @@ def test_port_close_warns_of_no_socket_that_it_closes(make_port, peers):
         port.close(0)
     assert [str(warning.message) for warning in caught] == []
     assert [peer.recv(10) for peer in raw] == [b""] * count
+
+
+BIG = bytes(8 << 20)
+
+
+def gathered(_port, sock, _path):
+    sock.sendmsg([BIG, b"tail"])
+    sock.close(timeout=0.05)
+
+
+def flushed_together(_port, sock, _path):
+    sock.receive(Recorder())
+    for _ in range(8):
+        sock.send(bytes(1 << 20))
+    sock.close(timeout=0.05)
+
+
+def when_writable(_port, sock, _path):
+    sock.send_strategy = "when_writable"
+    sock.send(BIG)
+    sock.close(timeout=0.05)
+
+
+def direct(_port, sock, _path):
+    try:
+        sock.send_strategy = "direct"
+    except iocp_sock.ArgumentError as refusal:
+        pytest.skip(str(refusal))
+    sock.send(BIG)
+    sock.close(timeout=0.05)
+
+
+def a_file(_port, sock, path):
+    sock.send_file(path)
+    sock.close(timeout=0.05)
+
+
+def shut_down_behind(_port, sock, _path):
+    sock.send(BIG)
+    sock.shutdown(socket.SHUT_WR)
+    sock.close(timeout=0.05)
+
+
+def disconnect_behind(_port, sock, _path):
+    sock.send(BIG)
+    sock.disconnect()
+    sock.close(timeout=0.05)
+
+
+def second_close(_port, sock, _path):
+    sock.send(BIG)
+    sock.close(timeout=8)
+    sock.close(timeout=0.05)
+
+
+def second_close_without_time(port, sock, _path):
+    sock.send(BIG)
+    sock.close(timeout=8)
+    port.run_once(0)
+    sock.close(0)
+
+
+def cancelled_while_it_drains(port, sock, _path):
+    op = sock.send(BIG)
+    sock.close(timeout=8)
+    port.run_once(0)
+    op.cancel()
+
+
+def cut_by_a_cancel(port, sock, _path):
+    op = sock.send(BIG)
+    port.run_once(0)
+    op.cancel()
+    finish(port, op)
+    sock.close()
+
+
+def cut_by_its_timeout(port, sock, _path):
+    op = sock.send(BIG, timeout=0.05)
+    finish(port, op)
+    sock.close()
+
+
+def cut_before_a_shutdown(port, sock, _path):
+    op = sock.send(BIG)
+    sock.shutdown(socket.SHUT_WR)
+    port.run_once(0)
+    op.cancel()
+    finish(port, op)
+    sock.close()
+
+
+def port_close(port, sock, _path):
+    sock.send(BIG)
+    port.close(0.05)
+
+
+def port_close_without_time(port, sock, _path):
+    sock.send(BIG)
+    port.close(0)
+
+
+def close_without_time(_port, sock, _path):
+    sock.send(BIG)
+    sock.close(0)
+
+
+LEAVING = [
+    gathered,
+    flushed_together,
+    when_writable,
+    direct,
+    a_file,
+    shut_down_behind,
+    disconnect_behind,
+    second_close,
+    second_close_without_time,
+    cancelled_while_it_drains,
+    cut_by_a_cancel,
+    cut_by_its_timeout,
+    cut_before_a_shutdown,
+    port_close,
+    port_close_without_time,
+    close_without_time,
+]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+def test_data_left_is_a_reset(port, peers, tmp_path, leave):
+    """R37: however data is left behind, the peer never sees the end of the stream behind a part."""
+    path = tmp_path / "file"
+    path.write_bytes(BIG)
+    sock, peer = peers.tcp(port, buffers=8192)
+    leave(port, sock, path)
+    if not port.closed:
+        run_until(port, lambda: port.stats().sockets == 0)
+    assert was_reset(peer)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_on_close_says_that_data_was_left(port, pair, timeout):
+    """R37: on_close gets TimedOut where the deadline of close() passed; a receive is cancelled."""
+    sock, _peer = pair
+    closed = Recorder()
+    receiving = sock.receive(Recorder(), on_close=closed)
+    sending = sock.send(BIG)
+    sock.close(timeout)
+    run_until(port, lambda: closed)
+    assert isinstance(closed[0][1], iocp_sock.TimedOut)
+    assert isinstance(sending.error, iocp_sock.TimedOut)
+    assert isinstance(receiving.error, iocp_sock.Cancelled)
+
+
+def test_eviction_with_data_left_is_a_reset(make_port, peers):
+    """R17 R37: a connection that idle_timeout ends while data waits is reset."""
+    port = make_port(idle_timeout=0.1)
+    listener = port.listen(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    closed = Recorder()
+
+    def serve(conn):
+        conn.receive(Recorder(), on_close=closed)
+        conn.send(BIG)
+
+    listener.accept_each(serve)
+    peer = peers.connect(listener.getsockname(), buffers=8192)
+    run_until(port, lambda: closed)
+    assert isinstance(closed[0][1], iocp_sock.TimedOut)
+    assert was_reset(peer)
+    listener.close()
+
+
+def test_nothing_follows_a_cut_send(port, peers):
+    """R31 R37: shutdown() behind a send that was cut is refused: it would be a clean end."""
+    sock, _peer = peers.tcp(port, buffers=8192)
+    op = sock.send(BIG)
+    port.run_once(0)
+    op.cancel()
+    finish(port, op)
+    assert op.transferred
+    with pytest.raises(iocp_sock.SocketClosed, match="cut part-way"):
+        sock.shutdown(socket.SHUT_WR)
+
+
+def paced(port, peer, total, step, pause):
+    """Read so much in steps with pauses. Returns the bytes and the longest time between two."""
+    got = bytearray()
+    longest = 0.0
+    last = port.time()
+    while len(got) < total:
+        until = port.time() + pause
+        while port.time() < until:
+            port.run_once(until - port.time())
+        chunk = peer.recv(min(step, total - len(got)))
+        longest = max(longest, port.time() - last)
+        last = port.time()
+        if not chunk:
+            break
+        got += chunk
+    return bytes(got), longest
+
+
+@pytest.mark.parametrize("what", ["send", "sends", "file", "when_writable", "port"])
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_slow_peer_gets_everything(make_port, peers, tmp_path, what, kind):
+    """R37: the deadline of close() is one without progress: each byte that goes restarts it."""
+    deadline = 1.0
+    data = pattern(3 << 20)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    for _attempt in range(5):
+        port = make_port()
+        sock, peer = peers.both(port, kind, buffers=65536)
+        closed = Recorder()
+        sock.receive(Recorder(), on_close=closed)
+        if what == "file":
+            sock.send_file(path)
+        elif what == "sends":
+            for at in range(0, len(data), 1 << 18):
+                sock.send(data[at : at + (1 << 18)])
+        else:
+            sock.send_strategy = "when_writable" if what == "when_writable" else "buffered"
+            sock.send(data)
+        if what == "port":
+            port.post(callback=lambda _, port=port: port.close(deadline))
+        else:
+            sock.close(deadline)
+        port.run_once(0)
+        try:
+            got, longest = paced(port, peer, 1 << 19, 1 << 18, 0.3)
+        except (iocp_sock.PortClosed, ConnectionResetError):
+            continue  # this machine was too busy to keep the pace
+        if longest >= deadline:
+            continue
+        got += read_all(port, peer)
+        assert got == data
+        run_until(port, lambda port=port, closed=closed: port.closed or closed)
+        assert closed[0][1] is None
+        return
+    pytest.fail("the peer could not keep its pace, or was given up in spite of it")

@@ -1,5 +1,6 @@
 """R05: errors that end a socket, errors that do not, and exceptions in every kind of callback."""
 
+import contextlib
 import errno
 import gc
 import socket
@@ -10,11 +11,14 @@ import pytest
 
 import iocp_sock
 from support import (
+    AF_UNIX,
     WINE,
     Recorder,
+    arrived,
     finish,
     is_readable,
     linger,
+    moment,
     read,
     reset,
     run_until,
@@ -96,6 +100,217 @@ def test_reset_met_by_a_send_that_went_in_part(port, peers, receive):
     assert isinstance(ends[0], ConnectionResetError)
     assert isinstance(op.error, ConnectionResetError)
     assert 100_000 <= op.transferred < 4 << 20
+
+
+WORDS = b"the last words before the reset"
+
+
+def said(sock, peer):
+    """The peer says its last words and resets; the port has not looked yet."""
+    peer.sendall(WORDS)
+    arrived(sock, len(WORDS))
+    reset(peer)
+    moment()
+
+
+def met_by_a_flush(sock):
+    sock.send(b"too late")
+
+
+def met_by_a_large_send(sock):
+    sock.send(bytes(1 << 20))
+
+
+def met_by_a_try(sock):
+    with pytest.raises(ConnectionResetError):
+        sock.try_send(b"too late")
+
+
+def met_by_a_file(sock):
+    with contextlib.suppress(ConnectionResetError):
+        sock.send_file(__file__)
+
+
+def met_by_a_message(sock):
+    sock.sendmsg([b"too ", b"late"])
+
+
+MEETING = [met_by_a_flush, met_by_a_large_send, met_by_a_try, met_by_a_file, met_by_a_message]
+
+
+@pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
+@pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte", "adaptive"])
+@pytest.mark.parametrize("meet", MEETING)
+def test_what_came_before_a_reset_is_delivered(port, peers, strategy, meet):
+    """R05: a send meets the reset first; what had arrived comes, then on_close with the error."""
+    sock, peer = peers.tcp(port)
+    events = []
+    sock.receive(
+        lambda _, data: events.append(bytes(data)),
+        receive=strategy,
+        on_close=lambda _, error: events.append(type(error)),
+    )
+    port.run_once(0)
+    said(sock, peer)
+    meet(sock)
+    run_until(port, lambda: ConnectionResetError in events)
+    assert b"".join(events[:-1]) == WORDS
+    assert events[-1] is ConnectionResetError
+    assert sock.closed
+
+
+@pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
+@pytest.mark.parametrize("how", ["receive", "recv", "recv_into", "try_recv", "blocks"])
+def test_what_came_before_a_reset_can_be_received_later(port, peers, how):
+    """R05: without a receive the socket stays until what had arrived was received; sends raise."""
+    sock, peer = peers.tcp(port)
+    said(sock, peer)
+    met_by_a_try(sock)
+    port.run_once(0)
+    assert not sock.closed
+    with pytest.raises(ConnectionResetError):
+        sock.send(b"more")
+    got = bytearray()
+    if how == "receive":
+        sock.receive(lambda _, data: got.extend(bytes(data)))
+    elif how == "recv":
+        op = sock.recv(100)
+        finish(port, op)
+        got += bytes(op.data)
+    elif how == "recv_into":
+        target = bytearray(100)
+        op = sock.recv_into(target)
+        finish(port, op)
+        got += target[: op.transferred]
+    elif how == "try_recv":
+        got += bytes(sock.try_recv(100))
+    else:
+        while len(got) < len(WORDS):
+            op = sock.recv(7)
+            finish(port, op)
+            got += bytes(op.data)
+    run_until(port, lambda: sock.closed)
+    assert got == WORDS
+    run_until(port, lambda: port.stats().sockets == 0)
+
+
+def test_what_came_before_a_reset_can_be_left(port, peers):
+    """R05: close() ends the socket at once, whatever had arrived."""
+    sock, peer = peers.tcp(port)
+    said(sock, peer)
+    with contextlib.suppress(ConnectionResetError):
+        sock.try_send(b"too late")
+    sock.close()
+    run_until(port, lambda: port.stats().sockets == 0)
+
+
+@pytest.fixture
+def half(backend, port, peers):
+    """Make a stream whose direction towards the peer can be ended alone, and end it."""
+    if isinstance(backend, iocp_sock.Sim):
+        sock, peer = peers.tcp(port)
+
+        def end():
+            assert backend.befall(sock, "half_close")
+            moment()
+
+    else:
+        if AF_UNIX is None:
+            pytest.skip("TCP does not tell that the peer reads no more")
+        sock, peer = peers.pair(port)
+
+        def end():
+            peer.shutdown(socket.SHUT_RD)
+
+    return sock, peer, end
+
+
+@pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte", "adaptive"])
+def test_epipe_ends_sending_alone(port, half, strategy):
+    """R05: EPIPE fails sends; receives go on to the end of the stream, and then it is closed."""
+    sock, peer, end = half
+    events = []
+    sock.receive(
+        lambda _, data: events.append(bytes(data)),
+        receive=strategy,
+        on_close=lambda _, error: events.append(type(error)),
+    )
+    port.run_once(0)
+    end()
+    ops = [sock.send(b"one"), sock.send(b"two")]
+    finish(port, *ops)
+    assert [type(op.error) for op in ops] == [BrokenPipeError] * 2
+    with pytest.raises(BrokenPipeError):
+        sock.send(b"three")
+    with pytest.raises(BrokenPipeError):
+        sock.try_send(b"four")
+    assert not sock.closed
+    for part in (b"still", b"here"):
+        peer.sendall(part)
+        run_until(port, lambda part=part: events and events[-1] == part)
+    peer.shutdown(socket.SHUT_WR)
+    run_until(port, lambda: sock.closed)
+    run_until(port, lambda: len(events) == 4)
+    assert events == [b"still", b"here", b"", BrokenPipeError]
+
+
+@pytest.mark.parametrize("post", ["send", "try_send", "sendmsg", "send_file"])
+def test_epipe_beside_single_receives(port, half, post):
+    """R05: the same with single operations: each goes on to its own end."""
+    sock, peer, end = half
+    first = sock.recv(100)
+    port.run_once(0)
+    end()
+    argument = {"send_file": __file__, "sendmsg": [b"x"]}.get(post, b"x")
+    try:
+        op = getattr(sock, post)(argument)
+        finish(port, op)
+        assert isinstance(op.error, BrokenPipeError)
+    except BrokenPipeError:
+        pass
+    peer.sendall(b"one")
+    finish(port, first)
+    assert bytes(first.data) == b"one"
+    peer.sendall(b"two")
+    second = sock.recv(100)
+    finish(port, second)
+    assert bytes(second.data) == b"two"
+    peer.shutdown(socket.SHUT_WR)
+    last = sock.recv(100)
+    finish(port, last)
+    assert (last.error, bytes(last.data)) == (None, b"")
+    run_until(port, lambda: sock.closed)
+
+
+def test_epipe_after_the_end(port, half):
+    """R05: where the peer has ended its direction before, EPIPE closes the socket."""
+    sock, peer, end = half
+    events = []
+    sock.receive(
+        lambda _, data: events.append(bytes(data)),
+        on_close=lambda _, error: events.append(type(error)),
+    )
+    peer.shutdown(socket.SHUT_WR)
+    run_until(port, lambda: events == [b""])
+    end()
+    with contextlib.suppress(BrokenPipeError):
+        sock.send(b"x")
+    run_until(port, lambda: len(events) == 2)
+    assert events == [b"", BrokenPipeError]
+
+
+def test_epipe_of_what_drains(port, half):
+    """R05 R37: a send of a socket that was closed meets EPIPE: on_close has it."""
+    sock, _peer, end = half
+    closed = Recorder()
+    sock.receive(Recorder(), on_close=closed)
+    port.run_once(0)
+    op = sock.send(bytes(8 << 20))
+    end()
+    sock.close()
+    run_until(port, lambda: closed)
+    assert isinstance(closed[0][1], BrokenPipeError)
+    assert isinstance(op.error, BrokenPipeError)
 
 
 def test_errors_of_datagrams_are_not_fatal(port, peers):

@@ -20,4 +20,4 @@ def test_page():
         "run python tools/requirements.py"
     )
     assert all(tests.values())
-    assert len(tests) == 33
+    assert len(tests) == 34

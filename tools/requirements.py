@@ -50,6 +50,7 @@ REQUIREMENTS = {
     "R30": "Posting order, and sequence numbers.",
     "R31": "Cancel of one operation, or of all of a socket.",
     "R32": "Accept, connect, disconnect, files; no accept's error stops a listener.",
+    "R37": "Readers that pause, closes that give up by a reset, files that count as bytes.",
     "R38": "No use from any thread, at any time, crashes, hangs, leaks or loses a completion.",
 }
 _NAMED = re.compile(r"\bR[0-3][0-9]\b")

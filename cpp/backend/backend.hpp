@@ -130,6 +130,9 @@ public:
     // What ended a stream's connection, where the request that met it tells only the bytes that had
     // gone before; 0 where every error is told.
     virtual int swallowed_error(const Socket& /*socket*/) noexcept { return 0; }
+    // A number that changes with every byte that the peer takes of what the system holds to send,
+    // as finely as the system tells; constant where it does not.
+    [[nodiscard]] virtual std::uint64_t bytes_taken(const Socket& /*socket*/) noexcept { return 0; }
     // Reads without blocking into memory of the core: drains.
     virtual StartResult read(Socket& socket, std::byte* data, std::size_t length) = 0;
     // The same of one datagram, and whose it is; `flags` are not 0 if it was cut.
@@ -171,6 +174,8 @@ public:
     [[nodiscard]] virtual Nagle nagle(const Socket& /*socket*/) noexcept { return Nagle::off; }
     // Whether an error ends its socket (R05).
     [[nodiscard]] virtual bool fatal(const Operation& op, int code) const noexcept = 0;
+    // Whether an error that a send met is of sending alone: the peer takes nothing more.
+    [[nodiscard]] virtual bool ends_sending(int code) const noexcept = 0;
     // Whether an error says that the system ran out of something (R08, R10).
     [[nodiscard]] virtual bool exhausted(int code) const noexcept = 0;
     // Whether an error says that something is not yet as it has to be (of a connect or a datagram:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -23,6 +24,10 @@ public:
     static constexpr std::int64_t unknown_length = std::int64_t{1} << 62U;
     // Bytes of the file when it was duplicated; -1 where it is not a regular file.
     [[nodiscard]] std::int64_t length() const noexcept { return length_; }
+
+    // Reads where the send stands, for who has no call of the system that sends files. Returns the
+    // system's error number; 0 bytes are the file's end.
+    int read(std::uint64_t at, std::byte* out, std::size_t length, std::size_t& got) const;
 
     std::uint64_t offset{0};  // in the file, of the send's first byte
 

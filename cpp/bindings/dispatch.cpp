@@ -85,7 +85,8 @@ void end_subscription(PortObject& port, SocketObject& socket) {
     bool linked = false;
     {
         const std::lock_guard guard(port.links_mutex);
-        if (!socket.ending) {
+        // Another one may stand behind a subscription that was cancelled: the callbacks are its.
+        if (--socket.subscribed == 0 && !socket.ending) {
             // A socket that an error closes still has its on_close to give.
             socket.ending = !open;
             if (open) {
@@ -96,7 +97,6 @@ void end_subscription(PortObject& port, SocketObject& socket) {
                 }
             }
         }
-        socket.subscribed = false;
     }
     Py_XDECREF(on_item);
     if (linked) {
@@ -331,6 +331,26 @@ bool warn_of_nagle(PortObject& port) {
     return go_on;
 }
 
+Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retired);
+
+// What a pause kept, up to a completion for get(), which takes one at a time.
+Outcomes hand_out_withheld(PyObject* self, PortObject& port, Socket& socket, Retired& retired) {
+    Outcomes outcomes;
+    Ready ready;
+    while (outcomes.go_on && outcomes.completion == nullptr) {
+        if (!locked(port, [&] { return port.core->take_withheld(socket, ready); })) {
+            return outcomes;
+        }
+        outcomes = hand_out(self, port, ready, retired);
+        ready = {};
+    }
+    locked(port, [&] {
+        port.core->resume_later(socket);
+        return 0;
+    });
+    return outcomes;
+}
+
 Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retired) {
     switch (ready.what) {
         case Ready::What::completed:
@@ -348,6 +368,8 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retir
             return {hand_out_flow(port, ready, &SocketObject::on_pause)};
         case Ready::What::resume_sends:
             return {hand_out_flow(port, ready, &SocketObject::on_resume)};
+        case Ready::What::resumed:
+            return hand_out_withheld(self, port, *ready.socket, retired);
         case Ready::What::timer:
             return {hand_out_timer(port, ready)};
         case Ready::What::packet:
@@ -397,6 +419,16 @@ void retire_handed_out(PortObject& port, Retired& retired) {
 
 bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retired,
                   PyObject** wanted) {
+    const auto withheld = port.core->may_withhold(ready)
+                              ? locked(port, [&] { return port.core->withhold(ready); })
+                              : Port::Withheld::no;
+    if (withheld == Port::Withheld::yes) {
+        return true;
+    }
+    if (withheld == Port::Withheld::behind) {
+        const Outcomes before = hand_out_withheld(self, port, *ready.socket, retired);
+        Py_XDECREF(before.completion);
+    }
     const Outcomes outcomes = hand_out(self, port, ready, retired);
     if (outcomes.completion == nullptr) {
         return outcomes.go_on;

@@ -112,9 +112,11 @@ struct SocketObject {
     std::int16_t family;
     std::int16_t protocol;
     std::uint8_t type;
-    std::atomic<bool> subscribed;
+    std::atomic<std::uint8_t> subscribed;  // subscriptions whose completion was not handed out
     std::atomic<bool> ending;  // close(), abort() or detach() was called, or a callback raised
-    bool blamed;               // a callback raised, which closes the socket; with links_mutex held
+    // With links_mutex held:
+    bool blamed : 1;       // a callback raised, which closes the socket
+    bool subscribing : 1;  // a thread is in a call that posts a subscription
 };
 
 // An idle connection costs one of these, with 16 bytes of the collector's in front of it: together

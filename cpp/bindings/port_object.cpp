@@ -160,7 +160,7 @@ void PortObject::drop(Ready& ready) {
             auto* socket = object_of<SocketObject>(*this, ready.socket->user);
             if (socket != nullptr) {
                 socket->ending = true;
-                socket->subscribed = false;
+                socket->subscribed = 0;
             }
             cut_from_core<SocketObject>(*this, *ready.socket);
             Py_XDECREF(reinterpret_cast<PyObject*>(socket));
@@ -172,6 +172,13 @@ void PortObject::drop(Ready& ready) {
                 give_up(*this, timers, *timer);
             }
             break;
+        case Ready::What::resumed: {
+            Ready kept;
+            while (core->take_withheld(*ready.socket, kept)) {
+                drop(kept);
+            }
+            break;
+        }
         case Ready::What::data:
         case Ready::What::datagram:
         case Ready::What::accepted:

@@ -149,7 +149,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         core->user = op;
         core->told = what.tells != Tells::port;
         // A socket with a subscription is used at the stream level, where sends share a flush.
-        core->batched = what.kind == Kind::send && socket.subscribed && target->stream &&
+        core->batched = what.kind == Kind::send && socket.subscribed != 0 && target->stream &&
                         !core->is_message && !core->from_file;
         if (Error refused = port.core->submit(*core, what.timeout)) {
             core->lease = {};

@@ -198,6 +198,39 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
     Py_RETURN_NONE;
 }
 
+// Whether the call changed something: nothing is to pause without a subscription, or after close().
+template <class Change>
+PyObject* change_pause(PyObject* self, Change&& change) {
+    SocketObject& socket = self_of(self);
+    PortObject& port = *socket.binding;
+    if (!port.closed && !usable(port)) {
+        return nullptr;
+    }
+    const bool changed = !port.closed && locked(port, [&] {
+        Socket* core = socket.core.get();
+        return core != nullptr && socket.subscribed != 0 && !socket.ending &&
+               change(*port.core, *core);
+    });
+    return PyBool_FromLong(changed ? 1 : 0);
+}
+
+PyObject* pause(PyObject* self, PyObject* /*unused*/) {
+    return change_pause(self,
+                        [](Port& port, Socket& socket) { return port.pause_reading(socket); });
+}
+
+PyObject* resume(PyObject* self, PyObject* /*unused*/) {
+    return change_pause(self,
+                        [](Port& port, Socket& socket) { return port.resume_reading(socket); });
+}
+
+PyObject* get_receive_paused(PyObject* self, void* /*unused*/) {
+    return PyBool_FromLong(
+        peek(self_of(self), false, [](const Socket& core) { return bool{core.reading_paused}; })
+            ? 1
+            : 0);
+}
+
 }  // namespace
 
 bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out) {
@@ -219,14 +252,27 @@ bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& ou
 }
 
 PyMethodDef flow_methods[] = {
+    {"pause", guarded<pause>, METH_NOARGS,
+     "pause() -> bool\n\nStops receive(), receive_from() or accept_each() until resume(): from its "
+     "return on no callback of the\nsubscription runs, nothing is read, and no memory waits for "
+     "data. "
+     "What the port had taken before is kept, and\ncomes first after resume(); on_close waits "
+     "behind it. Pausing twice is pausing once. False: it was paused, or\nthere is nothing to "
+     "pause. "
+     "cancel(), close() and another subscription end the pause."},
+    {"resume", guarded<resume>, METH_NOARGS,
+     "resume() -> bool\n\nEnds a pause(). False: there was none; that is no error, also after the "
+     "end of the stream or of the socket."},
     {"set_send_marks", fast(guarded<set_send_marks>), METH_FASTCALL | METH_KEYWORDS,
      "set_send_marks(*, high=None, low=None, cap=None, on_pause=None, on_resume=None) -> None\n\n"
      "Bytes queued to send (queued_bytes): when they pass high, on_pause(socket) is called once, "
      "and\n"
      "on_resume(socket) once they have fallen to low; a post that would bring them over cap "
      "raises\n"
-     "BudgetExceeded and sends nothing. 0: no such mark. What is not given stays as it is. After "
-     "the\n"
+     "BudgetExceeded and sends nothing. 0: no such mark. What is not given stays as it is. A file "
+     "counts\n"
+     "with all its bytes still to go, and is refused only where the queue is over high before it. "
+     "After the\n"
      "socket's end neither is called; on_close tells of that."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -251,6 +297,8 @@ PyGetSetDef flow_properties[] = {
      nullptr},
     {"send_marks", guarded<get_send_marks>, nullptr,
      "(high, low, cap) in bytes; see set_send_marks().", nullptr},
+    {"receive_paused", guarded<get_receive_paused>, nullptr, "pause() holds the subscription back.",
+     nullptr},
     {"send_paused", guarded<get_send_paused>, nullptr,
      "The bytes queued to send passed the high mark and are not down to the low one.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},

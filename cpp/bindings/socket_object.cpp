@@ -437,9 +437,12 @@ PyMethodDef life_methods[] = {
      "cancel() -> int\n\nAsks for the end of every outstanding operation; returns how many were "
      "asked."},
     {"close", fast(guarded<close>), METH_FASTCALL | METH_KEYWORDS,
-     "close(timeout=None) -> None\n\nQueued sends go out first, for at most timeout seconds (None: "
-     "the port's close_timeout; 0: not\nat all); receives are cancelled at once. Returns "
-     "immediately: the port does it while it runs.\nClosing twice is no error."},
+     "close(timeout=None) -> None\n\nQueued sends go out first; receives are cancelled at once. "
+     "After "
+     "timeout seconds in which the peer\ntook no byte (None: the port's close_timeout; 0: at once) "
+     "it "
+     "gives up: the connection is reset, and what was\nleft ends with TimedOut, as on_close says. "
+     "Returns immediately: the port does it while it runs.\nClosing twice is no error."},
     {"abort", guarded<abort_socket>, METH_NOARGS,
      "abort() -> None\n\nResets the connection: nothing queued goes out, the peer sees a reset."},
     {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
@@ -463,7 +466,7 @@ PyGetSetDef life_properties[] = {
     {"charged", guarded<get_charged>, nullptr,
      "Bytes of whole pages that its unfinished operations keep locked.", nullptr},
     {"queued_bytes", guarded<get_queued_bytes>, nullptr,
-     "Bytes of accepted sends that are still to go to the system.", nullptr},
+     "Bytes of accepted sends, and of files, that are still to go to the system.", nullptr},
     {"blocking", guarded<get_blocking>, nullptr,
      "The same operations as calls that wait and return what the socket module's do: a "
      "BlockingSocket.",
@@ -566,9 +569,10 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding) {
     socket->family = 0;
     socket->protocol = 0;
     socket->type = 0;
-    socket->subscribed.store(false, std::memory_order_relaxed);
+    socket->subscribed.store(0, std::memory_order_relaxed);
     socket->ending.store(false, std::memory_order_relaxed);
     socket->blamed = false;
+    socket->subscribing = false;
     allow_take_reference(reinterpret_cast<PyObject*>(socket));
     PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
     return socket;

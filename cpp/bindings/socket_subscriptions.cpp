@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "bindings/guarded.hpp"
+#include "bindings/open_socket.hpp"
 #include "bindings/post.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -10,8 +11,25 @@ namespace iocp::py {
 
 namespace {
 
+bool subscription_stands(SocketObject& socket) {
+    return peek(socket, false, [](const Socket& core) {
+        const Operation* last = core.receiving.tail;
+        return last != nullptr && last->subscription() && !last->cancel_requested;
+    });
+}
+
+// Whether this thread is the one that may post a subscription now.
+bool begin_subscribing(SocketObject& socket) {
+    const std::lock_guard guard(socket.binding->links_mutex);
+    const bool free = !socket.subscribing;
+    socket.subscribing = true;
+    return free;
+}
+
 // A subscription: the port keeps the Socket, and the Socket its callbacks, while it stands. Of
 // several threads that subscribe at once one succeeds; a refused post leaves everything as it was.
+// Another subscription, whose end is not told yet, may be in front of it: what that one has taken
+// goes to the new callbacks.
 PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
                     PyObject* on_error) {
     PortObject& port = *socket.binding;
@@ -20,51 +38,53 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
         return raise(*port.types, ErrorClass::argument_type, EINVAL,
                      "a subscription needs a callback to give its results to");
     }
+    const bool mine = begin_subscribing(socket);
+    if (!mine || subscription_stands(socket)) {
+        if (mine) {
+            const std::lock_guard guard(port.links_mutex);
+            socket.subscribing = false;
+        }
+        return raise(*port.types, ErrorClass::argument, EINVAL,
+                     "a subscription stands on this socket already; cancel it first");
+    }
     PyObject* others[3] = {Py_NewRef(on_item), Py_XNewRef(on_close), Py_XNewRef(on_error)};
     const auto exchange = [&] {
         std::swap(socket.on_item, others[0]);
         std::swap(socket.on_close, others[1]);
         std::swap(socket.on_error, others[2]);
     };
-    bool stands = false;
     bool linked = false;
     Py_INCREF(self);
     {
         const std::lock_guard guard(port.links_mutex);
-        stands = socket.subscribed.exchange(true);
-        if (!stands) {
-            exchange();
-            linked = !socket.links.linked();
-            if (linked) {
-                port.sockets.add(socket);
-            }
+        ++socket.subscribed;
+        exchange();
+        linked = !socket.links.linked();
+        if (linked) {
+            port.sockets.add(socket);
         }
     }
     if (!linked) {
         Py_DECREF(self);
     }
-    PyObject* op = nullptr;
-    if (stands) {
-        raise(*port.types, ErrorClass::argument, EINVAL,
-              "a subscription stands on this socket already; cancel it first");
-    } else {
-        op = posted(socket, what);
-    }
+    PyObject* op = posted(socket, what);
     PyObject* raised = PyErr_GetRaisedException();
-    if (op == nullptr && !stands) {
-        {
-            const std::lock_guard guard(port.links_mutex);
+    {
+        const std::lock_guard guard(port.links_mutex);
+        socket.subscribing = false;
+        linked = false;
+        if (op == nullptr) {
             exchange();
-            socket.subscribed = false;
-            // One that is ending stays the port's until it is closed.
-            linked = linked && !socket.ending && socket.links.linked();
+            // One that is ending stays the port's until it is closed, and so does one whose last
+            // subscription is still to be told of.
+            linked = --socket.subscribed == 0 && !socket.ending && socket.links.linked();
             if (linked) {
                 port.sockets.remove(socket);
             }
         }
-        if (linked) {
-            Py_DECREF(self);
-        }
+    }
+    if (linked) {
+        Py_DECREF(self);
     }
     for (PyObject* other : others) {
         Py_XDECREF(other);

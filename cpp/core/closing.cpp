@@ -1,5 +1,7 @@
 // Port: the end of sockets. Cancel by name, shut down, reap, then close: the order in which no
 // event of a dead descriptor can reach the one that gets its number next.
+#include <algorithm>
+
 #include "core/port.hpp"
 
 namespace iocp {
@@ -15,12 +17,22 @@ bool has_sends(const Lane& lane) noexcept {
     return false;
 }
 
+// Whether a close now would keep from the peer what it was to get: sends that did not go, or that
+// the system still reads from their memory.
+bool leaves_data(const Socket& socket) noexcept {
+    return has_sends(socket.sending) || socket.releasing != 0;
+}
+
+// How often a drain looks for progress: a deadline passes at most this part of itself too late.
+constexpr std::int64_t looks = 8;
+
 }  // namespace
 
 void Port::close(Socket& socket, std::int64_t timeout) {
     if (timeout < 0) {
         timeout = options_.close_timeout;
     }
+    end_pause(socket);
     if (socket.life == Life::draining) {
         shorten_drain(socket, timeout);
         return;
@@ -28,17 +40,16 @@ void Port::close(Socket& socket, std::int64_t timeout) {
     if (socket.life != Life::open) {
         return;
     }
-    if (timeout > 0 && (has_sends(socket.sending) || socket.releasing != 0)) {
+    if (timeout > 0 && leaves_data(socket)) {
         socket.life = Life::draining;
         drop_disconnect(socket);  // before the deadline is armed: its end takes the socket's timer
         disarm(socket.timer);
-        arm_close(socket, timeout);
         cancel_lane(socket, socket.receiving);
+        begin_drain(socket, timeout);
+        settle(socket);
     } else {
-        begin_cancel(socket);
+        end_now(socket);
     }
-    settle(socket);
-    give_up_address(socket);
     nudge();
 }
 
@@ -57,28 +68,95 @@ void Port::give_up_address(Socket& socket) {
 }
 
 // A deadline that there is no memory for has passed.
-void Port::arm_close(Socket& socket, std::int64_t timeout) {
-    socket.timer = arm(timeout, TimerKind::close_deadline, &socket);
-    if (socket.timer == nullptr) {
-        begin_cancel(socket);
+void Port::begin_drain(Socket& socket, std::int64_t timeout) {
+    try {
+        drains_[socket.id.slot] = {.timeout = timeout, .since = backend_->now()};
+    } catch (const std::bad_alloc&) {
+        end_now(socket);
+        return;
     }
+    (void)note_drained(socket);
+    watch_drain(socket);
 }
 
 // A second close may end the drain sooner, never later.
 void Port::shorten_drain(Socket& socket, std::int64_t timeout) {
+    Drain& drain = drains_.find(socket.id.slot)->second;
     if (timeout == 0) {
-        begin_cancel(socket);
-        settle(socket);
-        give_up_address(socket);
-    } else if (socket.timer->when - backend_->now() > timeout) {
+        end_now(socket);
+    } else if (drain.since + drain.timeout - backend_->now() > timeout) {
+        drain.timeout = timeout;
+        drain.since = backend_->now();
         disarm(socket.timer);
-        arm_close(socket, timeout);
-        settle(socket);
+        watch_drain(socket);
     }
     nudge();
 }
 
+// Notes how far the socket's data has got. Returns whether it got further since the last time.
+bool Port::note_drained(Socket& socket) {
+    Drain& drain = drains_.find(socket.id.slot)->second;
+    const std::array<std::uint64_t, 3> reached{socket.sending.bytes, socket.releasing,
+                                               backend_->bytes_taken(socket)};
+    return std::exchange(drain.reached, reached) != reached;
+}
+
+void Port::watch_drain(Socket& socket) {
+    const Drain& drain = drains_.find(socket.id.slot)->second;
+    const std::int64_t left = drain.since + drain.timeout - backend_->now();
+    const std::int64_t look = (drain.timeout / looks) + 1;
+    socket.timer = arm(std::clamp<std::int64_t>(left, 0, look), TimerKind::close_deadline, &socket);
+    if (socket.timer == nullptr) {
+        end_now(socket);
+    }
+}
+
+// The deadline of a close counts from the peer's last progress: one that reads slowly gets all.
+void Port::check_drain(Socket& socket) {
+    Drain& drain = drains_.find(socket.id.slot)->second;
+    const std::int64_t now = backend_->now();
+    if (note_drained(socket)) {
+        drain.since = now;
+    }
+    if (now - drain.since >= drain.timeout) {
+        end_now(socket);
+    } else {
+        watch_drain(socket);
+    }
+}
+
+// Ends a socket that gets no more time. A peer that would miss something sees a reset: the end of
+// the stream would tell it that it has everything.
+void Port::end_now(Socket& socket) {
+    if (socket.life != Life::open && socket.life != Life::draining) {
+        return;
+    }
+    if (leaves_data(socket)) {
+        socket.gave_up = true;
+        reset(socket);
+        if (!socket.failure) {
+            socket.failure = Error::of(
+                Fault::timed_out,
+                "the socket was closed before its peer had taken all that was sent: no byte went "
+                "for as long as close() allows, and the connection was reset");
+        }
+    }
+    begin_cancel(socket);
+    settle(socket);
+    give_up_address(socket);
+}
+
+// The descriptor's close will be a reset. One that others are known to hold does not end the
+// connection, and the option would be theirs as well.
+void Port::reset(Socket& socket) {
+    if (!socket.resetting && !socket.shared) {
+        backend_->reset_on_close(socket);
+    }
+    socket.resetting = true;
+}
+
 void Port::abort(Socket& socket) {
+    end_pause(socket);
     if (socket.life == Life::closed || socket.life == Life::free || socket.keep_handle) {
         return;  // what detach() takes back is the caller's
     }
@@ -90,6 +168,7 @@ void Port::abort(Socket& socket) {
 }
 
 void Port::detach(Socket& socket) {
+    end_pause(socket);
     socket.keep_handle = true;
     begin_cancel(socket);
     settle(socket);
@@ -104,10 +183,13 @@ Error Port::shutdown(Socket& socket, bool receiving, bool sending) {
         if (const int code = backend_->shutdown(socket, true, false); code != 0) {
             return system_error(code);
         }
-        Operation* op = socket.receiving.head;
+        Operation* op = socket.receiving.tail;
         if (op != nullptr && op->strategy == Receive::datagrams) {
             cancel(*op);  // from now on the system calls the socket readable, and has nothing
         }
+    }
+    if (sending && socket.send_cut) {
+        return send_was_cut;
     }
     if (sending && !socket.send_shut) {
         if (socket.sending.idle()) {
@@ -129,16 +211,51 @@ void Port::after_sends(Socket& socket) {
     if (socket.life == Life::draining && socket.releasing == 0) {
         begin_cancel(socket);
         settle(socket);
-    } else if (socket.send_shut && !socket.fin_sent && socket.life == Life::open) {
+    } else if (socket.send_shut && !socket.fin_sent && !socket.send_cut && !socket.failure &&
+               socket.life == Life::open) {
         socket.fin_sent = true;
         (void)backend_->shutdown(socket, false, true);
     }
 }
 
+// An operation met a fatal error. One that a send met does not keep what has arrived from those who
+// receive: the socket closes when that is delivered, or, where the error is of sending alone, when
+// the peer ends its direction too.
+void Port::fail_with(const Operation& op, int code) {
+    Socket& socket = *op.socket;
+    const Error error = system_error(code);
+    if (socket.life != Life::open || !socket.stream || !op.sending()) {
+        socket.send_cut = socket.send_cut || socket.life == Life::draining;
+        fail_socket(socket, error);
+        return;
+    }
+    if (!socket.failure) {
+        socket.failure = error;
+        socket.send_broken = backend_->ends_sending(code);
+    }
+    cancel_lane(socket, socket.sending);
+    settle(socket);
+}
+
+// Whether nothing is to be received any more before a failed socket closes.
+bool Port::spent(Socket& socket) {
+    if (!socket.failure || socket.life != Life::open) {
+        return false;
+    }
+    return socket.send_broken ? socket.read_ended && socket.receiving.idle()
+                              : backend_->available(socket) <= 0;
+}
+
 // A fatal error releases all that belongs to the socket (R05).
 void Port::fail_socket(Socket& socket, Error error) {
     if (socket.life == Life::open || socket.life == Life::draining) {
-        socket.failure = error;
+        if (!socket.failure || socket.send_broken) {
+            socket.failure = error;
+            socket.send_broken = false;
+        }
+        if (leaves_data(socket)) {
+            reset(socket);
+        }
         begin_cancel(socket);
         settle(socket);
     }
@@ -147,6 +264,9 @@ void Port::fail_socket(Socket& socket, Error error) {
 void Port::begin_cancel(Socket& socket) {
     if (socket.life != Life::open && socket.life != Life::draining) {
         return;
+    }
+    if (socket.life == Life::draining) {
+        drains_.erase(socket.id.slot);
     }
     socket.life = Life::cancelling;
     disarm(socket.timer);
@@ -174,6 +294,9 @@ void Port::cancel_lane(Socket& /*socket*/, Lane& lane) {
 
 // Closes the descriptor once the kernel has given back everything.
 void Port::settle(Socket& socket) {
+    if (socket.failure && spent(socket)) {
+        begin_cancel(socket);
+    }
     if (socket.life != Life::cancelling || !idle(socket)) {
         return;
     }
@@ -184,9 +307,11 @@ void Port::settle(Socket& socket) {
         --capped_sockets_;
         resume_capped();
     }
-    if (socket.releasing != 0) {
-        // Nobody waits for the peer any more: a reset makes the kernel let go of the memory.
-        backend_->reset_on_close(socket);
+    const bool cut = socket.send_cut && !socket.keep_handle;
+    if (socket.releasing != 0 || cut) {
+        // A reset makes the kernel let go of memory that it still reads, and tells the peer that
+        // what it has is cut.
+        reset(socket);
     }
     if (socket.keep_handle) {
         backend_->detach(socket);
@@ -222,7 +347,7 @@ void Port::refuse(Socket& accepted) {
 void Port::begin_close(std::int64_t timeout) {
     closing_ = true;
     sockets_.each([&](Socket& socket) {
-        if (socket.life == Life::open || socket.life == Life::draining) {
+        if (socket.life != Life::free) {
             close(socket, timeout);
         }
     });
@@ -236,8 +361,8 @@ bool Port::terminate() {
     std::unique_lock lock(mutex_);
     closing_ = true;
     sockets_.each([&](Socket& socket) {
-        begin_cancel(socket);
-        settle(socket);
+        end_pause(socket);
+        end_now(socket);
     });
     constexpr std::int64_t patience = 5'000'000'000;
     const std::int64_t deadline = backend_->now() + patience;

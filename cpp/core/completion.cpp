@@ -6,11 +6,18 @@
 namespace iocp {
 
 Error Port::cancel_error(const Operation& op) noexcept {
-    if (op.socket->failure) {
+    if (fails(op)) {
         return op.socket->failure;
     }
     return op.timed_out ? Error::of(Fault::timed_out, "the operation's timeout passed")
                         : Error::of(Fault::cancelled, "the operation was cancelled");
+}
+
+// Whether what ended the socket is what ended the operation. A receive does not fail where sending
+// alone is over, nor by a close that gives up on its sends.
+bool Port::fails(const Operation& op) noexcept {
+    const Socket& socket = *op.socket;
+    return socket.failure && (op.sending() || !(socket.gave_up || socket.send_broken));
 }
 
 Error Port::system_error(int code) const noexcept {
@@ -102,11 +109,14 @@ void Port::progress(Socket& socket, Lane& lane, const StartResult& result) {
         lacks = op.accepted == nullptr ? no_socket : Error{};
     } else if (op.kind == Kind::connect) {
         socket.connected = true;
+        socket.read_ended = false;
     } else if (op.kind == Kind::disconnect) {
         disconnected(op);
     }
     // What ended the socket may have taken the error that this receive would have got.
-    const bool masked = op.kind == Kind::receive && result.value == 0 && socket.failure;
+    const bool ended = op.kind == Kind::receive && result.value == 0 && socket.stream;
+    const bool masked = ended && fails(op);
+    socket.read_ended = socket.read_ended || (ended && !masked);
     finish(op, masked ? socket.failure : lacks);
 }
 
@@ -117,12 +127,7 @@ void Port::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
     for (;;) {
         Operation& op = *lane.head;
         const std::size_t part = op.remaining() < bytes ? op.remaining() : bytes;
-        if (op.from_file) {
-            op.advance(part);
-        } else {
-            lane.advance(part);
-            send_queue_bytes_ -= part;
-        }
+        send_queue_bytes_ -= lane.advance(part);
         bytes -= part;
         if (op.remaining() != 0 && socket.stream) {
             const int code = backend_->swallowed_error(socket);
@@ -156,20 +161,22 @@ void Port::fail(Socket& socket, Lane& lane, int code) {
         return;
     }
     const Error error = system_error(code);
+    lane.pop();
     if (backend_->fatal(op, code)) {
-        lane.pop();
         finish(op, error);
-        fail_socket(socket, error);
+        fail_with(op, code);
         return;
     }
-    lane.pop();
     if (op.kind == Kind::connect) {
         end_connect(lane, op, error, true);
         return;
     }
     const bool cut = op.transferred != 0;
     finish(op, error);
-    if (socket.stream && op.sending()) {
+    if (socket.stream && op.sending() && socket.life == Life::draining) {
+        socket.send_cut = true;  // what was to go before the close will not
+        fail_socket(socket, error);
+    } else if (socket.stream && op.sending()) {
         // Nothing of a stream may overtake bytes that did not go.
         socket.send_cut = socket.send_cut || cut;
         refuse_rest(lane, error);
@@ -265,6 +272,9 @@ bool Port::cancel(Operation& op) {
         return true;  // all its bytes went: the cancel has lost the race
     }
     request_cancel(lane, op);
+    if (op.subscription()) {
+        end_pause(socket);  // what was taken before is delivered, and then its end
+    }
     const bool first = lane.head == &op;
     if (lane.has_started(op)) {
         ask_cancel(*lane.head);
@@ -363,8 +373,7 @@ void Port::fire(const Timer& timer) {
         case TimerKind::close_deadline: {
             auto& socket = *static_cast<Socket*>(target);
             disarm(socket.timer);
-            begin_cancel(socket);
-            settle(socket);
+            check_drain(socket);
             break;
         }
         case TimerKind::subscription_retry: {

@@ -46,6 +46,7 @@ void Port::disconnected(const Operation& op) noexcept {
         socket.connected = false;
         socket.send_shut = false;
         socket.fin_sent = false;
+        socket.read_ended = false;
     }
 }
 

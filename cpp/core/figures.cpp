@@ -71,11 +71,11 @@ SocketFigures Port::figures_of(const Socket& socket) const noexcept {
     figures.sends = count(socket.sending);
     figures.sending = socket.send_strategy;
     figures.send_paused = socket.send_paused;
-    const Operation* head = socket.receiving.head;
-    if (head != nullptr && head->subscription()) {
-        figures.subscription = head->kind;
-        figures.strategy = head->strategy;
-        figures.adaptive = head->adaptive;
+    const Operation* last = socket.receiving.tail;
+    if (last != nullptr && last->subscription()) {
+        figures.subscription = last->kind;
+        figures.strategy = last->strategy;
+        figures.adaptive = last->adaptive;
     }
     return figures;
 }

@@ -92,6 +92,7 @@ struct Operation {
     bool switched : 1 {false};      // receive_each: the strategy is another one from the next start
     bool is_message : 1 {false};    // its lease holds a Message
     bool from_file : 1 {false};     // a send whose bytes are a file's: no memory, no parts
+    bool uncounted : 1 {false};     // a file whose length the system does not tell, sent whole
     bool reuse : 1 {false};         // disconnect: the socket is to connect or listen again
     bool going : 1 {false};         // disconnect, a file: the backend has asked the system already
     std::uint8_t releases{0};       // requests that went and whose memory the kernel still reads
@@ -122,7 +123,7 @@ struct Operation {
     }
     [[nodiscard]] std::size_t remaining() const noexcept { return lease.length - transferred; }
     [[nodiscard]] std::size_t bytes_to_send() const noexcept {
-        return kind == Kind::send && !from_file ? remaining() : 0;
+        return kind == Kind::send && !uncounted ? remaining() : 0;
     }
     [[nodiscard]] Message* message() const noexcept {
         return is_message ? reinterpret_cast<Message*>(lease.data) : nullptr;

@@ -53,6 +53,7 @@ Port::Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend
 Port::~Port() {
     assert(!abandoned_);
     ready_.records().clear();
+    withheld_.clear();
     backend_.reset();
     operations_.each([](Operation& op) {
         op.lease.give_back();
@@ -177,6 +178,8 @@ void Port::retire(Socket& socket) noexcept {
     if (socket.drain_listed) {
         unlist(drain_first_, drain_last_, &Socket::next_drain, socket);
     }
+    set_pause(socket, false, false);
+    withheld_.erase(socket.id.slot);
     sockets_.give_back(socket);
 }
 
@@ -345,11 +348,17 @@ void Port::remind() {
         }
         const Lane& lane = op.socket->lane_of(op);
         if (lane.head == &op && lane.started != 0 &&
-            (op.cancel_requested || op.yields || op.switched)) {
+            (op.cancel_requested || op.yields || op.switched ||
+             (op.subscription() && op.socket->reading_paused))) {
             ask_cancel(op);
         }
     });
-    sockets_.each([this](Socket& socket) { tell_flow(socket); });
+    sockets_.each([this](Socket& socket) {
+        tell_flow(socket);
+        if (!socket.resuming) {
+            resume_later(socket);
+        }
+    });
 }
 
 // Without memory to ask, the next turn asks again.

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -115,6 +116,24 @@ public:
     void set_marks(Socket& socket, SendMarks marks);
     // Of the standing receive_each; without a value adaptive.
     Error set_receive_strategy(Socket& socket, std::optional<Receive> strategy);
+
+    // Readers that pause (pausing.cpp). From pause_reading() to resume_reading() nothing of the
+    // socket's subscription starts, and what was under way is kept. Each returns whether it changed
+    // something.
+    bool pause_reading(Socket& socket);
+    bool resume_reading(Socket& socket);
+    // Whether a record has to be shown to withhold() before it is handed out. Needs no lock.
+    [[nodiscard]] bool may_withhold(const Ready& ready) const noexcept {
+        return paused_sockets_.load(std::memory_order_relaxed) != 0 && ready.of_subscription();
+    }
+    // Whether the port keeps the record, because its socket is paused or keeps earlier ones; where
+    // it has no memory to, what it keeps of the socket is to be handed out first.
+    enum class Withheld : std::uint8_t { no, yes, behind };
+    [[nodiscard]] Withheld withhold(Ready& ready) noexcept;
+    // For who hands out `resumed`: the first record that was kept; false once there is none, or the
+    // socket is paused again. Who stops before that calls resume_later().
+    [[nodiscard]] bool take_withheld(Socket& socket, Ready& out);
+    void resume_later(Socket& socket);
 
     // Page-aligned memory of at least `bytes`, zeroed, that the kernel knows from here on.
     Error register_memory(std::size_t bytes, std::byte*& out);
@@ -242,6 +261,11 @@ public:
     [[nodiscard]] Error system_error(int code) const noexcept;
 
 private:
+    static constexpr Error send_was_cut =
+        Error::of(Fault::socket_closed,
+                  "an earlier send was cut part-way, so the stream's framing is gone; close the "
+                  "socket");
+
     // The one place where the state of an operation is written.
     void set_state(Operation& op, State state) noexcept {
         const State before = op.state.load(std::memory_order_relaxed);
@@ -307,7 +331,9 @@ private:
     [[nodiscard]] bool attempts_first(const Operation& op, const Lane& lane) const noexcept;
     Error attempt(Operation& op, bool& done);
     Error refused(const Operation& op, int code);
+    [[nodiscard]] Error end_met(Operation& op);
     Error prepare_send(Operation& op);
+    Error prepare_file(Operation& op);
     StartResult start(Operation& op, unsigned count);
     void accept(Operation& op, Outcome outcome, std::int64_t timeout) noexcept;
     void start_lane(Socket& socket, Lane& lane);
@@ -339,6 +365,7 @@ private:
     void end(Operation& op) noexcept;
     void finish_cancelled(Lane& lane);
     void refuse_rest(Lane& lane, Error error);
+    [[nodiscard]] static bool fails(const Operation& op) noexcept;
     [[nodiscard]] static Error cancel_error(const Operation& op) noexcept;
     // Null without memory.
     [[nodiscard]] Timer* arm(std::int64_t delay, TimerKind kind, void* target) noexcept;
@@ -374,6 +401,10 @@ private:
     void continue_drains();
     [[nodiscard]] bool adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept;
 
+    // Pauses (pausing.cpp).
+    void end_pause(Socket& socket);
+    void set_pause(Socket& socket, bool paused, bool withholding) noexcept;
+
     // Strategies (strategy.cpp).
     void restart_receive(Socket& socket, Operation& op, Receive strategy);
     void busier(Socket& socket, Operation& op);
@@ -393,10 +424,24 @@ private:
     void drain_datagrams(Socket& socket, Operation& op);
     [[nodiscard]] Slice datagram(std::byte* at, std::size_t length) const;
 
+    // A socket that closes when its sends have gone.
+    struct Drain {
+        std::int64_t timeout;                    // nanoseconds that may pass without progress
+        std::int64_t since;                      // the time of the last progress
+        std::array<std::uint64_t, 3> reached{};  // what of it changes with every progress
+    };
+
     // Closing (closing.cpp).
-    void arm_close(Socket& socket, std::int64_t timeout);
+    void begin_drain(Socket& socket, std::int64_t timeout);
     void shorten_drain(Socket& socket, std::int64_t timeout);
+    bool note_drained(Socket& socket);
+    void watch_drain(Socket& socket);
+    void check_drain(Socket& socket);
+    void end_now(Socket& socket);
+    void reset(Socket& socket);
+    void fail_with(const Operation& op, int code);
     void fail_socket(Socket& socket, Error error);
+    [[nodiscard]] bool spent(Socket& socket);
     void begin_cancel(Socket& socket);
     void cancel_lane(Socket& socket, Lane& lane);
     void settle(Socket& socket);
@@ -463,7 +508,10 @@ private:
     std::size_t space_used_{0};
     std::size_t drained_bytes_{0};  // in this turn
     std::uint32_t turn_number_{1};
-    std::size_t calls_{0};  // timers of the application
+    std::unordered_map<std::uint32_t, Drain> drains_;  // by the slots of their sockets
+    std::unordered_map<std::uint32_t, std::deque<Ready>> withheld_;  // the same
+    std::atomic<std::size_t> paused_sockets_{0};                     // paused, or withholding
+    std::size_t calls_{0};                                           // timers of the application
     std::size_t outstanding_{0};
     std::size_t open_sockets_{0};
     std::size_t capped_sockets_{0};  // open, and counted against the cap on connections

@@ -22,6 +22,7 @@ struct Ready {
         closed,        // `socket` is closed; socket->failure says whether an error did it
         pause_sends,   // the bytes queued to send on `socket` passed its high mark
         resume_sends,  // and fell to its low one
+        resumed,       // take_withheld() has what a pause of `socket` kept
         timer,         // `timer` fired; its target is null if it was cancelled since
         packet,        // `user` was posted
         nagle_stall,   // sends of some socket wait for delayed acknowledgements; told once
@@ -34,6 +35,23 @@ struct Ready {
     void* user{nullptr};
     Error error;
     Slice slice;
+
+    // Whether it is one of the results of a subscription, or what follows the last of them: all
+    // that a paused reader does not get.
+    [[nodiscard]] bool of_subscription() const noexcept {
+        switch (what) {
+            case What::data:
+            case What::datagram:
+            case What::accepted:
+            case What::item_error:
+            case What::closed:
+                return true;
+            case What::completed:
+                return op->subscription();
+            default:
+                return false;
+        }
+    }
 };
 
 }  // namespace iocp

@@ -25,7 +25,7 @@ void Port::set_marks(Socket& socket, SendMarks marks) {
 
 // A sender hears that it is to pause, and then that it may go on: in turn, and never twice.
 void Port::tell_flow(Socket& socket) {
-    if (socket.life != Life::open) {
+    if (socket.life != Life::open || socket.failure) {
         return;
     }
     const std::uint64_t bytes = socket.sending.bytes;
@@ -79,7 +79,7 @@ void Port::lose_releases() {
             return;
         }
         Socket& socket = *op.socket;
-        backend_->reset_on_close(socket);
+        reset(socket);
         fail_socket(socket, Error::of(Fault::cancelled,
                                       "the thread that ran the port ended while a direct send was "
                                       "on its way; the connection was reset"));
@@ -109,6 +109,15 @@ void Port::check_idle(Socket& socket) {
         return;
     }
     turn_time_ = backend_->now();
+    if (socket.sending.bytes != 0) {
+        const auto taken = static_cast<std::uint32_t>(backend_->bytes_taken(socket));
+        if (std::exchange(socket.taken, taken) != taken) {
+            socket.active_ms = milliseconds();
+        }
+    }
+    if (socket.reading_paused && socket.sending.bytes == 0) {
+        socket.active_ms = milliseconds();  // what the peer sends stays unread: no fault of its own
+    }
     const std::int64_t still = std::int64_t{milliseconds() - socket.active_ms} * 1'000'000;
     if (still < options_.idle_timeout) {
         socket.timer = arm(options_.idle_timeout - still, TimerKind::idle_connection, &socket);

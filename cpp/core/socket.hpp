@@ -62,10 +62,14 @@ struct Lane {
         }
         return false;
     }
-    // Bytes of the send at the head have gone.
-    void advance(std::size_t count) noexcept {
-        head->transferred += count;
-        bytes -= count;
+    // So many bytes of the send at the head have gone. Returns by how much less is to go: by more
+    // where its file has ended before its count.
+    std::size_t advance(std::size_t count) noexcept {
+        const std::size_t before = head->bytes_to_send();
+        head->advance(count);
+        const std::size_t less = before - head->bytes_to_send();
+        bytes -= less;
+        return less;
     }
 };
 
@@ -108,7 +112,7 @@ public:
         Timer* timer{nullptr};
         Socket* next_closed;  // closed, and without memory for the record that tells so
     };
-    Error failure;  // what ended the socket, if an error did
+    Error failure;  // what ended the socket, or is about to, if an error did
     std::uint32_t sequence{0};
     std::uint32_t charged_pages{0};
     std::uint32_t drain_turn{0};    // the port's turn in which it was drained last
@@ -117,6 +121,7 @@ public:
     std::uint32_t active_ms{0};     // the port's time when it last moved bytes, modulo 2^32
     SendMarks marks;
     std::uint32_t releasing{0};  // sends that went and whose memory the kernel still reads
+    std::uint32_t taken{0};      // bytes_taken() as the idle timeout saw it last, modulo 2^32
     std::int16_t family{0};
     std::int16_t protocol{0};
     std::uint8_t type{0};
@@ -140,6 +145,13 @@ public:
     // Accepted, and not handed out yet: until then its end is not told, for it would be retired
     // under the thread that hands it out.
     bool unclaimed : 1 {false};
+    bool gave_up : 1 {false};         // closed with data left: its receives did not fail
+    bool send_broken : 1 {false};     // `failure` is of sending alone, and receives go on
+    bool read_ended : 1 {false};      // a receive has met the end of the stream
+    bool reading_paused : 1 {false};  // nothing of its subscription starts or is handed out
+    bool withholding : 1 {false};     // the port keeps records of it for the resume
+    bool resuming : 1 {false};        // and has queued the record that hands them out
+    bool resetting : 1 {false};       // its close is to be a reset
     NagleWatch nagle;
 
     // Whether its address can be given to another socket only once it is closed.

@@ -7,7 +7,7 @@
 namespace iocp {
 
 Error Port::set_receive_strategy(Socket& socket, std::optional<Receive> strategy) {
-    Operation* op = socket.receiving.head;
+    Operation* op = socket.receiving.tail;
     if (socket.life != Life::open || op == nullptr || op->kind != Kind::receive_each ||
         !socket.stream) {
         return Error::of(Fault::argument,
@@ -28,7 +28,7 @@ void Port::restart_receive(Socket& socket, Operation& op, Receive strategy) {
     }
     op.strategy = strategy;
     op.switched = true;
-    if (socket.receiving.started != 0) {
+    if (socket.receiving.started != 0 && socket.receiving.head == &op) {
         ask_cancel(op);
     }
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <new>
 
+#include "backend/sent_file.hpp"
 #include "core/port.hpp"
 
 namespace iocp {
@@ -23,6 +24,7 @@ constexpr const char* refused_send_flags =
     "flags of a send are MSG_OOB on a stream, MSG_DONTROUTE on AF_INET and AF_INET6, and on Linux "
     "MSG_MORE on streams and UDP, MSG_CONFIRM on UDP, MSG_EOR on SOCK_SEQPACKET and MSG_NOSIGNAL; "
     "no operation needs MSG_DONTWAIT";
+constexpr std::uint64_t most_file_bytes = std::uint64_t{1} << 47U;  // a lane counts to 2^48
 
 }  // namespace
 
@@ -62,23 +64,27 @@ Error Port::check(const Operation& op) const noexcept {
                          op.sending() ? refused_send_flags : refused_receive_flags);
     }
     if (op.sending()) {
+        if (socket.failure) {
+            return socket.failure;
+        }
         if (socket.send_shut && op.kind != Kind::disconnect) {
             return Error::of(Fault::socket_closed,
                              "the socket was shut down for writing; nothing more can be sent");
         }
         if (socket.send_cut) {
-            return Error::of(Fault::socket_closed,
-                             "an earlier send was cut part-way, so the stream's framing is gone; "
-                             "close the socket");
+            return send_was_cut;
         }
         return {};
     }
-    if (!socket.receiving.idle() && socket.receiving.head->subscription()) {
+    // What follows a subscription that was cancelled begins when the kernel has given that back.
+    const Operation* last = socket.receiving.tail;
+    const bool stands = last != nullptr && last->subscription();
+    if (stands && !last->cancel_requested) {
         return Error::of(Fault::argument,
                          "a subscription (receive or accept_each) holds this direction; cancel it "
                          "before posting single operations");
     }
-    if (op.subscription() && !socket.receiving.idle()) {
+    if (op.subscription() && last != nullptr && !stands) {
         return Error::of(Fault::argument,
                          "operations are outstanding in this direction; a subscription starts "
                          "when there are none");
@@ -113,10 +119,22 @@ bool Port::attempts_first(const Operation& op, const Lane& lane) const noexcept 
 Error Port::refused(const Operation& op, int code) {
     const Error error = system_error(code);
     if (backend_->fatal(op, code)) {
-        fail_socket(*op.socket, error);
+        fail_with(op, code);
         nudge();
     }
     return error;
+}
+
+// A post, or a try, found the end of the stream. Returns the error that this end stands for, if one
+// has ended the connection.
+Error Port::end_met(Operation& op) {
+    Socket& socket = *op.socket;
+    if (!socket.stream || op.kind != Kind::receive) {
+        return {};
+    }
+    const Error masked = fails(op) ? socket.failure : Error{};
+    socket.read_ended = socket.read_ended || !masked;
+    return masked;
 }
 
 // Tries once. `done` says that the operation needs nothing more; otherwise what is left of it is
@@ -146,6 +164,13 @@ Error Port::attempt(Operation& op, bool& done) {
         note_send(socket, op, static_cast<std::size_t>(result.value));
     } else if (!op.sending()) {
         socket.nagle.heard();
+    }
+    if (result.value == 0) {
+        if (Error error = end_met(op)) {
+            settle(socket);
+            nudge();
+            return error;
+        }
     }
     op.advance(static_cast<std::size_t>(result.value));
     op.answer = result.flags;
@@ -181,8 +206,8 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     }
     op.fills = op.kind == Kind::receive && socket.stream && backend_->fills(op.flags) &&
                (!op.is_message || op.message()->control == nullptr);
-    if (op.kind == Kind::send && !op.from_file) {
-        if (Error error = prepare_send(op)) {
+    if (op.kind == Kind::send) {
+        if (Error error = op.from_file ? prepare_file(op) : prepare_send(op)) {
             return error;
         }
     }
@@ -203,6 +228,9 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
             accept(op, Outcome::done, timeout);
             op.silent = socket.skip_done && !op.told;
             finish(op, {});
+            if (socket.failure) {
+                settle(socket);
+            }
             if (!op.silent) {
                 nudge();
             }
@@ -210,6 +238,7 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
         }
     }
     if (op.subscription()) {
+        end_pause(socket);
         timeout = -1;  // it ends by cancel; its buffers are charged one by one as they are posted
     } else if (Error error = charge(op)) {
         return error;
@@ -228,6 +257,28 @@ Error Port::submit(Operation& op, std::int64_t timeout) {
     }
     tell_flow(socket);
     nudge();
+    return {};
+}
+
+// A file of any size is taken while the queue is not over its high mark, or, without one, under its
+// cap: it holds no memory, so that cutting it to the cap would gain nothing.
+Error Port::prepare_file(Operation& op) {
+    const Socket& socket = *op.socket;
+    const std::uint64_t queued = socket.sending.bytes;
+    const bool known = SentFile::of(op).length() != SentFile::unknown_length;
+    op.uncounted = !known && op.lease.length > most_file_bytes;
+    if (!op.uncounted && op.lease.length > most_file_bytes - std::min(queued, most_file_bytes)) {
+        return Error::of(Fault::argument,
+                         "files of more than 2**47 bytes in all cannot be queued on one socket; "
+                         "send this one in parts, by offset and count");
+    }
+    const SendMarks& marks = socket.marks;
+    if (marks.cap != 0 && (marks.high != 0 ? queued > marks.high : queued >= marks.cap)) {
+        ++counts_.refusals;
+        return Error::of(Fault::budget,
+                         "the socket's queue has a cap, and no file is taken while it is over its "
+                         "high mark; go on when on_resume is called, or raise the marks");
+    }
     return {};
 }
 
@@ -372,14 +423,20 @@ Error Port::try_receive(Socket& socket, std::byte* data, std::size_t length, std
         return {};  // earlier posts come first
     }
     const StartResult result = within_memory([&] { return backend_->read(socket, data, length); });
+    Operation probe;
+    probe.socket = &socket;
     if (result.start == Start::failed) {
-        Operation probe;
-        probe.socket = &socket;
         return refused(probe, static_cast<int>(result.value));
     }
     if (result.start == Start::done) {
+        const Error error = result.value == 0 ? end_met(probe) : Error{};
         socket.nagle.heard();
         got = result.value;
+        if (socket.failure) {
+            settle(socket);
+            nudge();
+        }
+        return error;
     }
     return {};
 }

@@ -22,7 +22,7 @@ constexpr std::uint8_t small_patience = 32;
 }  // namespace
 
 void Port::start_subscription(Socket& socket, Operation& op) {
-    if (socket.drain_listed || op.paused) {
+    if (socket.drain_listed || op.paused || socket.reading_paused) {
         return;
     }
     if (op.kind == Kind::accept_each) {
@@ -256,7 +256,7 @@ void Port::subscription_packet(Socket& socket, Operation& op, Packet& packet) {
             item_failed(socket, op, static_cast<int>(-packet.result));
         } else if (packet.result < 0) {
             // The system ended the request by itself: it is started again.
-        } else if (op.kind == Kind::receive_each) {
+        } else if (op.kind == Kind::receive_each && !socket.reading_paused) {
             op.reads_next = false;
             drain(socket, op);
         }
@@ -334,13 +334,14 @@ void Port::deliver(Socket& socket, Operation& op, Slice slice) {
 }
 
 void Port::end_of_stream(Socket& socket, Operation& op) {
-    if (socket.failure) {
+    if (fails(op)) {
         // The error went to another operation, and only the silence after it came here.
         socket.receiving.pop();
         finish(op, socket.failure);
         return;
     }
     deliver(socket, op, {});
+    socket.read_ended = true;
     socket.receiving.pop();
     finish(op, {});
 }
@@ -491,7 +492,8 @@ void Port::continue_drains() {
         socket.next_drain = nullptr;
         socket.drain_listed = false;
         Operation* op = socket.receiving.head;
-        if (op == nullptr || !op->subscription() || socket.receiving.started != 0) {
+        if (op == nullptr || !op->subscription() || socket.receiving.started != 0 ||
+            socket.reading_paused) {
             continue;
         }
         if (op->kind == Kind::receive_each && op->watching && op->reads_next) {

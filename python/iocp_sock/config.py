@@ -153,7 +153,9 @@ class PortConfig:
     """Bytes that one socket gets in one turn of the port, as far as whole reads allow."""
 
     close_timeout: float = 5.0
-    """Seconds that queued sends get when a socket or the port is closed."""
+    """Seconds without progress after which a close of a socket, or of the port, gives up on what
+    is still to be sent, and resets the connection. Every byte that the peer takes starts them
+    again."""
 
     queue_patience: float = 1.0
     """Seconds that a post waits in the budget queue for the memory it asks for (over_budget

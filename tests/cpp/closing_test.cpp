@@ -96,10 +96,12 @@ TEST_F(CloseTest, CompletesEverythingOfBothDirections) {
     close(socket);
     backend().answer_cancels();
     turn();
-    for (const Posted* op : all) {
-        EXPECT_EQ(op->error.fault, Fault::cancelled);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        EXPECT_EQ(all[i]->error.fault, i % 2 == 0 ? Fault::cancelled : Fault::timed_out)
+            << "receives are cancelled; the sends got no time";
     }
-    EXPECT_EQ(closed.size(), 1U);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.fault, Fault::timed_out);
     EXPECT_EQ(charged(), 0U);
 }
 
@@ -174,8 +176,9 @@ TEST_F(CloseTest, EndsReceivesWhileItsSendsDrain) {
     EXPECT_EQ(closed.size(), 1U);
 }
 
-TEST_F(CloseTest, CancelsWhatDidNotGoBeforeTheDeadline) {
+TEST_F(CloseTest, ResetsWhereThePeerTookNothingBeforeTheDeadline) {
     Socket& socket = open_socket();
+    const Handle handle = socket.handle;
     const Posted& a = send(socket, {.length = 10});
     const Posted& b = send(socket, {.length = 20});
     close(socket, 1000);
@@ -183,9 +186,100 @@ TEST_F(CloseTest, CancelsWhatDidNotGoBeforeTheDeadline) {
     turn();
     backend().answer_cancels();
     turns(2);
-    EXPECT_EQ(a.error.fault, Fault::cancelled);
-    EXPECT_EQ(b.error.fault, Fault::cancelled);
-    EXPECT_EQ(closed.size(), 1U);
+    EXPECT_EQ(a.error.fault, Fault::timed_out);
+    EXPECT_EQ(b.error.fault, Fault::timed_out);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.fault, Fault::timed_out);
+    EXPECT_THAT(backend().calls_on(handle), Contains("reset"));
+    EXPECT_THAT(backend().calls_on(handle), Not(Contains("shutdown:rw")));
+}
+
+TEST_F(CloseTest, TheDeadlineCountsFromTheLastProgress) {
+    Socket& socket = open_socket();
+    const Posted& op = send(socket, {.length = 100});
+    const std::int64_t began = backend().time;
+    close(socket, 8000);
+    for (int i = 0; i < 5; ++i) {
+        turn_until(backend().time + 6000);
+        turn();
+        ++backend().taken;  // the peer takes a byte of what the system holds
+    }
+    for (int i = 0; i < 5; ++i) {
+        turn_until(backend().time + 6000);
+        turn();
+        backend().deliver(op.id, 10);  // the system takes ten of the port
+        turn();
+    }
+    EXPECT_GE(backend().time - began, 60'000);
+    EXPECT_EQ(socket.life, Life::draining);
+    const std::int64_t last = backend().time;
+    while (socket.life == Life::draining) {
+        turn_until(backend().time + 1000);
+    }
+    EXPECT_GE(backend().time - last, 8000 - 2000);
+    EXPECT_LE(backend().time - last, 8000 + 1000) << "an eighth of it too late at most";
+    backend().answer_cancels();
+    turn();
+    EXPECT_EQ(op.transferred, 50U);
+}
+
+TEST_F(CloseTest, AReleaseIsProgress) {
+    Socket& socket = open_socket();
+    locked([&] { port().set_send_strategy(socket, Send::direct); });
+    const Posted& a = send(socket, {.length = 10});
+    backend().deliver_transferred(a.id, 10);
+    turn();
+    const Posted& b = send(socket, {.length = 10});
+    backend().deliver_transferred(b.id, 10);
+    turn();
+    close(socket, 8000);
+    turn_until(backend().time + 6000);
+    backend().deliver_released(a.id);
+    turn();
+    turn_until(backend().time + 6000);
+    turn();
+    EXPECT_EQ(socket.life, Life::draining);
+    while (socket.life == Life::draining) {
+        turn_until(backend().time + 1000);
+    }
+    backend().deliver_released(b.id);
+    turn();
+    EXPECT_TRUE(b.succeeded()) << "all its bytes went";
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.fault, Fault::timed_out);
+}
+
+TEST_F(CloseTest, ASendThatFailsWhileItDrainsEndsTheDrain) {
+    for (const int code : {code_plain, code_send_ended, code_exhausted}) {
+        Socket& socket = open_socket();
+        const Handle handle = socket.handle;
+        const Posted& op = send(socket, {.length = 10});
+        send(socket, {.length = 10});
+        close(socket, 1'000'000);
+        backend().deliver(op.id, -code);
+        turns(2);
+        ASSERT_NE(closing_of(socket), nullptr);
+        EXPECT_EQ(closing_of(socket)->failure.code, code);
+        EXPECT_THAT(backend().calls_on(handle), Contains("reset"))
+            << "the end of the stream would say that all had come";
+    }
+}
+
+TEST_F(CloseTest, OfAStreamThatWasCutIsAReset) {
+    Socket& socket = open_socket();
+    const Handle handle = socket.handle;
+    Posted& op = send(socket, {.length = 100});
+    backend().deliver(op.id, 40);
+    turn();
+    EXPECT_TRUE(cancel(op));
+    backend().answer_cancels();
+    turn();
+    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    close(socket, 1'000'000);
+    turn();
+    EXPECT_THAT(backend().calls_on(handle), Contains("reset"));
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_FALSE(closed[0].failure) << "the send has told it";
 }
 
 TEST_F(CloseTest, ASecondCloseWithoutTimeEndsTheDrain) {
@@ -195,7 +289,7 @@ TEST_F(CloseTest, ASecondCloseWithoutTimeEndsTheDrain) {
     close(socket, 0);
     backend().answer_cancels();
     turns(2);
-    EXPECT_EQ(a.error.fault, Fault::cancelled);
+    EXPECT_EQ(a.error.fault, Fault::timed_out);
     EXPECT_EQ(closed.size(), 1U);
 }
 
@@ -206,9 +300,12 @@ TEST_F(CloseTest, TheDefaultDeadlineIsThePorts) {
     Socket& socket = open_socket();
     send(socket, {.length = 10});
     close(socket, -1);
-    EXPECT_EQ(socket.life, Life::draining);
-    turn_until(-1);
-    EXPECT_EQ(backend().waits.back(), 4000);
+    const std::int64_t began = backend().time;
+    while (socket.life == Life::draining) {
+        turn_until(-1);
+    }
+    EXPECT_GE(backend().time - began, 4000);
+    EXPECT_LE(backend().time - began, 4500);
 }
 
 TEST_F(CloseTest, AnErrorWhileDrainingEndsTheDrain) {
@@ -254,6 +351,91 @@ TEST_F(CloseTest, APortsCloseCutsDrainsShort) {
     turns(3);
     EXPECT_TRUE(op.completed()) << "the port's deadline bounds what drains already";
     EXPECT_EQ(closed.size(), 1U);
+}
+
+// A send meets an error before a receive does (R05).
+class LastWordsTest : public CoreTest {};
+
+TEST_F(LastWordsTest, WhatHasArrivedComesBeforeTheEnd) {
+    Socket& socket = open_socket();
+    const Posted& r = receive(socket);
+    const Posted& s = send(socket, {.length = 10});
+    const Posted& queued = send(socket, {.length = 10});
+    backend().unread = 5;
+    backend().deliver(s.id, -code_fatal);
+    turn();
+    EXPECT_EQ(s.error.code, code_fatal);
+    EXPECT_EQ(queued.error.code, code_fatal);
+    EXPECT_THAT(closed, IsEmpty());
+    EXPECT_EQ(send(socket).refusal.code, code_fatal) << "nothing more is sent";
+    backend().unread = 0;
+    backend().deliver(r.id, 5);
+    turns(2);
+    EXPECT_TRUE(r.succeeded());
+    EXPECT_EQ(r.transferred, 5U);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.code, code_fatal);
+}
+
+TEST_F(LastWordsTest, WithNothingToReadTheSocketClosesAtOnce) {
+    Socket& socket = open_socket();
+    const Posted& r = receive(socket);
+    const Posted& s = send(socket, {.length = 10});
+    backend().deliver(s.id, -code_fatal);
+    turns(2);
+    EXPECT_EQ(r.error.code, code_fatal);
+    EXPECT_EQ(closed.size(), 1U);
+}
+
+TEST_F(LastWordsTest, TheSilenceAfterTheErrorIsNoEndOfTheStream) {
+    Socket& socket = open_socket();
+    const Posted& r = post(socket, Kind::receive_each, {.strategy = Receive::direct});
+    const Posted& s = send(socket, {.length = 10});
+    backend().unread = 5;
+    backend().deliver(s.id, -code_fatal);
+    turn();
+    backend().deliver(r.id, 5);
+    turn();
+    backend().unread = 0;
+    backend().deliver(r.id, 0);
+    turns(2);
+    EXPECT_THAT(r.data, ElementsAre(5U));
+    EXPECT_EQ(r.ends, 0);
+    EXPECT_EQ(r.error.code, code_fatal);
+    ASSERT_EQ(closed.size(), 1U);
+}
+
+TEST_F(LastWordsTest, AnErrorOfSendingAloneLeavesReceivesToTheirOwnEnd) {
+    Socket& socket = open_socket();
+    const Posted& r = post(socket, Kind::receive_each, {.strategy = Receive::direct});
+    const Posted& s = send(socket, {.length = 10});
+    backend().deliver(s.id, -code_send_ended);
+    turns(3);
+    EXPECT_EQ(s.error.code, code_send_ended);
+    EXPECT_THAT(closed, IsEmpty());
+    backend().deliver(r.id, 7);
+    turns(2);
+    EXPECT_THAT(closed, IsEmpty());
+    EXPECT_EQ(send(socket).refusal.code, code_send_ended);
+    backend().deliver(r.id, 0);
+    turns(2);
+    EXPECT_THAT(r.data, ElementsAre(7U));
+    EXPECT_EQ(r.ends, 1);
+    EXPECT_FALSE(r.error);
+    ASSERT_EQ(closed.size(), 1U) << "both directions are over";
+    EXPECT_EQ(closed[0].failure.code, code_send_ended);
+}
+
+TEST_F(LastWordsTest, AResetAfterThatIsWhatTheSocketEndsWith) {
+    Socket& socket = open_socket();
+    const Posted& r = receive(socket);
+    const Posted& s = send(socket, {.length = 10});
+    backend().deliver(s.id, -code_send_ended);
+    turn();
+    backend().deliver(r.id, -code_fatal);
+    turns(2);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.code, code_fatal);
 }
 
 class AbortTest : public CoreTest {};
@@ -352,6 +534,19 @@ TEST_F(ShutdownTest, FollowsSendsThatAreCancelled) {
     turns(2);
     EXPECT_EQ(a.error.fault, Fault::cancelled);
     EXPECT_EQ(backend().count("shutdown:w"), 1U);
+}
+
+TEST_F(ShutdownTest, DoesNotFollowASendThatWasCut) {
+    Socket& socket = open_socket();
+    Posted& a = send(socket, {.length = 10});
+    backend().deliver(a.id, 4);
+    turn();
+    EXPECT_FALSE(locked([&] { return port().shutdown(socket, false, true); }));
+    cancel(a);
+    turns(2);
+    EXPECT_EQ(backend().count("shutdown:w"), 0U) << "it would be a clean end of a part";
+    EXPECT_EQ(locked([&] { return port().shutdown(socket, false, true); }).fault,
+              Fault::socket_closed);
 }
 
 TEST_F(ShutdownTest, OfAClosedSocketIsRefused) {

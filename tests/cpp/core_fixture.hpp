@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -213,6 +214,7 @@ protected:
     std::vector<void*> packets;
     std::vector<void*> fired;
     int nagle_stalls{0};
+    std::function<void(Socket&)> on_data;  // in the callback of a message, with the lock
     bool keep_slices{false};
     std::vector<Slice> slices;
 
@@ -372,6 +374,14 @@ private:
 
     void hand_out(Ready& ready, std::vector<Operation*>& operations,
                   std::vector<Socket*>& sockets) {
+        if (port_->may_withhold(ready) && port_->withhold(ready) == Port::Withheld::yes) {
+            return;
+        }
+        hand_out_now(ready, operations, sockets);
+    }
+
+    void hand_out_now(Ready& ready, std::vector<Operation*>& operations,
+                      std::vector<Socket*>& sockets) {
         auto* posted = ready.op != nullptr ? static_cast<Posted*>(ready.op->user) : nullptr;
         if (ready.what == Ready::What::completed && port_->observed()) {
             port_->handed_out(*ready.op);
@@ -396,6 +406,9 @@ private:
                     EXPECT_EQ(posted->ends, 0) << "nothing follows the end of stream";
                     posted->data.push_back(ready.slice.length());
                     posted->first_bytes.push_back(*ready.slice.data());
+                    if (on_data) {
+                        on_data(*ready.socket);
+                    }
                     if (keep_slices) {
                         slices.push_back(std::move(ready.slice));
                     }
@@ -419,6 +432,13 @@ private:
             case Ready::What::resume_sends:
                 flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
                 break;
+            case Ready::What::resumed: {
+                Ready kept;
+                while (port_->take_withheld(*ready.socket, kept)) {
+                    hand_out_now(kept, operations, sockets);
+                }
+                break;
+            }
             case Ready::What::timer:
                 fired.push_back(ready.timer->target);
                 Port::retire(ready.timer);

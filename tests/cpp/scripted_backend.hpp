@@ -26,7 +26,8 @@ inline constexpr int code_exhausted = 9003;
 inline constexpr int code_cancelled = 9004;
 
 inline constexpr int code_queue_full = 9005;
-inline constexpr int flag_fill = 77;  // the one flag that asks a receive to fill its buffer
+inline constexpr int code_send_ended = 9006;  // fatal, but of sending alone
+inline constexpr int flag_fill = 77;          // the one flag that asks a receive to fill its buffer
 
 inline StartResult done(std::int64_t bytes) { return {Start::done, bytes, no_handle}; }
 inline StartResult pending() { return {}; }
@@ -69,7 +70,9 @@ public:
     bool answers_cancels{true};   // with the cancelled code, at the next reap
     bool answers_at_once{false};  // take_cancelled() has every answer
     int withdraw_error{0};
-    int swallows{0};  // what swallowed_error() says
+    int swallows{0};         // what swallowed_error() says
+    std::uint64_t taken{0};  // what bytes_taken() says
+    std::int64_t unread{0};  // what available() says
     int next_open_error{0};
     int next_describe_error{0};
     std::uint32_t locked_pages{0};
@@ -321,7 +324,10 @@ public:
     }
     bool drained(Socket& socket) noexcept override { return scripts_[socket.handle].drained; }
     int swallowed_error(const Socket& /*socket*/) noexcept override { return swallows; }
-    std::int64_t available(Socket& /*socket*/) override { return 0; }
+    std::int64_t available(Socket& /*socket*/) override { return unread; }
+    [[nodiscard]] std::uint64_t bytes_taken(const Socket& /*socket*/) noexcept override {
+        return taken;
+    }
 
     Error claim() override { return claimable ? Error{} : runs_elsewhere; }
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
@@ -364,7 +370,10 @@ public:
         return locked_pages;
     }
     [[nodiscard]] bool fatal(const Operation& /*op*/, int code) const noexcept override {
-        return code == code_fatal;
+        return code == code_fatal || code == code_send_ended;
+    }
+    [[nodiscard]] bool ends_sending(int code) const noexcept override {
+        return code == code_send_ended;
     }
     [[nodiscard]] bool queue_full(const Operation& /*op*/, int code) const noexcept override {
         return code == code_queue_full;

@@ -36,11 +36,13 @@ public:
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
                           Address& from) override;
+    [[nodiscard]] std::uint64_t bytes_taken(const Socket& socket) noexcept override;
     bool drained(Socket& socket) noexcept override;
     std::int64_t available(Socket& socket) override;
 
     [[nodiscard]] std::int64_t now() const noexcept override;
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool ends_sending(int code) const noexcept override;
     [[nodiscard]] bool queue_full(const Operation& op, int code) const noexcept override;
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;

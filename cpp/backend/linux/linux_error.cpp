@@ -31,6 +31,8 @@ bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
                               (op.kind == Kind::connect && op.socket->family == AF_UNIX));
 }
 
+bool LinuxBackend::ends_sending(int code) const noexcept { return code == EPIPE; }
+
 std::int64_t LinuxBackend::cancel_code() const noexcept { return -ECANCELED; }
 
 int LinuxBackend::memory_code() const noexcept { return ENOMEM; }

@@ -124,6 +124,13 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
     return 0;
 }
 
+int SentFile::read(std::uint64_t at, std::byte* out, std::size_t length, std::size_t& got) const {
+    const ssize_t count = retry(
+        [&] { return ::pread(static_cast<int>(handle_), out, length, static_cast<off_t>(at)); });
+    got = count > 0 ? static_cast<std::size_t>(count) : 0;
+    return count < 0 ? errno : 0;
+}
+
 SentFile::~SentFile() { (void)::close(static_cast<int>(handle_)); }
 
 }  // namespace iocp

@@ -205,11 +205,16 @@ std::uint64_t UringBackend::user_data_of(Operation& op, std::uint64_t tag) {
     return op.id.packed() | tag;
 }
 
+// The kernel goes on with the request by itself only where the socket tells how far it has got
+// (bytes_taken): elsewhere every part is a packet, or a slow peer would look like a dead one.
 void UringBackend::send(Operation& op, unsigned count) {
     ++queued_sends_;
+    const Socket& socket = *op.socket;
+    const bool counted = socket.family == AF_INET || socket.family == AF_INET6;
     uring::Sqe entry{};
-    entry.fd = fd_of(*op.socket);
-    entry.op_flags = static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL | MSG_WAITALL);
+    entry.fd = fd_of(socket);
+    entry.op_flags =
+        static_cast<std::uint32_t>(op.flags | MSG_NOSIGNAL | (counted ? MSG_WAITALL : 0));
     entry.user_data = user_data_of(op, 0);
     if (count == 1 && op.slices == 0 && !op.is_message) {
         entry.opcode = op.direct ? uring::op_send_zc : uring::op_send;

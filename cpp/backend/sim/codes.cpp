@@ -34,7 +34,7 @@ const int flags_of_receives =
 
 bool code_is_fatal(const Operation& op, int code) noexcept {
     if (code == code_bad_handle) {
-        return true;
+        return !op.from_file;  // else it may be the file that cannot be read
     }
     if (code == code_invalid) {
         return op.kind == Kind::accept_each;  // not a listener, or no longer one

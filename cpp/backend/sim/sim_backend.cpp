@@ -156,6 +156,11 @@ bool SimBackend::drained(Socket& socket) noexcept {
                 [](const Endpoint& endpoint) { return !SocketLayer::readable(endpoint); });
 }
 
+std::uint64_t SimBackend::bytes_taken(const Socket& socket) noexcept {
+    return with(socket.handle, std::uint64_t{0},
+                [](const Endpoint& endpoint) { return endpoint.out.acknowledged; });
+}
+
 std::int64_t SimBackend::available(Socket& socket) {
     return with(socket.handle, -static_cast<std::int64_t>(code_bad_handle),
                 [](const Endpoint& endpoint) -> std::int64_t {
@@ -209,6 +214,8 @@ std::uint32_t SimBackend::kernel_locked(const Operation& op) const noexcept {
 bool SimBackend::fatal(const Operation& op, int code) const noexcept {
     return code_is_fatal(op, code);
 }
+
+bool SimBackend::ends_sending(int code) const noexcept { return code == code_broken; }
 
 bool SimBackend::exhausted(int code) const noexcept { return code == code_no_buffers; }
 

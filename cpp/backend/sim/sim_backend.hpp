@@ -42,6 +42,7 @@ public:
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
+    [[nodiscard]] std::uint64_t bytes_taken(const Socket& socket) noexcept override;
     bool drained(Socket& socket) noexcept override;
     std::int64_t available(Socket& socket) override;
 
@@ -56,6 +57,7 @@ public:
 
     [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool ends_sending(int code) const noexcept override;
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] std::int64_t cancel_code() const noexcept override;
     [[nodiscard]] int memory_code() const noexcept override;

@@ -224,7 +224,7 @@ StartResult SocketLayer::attempt(Endpoint& endpoint, Operation& op, unsigned cou
         case Kind::writable:
             return {writable(endpoint) ? Start::done : Start::pending, 0};
         case Kind::send:
-            return op.from_file ? failed(code_not_offered) : copy_sends(endpoint, op, count);
+            return op.from_file ? copy_file(endpoint, op) : copy_sends(endpoint, op, count);
         case Kind::accept:
         case Kind::accept_each:
             return accept(endpoint, op);
@@ -246,7 +246,7 @@ StartResult SocketLayer::start(Endpoint& endpoint, Operation& op, unsigned count
         return tried;
     }
     const bool holds = sends || op.kind == Kind::receive || op.kind == Kind::receive_each;
-    if (stack_.values.locks == 0 || !holds || op.watching) {
+    if (stack_.values.locks == 0 || !holds || op.watching || op.from_file) {
         return wait(endpoint, op, op.sending() ? endpoint.sending : endpoint.receiving, true);
     }
     return sends ? lock_sends(endpoint, op, count) : lock_receive(endpoint, op);

@@ -37,6 +37,7 @@ public:
 private:
     StartResult receive(Endpoint& endpoint, Operation& op);
     StartResult copy_sends(Endpoint& endpoint, Operation& op, unsigned count);
+    StartResult copy_file(Endpoint& endpoint, Operation& op);
     StartResult lock_sends(Endpoint& endpoint, Operation& op, unsigned count);
     StartResult lock_receive(Endpoint& endpoint, Operation& op);
     StartResult accept(Endpoint& endpoint, const Operation& op);

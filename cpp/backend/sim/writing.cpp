@@ -1,10 +1,18 @@
 // The socket layer's sending side: copies while there is room, locked pages when there is none.
 #include <algorithm>
+#include <vector>
 
+#include "backend/sent_file.hpp"
 #include "backend/sim/codes.hpp"
 #include "backend/sim/socket_layer.hpp"
 
 namespace iocp::sim {
+
+namespace {
+
+constexpr std::size_t most_of_a_file = std::size_t{64} << 10U;  // that one step reads
+
+}  // namespace
 
 std::uint64_t SocketLayer::buffer_size(const Endpoint& endpoint) const noexcept {
     if (stack_.values.dynamic_send_buffer == 0 || endpoint.sized) {
@@ -38,7 +46,7 @@ std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) con
     const std::uint64_t size = buffer_size(endpoint);
     const std::uint64_t used = buffered(endpoint);
     const std::uint64_t left = used < size ? size - used : 0;
-    if (stack_.values.locks == 0 || op.watching) {
+    if (stack_.values.locks == 0 || op.watching || op.from_file) {
         const bool alone = size == 0 && endpoint.out.empty();
         const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
         const bool more = stack_.values.locks == 0 && stack_.values.one_more_send != 0;
@@ -111,6 +119,37 @@ StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned 
         stack_.touch(endpoint);
     }
     return {Start::done, static_cast<std::int64_t>(total)};
+}
+
+// A file's bytes go through the send buffer, as many as it takes at a time: no page of a caller's
+// is locked for them.
+StartResult SocketLayer::copy_file(Endpoint& endpoint, Operation& op) {
+    if (op.remaining() == 0) {
+        return {Start::done, 0};
+    }
+    if (const int code = refusal_of_send(endpoint); code != 0) {
+        return {Start::failed, code};
+    }
+    const std::size_t left = shortened(std::min(room(endpoint, op), most_of_a_file));
+    if (left == 0) {
+        return {};
+    }
+    std::vector<std::byte> bytes(left);
+    std::size_t got = 0;
+    if (const int code =
+            SentFile::of(op).read(SentFile::position(op), bytes.data(), bytes.size(), got);
+        code != 0) {
+        return {Start::failed, code};
+    }
+    if (got != 0) {
+        endpoint.out.begin_copied_send();
+        endpoint.out.copy(bytes.data(), got);
+        stack_.counts.copied_bytes += got;
+        stack_.note(Step::copied, endpoint, endpoint.out.end, got);
+        transport_.posted(endpoint, false);
+        stack_.touch(endpoint);
+    }
+    return {Start::done, static_cast<std::int64_t>(got)};
 }
 
 // The buffer is passed by: the transport sends from the callers' pages, which stay locked until the

@@ -177,7 +177,7 @@ StartResult IocpBackend::receive(Operation& op) {
         return look(op);
     }
     if (member.pending_error != 0) {
-        return failed(std::exchange(member.pending_error, 0));
+        return receive_now(op);  // never pending: what is there, or that error
     }
     Request* request = new_request(op);
     if (request == nullptr) {

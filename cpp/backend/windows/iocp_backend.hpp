@@ -53,6 +53,7 @@ public:
     StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
                           Address& from) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
+    [[nodiscard]] std::uint64_t bytes_taken(const Socket& socket) noexcept override;
     bool drained(Socket& socket) noexcept override;
     [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
                                            bool sending) const noexcept override;
@@ -71,6 +72,7 @@ public:
     [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
     [[nodiscard]] std::size_t internal_bytes() const noexcept override;
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool ends_sending(int code) const noexcept override;
     [[nodiscard]] bool exhausted(int code) const noexcept override;
     [[nodiscard]] std::int64_t cancel_code() const noexcept override;
     [[nodiscard]] int memory_code() const noexcept override;
@@ -116,6 +118,7 @@ private:
     void leave(const Socket& socket);
     Member* member_of(SlotId socket) noexcept;
     int pending_error(const Socket& socket) noexcept;
+    StartResult before_error(const Socket& socket, const StartResult& result) noexcept;
     Request* new_request(Operation& op) noexcept;
     StartResult started(Operation& op, Request& request, bool at_once, DWORD bytes);
     StartResult receive(Operation& op);

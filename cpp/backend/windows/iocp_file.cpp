@@ -59,6 +59,18 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
     return 0;
 }
 
+int SentFile::read(std::uint64_t at, std::byte* out, std::size_t length, std::size_t& got) const {
+    OVERLAPPED place{};
+    place.Offset = static_cast<DWORD>(at);
+    place.OffsetHigh = static_cast<DWORD>(at >> 32U);
+    DWORD count = 0;
+    const auto most = static_cast<DWORD>(std::min(length, most_bytes));
+    const bool good = ::ReadFile(handle_of(*this), out, most, &count, &place) != FALSE;
+    const DWORD code = good ? ERROR_SUCCESS : ::GetLastError();
+    got = count;
+    return code == ERROR_HANDLE_EOF ? 0 : static_cast<int>(code);
+}
+
 SentFile::~SentFile() { (void)::CloseHandle(handle_of(*this)); }
 
 }  // namespace iocp
