@@ -150,8 +150,8 @@ TEST_F(PausingTest, AcceptedConnectionsWaitToo) {
     pause(listener);
     turn();
     EXPECT_EQ(requests(listener), 0U);
-    resume(listener);
     backend().on(listener).starts = {connection(backend().make_handle()), pending()};
+    resume(listener);
     turn();
     pause(listener);
     turns(2);
