@@ -19,10 +19,10 @@ void Port::end_connect(Lane& lane, Operation& op, Error error, bool answered) {
             finish(lane.pop(), error);
         }
     }
-    if (code != 0) {
-        fail_socket(socket, system_error(code));
-    } else if (socket.stream && !socket.receiving.idle()) {
+    if (socket.stream && !socket.receiving.idle()) {
         fail_socket(socket, error);
+    } else if (code != 0) {
+        fail_socket(socket, system_error(code));
     }
 }
 

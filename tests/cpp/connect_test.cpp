@@ -192,6 +192,17 @@ TEST_F(AttemptTest, ThatCannotBeWithdrawnEndsItsSocket) {
     EXPECT_EQ(closed[0].failure.code, code_plain);
 }
 
+TEST_F(AttemptTest, TellsReceivesAheadWhyItEndedAlsoWhereItCannotBeWithdrawn) {
+    Socket& socket = unconnected();
+    backend().withdraw_error = code_plain;
+    Posted& op = post(socket, Kind::connect);
+    receive(socket);
+    cancel(op);
+    turns(3);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.fault, Fault::cancelled);
+}
+
 TEST_F(AttemptTest, EndsReceivesThatWerePostedAhead) {
     Socket& socket = unconnected();
     Posted& op = post(socket, Kind::connect);
