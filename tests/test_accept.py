@@ -278,7 +278,7 @@ def test_address_of_the_peer(port, peers, tmp_path, family, gone, how):
         conn, address = op.accepted, op.address
         if how == "callback":
             run_until(port, lambda: got)
-            assert got[0].address == name
+            assert got[0].address == address
     if address is None and WINDOWS:
         assert gone, "Windows names the peer of what is still there"
     else:

@@ -16,6 +16,17 @@ Listener* IocpBackend::listener_of(SlotId socket) noexcept {
     return nullptr;
 }
 
+// Of length 0 where the connection is over: Windows names no peer of it.
+Address IocpBackend::peer_of(SOCKET socket) noexcept {
+    Address peer{};
+    int length = static_cast<int>(peer.bytes.size());
+    auto* where = reinterpret_cast<sockaddr*>(peer.bytes.data());
+    if (::getpeername(socket, where, &length) == 0) {
+        peer.length = static_cast<std::uint32_t>(length);
+    }
+    return peer;
+}
+
 StartResult IocpBackend::accept(Operation& op) {
     Socket& socket = *op.socket;
     if (const int code = join(socket); code != 0) {
@@ -133,13 +144,7 @@ void IocpBackend::accept_finished(Listener& listener, Request& request, int code
         listener.arrived.push_back({no_handle, code});
         return;
     }
-    Arrival arrival{static_cast<Handle>(made), 0};
-    int length = static_cast<int>(arrival.peer.bytes.size());
-    auto* where = reinterpret_cast<sockaddr*>(arrival.peer.bytes.data());
-    if (::getpeername(made, where, &length) == 0) {
-        arrival.peer.length = static_cast<std::uint32_t>(length);
-    }
-    listener.arrived.push_back(arrival);
+    listener.arrived.push_back({static_cast<Handle>(made), 0, peer_of(made)});
 }
 
 void IocpBackend::accept_packet(Listener& listener, Request& request, std::vector<Packet>& out) {

@@ -141,7 +141,8 @@ private:
     StartResult wait_for_room(Operation& op);
     int open_afd();
     StartResult accept(Operation& op);
-    StartResult accept_now(Socket& socket);
+    StartResult accept_now(Operation& op);
+    static Address peer_of(SOCKET socket) noexcept;
     StartResult receive_now(Operation& op);
     StartResult send_now(Operation& op, unsigned count);
     int own(SOCKET socket) noexcept;

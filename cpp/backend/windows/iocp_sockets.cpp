@@ -281,7 +281,8 @@ StartResult IocpBackend::send_now(Operation& op, unsigned count) {
     return came_to(returned, bytes, op.socket->stream);
 }
 
-StartResult IocpBackend::accept_now(Socket& socket) {
+StartResult IocpBackend::accept_now(Operation& op) {
+    const Socket& socket = *op.socket;
     const SOCKET made = winsock_.accept(socket_of(socket), nullptr, nullptr);
     if (made == INVALID_SOCKET) {
         return came_to(SOCKET_ERROR, 0, socket.stream);
@@ -289,6 +290,10 @@ StartResult IocpBackend::accept_now(Socket& socket) {
     if (const int code = own(made); code != 0) {
         (void)winsock_.close(made);
         return failed(code);
+    }
+    // accept() would refuse to name the peer of a connection that is over, and drop it.
+    if (Message* message = op.message()) {
+        message->address = peer_of(made);
     }
     return {Start::done, 0, static_cast<Handle>(made)};
 }
@@ -309,8 +314,7 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
         case Kind::accept:
         case Kind::accept_each: {
             Listener* listener = listener_of(op.socket->id);
-            return listener != nullptr && !listener->arrived.empty() ? accept(op)
-                                                                     : accept_now(*op.socket);
+            return listener != nullptr && !listener->arrived.empty() ? accept(op) : accept_now(op);
         }
         case Kind::connect:
         case Kind::disconnect:
