@@ -107,18 +107,23 @@ def test_closed_in_its_own_callback(port, peers):
     address = listener.getsockname()
     got = Recorder()
 
-    def take(conn):
-        listener.close()
-        if WINDOWS:
-            run_until(port, lambda: listener.closed)
-        got(listener.closed)
+    def listen_again():
         with port.listen(address) as again:
             got(again.getsockname() == address)
+
+    def take(conn):
+        listener.close()
+        if port.backend != "iocp":  # there the accepts that stand posted report first
+            got(listener.closed)
+            listen_again()
         conn.close()
 
     listener.accept_each(take)
     peer = peers.connect(address)
-    run_until(port, lambda: len(got) == 2)
+    run_until(port, lambda: listener.closed and (got or port.backend == "iocp"))
+    if port.backend == "iocp":
+        got(listener.closed)
+        listen_again()
     assert got == [True, True]
     peer.close()
 

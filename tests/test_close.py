@@ -13,6 +13,7 @@ import iocp_sock
 from support import (
     BACKENDS,
     FAMILIES,
+    PATIENCE,
     WINDOWS,
     Recorder,
     finish,
@@ -301,7 +302,7 @@ def test_port_close_sends_what_is_queued(make_port, peers):
     received = []
     thread = threading.Thread(target=lambda: received.append(peer.makefile("rb").read()))
     thread.start()
-    port.close()
+    port.close(PATIENCE)
     thread.join()
     assert received == [data]
 

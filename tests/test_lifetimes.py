@@ -310,7 +310,7 @@ def test_new_marks_are_told_to_their_callbacks(system_threads):
                 handed_out()
         sock.set_send_marks(high=100, low=10, on_pause=Before())
         for _ in range(3):
-            sock.send(bytes(1 << 20), callback=lambda completion: None)
+            sock.send(bytes(4 << 20), callback=lambda completion: None)
         assert sock.send_paused
         sock.set_send_marks(
             high=0, low=0, on_pause=lambda sock: None, on_resume=lambda sock: resumed.append(1)
