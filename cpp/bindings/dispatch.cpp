@@ -47,6 +47,12 @@ bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     return ours;
 }
 
+// What a callback is told of the error: without memory for that, the MemoryError.
+PyObject* exception_of(PortObject& port, const Error& error) {
+    PyObject* exception = make_exception(&port, *port.types, error);
+    return exception != nullptr ? exception : PyErr_GetRaisedException();
+}
+
 // Calls with up to three arguments; `slots` has room for one before them. `served`: the Socket that
 // is closed if the callback raises, or null. False: stop dispatching.
 bool call(PortObject& port, PyObject* served, PyObject* callback, PyObject** slots,
@@ -170,6 +176,8 @@ public:
     Called(const Called&) = delete;
     Called& operator=(const Called&) = delete;
 
+    // Nothing that arrived is handed out any more.
+    void end() noexcept { socket_->ending = true; }
     [[nodiscard]] PyObject* socket() const noexcept { return reinterpret_cast<PyObject*>(socket_); }
     [[nodiscard]] PyObject* callback() const noexcept { return callback_; }
 
@@ -180,7 +188,7 @@ private:
 
 // What arrived, and, of a datagram, who sent it.
 bool hand_out_data(PortObject& port, Ready& ready) {
-    const Called called(port, *ready.socket, &SocketObject::on_item);
+    Called called(port, *ready.socket, &SocketObject::on_item);
     if (called.callback() == nullptr) {
         return true;
     }
@@ -195,7 +203,15 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     if (buffer == nullptr) {
         // Bytes of a stream are lost with it.
         Py_XDECREF(sender);
-        return report(port, called.socket(), called.socket());
+        if (ready.what == Ready::What::data) {
+            called.end();  // what follows in the stream must not be taken for what is missing
+            locked(port, [&] {
+                port.core->end_with(*ready.socket,
+                                    Error::of(Fault::resource, "no memory for what arrived"));
+                return 0;
+            });
+        }
+        return report(port, called.socket());
     }
     PyObject* slots[4] = {nullptr, called.socket(), buffer, sender};
     const bool go_on =
@@ -228,10 +244,7 @@ bool hand_out_item_error(PortObject& port, const Ready& ready) {
     if (called.callback() == nullptr) {
         return true;
     }
-    PyObject* exception = make_exception(&port, *port.types, ready.error);
-    if (exception == nullptr) {
-        return report(port, called.socket());
-    }
+    PyObject* exception = exception_of(port, ready.error);
     const bool go_on = call_with(port, nullptr, called.callback(), called.socket(), exception);
     Py_DECREF(exception);
     return go_on;
@@ -261,10 +274,9 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
     PyObject* exception = socket->blamed ? replaced(port, socket->on_item, nullptr) : nullptr;
     if (callback != nullptr) {
         if (exception == nullptr) {
-            exception = failure ? make_exception(&port, *port.types, failure) : Py_NewRef(Py_None);
+            exception = failure ? exception_of(port, failure) : Py_NewRef(Py_None);
         }
-        go_on = exception != nullptr ? call_with(port, nullptr, callback, object, exception)
-                                     : report(port, object);
+        go_on = call_with(port, nullptr, callback, object, exception);
         Py_DECREF(callback);
     }
     Py_XDECREF(exception);
@@ -419,17 +431,23 @@ void retire_handed_out(PortObject& port, Retired& retired) {
 
 bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retired,
                   PyObject** wanted) {
-    const auto withheld = port.core->may_withhold(ready)
-                              ? locked(port, [&] { return port.core->withhold(ready); })
-                              : Port::Withheld::no;
-    if (withheld == Port::Withheld::yes) {
-        return true;
+    Outcomes outcomes;
+    try {
+        const auto withheld = port.core->may_withhold(ready)
+                                  ? locked(port, [&] { return port.core->withhold(ready); })
+                                  : Port::Withheld::no;
+        if (withheld == Port::Withheld::yes) {
+            return true;
+        }
+        if (withheld == Port::Withheld::behind) {
+            const Outcomes before = hand_out_withheld(self, port, *ready.socket, retired);
+            Py_XDECREF(before.completion);
+        }
+        outcomes = hand_out(self, port, ready, retired);
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        outcomes.go_on = report(port, self);
     }
-    if (withheld == Port::Withheld::behind) {
-        const Outcomes before = hand_out_withheld(self, port, *ready.socket, retired);
-        Py_XDECREF(before.completion);
-    }
-    const Outcomes outcomes = hand_out(self, port, ready, retired);
     if (outcomes.completion == nullptr) {
         return outcomes.go_on;
     }

@@ -7,6 +7,7 @@
 #include "backend/system_error.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/held.hpp"
 
 namespace iocp::py {
 
@@ -20,6 +21,24 @@ bool refuse_ancillary(const Types& types) {
           "there is no ancillary data on this system; send the bytes alone");
     return false;
 }
+
+// What is leased while ancillary data is copied.
+class HeldLeases {
+public:
+    explicit HeldLeases(std::size_t count) : leases_(count) {}
+    ~HeldLeases() {
+        for (Lease& lease : leases_) {
+            lease.give_back();
+        }
+    }
+    HeldLeases(const HeldLeases&) = delete;
+    HeldLeases& operator=(const HeldLeases&) = delete;
+
+    Lease& operator[](std::size_t at) noexcept { return leases_[at]; }
+
+private:
+    std::vector<Lease> leases_;
+};
 
 // One (level, type, data); the data is held in `lease`.
 bool to_item(const Types& types, PyObject* given, AncillaryItem& item, Lease& lease) {
@@ -80,32 +99,25 @@ bool Envelope::set_ancillary(const Types& types, PyObject* given) {
     if (!has_ancillary) {
         return refuse_ancillary(types);
     }
-    PyObject* sequence = listed(types, given, most_items,
-                                "ancillary data is an iterable of tuples (level, type, data)",
-                                "more than 1024 items of ancillary data");
-    if (sequence == nullptr) {
+    const Held sequence(listed(types, given, most_items,
+                               "ancillary data is an iterable of tuples (level, type, data)",
+                               "more than 1024 items of ancillary data"));
+    if (sequence.get() == nullptr) {
         return false;
     }
-    std::vector<AncillaryItem> items;
-    std::vector<Lease> leases;
-    bool good = true;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(sequence) && good; ++i) {
-        AncillaryItem item{};
-        Lease lease;
-        good = to_item(types, PyTuple_GET_ITEM(sequence, i), item, lease);
-        items.push_back(item);
-        leases.push_back(lease);
+    const Py_ssize_t count = PyTuple_GET_SIZE(sequence.get());
+    std::vector<AncillaryItem> items(static_cast<std::size_t>(count));
+    HeldLeases leases(static_cast<std::size_t>(count));
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        if (!to_item(types, PyTuple_GET_ITEM(sequence.get(), i), items[at], leases[at])) {
+            return false;
+        }
     }
-    if (good) {
-        control_ = ancillary_block(items);
-        message_.control = control_.empty() ? nullptr : control_.data();
-        message_.control_length = control_.size();
-    }
-    for (Lease& lease : leases) {
-        lease.give_back();
-    }
-    Py_DECREF(sequence);
-    return good;
+    control_ = ancillary_block(items);
+    message_.control = control_.empty() ? nullptr : control_.data();
+    message_.control_length = control_.size();
+    return true;
 }
 
 bool Envelope::make_room(const Types& types, PyObject* bytes) {

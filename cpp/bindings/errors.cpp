@@ -130,7 +130,9 @@ bool load_errors(Types& types) {
     return good;
 }
 
-PyObject* make_exception(PortObject* port, const Types& types, const Error& error) {
+namespace {
+
+PyObject* exception_for(PortObject* port, const Types& types, const Error& error) {
     if (error.fault == Fault::system) {
         return system_exception(PyExc_OSError, error.code, error_text(error.code).c_str());
     }
@@ -149,6 +151,16 @@ PyObject* make_exception(PortObject* port, const Types& types, const Error& erro
         return nullptr;
     }
     return exception;
+}
+
+}  // namespace
+
+PyObject* make_exception(PortObject* port, const Types& types, const Error& error) {
+    try {
+        return exception_for(port, types, error);
+    } catch (const std::bad_alloc&) {
+        return PyErr_NoMemory();
+    }
 }
 
 PyObject* raise(PortObject* port, const Types& types, const Error& error) {

@@ -27,10 +27,17 @@ public:
         const std::lock_guard guard(port_.links_mutex);
         auto& unclaimed = port_.unclaimed;
         const auto count = static_cast<std::ptrdiff_t>(std::min(most, unclaimed.size()));
-        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
+        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);  // its room stays for them
         unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
     }
-    void add(PyObject* completion) { taken_.push_back(completion); }
+    // Makes room for one more, here and for the next call. Throws before anything is taken.
+    void expect() {
+        taken_.reserve(taken_.size() + 1);
+        const std::lock_guard guard(port_.links_mutex);
+        port_.unclaimed.reserve(port_.unclaimed.size() + taken_.size() + 1);
+    }
+    // Precondition: expected.
+    void add(PyObject* completion) noexcept { taken_.push_back(completion); }
     [[nodiscard]] std::size_t size() const noexcept { return taken_.size(); }
     // The caller's from here on.
     std::vector<PyObject*> give() noexcept { return std::exchange(taken_, {}); }

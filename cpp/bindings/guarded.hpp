@@ -11,11 +11,12 @@ namespace iocp::py {
 // The border between C++ and CPython's own frames, which no exception may cross: every row of a
 // table of methods, properties or slots names a function through `guarded`. Want of memory becomes
 // a MemoryError. What ends a thread by unwinding it is no exception, and passes.
-template <auto function>
-struct Guarded;
+template <class Function>
+struct Border;
 
-template <class Result, class... Arguments, Result (*function)(Arguments...)>
-struct Guarded<function> {
+template <class Result, class... Arguments>
+struct Border<Result (*)(Arguments...)> {
+    template <Result (*function)(Arguments...)>
     static Result call(Arguments... arguments) {
         try {
             return function(arguments...);
@@ -34,12 +35,10 @@ struct Guarded<function> {
     }
 };
 
-template <class Result, class... Arguments, Result (*function)(Arguments...) noexcept>
-struct Guarded<function> {
-    static Result call(Arguments... arguments) noexcept { return function(arguments...); }
-};
+template <class Result, class... Arguments>
+struct Border<Result (*)(Arguments...) noexcept> : Border<Result (*)(Arguments...)> {};
 
 template <auto function>
-inline constexpr auto* guarded = &Guarded<function>::call;
+inline constexpr auto guarded = &Border<decltype(function)>::template call<function>;
 
 }  // namespace iocp::py

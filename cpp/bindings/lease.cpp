@@ -5,6 +5,7 @@
 #include <new>
 
 #include "bindings/arguments.hpp"
+#include "bindings/held.hpp"
 #include "bindings/objects.hpp"
 
 namespace iocp::py {
@@ -104,16 +105,15 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
               "an iterable of buffers is needed here; send() and recv_into() take a single one");
         return false;
     }
-    PyObject* sequence =
+    const Held sequence(
         listed(types, buffers, most_slices,
                "an iterable of buffers is needed here, such as a list of bytes-like objects",
-               "more than 1024 buffers in one post; join some or post twice");
-    if (sequence == nullptr) {
+               "more than 1024 buffers in one post; join some or post twice"));
+    if (sequence.get() == nullptr) {
         return false;
     }
-    const Py_ssize_t count = PyTuple_GET_SIZE(sequence);
+    const Py_ssize_t count = PyTuple_GET_SIZE(sequence.get());
     if (count == 0) {
-        Py_DECREF(sequence);
         raise(types, ErrorClass::argument, EINVAL,
               "the list of buffers is empty; give at least one");
         return false;
@@ -123,7 +123,7 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
     bool good = true;
     for (Py_ssize_t i = 0; i < count && good; ++i) {
         Lease lease;
-        good = lease_one(types, PyTuple_GET_ITEM(sequence, i), lease);
+        good = lease_one(types, PyTuple_GET_ITEM(sequence.get(), i), lease);
         if (good && lease.length > std::numeric_limits<std::size_t>::max() / 2 - total) {
             lease.give_back();
             raise(types, ErrorClass::argument, EINVAL, "the buffers are too long in all");
@@ -135,7 +135,6 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
             leases.push_back(lease);
         }
     }
-    Py_DECREF(sequence);
     return good;
 }
 

@@ -304,6 +304,11 @@ struct PortObject final : Audience {
     std::atomic<unsigned> waiting{0};  // how many those are
 
     bool finished(Operation& op) noexcept override;
+    // Makes room for a completion that this thread may keep for get().
+    void expect_unclaimed() {
+        const std::lock_guard guard(links_mutex);
+        unclaimed.reserve(unclaimed.size() + 1);
+    }
     int traverse(visitproc visit, void* argument) const;
     void clear();
     void drop(Ready& ready);
@@ -521,6 +526,9 @@ void settle(OperationObject& operation);
 bool is_done(OperationObject& operation);
 // The error that it ended with, None where it did not: a new reference. Null: exception set.
 PyObject* error_of(OperationObject& operation);
+// How a receive ends whose bytes found no Buffer.
+inline constexpr Error no_buffer =
+    Error::of(Fault::resource, "no memory for the Buffer that was received");
 // What a finished receive into a block of the pool got: `lease`, or the envelope's, becomes `data`,
 // in the blank Buffer. False: there was no Buffer.
 bool take_block(OperationObject& operation, PyObject* blank, Lease& lease) noexcept;

@@ -458,9 +458,12 @@ void settle(OperationObject& op) {
         if (core != nullptr && !op.settled.load(std::memory_order_relaxed)) {
             op.transferred = static_cast<Py_ssize_t>(core->transferred);
             op.failure = core->error;
-            if (op.hands_out_block && (!core->error || core->transferred != 0) &&
-                take_block(op, unused_buffer, core->lease)) {
-                unused_buffer = nullptr;
+            if (op.hands_out_block && (!core->error || core->transferred != 0)) {
+                if (take_block(op, unused_buffer, core->lease)) {
+                    unused_buffer = nullptr;
+                } else if (!op.failure) {
+                    op.failure = no_buffer;
+                }
             }
             if (core->kind == Kind::receive && !core->error) {
                 op.flags = core->answer;

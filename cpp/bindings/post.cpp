@@ -26,7 +26,8 @@ void settle_silent(PortObject& port, OperationObject& op, Post& what, Socket* ac
     if (what.hands_out_block) {
         PyObject* buffer = blank_buffer(*port.types);
         if (!take_block(op, buffer, what.lease)) {
-            PyErr_Clear();  // out of memory for the result itself
+            PyErr_Clear();
+            op.failure = no_buffer;
         }
     }
     what.lease.give_back();
@@ -70,7 +71,12 @@ bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what
             return false;
         }
         Py_XDECREF(std::exchange(op.callback, bound));
-        routines->enlist(op);
+        try {
+            routines->enlist(op);
+        } catch (const std::bad_alloc&) {
+            PyErr_NoMemory();
+            return false;
+        }
     }
     return true;
 }

@@ -61,18 +61,19 @@ void Routines::thread_ended(PyObject* sentinel) {
 
 // What the thread posted with a routine is cancelled, and no routine is run any more.
 void Routines::end() {
-    std::vector<OperationObject*> pending;
-    std::deque<Due> due;
+    std::list<Due> pending;
+    std::list<Due> due;
     {
         const std::lock_guard lock(Event::mutex());
         ended_ = true;
-        pending = pending_;
-        for (OperationObject* op : pending) {
-            Py_INCREF(reinterpret_cast<PyObject*>(op));
+        pending.swap(pending_);
+        for (const Due& one : pending) {
+            Py_INCREF(one.operation);
         }
         due.swap(due_);
     }
-    for (OperationObject* op : pending) {
+    for (const Due& one : pending) {
+        auto* op = reinterpret_cast<OperationObject*>(one.operation);
         PortObject& port = *op->socket->binding;
         if (!port.closed && !port.forked()) {
             locked(port, [&] {
@@ -80,7 +81,7 @@ void Routines::end() {
                 return core != nullptr && port.core->cancel(*core);
             });
         }
-        Py_DECREF(reinterpret_cast<PyObject*>(op));
+        Py_DECREF(one.operation);
     }
     for (const Due& one : due) {
         Py_DECREF(one.operation);
@@ -96,24 +97,28 @@ Routines& Routines::of_bound(PyObject* bound) noexcept {
 
 void Routines::enlist(OperationObject& op) {
     const std::lock_guard lock(Event::mutex());
-    pending_.push_back(&op);
+    pending_.push_back({reinterpret_cast<PyObject*>(&op), nullptr});
 }
 
-void Routines::remove(const OperationObject& op) noexcept {
-    const auto found = std::find(pending_.begin(), pending_.end(), &op);
+// Its place, if it had one.
+std::list<Routines::Due> Routines::remove(const OperationObject& op) noexcept {
+    std::list<Due> place;
+    const auto found = std::find_if(pending_.begin(), pending_.end(), [&op](const Due& one) {
+        return one.operation == reinterpret_cast<const PyObject*>(&op);
+    });
     if (found != pending_.end()) {
-        *found = pending_.back();
-        pending_.pop_back();
+        place.splice(place.end(), pending_, found);
     }
+    return place;
 }
 
 void Routines::retire(OperationObject& op, PyObject* bound, bool due) {
     Routines& routines = of_bound(bound);
     const std::lock_guard lock(Event::mutex());
-    routines.remove(op);
-    if (due && !routines.ended_) {
-        auto* object = reinterpret_cast<PyObject*>(&op);
-        routines.due_.push_back({Py_NewRef(object), Py_NewRef(bound)});
+    std::list<Due> place = routines.remove(op);
+    if (due && !place.empty()) {
+        place.front() = {Py_NewRef(reinterpret_cast<PyObject*>(&op)), Py_NewRef(bound)};
+        routines.due_.splice(routines.due_.end(), place);
         routines.waiters.notify_all();
     }
 }

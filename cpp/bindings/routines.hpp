@@ -1,8 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <vector>
+#include <list>
 
 #include "bindings/objects.hpp"
 
@@ -29,8 +28,8 @@ public:
     // With the events' lock held: the ports whose turns can make one due.
     template <class Visit>
     void each_port(Visit&& visit) const {
-        for (const OperationObject* op : pending_) {
-            visit(op->socket->port);
+        for (const Due& one : pending_) {
+            visit(reinterpret_cast<OperationObject*>(one.operation)->socket->port);
         }
     }
 
@@ -38,20 +37,20 @@ public:
 
 private:
     struct Due {
-        PyObject* operation;  // strong
-        PyObject* bound;      // strong
+        PyObject* operation;
+        PyObject* bound;
     };
 
     static Routines& of_bound(PyObject* bound) noexcept;
     static void thread_ended(PyObject* sentinel);
     void end();
-    void remove(const OperationObject& op) noexcept;
+    [[nodiscard]] std::list<Due> remove(const OperationObject& op) noexcept;
 
     PyObject* self_{nullptr};  // the capsule that owns it; borrowed
     std::uint32_t fork_generation_{iocp::fork_generation()};
     // Guarded by the events' lock.
-    std::vector<OperationObject*> pending_;  // borrowed: linked to their ports meanwhile
-    std::deque<Due> due_;
+    std::list<Due> pending_;  // borrowed operations, linked to their ports meanwhile; nothing bound
+    std::list<Due> due_;  // strong; a routine that falls due brings its place from the other list
     bool ended_{false};
 };
 

@@ -77,6 +77,7 @@ std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::siz
     port.polled = false;
     for (;;) {
         while (out.size() < most) {
+            out.expect();
             PyObject* wanted = nullptr;
             if (dispatch(self.ptr(), port, &wanted) < 0) {
                 Py_XDECREF(wanted);
@@ -179,11 +180,21 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
         raise(*port.types, ErrorClass::argument, EINVAL, "n is how many to get at most, from 1");
         throw_set();
     }
-    pb::list result;
-    for (PyObject* completion : gather(self, port, static_cast<std::size_t>(most), timeout)) {
-        result.append(pb::reinterpret_steal<pb::object>(completion));
+    const std::vector<PyObject*> taken =
+        gather(self, port, static_cast<std::size_t>(most), timeout);
+    PyObject* result = PyList_New(static_cast<Py_ssize_t>(taken.size()));
+    if (result == nullptr) {
+        {
+            // There is room: they were expected.
+            const std::lock_guard guard(port.links_mutex);
+            port.unclaimed.insert(port.unclaimed.begin(), taken.begin(), taken.end());
+        }
+        throw_set();
     }
-    return result;
+    for (std::size_t i = 0; i < taken.size(); ++i) {
+        PyList_SET_ITEM(result, static_cast<Py_ssize_t>(i), taken[i]);
+    }
+    return pb::reinterpret_steal<pb::list>(result);
 }
 
 void close(const pb::object& self, const pb::object& timeout) {

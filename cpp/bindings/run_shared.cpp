@@ -239,6 +239,7 @@ std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::siz
     Gathered out(port);
     for (bool waited = false;;) {
         if (out.size() == 0) {
+            out.expect();
             out.take_unclaimed(most);  // a thread that waits for something else may have kept some
         }
         bool late = false;
@@ -247,6 +248,7 @@ std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::siz
             return out.size() == 0 ? part.next() : part.more();
         });
         if (next == Next::record) {
+            out.expect();
             PyObject* wanted = nullptr;
             try {
                 (void)part.hand_out(&wanted);
@@ -284,6 +286,7 @@ bool hand_out_now(PyObject* self, PortObject& port) {
     try {
         Part part(self, port);
         for (Py_ssize_t count = 0; count < most_of_once;) {
+            port.expect_unclaimed();
             const Next next = locked(port, [&] { return part.next(); });
             if (next == Next::over) {
                 part.finish_close();
@@ -306,6 +309,9 @@ bool hand_out_now(PyObject* self, PortObject& port) {
         }
     } catch (pb::error_already_set& error) {
         error.restore();
+        return false;
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
         return false;
     }
     drop_claimed(port);

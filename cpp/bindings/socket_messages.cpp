@@ -18,13 +18,13 @@ PyObject* recvfrom(PyObject* self, PyObject* const* given, Py_ssize_t count, PyO
     PortObject& port = *socket.binding;
     std::array<PyObject*, 6> arguments{};
     Post what;
+    what.envelope = std::make_unique<Envelope>(Way::receives);
     Lease block;
     if (!signature.parse(*port.types, given, count, keywords, arguments) ||
         !to_common(*port.types, arguments[1], &arguments[2], what) ||
         !to_routine(socket, arguments[5], what) || !to_block(port, arguments[0], block)) {
         return nullptr;
     }
-    what.envelope = std::make_unique<Envelope>(Way::receives);
     what.envelope->enclose(block);
     what.hands_out_block = true;
     return posted(socket, what);
@@ -38,13 +38,13 @@ PyObject* recvfrom_into(PyObject* self, PyObject* const* given, Py_ssize_t count
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 6> arguments{};
     Post what;
+    what.envelope = std::make_unique<Envelope>(Way::receives);
     Lease lease;
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_common(types, arguments[1], &arguments[2], what) ||
         !to_routine(socket, arguments[5], what) || !to_room(types, arguments[0], lease)) {
         return nullptr;
     }
-    what.envelope = std::make_unique<Envelope>(Way::receives);
     what.envelope->enclose(lease);
     return posted(socket, what);
 }

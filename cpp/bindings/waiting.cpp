@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "backend/parker.hpp"
+#include "bindings/held.hpp"
 #include "bindings/interrupt_event.hpp"
 #include "bindings/routines.hpp"
 #include "bindings/run_shared.hpp"
@@ -24,6 +25,7 @@ bool dispatch_all(PyObject* self, PortObject& port) {
     PyObject* wanted = nullptr;
     do {
         wanted = nullptr;
+        port.expect_unclaimed();
         const Py_ssize_t count = dispatch(self, port, &wanted);
         if (wanted != nullptr) {
             const std::lock_guard guard(port.links_mutex);
@@ -81,6 +83,22 @@ private:
     Parker parker_;
 };
 
+// The time of one turn that a waiting thread makes.
+class Turning {
+public:
+    Turning(WaitingThread& thread, Backend& backend)
+        : thread_(thread), may_wait_(thread.begin_turn(backend)) {}
+    ~Turning() { thread_.end_turn(); }
+    Turning(const Turning&) = delete;
+    Turning& operator=(const Turning&) = delete;
+
+    [[nodiscard]] bool may_wait() const noexcept { return may_wait_; }
+
+private:
+    WaitingThread& thread_;
+    bool may_wait_;
+};
+
 // A thread's place among those that wait for something of a port. While there is one, a port that
 // has been closed keeps its backend, so that the thread may ask it without the port's lock.
 class WaiterOf {
@@ -112,7 +130,7 @@ private:
 class AwaitedPort {
 public:
     AwaitedPort(PyObject* self, PortObject& port, Waiter& waiter)
-        : self_(self), port_(port), place_(std::in_place, port, waiter) {}
+        : self_(Py_NewRef(self)), port_(port), place_(std::in_place, port, waiter) {}
     ~AwaitedPort() {
         place_.reset();  // it need not be told of what it does itself
         hold_.reset();
@@ -154,19 +172,7 @@ public:
             return turn_shared(thread, timeout);
         }
         const bool nested = !hold_->held();
-        const bool may_wait = thread.begin_turn(port_.core->backend());
-        const std::int64_t start = now();
-        const std::int64_t deadline = !may_wait ? start : timeout < 0 ? -1 : start + timeout;
-        Error error;
-        if (nested) {
-            const std::int64_t slice = start + longest_sleep;
-            detached([&] {
-                error = port_.core->collect(deadline < 0 ? slice : std::min(slice, deadline));
-            });
-        } else {
-            error = poll_port(port_, deadline);
-        }
-        thread.end_turn();
+        const Error error = nested ? collect(thread, timeout) : poll(thread, timeout);
         foreign_ = error.fault == Fault::wrong_thread;
         if (foreign_) {
             hold_->give_up();
@@ -181,14 +187,36 @@ public:
     }
 
 private:
+    // Up to the end of the timeout, or, where the thread was told meanwhile, until now.
+    [[nodiscard]] std::int64_t deadline_of(const Turning& turning, std::int64_t timeout) const {
+        const std::int64_t start = now();
+        return !turning.may_wait() ? start : timeout < 0 ? -1 : start + timeout;
+    }
+    Error poll(WaitingThread& thread, std::int64_t timeout) {
+        const Turning turning(thread, port_.core->backend());
+        return poll_port(port_, deadline_of(turning, timeout));
+    }
+    Error collect(WaitingThread& thread, std::int64_t timeout) {
+        const Turning turning(thread, port_.core->backend());
+        const std::int64_t deadline = deadline_of(turning, timeout);
+        const std::int64_t slice = now() + longest_sleep;
+        Error error;
+        detached(
+            [&] { error = port_.core->collect(deadline < 0 ? slice : std::min(slice, deadline)); });
+        return error;
+    }
     // One for several threads: makes a turn, or sees the end of one that another thread makes.
     bool turn_shared(WaitingThread& thread, std::int64_t timeout) {
         const std::uint64_t seen = port_.core->turns();
-        const bool may_wait = thread.begin_turn(port_.core->backend());
-        const std::int64_t left = !may_wait ? 0 : timeout < 0 ? between_looks : timeout;
         Error error;
-        detached([&] { error = port_.core->collect(now() + std::min(left, between_looks), seen); });
-        thread.end_turn();
+        {
+            const Turning turning(thread, port_.core->backend());
+            const std::int64_t left = !turning.may_wait() ? 0
+                                      : timeout < 0       ? between_looks
+                                                          : timeout;
+            detached(
+                [&] { error = port_.core->collect(now() + std::min(left, between_looks), seen); });
+        }
         if (error) {
             raise(&port_, *port_.types, error);
             return false;
@@ -326,17 +354,17 @@ private:
         if (awaited_.operation != nullptr) {
             if (ports_.empty()) {
                 const SocketObject& socket = *awaited_.operation->socket;
-                ports_.emplace_back(Py_NewRef(socket.port), *socket.binding, thread_);
+                ports_.emplace_back(socket.port, *socket.binding, thread_);
                 listen_to(*awaited_.operation);
             }
             return;
         }
-        std::vector<PyObject*> found;
+        std::vector<Held> found;
         {
             const std::lock_guard lock(Event::mutex());
             const auto add = [&](PyObject* port) {
                 if (port != nullptr && port != last_ && !known(port)) {
-                    found.push_back(Py_NewRef(port));
+                    found.emplace_back(Held(Py_NewRef(port)));
                     last_ = port;
                 }
             };
@@ -347,11 +375,10 @@ private:
                 routines_->each_port(add);
             }
         }
-        for (PyObject* port : found) {
-            if (known(port)) {
-                Py_DECREF(port);
-            } else {
-                ports_.emplace_back(port, pybind11::handle(port).cast<PortObject&>(), thread_);
+        for (const Held& port : found) {
+            if (!known(port.get())) {
+                ports_.emplace_back(port.get(), pybind11::handle(port.get()).cast<PortObject&>(),
+                                    thread_);
             }
         }
     }

@@ -261,6 +261,11 @@ void Port::fail_socket(Socket& socket, Error error) {
     }
 }
 
+void Port::end_with(Socket& socket, Error error) {
+    fail_socket(socket, error);
+    nudge();
+}
+
 void Port::begin_cancel(Socket& socket) {
     if (socket.life != Life::open && socket.life != Life::draining) {
         return;

@@ -106,6 +106,8 @@ public:
     // socket is cancelled, reaped and closed.
     void close(Socket& socket, std::int64_t timeout);
     void abort(Socket& socket);
+    // Ends the socket as a fatal error of the system would.
+    void end_with(Socket& socket, Error error);
     // After collect() has seen idle(socket): the descriptor is the caller's.
     void detach(Socket& socket);
     [[nodiscard]] static bool idle(const Socket& socket) noexcept {
