@@ -21,7 +21,7 @@ from support import BACKENDS, FAMILIES, SLOWNESS, Peers, descriptors, lock_refus
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --fuzz-minutes and --stress-rounds."""
+    """Add --fuzz-minutes, --stress-rounds and --every-allocation."""
     parser.addoption(
         "--fuzz-minutes",
         type=float,
@@ -35,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0,
         metavar="N",
         help="play the stress scenarios, N times the rounds of each (0: leave them out)",
+    )
+    parser.addoption(
+        "--every-allocation",
+        action="store_true",
+        help="let every single allocation fail, not a sample of them",
     )
 
 

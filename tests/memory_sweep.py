@@ -1,0 +1,291 @@
+"""Run a scenario with each allocation failing in turn; started by test_memory.py in a process.
+
+memory_sweep.py LIBRARY BACKEND SCENARIO KIND FIRST STRIDE. Prints one line of JSON: the points that
+were tried and what they came to. A point leaves nothing behind, whatever it came to.
+"""
+
+import ctypes
+import faulthandler
+import gc
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import iocp_sock
+from support import SLOWNESS, descriptors, settled
+
+PATIENCE = 20.0 * SLOWNESS
+MESSAGE = bytes(range(256)) * 40
+OURS = (iocp_sock.Operation, iocp_sock.Completion, iocp_sock.Socket, iocp_sock.Timer)
+library: Any = None
+
+
+class HungError(Exception):
+    """Neither the end nor an error came."""
+
+
+class Run:
+    """One run of a scenario and the errors that were told in it."""
+
+    def __init__(self, port: iocp_sock.Port) -> None:
+        self.port = port
+        self.told = 0  # by a callback, an operation, or the port's error handler
+        self.received = 0
+        self.closed = 0
+        self.server: Any = None
+        self.deadline = time.monotonic() + PATIENCE
+
+    def handler(self, error: BaseException, source: object) -> None:
+        """Count what a callback raised."""
+        self.told += 1
+
+    def completed(self, completion: Any) -> None:
+        """Count an operation's error."""
+        if completion.error is not None:
+            self.told += 1
+
+    def failed(self, sock: Any, error: Any) -> None:
+        """Count the error of one item."""
+        self.told += 1
+
+    def on_close(self, sock: Any, error: Any) -> None:
+        """Count the end of a connection."""
+        self.closed += 1
+        if error is not None:
+            self.told += 1
+
+    def until(self, done: Callable[[], Any]) -> bool:
+        """Run the port until it is done: true. False: an error was told."""
+        while not done():
+            if self.told:
+                return False
+            if time.monotonic() > self.deadline:
+                raise HungError
+            self.port.run_once(0.05)
+        return True
+
+
+def listen(run: Run) -> Any:
+    """Make a listener on loopback."""
+    listener = run.port.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(8)
+    return listener
+
+
+def operations(run: Run) -> None:
+    """Post each operation, with callbacks."""
+    listener = listen(run)
+    client = run.port.socket()
+    accept = listener.accept(callback=run.completed)
+    reach = client.connect(listener.getsockname(), callback=run.completed)
+    if not run.until(lambda: accept.done and reach.done):
+        return
+    server = accept.accepted
+    if accept.error is None and server is None:
+        raise AssertionError("a success without its connection")
+    into = bytearray(len(MESSAGE))
+    got = server.recv_into(into, flags=socket.MSG_WAITALL, callback=run.completed)
+    client.send(MESSAGE, callback=run.completed)
+    if not run.until(lambda: got.done):
+        return
+    assert bytes(into) == MESSAGE or got.error is not None
+    back = client.recv(4096, callback=run.completed)
+    server.sendmsg([b"one", b"two"], callback=run.completed)
+    if not run.until(lambda: back.done):
+        return
+    assert back.error is not None or back.data is not None, "a success without its data"
+    client.close(on_close=run.on_close)
+    server.close(on_close=run.on_close)
+    listener.close(on_close=run.on_close)
+    run.until(lambda: run.closed == 3)
+
+
+def subscriptions(run: Run) -> None:
+    """Accept, receive and echo by subscriptions, with a timer and a packet."""
+    listener = listen(run)
+
+    def echo(sock: Any, buffer: Any) -> None:
+        if len(buffer) == 0:
+            sock.close(on_close=run.on_close)
+        else:
+            sock.send(buffer)
+
+    def arrived(sock: Any) -> None:
+        run.server = sock
+        sock.receive(echo, on_close=run.on_close)
+
+    def got(sock: Any, buffer: Any) -> None:
+        run.received += len(buffer)
+
+    listener.accept_each(arrived, on_error=run.failed)
+    client = run.port.socket()
+    reach = client.connect(listener.getsockname(), callback=run.completed)
+    if not run.until(lambda: reach.done and run.server is not None):
+        return
+    client.receive(got, on_close=run.on_close)
+    client.send(MESSAGE)
+    fired: list[int] = []
+    run.port.call_later(0.001, lambda: fired.append(1))
+    run.port.post(1, callback=lambda completion: fired.append(2))
+    if not run.until(lambda: run.received == len(MESSAGE) and len(fired) == 2):
+        return
+    client.close()
+    listener.close()
+    run.until(lambda: run.closed == 2)
+
+
+def completions(run: Run) -> None:
+    """Take completions by get() and get_batch()."""
+    listener = listen(run)
+    client = run.port.socket()
+    accept = listener.accept()
+    client.connect(listener.getsockname())
+    taken: list[Any] = []
+    while len(taken) < 2:
+        one = run.port.get(1)
+        if one is None:
+            raise HungError
+        run.completed(one)
+        taken.append(one)
+    if run.told:
+        return
+    server = accept.accepted
+    server.recv(100)
+    client.send(b"hello")
+    run.port.post("packet")
+    while len(taken) < 5:
+        some = run.port.get_batch(4, 1)
+        if not some:
+            raise HungError
+        taken += some
+    for one in taken[2:]:
+        run.completed(one)
+
+
+def events(run: Run) -> None:
+    """Wait for events, and for results."""
+    listener = listen(run)
+    client = run.port.socket()
+    event = iocp_sock.Event()
+    accept = listener.accept(event=event)
+    client.connect(listener.getsockname()).result(timeout=5)
+    if not event.wait(5):
+        raise HungError
+    if accept.error is not None:
+        run.told += 1
+        return
+    server = accept.accepted
+    got = server.recv(100, event=event)
+    client.send(b"hello").result(timeout=5)
+    if not event.wait(5):
+        raise HungError
+    run.completed(got)
+    assert got.error is not None or got.data is not None, "a success without its data"
+
+
+SCENARIOS = {
+    "operations": operations,
+    "subscriptions": subscriptions,
+    "completions": completions,
+    "events": events,
+    "shared": subscriptions,
+}
+UNRAISABLE: list[int] = []
+
+
+def make_port(backend: str, scenario: str) -> iocp_sock.Port:
+    """Make a fresh port, on a fresh model if the backend is one."""
+    chosen: Any = iocp_sock.Sim(preset="linux") if backend == "sim" else backend
+    if scenario == "shared":
+        return iocp_sock.Port(backend=chosen, concurrency=2)
+    return iocp_sock.Port(backend=chosen)
+
+
+def play(backend: str, scenario: str, kind: int, first: int) -> tuple[str, int]:
+    """Run the scenario with one allocation failing: what it came to, and how many there were."""
+    port = make_port(backend, scenario)
+    run = Run(port)
+    port.error_handler = run.handler
+    UNRAISABLE.clear()
+    body = SCENARIOS[scenario]
+    outcome = "success"
+    library.fail(kind, first, 1)
+    try:
+        body(run)
+    except (MemoryError, iocp_sock.Error):
+        outcome = "raised"
+    count = None
+    while count is None:
+        try:
+            count = library.all_again()
+        except MemoryError:
+            outcome = "raised"
+    if outcome == "success" and (run.told or UNRAISABLE):
+        outcome = "told"
+    return outcome, count
+
+
+def finish(backend: str, scenario: str, kind: int, first: int) -> tuple[str, int]:
+    """Play, and check that nothing is left."""
+    before = descriptors()
+    ports: list[Any] = []
+    made = iocp_sock.Port.__init__
+
+    def keep(self: Any, *arguments: Any, **options: Any) -> None:
+        made(self, *arguments, **options)
+        ports.append(self)
+
+    iocp_sock.Port.__init__ = keep  # type: ignore[method-assign]
+    try:
+        result = play(backend, scenario, kind, first)
+    finally:
+        iocp_sock.Port.__init__ = made  # type: ignore[method-assign]
+    for port in ports:
+        port.error_handler = None
+        port.close(0)
+        settled(port)
+    ports.clear()
+    gc.collect()
+    left = [item for item in gc.get_objects() if isinstance(item, OURS)]
+    assert not left, f"objects were left: {left[:5]}"
+    assert descriptors() == before, "descriptors were left open"
+    return result
+
+
+def main() -> None:
+    """Sweep."""
+    global library
+    path, backend, scenario, kind, first, stride = sys.argv[1:7]
+    library = ctypes.CDLL(path)
+    if kind == "1":
+        ctypes.PyDLL(path).watch_interpreter()
+    sys.unraisablehook = lambda _: UNRAISABLE.append(1)
+    for _ in range(2):  # caches of the interpreter's are filled
+        outcome, count = finish(backend, scenario, int(kind), 1 << 30)
+        assert outcome == "success", outcome
+    gc.disable()
+    table: dict[str, int] = {"success": 0, "raised": 0, "told": 0}
+    points = 0
+    place = int(first)
+    while place <= count + 200:
+        print(place, file=sys.stderr, flush=True)
+        faulthandler.dump_traceback_later(2 * PATIENCE, exit=True)
+        outcome, seen = finish(backend, scenario, int(kind), place)
+        faulthandler.cancel_dump_traceback_later()
+        if seen < place:
+            break
+        points += 1
+        table[outcome] += 1
+        place += int(stride)
+    print(json.dumps({"allocations": count, "points": points, **table}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

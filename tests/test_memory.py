@@ -1,0 +1,116 @@
+"""Want of memory: each allocation of the module, and of the interpreter, fails once.
+
+The outcome of a point is success or an error, in the call or told to the application; never a
+crash, a hang, or something left behind. Each sweep runs in a process of its own.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import iocp_sock
+from support import SLOWNESS, linux_only
+
+HERE = Path(__file__).parent
+KINDS = {"new": 0, "python": 1}
+SCENARIOS = ("operations", "subscriptions", "completions", "events", "shared")
+STRIDES = {"new": 3, "python": 17}
+"""Of the points one in so many is tried; all with --every-allocation."""
+
+pytestmark = linux_only("the allocations are replaced by a library that is loaded before")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Compile the library that lets allocations fail."""
+    compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
+    made = tmp_path_factory.mktemp("memory") / "failing_allocations.so"
+    include = sysconfig.get_paths()["include"]
+    if not (Path(include) / "Python.h").exists():
+        pytest.skip("the interpreter's headers are not here")
+    command = [
+        compiler[0],
+        "-std=c++17",
+        "-O1",
+        "-fPIC",
+        "-shared",
+        f"-I{include}",
+        str(HERE / "failing_allocations.cpp"),
+        "-o",
+        str(made),
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip(f"no compiler: {compiler[0]}")
+    return str(made)
+
+
+@pytest.mark.timeout(600 * SLOWNESS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_an_allocation_that_fails_is_an_error_or_none(
+    library: str,
+    backend: str | iocp_sock.Sim,
+    scenario: str,
+    kind: str,
+    request: pytest.FixtureRequest,
+    record_property: pytest.RecordProperty,
+) -> None:
+    name = backend if isinstance(backend, str) else "sim"
+    stride = 1 if request.config.getoption("--every-allocation") else STRIDES[kind]
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(iocp_sock.__file__).parents[1]), str(HERE)]
+    )
+    before = environment.get("LD_PRELOAD")
+    environment["LD_PRELOAD"] = f"{before}:{library}" if before else library
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            str(HERE / "memory_sweep.py"),
+            library,
+            name,
+            scenario,
+            str(KINDS[kind]),
+            "1",
+            str(stride),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600 * SLOWNESS,
+        check=False,
+    )
+    assert result.returncode == 0, f"at allocation {result.stderr}"
+    table = json.loads(result.stdout)
+    if table["allocations"] == 0:
+        pytest.skip("another library's allocator goes before this one")
+    print(f"no memory, {name}, {scenario}, {kind}: {table}")
+    record_property("outcomes", table)
+    assert table["points"] * stride >= table["allocations"] - stride
+    assert table["raised"] + table["told"] > 0, "no allocation was missed"
+
+
+def test_no_row_of_a_table_goes_without_its_guard() -> None:
+    """Every method, property and slot names its function through guarded<>."""
+    bindings = HERE.parent / "cpp" / "bindings"
+    if not bindings.exists():
+        pytest.skip("the sources of the module are not here")
+    bare = []
+    for path in sorted(bindings.glob("*.cpp")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            row = line.strip()
+            function = row.startswith('{"') and ("METH_" in row or "keywords_call" in row)
+            slot = row.startswith("{Py_") and "reinterpret_cast<void*>(" in row
+            if (function or slot) and "guarded<" not in row and "PyObject_" not in row:
+                bare.append(f"{path.name}:{number}: {row}")
+    assert not bare, bare
