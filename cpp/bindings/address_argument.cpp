@@ -59,7 +59,7 @@ bool to_unix(const Types& types, PyObject* value, Address& out) {
             return refuse(types, ErrorClass::argument_type,
                           "the address of an AF_UNIX socket is a path: str, bytes or os.PathLike");
         }
-        PyObject* written = PyOS_FSPath(value);
+        PyObject* written = attaching([value] { return PyOS_FSPath(value); });
         if (written == nullptr) {
             return false;
         }
@@ -86,7 +86,7 @@ bool to_number(const Types& types, PyObject* value, unsigned long most, const ch
     if (PyIndex_Check(value) == 0) {
         return refuse(types, ErrorClass::argument_type, refusal);
     }
-    PyObject* index = PyNumber_Index(value);
+    PyObject* index = attaching([value] { return PyNumber_Index(value); });
     if (index == nullptr) {
         return false;
     }

@@ -50,7 +50,7 @@ bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds) 
     if (!is_given(value)) {
         return true;
     }
-    const double seconds = PyFloat_AsDouble(value);
+    const double seconds = attaching([value] { return PyFloat_AsDouble(value); });
     if (seconds == -1.0 && PyErr_Occurred() != nullptr) {
         return renamed(types, "%s is a number of seconds, or None", "timeout");
     }
@@ -69,7 +69,7 @@ bool to_int(const Types& types, PyObject* value, const char* name, int& out) {
     if (!is_given(value)) {
         return true;
     }
-    const long number = PyLong_AsLong(value);
+    const long number = attaching([value] { return PyLong_AsLong(value); });
     if (number == -1 && PyErr_Occurred() != nullptr) {
         return renamed(types, "%s is an integer of at most 32 bits", name);
     }
@@ -85,7 +85,8 @@ bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t l
     if (!is_given(value)) {
         return true;
     }
-    const Py_ssize_t number = PyNumber_AsSsize_t(value, PyExc_OverflowError);
+    const Py_ssize_t number =
+        attaching([value] { return PyNumber_AsSsize_t(value, PyExc_OverflowError); });
     if (number == -1 && PyErr_Occurred() != nullptr) {
         return renamed(types, "%s is a number of bytes, an int", name);
     }
@@ -113,10 +114,10 @@ PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const 
     PyObject* list = nullptr;
     if (PyList_CheckExact(iterable)) {
         list = Py_NewRef(iterable);
-    } else if (PyObject* items = PyObject_GetIter(iterable)) {
+    } else if (PyObject* items = attaching([iterable] { return PyObject_GetIter(iterable); })) {
         list = PyList_New(0);
         while (list != nullptr && PyList_GET_SIZE(list) <= most) {
-            PyObject* item = PyIter_Next(items);
+            PyObject* item = attaching([items] { return PyIter_Next(items); });
             if (item == nullptr) {
                 break;
             }

@@ -54,7 +54,8 @@ inline void PyErr_SetRaisedException(PyObject* exception) {
     }
 }
 
-// Calls into the interpreter where the thread may have to attach again.
+// Calls into the interpreter where the thread may have to attach again: whatever may run Python is
+// called through here, since the destructors of the frames above would give up references detached.
 template <class Call>
 auto attaching(Call&& call) {
     try {

@@ -33,7 +33,7 @@ public:
         }
         // An object with __fspath__() may have __index__() too, which FileIO takes for a
         // descriptor.
-        PyObject* name = PyOS_FSPath(path);
+        PyObject* name = attaching([path] { return PyOS_FSPath(path); });
         file_ = name != nullptr ? PyObject_CallMethod(io, "FileIO", "O", name) : nullptr;
         Py_XDECREF(name);
         Py_DECREF(io);
@@ -63,7 +63,8 @@ bool duplicate(PortObject& port, PyObject* file, std::unique_ptr<SentFile>& out)
             return false;
         }
     }
-    const int descriptor = PyBool_Check(file) ? -1 : PyObject_AsFileDescriptor(file);
+    const int descriptor =
+        PyBool_Check(file) ? -1 : attaching([file] { return PyObject_AsFileDescriptor(file); });
     if (descriptor < 0) {
         const bool unfit = PyErr_Occurred() == nullptr ||
                            PyErr_ExceptionMatches(PyExc_TypeError) != 0 ||

@@ -51,7 +51,7 @@ bool lease_view(const Types& types, PyObject* source, int flags, const char* ref
         PyErr_NoMemory();
         return false;
     }
-    if (PyObject_GetBuffer(source, view, flags) != 0) {
+    if (attaching([&] { return PyObject_GetBuffer(source, view, flags); }) != 0) {
         delete view;
         refuse_source(types, refusal);
         return false;

@@ -146,10 +146,11 @@ bool Routines::run_due() {
         }
         auto& op = *reinterpret_cast<OperationObject*>(one.operation);
         PyObject* error = error_of(op);
-        PyObject* result =
-            error != nullptr ? PyObject_CallFunction(PyTuple_GET_ITEM(one.bound, 0), "OnOi", error,
-                                                     op.transferred, one.operation, op.flags)
-                             : nullptr;
+        PyObject* routine = PyTuple_GET_ITEM(one.bound, 0);
+        PyObject* result = error == nullptr ? nullptr : attaching([&] {
+            return PyObject_CallFunction(routine, "OnOi", error, op.transferred, one.operation,
+                                         op.flags);
+        });
         Py_XDECREF(error);
         Py_DECREF(one.operation);
         Py_DECREF(one.bound);

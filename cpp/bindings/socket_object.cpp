@@ -47,10 +47,12 @@ void finalize(PyObject* self) {
         return;  // a port that closes, or an error, may end a socket before its object hears of it
     }
     PyObject* pending = PyErr_GetRaisedException();
-    if (PyErr_ResourceWarning(self, 1, "unclosed socket %R", self) != 0 &&
-        PyErr_ExceptionMatches(PyExc_Warning) != 0) {
-        PyErr_WriteUnraisable(self);
-    }
+    attaching([self] {
+        if (PyErr_ResourceWarning(self, 1, "unclosed socket %R", self) != 0 &&
+            PyErr_ExceptionMatches(PyExc_Warning) != 0) {
+            PyErr_WriteUnraisable(self);
+        }
+    });
     PyErr_SetRaisedException(pending);
 }
 

@@ -34,11 +34,14 @@ bool warn() {
     PyObject* category = warning_class("UnpostedReceiveWarning");
     const bool go_on =
         category != nullptr &&
-        PyErr_WarnEx(category,
-                     "the receive buffer is 0 and this strategy leaves no receive posted, so what "
-                     "arrives waits at the peer until it is asked for; receive 'direct', or give "
-                     "the socket a receive buffer",
-                     1) == 0;
+        attaching([category] {
+            return PyErr_WarnEx(
+                category,
+                "the receive buffer is 0 and this strategy leaves no receive posted, so what "
+                "arrives waits at the peer until it is asked for; receive 'direct', or give "
+                "the socket a receive buffer",
+                1);
+        }) == 0;
     Py_XDECREF(category);
     return go_on;
 }

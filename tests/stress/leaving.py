@@ -8,6 +8,7 @@ from functools import partial
 import iocp_sock
 from stress.scenarios import scenario
 from stress.stage import Stage, ignore
+from support import PATIENCE, socket_pair
 
 
 def _daemon(work) -> None:
@@ -140,28 +141,83 @@ def exit_by_system_exit_of_a_callback(stage: Stage) -> None:
 
 
 @scenario(rounds=1, leaves=True)
+def exit_while_handling_errors(stage: Stage) -> None:
+    """The interpreter ends while daemon threads handle what callbacks and handlers raise."""
+    handled = threading.Semaphore(0)
+
+    def fail(*_given):
+        raise LookupError
+
+    def handle(*_given):
+        handled.release()
+        fail()
+
+    def run():
+        port = iocp_sock.Port(backend=stage.backend)
+        port.error_handler = handle
+        while True:
+            port.post(callback=fail)
+            port.run_once(0)
+
+    sys.unraisablehook = ignore
+    for _ in range(3):
+        _daemon(run)
+    for _ in range(20):
+        handled.acquire()
+
+
+@scenario(rounds=1, leaves=True)
+def exit_while_running_routines(stage: Stage) -> None:
+    """The interpreter ends while daemon threads are in completion routines."""
+    ran = threading.Semaphore(0)
+
+    def routine(*_given):
+        ran.release()
+
+    def run():
+        port = iocp_sock.thread_port(backend=stage.backend)
+        ours, theirs = socket_pair()
+        sock = port.adopt(ours)
+        while True:
+            sock.recv(1, routine=routine)
+            theirs.send(b"x")
+            iocp_sock.sleep(PATIENCE, alertable=True)
+
+    for _ in range(3):
+        _daemon(run)
+    for _ in range(20):
+        ran.acquire()
+
+
+@scenario(rounds=1, leaves=True)
 def exit_while_arguments_are_read(stage: Stage) -> None:
-    """The interpreter ends while daemon threads are in iterators and methods of their arguments."""
+    """The interpreter ends while daemon threads are in methods of arguments that Python wrote."""
     read = threading.Semaphore(0)
 
-    class Index:
+    class Number:
         def __index__(self):
             read.release()
-            return 4
+            return sum(1 for _ in range(1000)) // 250
 
-    def parts():
-        for _ in range(8):
+        def __float__(self):
+            return sum(0.0 for _ in range(1000))
+
+    def several(items):
+        for item in items:
             read.release()
-            yield b"abcd"
+            yield (item, sum(1 for _ in range(1000)))[0]
 
     def run():
         port = iocp_sock.Port(backend=stage.backend)
         sock, peer = stage.pair(port)
         while True:
-            sock.sendmsg(parts())
-            operation = sock.recv(Index())
+            sock.sendmsg(several([b"abcd"] * 8))
+            operation = sock.recv(Number(), timeout=None)
             peer.send(peer.recv(32)[:4])
             operation.result()
+            port.get_batch(Number(), Number())
+            port.call_later(Number(), ignore).cancel()
+            iocp_sock.wait_any(several([iocp_sock.Event()] * 8), Number())
 
     for _ in range(3):
         _daemon(run)
