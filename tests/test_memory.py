@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_an_allocation_that_fails_is_an_error_or_none(
     scenario: str,
     kind: str,
     request: pytest.FixtureRequest,
-    record_property: pytest.RecordProperty,
+    record_property: Callable[[str, object], None],
 ) -> None:
     name = backend if isinstance(backend, str) else "sim"
     stride = 1 if request.config.getoption("--every-allocation") else STRIDES[kind]
