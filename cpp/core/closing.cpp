@@ -146,10 +146,10 @@ void Port::end_now(Socket& socket) {
     give_up_address(socket);
 }
 
-// The descriptor's close will be a reset. One that others are known to hold does not end the
-// connection, and the option would be theirs as well.
+// The descriptor's close will be a reset, or, where others hold it too, the last of their closes:
+// the peer misses something in either case.
 void Port::reset(Socket& socket) {
-    if (!socket.resetting && !socket.shared) {
+    if (!socket.resetting) {
         backend_->reset_on_close(socket);
     }
     socket.resetting = true;

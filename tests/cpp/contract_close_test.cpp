@@ -47,7 +47,7 @@ TEST_P(Contract, ACloseDeadlineEndsTheWaitForAPeerThatDoesNotRead) {
     ASSERT_EQ(op.outcome, Outcome::pending);
     engine().close(*one, 1'000'000);
     ASSERT_TRUE(engine().run_until([&] { return engine().is_closed(*one); }));
-    EXPECT_EQ(op.error.fault, Fault::cancelled);
+    EXPECT_EQ(op.error.fault, Fault::timed_out);
     EXPECT_LT(op.transferred, 32 * mebibyte);
 }
 
