@@ -2,8 +2,9 @@
 # Sourced by run: the builds that steps need, and the builder that makes them ahead of the steps.
 #
 # A test suite keeps one processor busy. The builder compiles on the others meanwhile, one build after
-# the other, at the lowest priority, so that it takes no time from the tests. The function build_NAME
-# is a build. It runs once: in the builder, or in the step that needs it before the builder comes to it.
+# the other, at the lowest priority, so that it takes no time from the tests, and performs steps
+# itself afterwards (lanes.sh). The function build_NAME is a build. It runs once: in the builder, or
+# in the step that needs it before the builder comes to it.
 
 records=$work/builds  # of each build: its log, its seconds, its status once it has ended
 mkdir "$records"
@@ -52,7 +53,7 @@ built() {
         begin_build "$name"
         await_build "$name"
     done
-    [[ ${within_build-} ]] || echo $((SECONDS - begun)) >>"$records/waited"
+    [[ ${within_build-} ]] || echo $((SECONDS - begun)) >>"$records/waited.$performing"
     for name in "$@"; do
         if [[ $(<"$records/$name/status") != 0 ]]; then
             say "the build $name failed"
@@ -70,6 +71,8 @@ start_builder() {
         renice -n 19 "$BASHPID"
         local name
         for name in "$@"; do begin_build "$name"; done
+        renice -n 0 "$BASHPID" || true
+        perform_from_the_back
     ) >/dev/null 2>"$records/builder.log" &
     builder=$!
     set +m
@@ -81,12 +84,11 @@ stop_builder() {
     wait "$builder" 2>/dev/null || true
 }
 
-# Prints the seconds that steps have waited for builds since the last call.
+# waited STEP: prints the seconds that the step has waited for builds.
 waited() {
     local sum=0 seconds
-    if [[ -e $records/waited ]]; then
-        while read -r seconds; do sum=$((sum + seconds)); done <"$records/waited"
-        rm "$records/waited"
+    if [[ -e $records/waited.$1 ]]; then
+        while read -r seconds; do sum=$((sum + seconds)); done <"$records/waited.$1"
     fi
     echo "$sum"
 }

@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# Sourced by run: who performs which step. A suite keeps one processor busy, so there are two lanes. The
+# script takes steps from the front of the list. The builder, once nothing is left to build, takes
+# them from the back, with their output in a log that the script prints when it has come to its end.
+
+performed=$work/steps  # of each step: who has it, its log, its line of the summary
+mkdir "$performed"
+
+# Whether the step is the caller's to perform.
+claim() { mkdir "$performed/$1.claim" 2>/dev/null; }
+
+# perform STEP: runs it, and leaves its line for the summary.
+perform() {
+    local begun=$SECONDS status verdict=ok
+    # The status is read outside any condition, so that errexit holds inside the step.
+    set +e
+    (
+        set -e
+        performing=$1
+        "step_$1"
+    )
+    status=$?
+    set -e
+    ((!status)) || verdict=FAILED
+    printf '%-12s %-6s %4d s, %d of them for builds\n' "$1" "$verdict" $((SECONDS - begun)) \
+        "$(waited "$1")" >"$performed/$1.new"
+    say "$(<"$performed/$1.new")"
+    mv "$performed/$1.new" "$performed/$1.summary"
+}
+
+# The builder's part.
+perform_from_the_back() {
+    local at
+    for ((at = ${#steps[@]} - 1; at >= 0; at--)); do
+        claim "${steps[at]}" || continue
+        perform "${steps[at]}" >"$performed/${steps[at]}.log" 2>&1
+    done
+}
+
+# await_step STEP: waits for one that the builder has, prints its log, and counts its failure.
+await_step() {
+    local summary=$performed/$1.summary
+    while [[ ! -e $summary ]]; do
+        if ! kill -0 "$builder" 2>/dev/null && [[ ! -e $summary ]]; then
+            printf '%-12s %-6s the builder ended during it\n' "$1" FAILED >"$summary"
+        fi
+        sleep 0.5
+    done
+    if [[ -e $performed/$1.log ]]; then
+        say "step $1"
+        cat "$performed/$1.log"
+    fi
+    [[ $(<"$summary") != *" FAILED "* ]] || failures=$((failures + 1))
+}
