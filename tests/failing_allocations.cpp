@@ -1,5 +1,6 @@
-// Loaded before the program: lets one allocation fail, of C++ code or of the interpreter's, in the
-// thread that asked for it. Compiled by test_memory.py.
+// Lets one allocation fail, of C++ code or of the interpreter's, in the thread that asked for it.
+// It is loaded before the program, so that its operator new is the one, and imported by it.
+// Compiled by test_memory.py.
 #include <Python.h>
 
 #include <cstddef>
@@ -10,17 +11,15 @@ namespace {
 
 thread_local bool counting = false;
 int wanted_kind = 0;  // 0: operator new, 1: the interpreter's allocators
-unsigned wanted_first = 0;
-unsigned wanted_last = 0;
-unsigned seen = 0;
+unsigned long wanted = 0;
+unsigned long seen = 0;
 PyMemAllocatorEx original[3];
 
 bool fails(int kind) noexcept {
     if (!counting || kind != wanted_kind) {
         return false;
     }
-    ++seen;
-    return seen >= wanted_first && seen <= wanted_last;
+    return ++seen == wanted;
 }
 
 void* allocate(std::size_t bytes) {
@@ -80,32 +79,60 @@ void operator delete[](void* memory, std::size_t /*bytes*/, std::align_val_t /*b
     std::free(memory);
 }
 
-extern "C" {
+namespace {
 
 // With the interpreter attached, before anything fails.
-void watch_interpreter() {
+PyObject* watch_interpreter(PyObject* /*module*/, PyObject* /*unused*/) {
     const PyMemAllocatorDomain domains[] = {PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
     for (int i = 0; i < 3; ++i) {
         PyMem_GetAllocator(domains[i], &original[i]);
         PyMemAllocatorEx hook = {&original[i], take, take_zeroed, resize, give_back};
         PyMem_SetAllocator(domains[i], &hook);
     }
+    return PyLong_FromLong(0);
 }
 
-// From here on this thread's allocations of that kind count: the `first`-th fails, and the
-// `length` - 1 after it.
-void fail(int kind, unsigned first, unsigned length) {
-    wanted_kind = kind;
-    wanted_first = first;
-    wanted_last = first + length - 1;
+// fail(kind, nth): from here on this thread's allocations of that kind count, and the `nth` fails.
+// The call and its return allocate nothing themselves.
+PyObject* fail(PyObject* /*module*/, PyObject* const* given, Py_ssize_t /*count*/) {
+    const long kind = PyLong_AsLong(given[0]);
+    const unsigned long nth = PyLong_AsUnsignedLong(given[1]);
+    if (PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
+    wanted_kind = static_cast<int>(kind);
+    wanted = nth;
     seen = 0;
     counting = true;
+    return PyLong_FromLong(0);
 }
 
-// How many counted.
-unsigned all_again() {
+// Ends the count and returns it.
+PyObject* stop(PyObject* /*module*/, PyObject* /*unused*/) {
     counting = false;
-    return seen;
+    return PyLong_FromUnsignedLong(seen);
 }
 
-}  // extern "C"
+PyMethodDef methods[] = {
+    {"watch_interpreter", watch_interpreter, METH_NOARGS, nullptr},
+    {"fail", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(fail)), METH_FASTCALL,
+     nullptr},
+    {"stop", stop, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    "failing_allocations",
+    nullptr,
+    -1,
+    methods,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit_failing_allocations() { return PyModule_Create(&definition); }

@@ -1,10 +1,11 @@
 """Run a scenario with each allocation failing in turn; started by test_memory.py in a process.
 
-memory_sweep.py LIBRARY BACKEND SCENARIO KIND FIRST STRIDE. Prints one line of JSON: the points that
-were tried and what they came to. A point leaves nothing behind, whatever it came to.
+memory_sweep.py BACKEND SCENARIO KIND STRIDE, with failing_allocations loaded before. Prints one
+line of JSON: the points that were tried and what they came to. A point leaves nothing behind,
+whatever it came to.
 """
 
-import ctypes
+import errno
 import faulthandler
 import gc
 import json
@@ -12,16 +13,26 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
+
+import failing_allocations
 
 import iocp_sock
 from support import SLOWNESS, descriptors, settled
 
 PATIENCE = 20.0 * SLOWNESS
 MESSAGE = bytes(range(256)) * 40
+NEVER = 1 << 30
 OURS = (iocp_sock.Operation, iocp_sock.Completion, iocp_sock.Socket, iocp_sock.Timer)
-library: Any = None
+
+
+def of_memory(error: BaseException) -> bool:
+    """Whether the error says that memory was wanting, and not some other thing."""
+    return isinstance(error, MemoryError | iocp_sock.ResourceExhausted) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.ENOBUFS)
+    )
 
 
 class HungError(Exception):
@@ -33,30 +44,30 @@ class Run:
 
     def __init__(self, port: iocp_sock.Port) -> None:
         self.port = port
-        self.told = 0  # by a callback, an operation, or the port's error handler
+        self.told: list[Any] = []  # by a callback, an operation, or the port's error handler
         self.received = 0
         self.closed = 0
         self.server: Any = None
         self.deadline = time.monotonic() + PATIENCE
 
     def handler(self, error: BaseException, source: object) -> None:
-        """Count what a callback raised."""
-        self.told += 1
+        """Note what a callback raised."""
+        self.told.append(error)
 
     def completed(self, completion: Any) -> None:
-        """Count an operation's error."""
+        """Note an operation's error."""
         if completion.error is not None:
-            self.told += 1
+            self.told.append(completion.error)
 
     def failed(self, sock: Any, error: Any) -> None:
-        """Count the error of one item."""
-        self.told += 1
+        """Note the error of one item."""
+        self.told.append(error)
 
     def on_close(self, sock: Any, error: Any) -> None:
-        """Count the end of a connection."""
+        """Note the end of a connection."""
         self.closed += 1
         if error is not None:
-            self.told += 1
+            self.told.append(error)
 
     def until(self, done: Callable[[], Any]) -> bool:
         """Run the port until it is done: true. False: an error was told."""
@@ -85,9 +96,11 @@ def operations(run: Run) -> None:
     reach = client.connect(listener.getsockname(), callback=run.completed)
     if not run.until(lambda: accept.done and reach.done):
         return
+    if accept.error is not None:  # it was done at once, and its callback is still to come
+        run.completed(accept)
+        return
     server = accept.accepted
-    if accept.error is None and server is None:
-        raise AssertionError("a success without its connection")
+    assert server is not None, "a success without its connection"
     into = bytearray(len(MESSAGE))
     got = server.recv_into(into, flags=socket.MSG_WAITALL, callback=run.completed)
     client.send(MESSAGE, callback=run.completed)
@@ -99,10 +112,10 @@ def operations(run: Run) -> None:
     if not run.until(lambda: back.done):
         return
     assert back.error is not None or back.data is not None, "a success without its data"
-    client.close(on_close=run.on_close)
-    server.close(on_close=run.on_close)
-    listener.close(on_close=run.on_close)
-    run.until(lambda: run.closed == 3)
+    client.close()
+    server.close()
+    listener.close()
+    run.until(lambda: client.closed and server.closed and listener.closed)
 
 
 def subscriptions(run: Run) -> None:
@@ -111,7 +124,7 @@ def subscriptions(run: Run) -> None:
 
     def echo(sock: Any, buffer: Any) -> None:
         if len(buffer) == 0:
-            sock.close(on_close=run.on_close)
+            sock.close()
         else:
             sock.send(buffer)
 
@@ -177,7 +190,7 @@ def events(run: Run) -> None:
     if not event.wait(5):
         raise HungError
     if accept.error is not None:
-        run.told += 1
+        run.completed(accept)
         return
     server = accept.accepted
     got = server.recv(100, event=event)
@@ -195,7 +208,7 @@ SCENARIOS = {
     "events": events,
     "shared": subscriptions,
 }
-UNRAISABLE: list[int] = []
+UNRAISABLE: list[Any] = []
 
 
 def make_port(backend: str, scenario: str) -> iocp_sock.Port:
@@ -206,83 +219,82 @@ def make_port(backend: str, scenario: str) -> iocp_sock.Port:
     return iocp_sock.Port(backend=chosen)
 
 
-def play(backend: str, scenario: str, kind: int, first: int) -> tuple[str, int]:
+def play(port: iocp_sock.Port, scenario: str, kind: int, nth: int) -> tuple[str, int]:
     """Run the scenario with one allocation failing: what it came to, and how many there were."""
-    port = make_port(backend, scenario)
     run = Run(port)
     port.error_handler = run.handler
-    UNRAISABLE.clear()
     body = SCENARIOS[scenario]
+    raised: BaseException | None = None
     outcome = "success"
-    library.fail(kind, first, 1)
+    fail, stop = failing_allocations.fail, failing_allocations.stop
+    fail(kind, nth)  # nothing but the scenario allocates up to stop()
     try:
         body(run)
-    except (MemoryError, iocp_sock.Error):
+    except BaseException as error:
+        count = stop()
+        raised = error
         outcome = "raised"
-    count = None
-    while count is None:
-        try:
-            count = library.all_again()
-        except MemoryError:
-            outcome = "raised"
-    if outcome == "success" and (run.told or UNRAISABLE):
+    else:
+        count = stop()
+    told = run.told + UNRAISABLE
+    UNRAISABLE.clear()  # their tracebacks hold what the scenario made
+    if raised is None and told:
         outcome = "told"
+    if raised is not None:
+        told.append(raised)
+    if told and not any(of_memory(error) for error in told):
+        raise told[-1]
     return outcome, count
 
 
-def finish(backend: str, scenario: str, kind: int, first: int) -> tuple[str, int]:
+def finish(backend: str, scenario: str, kind: int, nth: int) -> tuple[str, int]:
     """Play, and check that nothing is left."""
     before = descriptors()
-    ports: list[Any] = []
-    made = iocp_sock.Port.__init__
-
-    def keep(self: Any, *arguments: Any, **options: Any) -> None:
-        made(self, *arguments, **options)
-        ports.append(self)
-
-    iocp_sock.Port.__init__ = keep  # type: ignore[method-assign]
-    try:
-        result = play(backend, scenario, kind, first)
-    finally:
-        iocp_sock.Port.__init__ = made  # type: ignore[method-assign]
-    for port in ports:
-        port.error_handler = None
-        port.close(0)
-        settled(port)
-    ports.clear()
+    port = make_port(backend, scenario)
+    result = play(port, scenario, kind, nth)
+    port.error_handler = None
+    port.close(0)
+    UNRAISABLE.clear()  # of callbacks that met the closing port
+    settled(port)
+    del port
     gc.collect()
     left = [item for item in gc.get_objects() if isinstance(item, OURS)]
     assert not left, f"objects were left: {left[:5]}"
-    assert descriptors() == before, "descriptors were left open"
+    after = descriptors()
+    assert after == before, f"descriptors were left open: {after ^ before}"
     return result
+
+
+def unraisable(told: Any) -> None:
+    """Keep the error alone: the rest refers to what it came from."""
+    UNRAISABLE.append(told.exc_value)
 
 
 def main() -> None:
     """Sweep."""
-    global library
-    path, backend, scenario, kind, first, stride = sys.argv[1:7]
-    library = ctypes.CDLL(path)
+    backend, scenario, kind, stride = sys.argv[1:5]
     if kind == "1":
-        ctypes.PyDLL(path).watch_interpreter()
-    sys.unraisablehook = lambda _: UNRAISABLE.append(1)
-    for _ in range(2):  # caches of the interpreter's are filled
-        outcome, count = finish(backend, scenario, int(kind), 1 << 30)
-        assert outcome == "success", outcome
+        failing_allocations.watch_interpreter()
+    sys.unraisablehook = unraisable
     gc.disable()
-    table: dict[str, int] = {"success": 0, "raised": 0, "told": 0}
-    points = 0
-    place = int(first)
-    while place <= count + 200:
-        print(place, file=sys.stderr, flush=True)
+    for _ in range(3):  # caches of the interpreter's are filled
+        outcome, count = finish(backend, scenario, int(kind), NEVER)
+        assert outcome == "success", outcome
+    gc.collect()
+    gc.freeze()  # what is there now is no residue, and takes no time at each point
+    table: Counter[str] = Counter()
+    nth = 1
+    while True:
+        print(nth, file=sys.stderr, flush=True)
         faulthandler.dump_traceback_later(2 * PATIENCE, exit=True)
-        outcome, seen = finish(backend, scenario, int(kind), place)
+        outcome, seen = finish(backend, scenario, int(kind), nth)
         faulthandler.cancel_dump_traceback_later()
-        if seen < place:
-            break
-        points += 1
+        if seen < nth:
+            break  # nothing failed any more
         table[outcome] += 1
-        place += int(stride)
-    print(json.dumps({"allocations": count, "points": points, **table}))
+        nth += int(stride)
+    outcomes = {outcome: table[outcome] for outcome in ("success", "raised", "told")}
+    print(json.dumps({"allocations": count, "points": table.total(), **outcomes}))
     sys.stdout.flush()
     os._exit(0)
 
