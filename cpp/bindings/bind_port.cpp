@@ -8,6 +8,7 @@
 
 #include "backend/sim/world.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/keywords.hpp"
 #include "bindings/otherwise.hpp"
 #include "bindings/port_figures.hpp"
 #include "bindings/run_shared.hpp"
@@ -64,7 +65,14 @@ pb::object call_later(const pb::object& self, const pb::object& delay, const pb:
     return pb::reinterpret_steal<pb::object>(timer);
 }
 
-void stop(PortObject& port) {
+double time_of(const pb::object& self) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    return static_cast<double>(locked(port, [&] { return port.core->after(0); })) / 1e9;
+}
+
+void stop(const pb::object& self) {
+    auto& port = self.cast<PortObject&>();
     require_usable(port);
     if (port.core->shared()) {
         shared::stop(port);
@@ -77,7 +85,8 @@ void stop(PortObject& port) {
     });
 }
 
-void wake(PortObject& port) {
+void wake(const pb::object& self) {
+    auto& port = self.cast<PortObject&>();
     require_usable(port);
     locked(port, [&] {
         port.core->wake();
@@ -137,9 +146,10 @@ pb::object register_memory(const pb::object& self, const pb::object& nbytes) {
     return pb::reinterpret_steal<pb::object>(memory);
 }
 
-pb::object adopt(const pb::object& self, const pb::object& handle, bool nonblocking) {
+pb::object adopt(const pb::object& self, const pb::object& handle, const pb::object& nonblocking) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
+    const bool was_nonblocking = to_flag(*port.types, nonblocking, "nonblocking is True or False");
     int number = -1;
     if (!PyLong_Check(handle.ptr())) {
         raise(*port.types, ErrorClass::argument_type, EINVAL,
@@ -150,7 +160,7 @@ pb::object adopt(const pb::object& self, const pb::object& handle, bool nonblock
         throw_set();
     }
     return opened(self, port,
-                  [&](Socket*& core) { return port.core->adopt(number, core, nonblocking); });
+                  [&](Socket*& core) { return port.core->adopt(number, core, was_nonblocking); });
 }
 
 std::int64_t to_nanoseconds(const pb::object& seconds) {
@@ -246,6 +256,81 @@ int clear_port(PyObject* self) {
     return 0;
 }
 
+constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
+
+constexpr Signature<3> make_socket_arguments{"socket", {"family", "type", "proto"}, 3, 3};
+constexpr Signature<1> register_memory_arguments{"register", {"nbytes"}, 1, 1};
+constexpr Signature<2> adopt_arguments{"adopt", {"handle", "nonblocking"}, 2, 1};
+constexpr Signature<1> run_arguments{"run", {"until_idle"}, 0, 0};
+constexpr Signature<1> run_once_arguments{"run_once", {"timeout"}, 1, 0};
+constexpr Signature<1> get_arguments{"get", {"timeout"}, 1, 0};
+constexpr Signature<2> get_batch_arguments{"get_batch", {"n", "timeout"}, 2, 1};
+constexpr Signature<2> post_arguments{"post", {"value", "callback"}, 1, 0};
+constexpr Signature<2> call_later_arguments{"call_later", {"delay", "callback"}, 2, 2};
+constexpr Signature<0> time_of_arguments{"time", {}, 0, 0};
+constexpr Signature<0> stop_arguments{"stop", {}, 0, 0};
+constexpr Signature<0> wake_arguments{"wake", {}, 0, 0};
+constexpr Signature<1> close_arguments{"close", {"timeout"}, 1, 0};
+
+PyMethodDef methods[] = {
+    {"socket", fast(guarded<method<make_socket_arguments, make_socket>>), keywords_call, nullptr},
+    {"register", fast(guarded<method<register_memory_arguments, register_memory>>), keywords_call,
+     "register(nbytes) -> RegisteredMemory\n\nPage-aligned, zeroed memory of nbytes that "
+     "is registered with the kernel "
+     "(io_uring fixed buffers):\nlocked, and counted against the budget, until it is "
+     "released. Direct sends from it are pinned\nonce instead of each time. For the thread "
+     "that runs the port. Raises BudgetExceeded,\nResourceExhausted (the lock limit), "
+     "WrongThread, and ArgumentError where the backend has none."},
+    {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
+    {"run", fast(guarded<method<run_arguments, run>>), keywords_call,
+     "run(*, until_idle=False) -> None\n\nRuns callbacks until stop() is called or the "
+     "port is closed; with until_idle also "
+     "until nothing is\noutstanding. KeyboardInterrupt ends it at once. Raises PortClosed, "
+     "PortRunning, WrongThread."},
+    {"run_once", fast(guarded<method<run_once_arguments, run_once>>), keywords_call,
+     "run_once(timeout=None) -> int\n\nWaits at most timeout seconds (None: for ever) "
+     "until something is ready, runs the "
+     "callbacks of\nall that is, and returns how many completions there were; 0 after a "
+     "wake() or at the timeout."},
+    {"get", fast(guarded<method<get_arguments, get>>), keywords_call,
+     "get(timeout=None) -> Completion or None\n\nThe next Completion of an operation or "
+     "packet that has no callback, or None after "
+     "timeout seconds\nor a wake(). Callbacks that come due meanwhile are run."},
+    {"get_batch", fast(guarded<method<get_batch_arguments, get_batch>>), keywords_call,
+     "get_batch(n, timeout=None) -> list of Completion\n\nLike get(), but a list of 1 to n "
+     "completions; empty at the timeout."},
+    {"post", fast(guarded<method<post_arguments, post>>), keywords_call,
+     "post(value=None, *, callback=None) -> None\n\nPosts a packet from any thread: "
+     "callback(completion) is called by whoever runs the "
+     "port, with\nvalue as completion.value; without a callback get() returns it."},
+    {"call_later", fast(guarded<method<call_later_arguments, call_later>>), keywords_call,
+     "call_later(delay, callback) -> Timer\n\nCalls callback() after delay seconds; "
+     "returns the Timer."},
+    {"time", fast(guarded<method<time_of_arguments, time_of>>), keywords_call,
+     "time() -> float\n\nThe port's clock: seconds, monotonic."},
+    {"stop", fast(guarded<method<stop_arguments, stop>>), keywords_call,
+     "stop() -> None\n\nMakes run() return after the turn it is in."},
+    {"wake", fast(guarded<method<wake_arguments, wake>>), keywords_call,
+     "wake() -> None\n\nEnds the wait of whoever runs the port, from any thread."},
+    {"close", fast(guarded<method<close_arguments, close>>), keywords_call,
+     "close(timeout=None) -> None\n\nCloses every socket (queued sends get timeout "
+     "seconds, None: close_timeout), runs "
+     "the completions\nthat follow, and closes the port. While another thread or the "
+     "caller's caller runs it, that one does\nso and its run() returns."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+void add_methods(const pb::object& type) {
+    for (PyMethodDef* row = methods; row->ml_name != nullptr; ++row) {
+        const auto made = pb::reinterpret_steal<pb::object>(
+            PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), row));
+        if (!made) {
+            throw_set();
+        }
+        type.attr(row->ml_name) = made;
+    }
+}
+
 }  // namespace
 
 void* PortObject::operator new(std::size_t /*bytes*/) {
@@ -253,8 +338,6 @@ void* PortObject::operator new(std::size_t /*bytes*/) {
 }
 
 void bind_port(pb::module_& module) {
-    pb::options shown;
-    shown.disable_function_signatures();  // of the overloads that refuse
     pb::class_<PortObject>(module, "Port", pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
                                PyTypeObject& type = heap_type->ht_type;
                                type.tp_flags |= Py_TPFLAGS_HAVE_GC;
@@ -296,16 +379,6 @@ void bind_port(pb::module_& module) {
             "handler(exception, callback) is called for an exception that a callback raised; None "
             "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
             "it: they end run().")
-        .def("socket", &make_socket, pb::arg("family"), pb::arg("type"), pb::arg("proto"))
-        .def("socket", otherwise("socket(family, type, proto), three numbers"))
-        .def("register", &register_memory, pb::arg("nbytes"),
-             "register(nbytes) -> RegisteredMemory\n\nPage-aligned, zeroed memory of nbytes that "
-             "is registered with the kernel "
-             "(io_uring fixed buffers):\nlocked, and counted against the budget, until it is "
-             "released. Direct sends from it are pinned\nonce instead of each time. For the thread "
-             "that runs the port. Raises BudgetExceeded,\nResourceExhausted (the lock limit), "
-             "WrongThread, and ArgumentError where the backend has none.")
-        .def("register", otherwise("register(nbytes)"))
         .def("_take_routines",
              [](PortObject& port) {
                  require_usable(port);
@@ -314,62 +387,11 @@ void bind_port(pb::module_& module) {
                  (void)locked(port,
                               [&] { return port.closed ? Error{} : port.core->backend().claim(); });
              })
-        .def("_adopt", &adopt, pb::arg("handle"), pb::arg("nonblocking") = false)
-        .def("_adopt", otherwise("adopt(sock), with a socket.socket or an int"))
-        .def("run", &run, pb::kw_only(), pb::arg("until_idle") = false,
-             "run(*, until_idle=False) -> None\n\nRuns callbacks until stop() is called or the "
-             "port is closed; with until_idle also "
-             "until nothing is\noutstanding. KeyboardInterrupt ends it at once. Raises PortClosed, "
-             "PortRunning, WrongThread.")
-        .def("run", otherwise("run(*, until_idle=False)"))
-        .def("run_once", &run_once, pb::arg("timeout") = pb::none(),
-             "run_once(timeout=None) -> int\n\nWaits at most timeout seconds (None: for ever) "
-             "until something is ready, runs the "
-             "callbacks of\nall that is, and returns how many completions there were; 0 after a "
-             "wake() or at the timeout.")
-        .def("run_once", otherwise("run_once(timeout=None)"))
-        .def("get", &get, pb::arg("timeout") = pb::none(),
-             "get(timeout=None) -> Completion or None\n\nThe next Completion of an operation or "
-             "packet that has no callback, or None after "
-             "timeout seconds\nor a wake(). Callbacks that come due meanwhile are run.")
-        .def("get", otherwise("get(timeout=None)"))
-        .def("get_batch", &get_batch, pb::arg("n"), pb::arg("timeout") = pb::none(),
-             "get_batch(n, timeout=None) -> list of Completion\n\nLike get(), but a list of 1 to n "
-             "completions; empty at the timeout.")
-        .def("get_batch", otherwise("get_batch(n, timeout=None)"))
-        .def("post", &post, pb::arg("value") = pb::none(), pb::kw_only(),
-             pb::arg("callback") = pb::none(),
-             "post(value=None, *, callback=None) -> None\n\nPosts a packet from any thread: "
-             "callback(completion) is called by whoever runs the "
-             "port, with\nvalue as completion.value; without a callback get() returns it.")
-        .def("post", otherwise("post(value=None, *, callback=None)"))
-        .def("call_later", &call_later, pb::arg("delay"), pb::arg("callback"),
-             "call_later(delay, callback) -> Timer\n\nCalls callback() after delay seconds; "
-             "returns the Timer.")
-        .def("call_later", otherwise("call_later(delay, callback)"))
-        .def(
-            "time",
-            [](PortObject& port) {
-                require_usable(port);
-                return static_cast<double>(locked(port, [&] { return port.core->after(0); })) / 1e9;
-            },
-            "time() -> float\n\nThe port's clock: seconds, monotonic.")
-        .def("time", otherwise("time()"))
-        .def("stop", &stop, "stop() -> None\n\nMakes run() return after the turn it is in.")
-        .def("stop", otherwise("stop()"))
-        .def("wake", &wake,
-             "wake() -> None\n\nEnds the wait of whoever runs the port, from any thread.")
-        .def("wake", otherwise("wake()"))
-        .def("close", &close, pb::arg("timeout") = pb::none(),
-             "close(timeout=None) -> None\n\nCloses every socket (queued sends get timeout "
-             "seconds, None: close_timeout), runs "
-             "the completions\nthat follow, and closes the port. While another thread or the "
-             "caller's caller runs it, that one does\nso and its run() returns.")
-        .def("close", otherwise("close(timeout=None)"))
         .def("_ledger", &ledger_of)
         .def("_figures", &figures_of, pb::arg("sockets"))
         .def("_start_trace", &start_trace, pb::arg("events"))
         .def("_stop_trace", &stop_trace);
+    add_methods(module.attr("Port"));
 }
 
 }  // namespace iocp::py

@@ -4,7 +4,7 @@
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
-#include "bindings/otherwise.hpp"
+#include "bindings/keywords.hpp"
 #include "bindings/run_port.hpp"
 #include "bindings/waiting.hpp"
 
@@ -35,6 +35,7 @@ pb::object routines_ran(const Types& types) {
 }
 
 constexpr Py_ssize_t most_events = Py_ssize_t{1} << 20;
+constexpr const char* not_alertable = "alertable is True or False";
 constexpr const char* not_events = "events is an iterable of iocp_sock.Event";
 
 // Waits for those of an iterable of events; `awaited` tells which was set.
@@ -66,13 +67,21 @@ Waited wait_events(const Types& types, const pb::object& events, const pb::objec
     return wait_or_throw(types, awaited, nanoseconds);
 }
 
-pb::object wait_any(const pb::object& events, const pb::object& timeout, bool alertable) {
-    const Types& types = types_of_module();
+pb::object place(std::size_t index) {
+    auto number = pb::reinterpret_steal<pb::object>(PyLong_FromSize_t(index));
+    if (!number) {
+        throw_set();
+    }
+    return number;
+}
+
+pb::object wait_any(const Types& types, const pb::object& events, const pb::object& timeout,
+                    const pb::object& alertable) {
     Awaited awaited;
-    awaited.alertable = alertable;
+    awaited.alertable = to_flag(types, alertable, not_alertable);
     switch (wait_events(types, events, timeout, awaited)) {
         case Waited::met:
-            return pb::int_(awaited.index);
+            return place(awaited.index);
         case Waited::routines_ran:
             return routines_ran(types);
         case Waited::timed_out:
@@ -82,11 +91,11 @@ pb::object wait_any(const pb::object& events, const pb::object& timeout, bool al
     return pb::none();
 }
 
-pb::object wait_all(const pb::object& events, const pb::object& timeout, bool alertable) {
-    const Types& types = types_of_module();
+pb::object wait_all(const Types& types, const pb::object& events, const pb::object& timeout,
+                    const pb::object& alertable) {
     Awaited awaited;
     awaited.all = true;
-    awaited.alertable = alertable;
+    awaited.alertable = to_flag(types, alertable, not_alertable);
     const Waited waited = wait_events(types, events, timeout, awaited);
     if (waited == Waited::routines_ran) {
         return routines_ran(types);
@@ -94,14 +103,13 @@ pb::object wait_all(const pb::object& events, const pb::object& timeout, bool al
     return pb::bool_(waited == Waited::met);
 }
 
-pb::object sleep(const pb::object& seconds, bool alertable) {
-    const Types& types = types_of_module();
+pb::object sleep(const Types& types, const pb::object& seconds, const pb::object& alertable) {
     if (seconds.is_none()) {
         raise(types, ErrorClass::argument_type, EINVAL, "seconds is a number; math.inf: for ever");
         throw_set();
     }
     Awaited awaited;
-    awaited.alertable = alertable;
+    awaited.alertable = to_flag(types, alertable, not_alertable);
     const Waited waited = wait_or_throw(types, awaited, to_nanoseconds(types, seconds));
     if (waited == Waited::routines_ran) {
         return routines_ran(types);
@@ -109,32 +117,38 @@ pb::object sleep(const pb::object& seconds, bool alertable) {
     return pb::none();
 }
 
+constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
+
+constexpr Signature<3> wait_any_arguments{"wait_any", {"events", "timeout", "alertable"}, 2, 1};
+constexpr Signature<3> wait_all_arguments{"wait_all", {"events", "timeout", "alertable"}, 2, 1};
+constexpr Signature<2> sleep_arguments{"sleep", {"seconds", "alertable"}, 1, 1};
+
+PyMethodDef functions[] = {
+    {"wait_any", fast(guarded<module_function<wait_any_arguments, wait_any>>), keywords_call,
+     "wait_any(events, timeout=None, *, alertable=False) -> int or None\n\nWaits until "
+     "one of the events is set, at most timeout seconds, and returns the "
+     "index of the first that\nis, which is reset unless that is done by hand; None: "
+     "none was. The ports of their operations are run\nmeanwhile where nobody else runs "
+     "them. alertable: completion routines of this thread that are due, or\nbecome due, "
+     "are run, and ROUTINES_RAN is returned."},
+    {"wait_all", fast(guarded<module_function<wait_all_arguments, wait_all>>), keywords_call,
+     "wait_all(events, timeout=None, *, alertable=False) -> bool\n\nWaits until all of "
+     "the events are set at one moment, at most timeout seconds; "
+     "False: they were not,\nand none was reset. alertable: as for wait_any()."},
+    {"sleep", fast(guarded<module_function<sleep_arguments, sleep>>), keywords_call,
+     "sleep(seconds, *, alertable=False) -> None\n\nSleeps so many seconds and returns "
+     "None. alertable: until completion routines of "
+     "this thread ran, which\nreturns ROUTINES_RAN; those that are due already run at "
+     "once. An exception of a routine is raised here."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 }  // namespace
 
 void bind_waiting(pb::module_& module) {
-    pb::options shown;
-    shown.disable_function_signatures();  // of the overloads that refuse
-    module.def("wait_any", &wait_any, pb::arg("events"), pb::arg("timeout") = pb::none(),
-               pb::kw_only(), pb::arg("alertable") = false,
-               "wait_any(events, timeout=None, *, alertable=False) -> int or None\n\nWaits until "
-               "one of the events is set, at most timeout seconds, and returns the "
-               "index of the first that\nis, which is reset unless that is done by hand; None: "
-               "none was. The ports of their operations are run\nmeanwhile where nobody else runs "
-               "them. alertable: completion routines of this thread that are due, or\nbecome due, "
-               "are run, and ROUTINES_RAN is returned.");
-    module.def("wait_any", otherwise("wait_any(events, timeout=None, *, alertable=False)"));
-    module.def("wait_all", &wait_all, pb::arg("events"), pb::arg("timeout") = pb::none(),
-               pb::kw_only(), pb::arg("alertable") = false,
-               "wait_all(events, timeout=None, *, alertable=False) -> bool\n\nWaits until all of "
-               "the events are set at one moment, at most timeout seconds; "
-               "False: they were not,\nand none was reset. alertable: as for wait_any().");
-    module.def("wait_all", otherwise("wait_all(events, timeout=None, *, alertable=False)"));
-    module.def("sleep", &sleep, pb::arg("seconds"), pb::kw_only(), pb::arg("alertable") = false,
-               "sleep(seconds, *, alertable=False) -> None\n\nSleeps so many seconds and returns "
-               "None. alertable: until completion routines of "
-               "this thread ran, which\nreturns ROUTINES_RAN; those that are due already run at "
-               "once. An exception of a routine is raised here.");
-    module.def("sleep", otherwise("sleep(seconds, *, alertable=False)"));
+    if (PyModule_AddFunctions(module.ptr(), functions) < 0) {
+        throw_set();
+    }
 }
 
 }  // namespace iocp::py

@@ -9,6 +9,7 @@
 #include "bindings/bind_sim.hpp"
 #include "bindings/bind_waiting.hpp"
 #include "bindings/event_object.hpp"
+#include "bindings/keywords.hpp"
 #include "bindings/objects.hpp"
 #include "bindings/otherwise.hpp"
 #include "core/page_span.hpp"
@@ -44,7 +45,21 @@ void make_types(pb::module_& module) {
         pb::capsule(types.release(), [](void* made) { delete static_cast<Types*>(made); });
 }
 
-std::size_t page_span(std::uintptr_t address, std::size_t length) {
+// An argument as pybind11 converts it; raises ArgumentTypeError with `refusal` for another type.
+template <class Value>
+Value converted(const Types& types, const pb::object& given, const char* refusal) {
+    pb::detail::make_caster<Value> caster;
+    if (!caster.load(given, true)) {
+        iocp::py::raise(types, iocp::py::ErrorClass::argument_type, EINVAL, refusal);
+        throw pb::error_already_set();
+    }
+    return pb::detail::cast_op<Value>(caster);
+}
+
+std::size_t page_span(const Types& types, const pb::object& first, const pb::object& bytes) {
+    constexpr const char* refusal = "address and length are numbers that are not negative";
+    const auto address = converted<std::uintptr_t>(types, first, refusal);
+    const auto length = converted<std::size_t>(types, bytes, refusal);
     if (length != 0 && address + (length - 1) < address) {
         throw pb::value_error("address + length passes the end of the address space");
     }
@@ -69,7 +84,10 @@ std::map<std::string, std::string> probe() {
     return result;
 }
 
-Features features(const std::string& backend) { return survey()[backend].second; }
+pb::object features(const Types& types, const pb::object& backend) {
+    return pb::cast(
+        survey()[converted<std::string>(types, backend, "backend is the name of one")].second);
+}
 
 std::string compiler() {
 #if defined(__clang__)
@@ -92,6 +110,25 @@ pb::object address_or_name(const pb::object& host, int port, int family) {
     return pb::reinterpret_steal<pb::object>(found);
 }
 
+using iocp::py::guarded;
+using iocp::py::module_function;
+using iocp::py::Signature;
+
+constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
+
+constexpr Signature<2> page_span_arguments{"page_span", {"address", "length"}, 2, 2};
+constexpr Signature<1> features_arguments{"features", {"backend"}, 1, 1};
+
+PyMethodDef functions[] = {
+    {"page_span", fast(guarded<module_function<page_span_arguments, page_span>>), keywords_call,
+     "page_span(address, length) -> int\n\nPages of PAGE_SIZE bytes that length bytes at address "
+     "touch; 0 bytes touch none."},
+    {"features", fast(guarded<module_function<features_arguments, features>>), keywords_call,
+     "features(backend) -> dict\n\nWhat the named backend can do here: feature name to bool; empty "
+     "if it is refused."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 
 constexpr const char* main_only =
@@ -113,19 +150,13 @@ PYBIND11_MODULE(_core_of_main, module) {
     pb::options shown;
     shown.disable_function_signatures();  // of the overloads that refuse
     module.attr("PAGE_SIZE") = iocp::system_page_size();
-    module.def("page_span", &page_span, pb::arg("address"), pb::arg("length"),
-               "page_span(address, length) -> int\n\nPages of PAGE_SIZE bytes that length bytes at "
-               "address touch; 0 bytes touch none.");
-    module.def("page_span", iocp::py::otherwise(
-                                "page_span(address, length), two numbers that are not negative"));
     module.def("probe", &probe,
                "probe() -> dict\n\nEvery backend of this platform: 'ok', or why the system refuses "
                "it here.");
     module.def("probe", iocp::py::otherwise("probe()"));
-    module.def("features", &features, pb::arg("backend"),
-               "features(backend) -> dict\n\nWhat the named backend can do here: feature name to "
-               "bool; empty if it is refused.");
-    module.def("features", iocp::py::otherwise("features(backend), the name of one"));
+    if (PyModule_AddFunctions(module.ptr(), functions) < 0) {
+        throw pb::error_already_set();
+    }
     module.def("survey", &survey,
                "survey() -> dict\n\nBoth of every backend, from one look: name to its state and "
                "its features.");

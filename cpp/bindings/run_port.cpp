@@ -5,6 +5,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/gathered.hpp"
+#include "bindings/keywords.hpp"
 #include "bindings/run_shared.hpp"
 #include "bindings/waiting.hpp"
 
@@ -112,10 +113,11 @@ bool close_if_over(PortObject& port) {
     return over;
 }
 
-void run(const pb::object& self, bool until_idle) {
+void run(const pb::object& self, const pb::object& until_idle) {
     auto& port = self.cast<PortObject&>();
+    const bool idle_ends = to_flag(*port.types, until_idle, "until_idle is True or False");
     if (shared_port(port)) {
-        shared::run(self, port, until_idle);
+        shared::run(self, port, idle_ends);
         return;
     }
     const Runner runner(port);
@@ -130,7 +132,7 @@ void run(const pb::object& self, bool until_idle) {
         if (close_if_over(port)) {
             return;
         }
-        if (until_idle && locked(port, [&] { return port.core->quiet(); })) {
+        if (idle_ends && locked(port, [&] { return port.core->quiet(); })) {
             return;
         }
         if (!poll_once(self.ptr(), port, -1)) {

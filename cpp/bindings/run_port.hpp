@@ -25,7 +25,7 @@ inline void require_not_forked(PortObject& port) {
 bool close_if_over(PortObject& port);
 
 // The methods of Port that run it, as bind_port.cpp documents them.
-void run(const pybind11::object& self, bool until_idle);
+void run(const pybind11::object& self, const pybind11::object& until_idle);
 Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);
 pybind11::object get(const pybind11::object& self, const pybind11::object& timeout);
 pybind11::list get_batch(const pybind11::object& self, const pybind11::object& count,
