@@ -8,6 +8,7 @@
 
 #include "backend/sim/world.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/checked.hpp"
 #include "bindings/keywords.hpp"
 #include "bindings/otherwise.hpp"
 #include "bindings/port_figures.hpp"
@@ -236,6 +237,10 @@ std::unique_ptr<PortObject> make_port(const pb::object& config) {
     return port;
 }
 
+void construct(const pb::object& self, const pb::object& config) {
+    give_value<PortObject>(self, make_port(config));
+}
+
 PortObject* constructed(PyObject* self) {
     return pb::detail::is_holder_constructed(self) ? pb::cast<PortObject*>(pb::handle(self))
                                                    : nullptr;
@@ -258,6 +263,7 @@ int clear_port(PyObject* self) {
 
 constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
+constexpr Signature<1> construct_arguments{"Port", {"config"}, 1, 1};
 constexpr Signature<3> make_socket_arguments{"socket", {"family", "type", "proto"}, 3, 3};
 constexpr Signature<1> register_memory_arguments{"register", {"nbytes"}, 1, 1};
 constexpr Signature<2> adopt_arguments{"adopt", {"handle", "nonblocking"}, 2, 1};
@@ -273,6 +279,8 @@ constexpr Signature<0> wake_arguments{"wake", {}, 0, 0};
 constexpr Signature<1> close_arguments{"close", {"timeout"}, 1, 0};
 
 PyMethodDef methods[] = {
+    {"__init__", fast(guarded<initializer<construct_arguments, construct>>), keywords_call,
+     nullptr},
     {"socket", fast(guarded<method<make_socket_arguments, make_socket>>), keywords_call, nullptr},
     {"register", fast(guarded<method<register_memory_arguments, register_memory>>), keywords_call,
      "register(nbytes) -> RegisteredMemory\n\nPage-aligned, zeroed memory of nbytes that "
@@ -320,17 +328,6 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-void add_methods(const pb::object& type) {
-    for (PyMethodDef* row = methods; row->ml_name != nullptr; ++row) {
-        const auto made = pb::reinterpret_steal<pb::object>(
-            PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), row));
-        if (!made) {
-            throw_set();
-        }
-        type.attr(row->ml_name) = made;
-    }
-}
-
 }  // namespace
 
 void* PortObject::operator new(std::size_t /*bytes*/) {
@@ -341,10 +338,10 @@ void bind_port(pb::module_& module) {
     pb::class_<PortObject>(module, "Port", pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
                                PyTypeObject& type = heap_type->ht_type;
                                type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+                               type.tp_new = guarded<new_instance>;
                                type.tp_traverse = traverse;
                                type.tp_clear = clear_port;
                            }))
-        .def(pb::init(&make_port), pb::arg("config"))
         .def("__reduce__", &no_reduction)
         .def_property_readonly(
             "backend", [](const PortObject& port) { return port.backend_name; },
@@ -391,7 +388,7 @@ void bind_port(pb::module_& module) {
         .def("_figures", &figures_of, pb::arg("sockets"))
         .def("_start_trace", &start_trace, pb::arg("events"))
         .def("_stop_trace", &stop_trace);
-    add_methods(module.attr("Port"));
+    add_methods(module.attr("Port"), methods);
 }
 
 }  // namespace iocp::py

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "backend/sim/world.hpp"
+#include "bindings/checked.hpp"
+#include "bindings/keywords.hpp"
 #include "bindings/otherwise.hpp"
 
 namespace iocp::py {
@@ -30,24 +32,37 @@ constexpr std::array step_names{"sent",   "arrived",   "lost",   "retransmitted"
                                 "opened", "closed",    "failed", "woken"};
 static_assert(step_names.size() == sim::steps);
 
-Values preset_values(const std::string& name) {
+pb::object preset_values(const Types& /*types*/, const pb::object& name) {
     sim::Parameters parameters;
-    if (!sim::preset(name, parameters)) {
+    const char* text = PyUnicode_AsUTF8(name.ptr());
+    if (text == nullptr) {
+        throw_set();
+    }
+    if (!sim::preset(text, parameters)) {
         throw pb::value_error("there is no preset of that name");
     }
-    Values values;
+    Dict values;
     for (const auto& [parameter, member] : sim::parameter_names()) {
-        values.emplace(parameter, parameters.*member);
+        values.set(std::string(parameter).c_str(), parameters.*member);
     }
-    return values;
+    return values.object();
 }
 
-std::shared_ptr<World> make_world(const Values& values, std::uint64_t seed) {
+void construct(const pb::object& self, const pb::object& values, const pb::object& given_seed) {
     sim::Parameters parameters;
     for (const auto& [name, member] : sim::parameter_names()) {
-        parameters.*member = values.at(std::string(name));
+        const pb::object value =
+            checked(PyMapping_GetItemString(values.ptr(), std::string(name).c_str()));
+        parameters.*member = PyLong_AsLongLong(value.ptr());
+        if (PyErr_Occurred() != nullptr) {
+            throw_set();
+        }
     }
-    return std::make_shared<World>(parameters, seed);
+    const std::uint64_t seed = PyLong_AsUnsignedLongLong(given_seed.ptr());
+    if (PyErr_Occurred() != nullptr) {
+        throw_set();
+    }
+    give_value<World>(self, std::make_shared<World>(parameters, seed));
 }
 
 Values counts_of(World& world) {
@@ -116,12 +131,31 @@ bool befall(World& world, Handle handle, unsigned mishap) {
            world.sockets().befall(*endpoint, static_cast<sim::Mishap>(mishap));
 }
 
+constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
+
+constexpr Signature<2> construct_arguments{"World", {"values", "seed"}, 2, 2};
+constexpr Signature<1> preset_arguments{"sim_preset", {"name"}, 1, 1};
+
+PyMethodDef methods[] = {
+    {"__init__", fast(guarded<initializer<construct_arguments, construct>>), keywords_call,
+     nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyMethodDef functions[] = {
+    {"sim_preset", fast(guarded<module_function<preset_arguments, preset_values>>), keywords_call,
+     "Every parameter of a preset of the model, in nanoseconds, bytes and millionths."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 }  // namespace
 
 void bind_sim(pb::module_& module) {
     using Unlocked = pb::call_guard<pb::gil_scoped_release>;
-    pb::class_<World, std::shared_ptr<World>>(module, "World")
-        .def(pb::init(&make_world), pb::arg("values"), pb::arg("seed"))
+    pb::class_<World, std::shared_ptr<World>>(
+        module, "World", pb::custom_type_setup([](PyHeapTypeObject* heap_type) {
+            heap_type->ht_type.tp_new = guarded<new_instance>;
+        }))
         .def("__reduce__", &no_reduction)
         .def("now", [](const World& world) { return world.stack.now(); })
         .def("hash", &hash_of, Unlocked())
@@ -131,8 +165,10 @@ void bind_sim(pb::module_& module) {
         .def("lines", &lines_of, Unlocked())
         .def("pass_time", &World::pass, pb::arg("timeout"), Unlocked())
         .def("befall", &befall, pb::arg("handle"), pb::arg("mishap"), Unlocked());
-    module.def("sim_preset", &preset_values, pb::arg("name"),
-               "Every parameter of a preset of the model, in nanoseconds, bytes and millionths.");
+    add_methods(module.attr("World"), methods);
+    if (PyModule_AddFunctions(module.ptr(), functions) < 0) {
+        throw_set();
+    }
 }
 
 }  // namespace iocp::py

@@ -12,6 +12,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/otherwise.hpp"
 #include "bindings/run_port.hpp"
 
 namespace iocp::py {
@@ -72,6 +73,21 @@ PyObject* method(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObj
             throw_set();
         }
         const auto object = pybind11::reinterpret_borrow<pybind11::object>(owner);
+        return std::apply([&](auto*... each) { return function(object, argument(each)...); },
+                          arguments);
+    });
+}
+
+// The __init__ that `function` is, called as a method of a value that is not there yet.
+template <const auto& signature, auto function>
+PyObject* initializer(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                      PyObject* keywords) {
+    return result_of([&] {
+        std::array<PyObject*, signature.names.size()> arguments{};
+        if (!signature.parse(types_of_module(), given, count, keywords, arguments)) {
+            throw_set();
+        }
+        const auto object = pybind11::reinterpret_borrow<pybind11::object>(self);
         return std::apply([&](auto*... each) { return function(object, argument(each)...); },
                           arguments);
     });

@@ -3,8 +3,10 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <tuple>
 #include <utility>
 
+#include "bindings/checked.hpp"
 #include "bindings/run_port.hpp"
 
 namespace iocp::py {
@@ -41,96 +43,94 @@ const char* name_of(const std::array<const char*, N>& names, Enum value) {
 }
 
 template <std::size_t N>
-pb::tuple tuple_of(const std::array<const char*, N>& names) {
-    pb::tuple result(N);
-    for (std::size_t i = 0; i < N; ++i) {
-        result[i] = names[i];
-    }
+pb::object names_of(const std::array<const char*, N>& names) {
+    return std::apply([](auto... each) { return tuple_of(each...); }, names);
+}
+
+Dict shown(const LedgerView& view) {
+    Dict result;
+    result.set("now", view.now);
+    result.set("peak", view.peak);
+    result.set("budget", view.budget);
+    result.set("internal", view.internal);
+    result.set("kernel_locked", view.kernel_locked);
+    result.set("registered", view.registered);
+    Dict by_kind;
+    by_kind.set("receive", view.receive);
+    by_kind.set("send", view.send);
+    result.set("by_kind", by_kind);
+    Dict by_state;
+    by_state.set("queued", view.queued);
+    by_state.set("pending", view.pending);
+    by_state.set("cancelling", view.cancelling);
+    result.set("by_state", by_state);
     return result;
 }
 
-pb::dict shown(const LedgerView& view) {
-    pb::dict result;
-    result["now"] = view.now;
-    result["peak"] = view.peak;
-    result["budget"] = view.budget;
-    result["internal"] = view.internal;
-    result["kernel_locked"] = view.kernel_locked;
-    result["registered"] = view.registered;
-    result["by_kind"] = pb::dict(pb::arg("receive") = view.receive, pb::arg("send") = view.send);
-    result["by_state"] =
-        pb::dict(pb::arg("queued") = view.queued, pb::arg("pending") = view.pending,
-                 pb::arg("cancelling") = view.cancelling);
-    return result;
-}
-
-pb::dict shown(const Histogram& histogram) {
-    pb::list buckets;
+Dict shown(const Histogram& histogram) {
+    List buckets;
     for (std::size_t i = 0; i < Histogram::buckets; ++i) {
         if (histogram.in(i) != 0) {
             const std::int64_t bound = Histogram::bound(i);
-            buckets.append(pb::make_tuple(bound == Histogram::unbounded
-                                              ? pb::object(pb::none())
-                                              : pb::object(pb::int_(bound)),
-                                          histogram.in(i)));
+            const pb::object limit = bound == Histogram::unbounded ? pb::none() : to_object(bound);
+            buckets.append(tuple_of(limit, histogram.in(i)));
         }
     }
-    pb::dict result;
-    result["count"] = histogram.count();
-    result["sum"] = histogram.sum();
-    result["max"] = histogram.max();
-    result["buckets"] = pb::tuple(buckets);
+    Dict result;
+    result.set("count", histogram.count());
+    result.set("sum", histogram.sum());
+    result.set("max", histogram.max());
+    result.set("buckets", checked(PyList_AsTuple(buckets.object().ptr())));
     return result;
 }
 
-pb::dict shown(const SocketFigures& socket) {
-    pb::dict result;
-    result["id"] = socket.id.packed();
-    result["fileno"] = socket.handle;
-    result["family"] = socket.family;
-    result["type"] = socket.type;
-    result["state"] = name_of(life_names, socket.life);
-    result["charged"] = socket.charged;
-    result["queued_bytes"] = socket.queued_bytes;
-    result["outstanding"] = socket.outstanding;
-    result["receives"] = socket.receives;
-    result["sends"] = socket.sends;
+Dict shown(const SocketFigures& socket) {
+    Dict result;
+    result.set("id", socket.id.packed());
+    result.set("fileno", socket.handle);
+    result.set("family", socket.family);
+    result.set("type", socket.type);
+    result.set("state", name_of(life_names, socket.life));
+    result.set("charged", socket.charged);
+    result.set("queued_bytes", socket.queued_bytes);
+    result.set("outstanding", socket.outstanding);
+    result.set("receives", socket.receives);
+    result.set("sends", socket.sends);
     const bool receives = socket.subscription == Kind::receive_each;
-    result["accepts"] = socket.subscription == Kind::accept_each;
-    result["receiving_by"] = receives
-                                 ? pb::object(pb::str(name_of(strategy_names, socket.strategy)))
-                                 : pb::object(pb::none());
-    result["adaptive"] = socket.adaptive;
-    result["send_strategy"] = name_of(send_names, socket.sending);
-    result["send_paused"] = socket.send_paused;
+    result.set("accepts", socket.subscription == Kind::accept_each);
+    result.set("receiving_by",
+               receives ? to_object(name_of(strategy_names, socket.strategy)) : pb::none());
+    result.set("adaptive", socket.adaptive);
+    result.set("send_strategy", name_of(send_names, socket.sending));
+    result.set("send_paused", socket.send_paused);
     return result;
 }
 
-void show_pool(const BufferPool::Occupancy& pool, pb::dict& result) {
-    result["blocks"] = pool.blocks;
-    result["blocks_out"] = pool.blocks_out;
-    result["block_bytes"] = pool.bytes;
-    result["block_bytes_out"] = pool.bytes_out;
-    result["regions_out"] = pool.regions_out;
+void show_pool(const BufferPool::Occupancy& pool, Dict& result) {
+    result.set("blocks", pool.blocks);
+    result.set("blocks_out", pool.blocks_out);
+    result.set("block_bytes", pool.bytes);
+    result.set("block_bytes_out", pool.bytes_out);
+    result.set("regions_out", pool.regions_out);
 }
 
-void show_operations(const Figures& figures, pb::dict& result) {
-    pb::dict by_state;
+void show_operations(const Figures& figures, Dict& result) {
+    Dict by_state;
     for (const auto& [state, name] : unfinished) {
-        by_state[name] = figures.tally.operations(state);
+        by_state.set(name, figures.tally.operations(state));
     }
-    pb::dict by_kind;
+    Dict by_kind;
     for (std::size_t kind = 0; kind < kinds; ++kind) {
-        by_kind[kind_name(static_cast<Kind>(kind))] =
-            figures.tally.operations(static_cast<Kind>(kind));
+        by_kind.set(kind_name(static_cast<Kind>(kind)),
+                    figures.tally.operations(static_cast<Kind>(kind)));
     }
-    result["operations_by_state"] = by_state;
-    result["operations_by_kind"] = by_kind;
-    result["outstanding"] = figures.outstanding;
-    result["budget_queue"] = figures.budget_queue;
-    result["lane_queue"] = figures.tally.operations(State::queued) - figures.budget_queue;
-    result["send_queue_bytes"] = figures.send_queue_bytes;
-    result["ready"] = figures.ready;
+    result.set("operations_by_state", by_state);
+    result.set("operations_by_kind", by_kind);
+    result.set("outstanding", figures.outstanding);
+    result.set("budget_queue", figures.budget_queue);
+    result.set("lane_queue", figures.tally.operations(State::queued) - figures.budget_queue);
+    result.set("send_queue_bytes", figures.send_queue_bytes);
+    result.set("ready", figures.ready);
 }
 
 void refuse(PortObject& port, const char* text) {
@@ -140,12 +140,12 @@ void refuse(PortObject& port, const char* text) {
 
 }  // namespace
 
-pb::dict ledger_of(PortObject& port) {
+pb::object ledger_of(PortObject& port) {
     require_not_forked(port);
-    return shown(locked(port, [&] { return port.core->ledger_view(); }));
+    return shown(locked(port, [&] { return port.core->ledger_view(); })).object();
 }
 
-pb::dict figures_of(PortObject& port, std::size_t most_sockets) {
+pb::object figures_of(PortObject& port, std::size_t most_sockets) {
     require_not_forked(port);
     Figures figures;
     if (const Error error =
@@ -154,31 +154,31 @@ pb::dict figures_of(PortObject& port, std::size_t most_sockets) {
         throw_set();
     }
     keep_heaviest(figures.by_socket, most_sockets);
-    pb::dict result;
-    result["ledger"] = shown(figures.ledger);
+    Dict result;
+    result.set("ledger", shown(figures.ledger));
     show_operations(figures, result);
-    result["slots"] = figures.slots;
-    result["slots_free"] = figures.slots_free;
-    result["sockets"] = figures.sockets;
+    result.set("slots", figures.slots);
+    result.set("slots_free", figures.slots_free);
+    result.set("sockets", figures.sockets);
     show_pool(figures.pool, result);
-    figures.counts.each(
-        [&](const char* name, std::uint64_t value) { result[name] = pb::int_(value); });
+    figures.counts.each([&](const char* name, std::uint64_t value) { result.set(name, value); });
     pb::object latency = pb::none();
     if (figures.latencies != nullptr) {
-        latency = pb::dict();
+        Dict by_kind;
         for (std::size_t kind = 0; kind < kinds; ++kind) {
             if (const Histogram& histogram = (*figures.latencies)[kind]; histogram.count() != 0) {
-                latency[kind_name(static_cast<Kind>(kind))] = shown(histogram);
+                by_kind.set(kind_name(static_cast<Kind>(kind)), shown(histogram));
             }
         }
+        latency = by_kind.object();
     }
-    result["latency"] = latency;
-    pb::list by_socket;
+    result.set("latency", latency);
+    List by_socket;
     for (const SocketFigures& socket : figures.by_socket) {
         by_socket.append(shown(socket));
     }
-    result["by_socket"] = by_socket;
-    return result;
+    result.set("by_socket", by_socket);
+    return result.object();
 }
 
 void start_trace(PortObject& port, std::size_t events) {
@@ -196,19 +196,21 @@ void start_trace(PortObject& port, std::size_t events) {
     }
 }
 
-pb::dict stop_trace(PortObject& port) {
+pb::object stop_trace(PortObject& port) {
     require_not_forked(port);
     const std::unique_ptr<Trace> trace =
         locked(port, [&] { return port.core->exchange_trace(nullptr); });
     if (trace == nullptr) {
         refuse(port, "no trace of this port runs; trace() starts one");
     }
-    pb::list runs;
+    List runs;
     trace->each_run([&](const TraceEvent* first, std::size_t count) {
-        runs.append(pb::bytes(reinterpret_cast<const char*>(first), count * sizeof(TraceEvent)));
+        runs.append(checked(
+            PyBytes_FromStringAndSize(reinterpret_cast<const char*>(first),
+                                      static_cast<Py_ssize_t>(count * sizeof(TraceEvent)))));
     });
     std::array<const char*, kinds> kind_names{};
-    pb::list sending;
+    List sending;
     for (std::size_t kind = 0; kind < kinds; ++kind) {
         Operation probe;
         probe.kind = static_cast<Kind>(kind);
@@ -217,15 +219,15 @@ pb::dict stop_trace(PortObject& port) {
             sending.append(kind_names[kind]);
         }
     }
-    pb::dict result;
-    result["runs"] = runs;
-    result["dropped"] = trace->dropped();
-    result["format"] = event_format;
-    result["phases"] = tuple_of(phase_names);
-    result["kinds"] = tuple_of(kind_names);
-    result["faults"] = tuple_of(fault_names);
-    result["sending"] = sending;
-    return result;
+    Dict result;
+    result.set("runs", runs);
+    result.set("dropped", trace->dropped());
+    result.set("format", event_format);
+    result.set("phases", names_of(phase_names));
+    result.set("kinds", names_of(kind_names));
+    result.set("faults", names_of(fault_names));
+    result.set("sending", sending);
+    return result.object();
 }
 
 }  // namespace iocp::py

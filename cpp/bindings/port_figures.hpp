@@ -8,9 +8,9 @@ namespace iocp::py {
 
 // What can be seen of a port, also after it was closed: the methods behind Port.ledger, stats() and
 // trace() in Python.
-pybind11::dict ledger_of(PortObject& port);
-pybind11::dict figures_of(PortObject& port, std::size_t most_sockets);
+pybind11::object ledger_of(PortObject& port);
+pybind11::object figures_of(PortObject& port, std::size_t most_sockets);
 void start_trace(PortObject& port, std::size_t events);
-pybind11::dict stop_trace(PortObject& port);
+pybind11::object stop_trace(PortObject& port);
 
 }  // namespace iocp::py
