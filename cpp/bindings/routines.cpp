@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "bindings/held.hpp"
+
 namespace iocp::py {
 
 namespace {
@@ -24,7 +26,16 @@ Routines* Routines::of_this_thread() {
         PyErr_SetString(PyExc_RuntimeError, "this thread has no state to keep routines in");
         return nullptr;
     }
-    PyObject* sentinel = PyDict_GetItemString(dictionary, sentinel_name);
+    // A look that finds no memory for its key must not take the queue for missing: a new one would
+    // replace it, and what the thread has posted would be cancelled.
+    const Held key(PyUnicode_InternFromString(sentinel_name));
+    if (key.get() == nullptr) {
+        return nullptr;
+    }
+    PyObject* sentinel = PyDict_GetItemWithError(dictionary, key.get());
+    if (sentinel == nullptr && PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
     if (sentinel != nullptr) {
         auto* queue = static_cast<PyObject*>(PyCapsule_GetPointer(sentinel, sentinel_name));
         Routines& routines = of_capsule(queue);
@@ -45,7 +56,7 @@ Routines* Routines::of_this_thread() {
         Py_DECREF(queue);
         return nullptr;
     }
-    const int kept = PyDict_SetItemString(dictionary, sentinel_name, sentinel);
+    const int kept = PyDict_SetItem(dictionary, key.get(), sentinel);
     Py_DECREF(sentinel);  // where it was not kept, the queue goes with it
     return kept == 0 ? made : nullptr;
 }

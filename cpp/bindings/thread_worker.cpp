@@ -5,6 +5,8 @@
 #include <list>
 #include <memory>
 
+#include "bindings/held.hpp"
+
 namespace iocp::py {
 
 namespace {
@@ -67,7 +69,13 @@ ThreadWorkers* workers_of_this_thread() {
         PyErr_SetString(PyExc_RuntimeError, "this thread has no state to keep a worker in");
         return nullptr;
     }
-    PyObject* capsule = PyDict_GetItemString(dictionary, capsule_name);
+    // A look that finds no memory for its key must not take the capsule for missing.
+    const Held key(PyUnicode_InternFromString(capsule_name));
+    PyObject* capsule =
+        key.get() != nullptr ? PyDict_GetItemWithError(dictionary, key.get()) : nullptr;
+    if (capsule == nullptr && PyErr_Occurred() != nullptr) {
+        return nullptr;
+    }
     if (capsule != nullptr && of_capsule(capsule).fork_generation == iocp::fork_generation()) {
         return &of_capsule(capsule);
     }
@@ -77,7 +85,7 @@ ThreadWorkers* workers_of_this_thread() {
         return nullptr;
     }
     ThreadWorkers* made = workers.release();
-    const int kept = PyDict_SetItemString(dictionary, capsule_name, capsule);
+    const int kept = PyDict_SetItem(dictionary, key.get(), capsule);
     Py_DECREF(capsule);  // where it was not kept, the workers go with it
     return kept == 0 ? made : nullptr;
 }
