@@ -22,7 +22,10 @@ __all__ = ["Trace", "TraceEvent"]
 
 
 _switching = threading.Lock()
-"""Held while a trace starts or stops, so that the core's and the port's agree."""
+"""Held while a trace starts or stops, so that the core's and the port's agree.
+
+Taken and given back by name: a `with` whose end finds no memory for its arguments leaves it held.
+"""
 
 
 def _renew_lock() -> None:
@@ -97,9 +100,13 @@ class Trace:
 
     def stop(self) -> Self:
         """End the recording, if it still runs."""
-        with _switching:
+        lock = _switching
+        lock.acquire()
+        try:
             if self._port is not None:
                 self._take(self._port._stop_trace())
+        finally:
+            lock.release()
         return self
 
     def write(self, file: str | Path | IO[str]) -> None:
@@ -137,17 +144,26 @@ class Trace:
 
     @classmethod
     def _start(cls, port: Port, events: int) -> Trace:
-        with _switching:
+        trace = cls(port)
+        lock = _switching
+        lock.acquire()
+        try:
             port._start_trace(events)
-            port._trace = cls(port)
-            return port._trace
+            port._trace = trace
+        finally:
+            lock.release()
+        return trace
 
     @staticmethod
     def _stop(port: Port) -> Trace:
-        with _switching:
+        lock = _switching
+        lock.acquire()
+        try:
             recorded = port._stop_trace()
             assert port._trace is not None
             return port._trace._take(recorded)
+        finally:
+            lock.release()
 
     def _take(self, recorded: dict[str, Any]) -> Trace:
         port, self._port = self._port, None
