@@ -48,6 +48,9 @@ class Run:
         self.received = 0
         self.closed = 0
         self.server: Any = None
+        # The interpreter's own socketpair() leaves one end open where there is no memory for both.
+        self.ends = socket.socketpair()
+        self.passed: Any = ()  # ancillary data with descriptors, to be closed
         self.deadline = time.monotonic() + PATIENCE
 
     def handler(self, error: BaseException, source: object) -> None:
@@ -76,7 +79,7 @@ class Run:
                 return False
             if time.monotonic() > self.deadline:
                 raise HungError
-            self.port.run_once(0.05)
+            self.port.run_once(timeout=0.05)
         return True
 
 
@@ -143,7 +146,7 @@ def subscriptions(run: Run) -> None:
     client.receive(got, on_close=run.on_close)
     client.send(MESSAGE)
     fired: list[int] = []
-    run.port.call_later(0.001, lambda: fired.append(1))
+    run.port.call_later(delay=0.001, callback=lambda: fired.append(1))
     run.port.post(1, callback=lambda completion: fired.append(2))
     if not run.until(lambda: run.received == len(MESSAGE) and len(fired) == 2):
         return
@@ -160,7 +163,7 @@ def completions(run: Run) -> None:
     client.connect(listener.getsockname())
     taken: list[Any] = []
     while len(taken) < 2:
-        one = run.port.get(1)
+        one = run.port.get(timeout=1)
         if one is None:
             raise HungError
         run.completed(one)
@@ -172,7 +175,7 @@ def completions(run: Run) -> None:
     client.send(b"hello")
     run.port.post("packet")
     while len(taken) < 5:
-        some = run.port.get_batch(4, 1)
+        some = run.port.get_batch(n=4, timeout=1)
         if not some:
             raise HungError
         taken += some
@@ -201,12 +204,171 @@ def events(run: Run) -> None:
     assert got.error is not None or got.data is not None, "a success without its data"
 
 
+def connected(run: Run) -> Any:
+    """Make a connection: its ends, or None if an error was told."""
+    listener = listen(run)
+    client = run.port.socket()
+    accept = listener.accept(callback=run.completed)
+    reach = client.connect(listener.getsockname(), callback=run.completed)
+    if not run.until(lambda: accept.done and reach.done):
+        return None
+    for one in (accept, reach):
+        if one.error is not None:
+            run.completed(one)
+            return None
+    listener.close()
+    return client, accept.accepted
+
+
+def flow(run: Run) -> None:
+    """Subscribe in each strategy, pause, resume, and pass the marks."""
+    ends = connected(run)
+    if ends is None:
+        return
+    client, server = ends
+    paused: list[int] = []
+
+    def got(sock: Any, buffer: Any) -> None:
+        run.received += len(buffer)
+
+    server.set_send_marks(high=2048, low=1024, on_pause=paused.append, on_resume=paused.append)
+    client.receive(got, receive="adaptive", on_close=run.on_close)
+    for strategy in ("pooled", "direct", "zero_byte"):
+        client.receive_strategy = strategy
+        before = run.received
+        client.pause()
+        server.send(MESSAGE)
+        client.resume()
+        if not run.until(lambda: run.received == before + len(MESSAGE)):  # noqa: B023
+            return
+    assert not run.port.ledger.budget or run.port.stats(sockets=2).sockets
+    server.abort()
+    client.close()
+    run.until(lambda: run.closed == 1)
+
+
+def waits(run: Run) -> None:
+    """Wait for several events, for blocking calls, and for what is cancelled or too late."""
+    ends = connected(run)
+    if ends is None:
+        return
+    client, server = ends
+    both = [iocp_sock.Event(), iocp_sock.Event(manual_reset=False)]
+    got = server.recv(10, event=both[0])
+    wrote = client.send(b"first", event=both[1])
+    if iocp_sock.wait_any(events=both, timeout=5) is None:
+        raise HungError
+    both[1].set()
+    if not iocp_sock.wait_all(events=both, timeout=5):
+        raise HungError
+    for one in (got, wrote):
+        if one.error is not None:
+            run.completed(one)
+            return
+    assert bytes(got.data) == b"first"
+    assert client.blocking.send(b"second") == 6
+    assert server.blocking.recv(10) == b"second"
+    late = server.recv_zero(timeout=0.001, callback=lambda completion: None)
+    timer = run.port.call_later(delay=60, callback=run.on_close)
+    assert timer.cancel()
+    given_up = client.recv(10, callback=lambda completion: None)
+    given_up.cancel()
+    able = client.wait_writable()
+    run.until(lambda: late.done and given_up.done and able.done)
+    for one in (late, given_up):
+        if not isinstance(one.error, iocp_sock.TimedOut | iocp_sock.Cancelled):
+            run.completed(one)
+    iocp_sock.sleep(seconds=0)
+
+
+def datagrams(run: Run) -> None:
+    """Exchange datagrams, by a subscription and by operations."""
+    one = run.port.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other = run.port.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 0))
+    other.bind(("127.0.0.1", 0))
+
+    def echo(sock: Any, buffer: Any, sender: Any) -> None:
+        run.received += len(buffer)
+        sock.sendto(buffer, sender, callback=run.completed)
+
+    one.receive_from(echo, on_error=run.failed, on_close=run.on_close)
+    sent = other.sendto(b"hello", one.getsockname(), callback=run.completed)
+    got = other.recvfrom(100, callback=run.completed)
+    if not run.until(lambda: got.done and sent.done):
+        return
+    if got.error is not None:
+        run.completed(got)
+        return
+    assert bytes(got.data) == b"hello"
+    assert got.address == one.getsockname()
+    one.close()
+    run.until(lambda: run.closed == 1)
+
+
+def messages(run: Run) -> None:
+    """Pass a descriptor along with the bytes."""
+    pair = [run.port.adopt(end) for end in run.ends]
+    into = bytearray(4)
+    got = pair[0].recvmsg_into([into], ancillary_size=64, callback=run.completed)
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, (2).to_bytes(4, sys.byteorder))
+    pair[1].sendmsg([b"ta", b"ke"], ancillary=[rights], callback=run.completed)
+    if not run.until(lambda: got.done):
+        return
+    if got.error is not None:
+        run.completed(got)
+        return
+    assert bytes(into) == b"take"
+    run.passed = got.ancillary
+    assert len(run.passed) == 1
+
+
+def routines(run: Run) -> None:
+    """Get completion routines in alertable waits."""
+    pair = [run.port.adopt(end) for end in run.ends]
+    ran: list[int] = []
+
+    def routine(error: Any, count: int, operation: Any, flags: int) -> None:
+        if error is not None:
+            run.told.append(error)
+        ran.append(count)
+
+    got = pair[0].recv(10, routine=routine)
+    pair[1].send(b"abc", routine=routine)
+    while len(ran) < 2 and not run.told:
+        if iocp_sock.sleep(seconds=PATIENCE, alertable=True) is not iocp_sock.ROUTINES_RAN:
+            raise HungError
+    assert run.told or bytes(got.data) == b"abc"
+
+
+def another(run: Run) -> None:
+    """Make, use and close another port."""
+    chosen: Any = iocp_sock.Sim(preset="linux") if run.port.backend == "sim" else run.port.backend
+    with iocp_sock.Port(backend=chosen) as port:
+        port.socket().close()
+        with port.trace(events=64):
+            port.post(value=1)
+            one = port.get(timeout=1)
+        assert one is not None
+        assert one.value == 1
+        memory = port.register(nbytes=4096) if port.backend == "uring" else None
+        if memory is not None:
+            memory.release()
+        port.close(timeout=0)
+
+
 SCENARIOS = {
     "operations": operations,
     "subscriptions": subscriptions,
     "completions": completions,
     "events": events,
     "shared": subscriptions,
+    "flow": flow,
+    "waits": waits,
+    "datagrams": datagrams,
+    "messages": messages,
+    "routines": routines,
+    "another": another,
 }
 UNRAISABLE: list[Any] = []
 
@@ -214,9 +376,17 @@ UNRAISABLE: list[Any] = []
 def make_port(backend: str, scenario: str) -> iocp_sock.Port:
     """Make a fresh port, on a fresh model if the backend is one."""
     chosen: Any = iocp_sock.Sim(preset="linux") if backend == "sim" else backend
+    if scenario == "routines":
+        return iocp_sock.thread_port(backend=chosen)
     if scenario == "shared":
         return iocp_sock.Port(backend=chosen, concurrency=2)
     return iocp_sock.Port(backend=chosen)
+
+
+def close_passed(items: Any) -> None:
+    """Close the descriptors of ancillary data."""
+    for _, _, data in items:
+        os.close(int.from_bytes(data[:4], sys.byteorder))
 
 
 def play(port: iocp_sock.Port, scenario: str, kind: int, nth: int) -> tuple[str, int]:
@@ -236,6 +406,9 @@ def play(port: iocp_sock.Port, scenario: str, kind: int, nth: int) -> tuple[str,
         outcome = "raised"
     else:
         count = stop()
+    for end in run.ends:
+        end.close()
+    close_passed(run.passed)
     told = run.told + UNRAISABLE
     UNRAISABLE.clear()  # their tracebacks hold what the scenario made
     if raised is None and told:
@@ -254,6 +427,7 @@ def finish(backend: str, scenario: str, kind: int, nth: int) -> tuple[str, int]:
     result = play(port, scenario, kind, nth)
     port.error_handler = None
     port.close(0)
+    iocp_sock.sleep(0, alertable=True)  # runs the routines that are due
     UNRAISABLE.clear()  # of callbacks that met the closing port
     settled(port)
     del port
