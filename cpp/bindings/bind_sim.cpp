@@ -1,8 +1,6 @@
 // The world of a model: made, looked at, and told what befalls a connection.
 #include "bindings/bind_sim.hpp"
 
-#include <pybind11/stl.h>
-
 #include <array>
 #include <cstdint>
 #include <map>
@@ -114,6 +112,40 @@ std::vector<Line> lines_of(World& world) {
     return lines;
 }
 
+pb::object shown(const Values& values) {
+    Dict dict;
+    for (const auto& [name, value] : values) {
+        dict.set(name.c_str(), value);
+    }
+    return dict.object();
+}
+
+pb::object shown(const std::vector<Values>& all) {
+    List list;
+    for (const Values& values : all) {
+        list.append(shown(values));
+    }
+    return list.object();
+}
+
+pb::object shown(const std::vector<Line>& lines) {
+    List list;
+    for (const Line& line : lines) {
+        list.append(std::apply([](const auto&... each) { return tuple_of(each...); }, line));
+    }
+    return list.object();
+}
+
+// What `look` finds in the world, which may be locked for long, as Python's.
+template <auto look>
+pb::object seen(World& world) {
+    const auto found = [&world] {
+        const Detached scope;
+        return look(world);
+    }();
+    return shown(found);
+}
+
 std::uint64_t hash_of(World& world) {
     const World::Access access(world);
     return world.stack.trace.hash();
@@ -159,10 +191,10 @@ void bind_sim(pb::module_& module) {
         .def("__reduce__", &no_reduction)
         .def("now", [](const World& world) { return world.stack.now(); })
         .def("hash", &hash_of, Unlocked())
-        .def("counts", &counts_of, Unlocked())
-        .def("machines", &machines_of, Unlocked())
+        .def("counts", &seen<counts_of>)
+        .def("machines", &seen<machines_of>)
         .def("keep_lines", &keep_lines, pb::arg("on"), Unlocked())
-        .def("lines", &lines_of, Unlocked())
+        .def("lines", &seen<lines_of>)
         .def("pass_time", &World::pass, pb::arg("timeout"), Unlocked())
         .def("befall", &befall, pb::arg("handle"), pb::arg("mishap"), Unlocked());
     add_methods(module.attr("World"), methods);
