@@ -355,6 +355,10 @@ def another(run: Run) -> None:
         if memory is not None:
             memory.release()
         port.close(timeout=0)
+    if run.port.backend == "sim":
+        assert chosen.counts()
+        assert chosen.machines()
+        assert chosen.trace() == []
 
 
 SCENARIOS = {

@@ -39,7 +39,7 @@ NOT_IN_THE_MODEL = {
     "messages": "not in the model: AF_UNIX",
     "routines": "not in the model: no descriptor stands behind a modelled socket",
 }
-STRIDES = {"new": 3, "python": 17}
+STRIDES = {"new": 1, "python": 3}
 """Of the points one in so many is tried; all with --every-allocation."""
 
 pytestmark = linux_only("the allocations are replaced by a library that is loaded before")
