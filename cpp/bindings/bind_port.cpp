@@ -1,4 +1,4 @@
-// Port, configuration and what else is called once in a while: bound with pybind11.
+// Port and its configuration: a class of pybind11, with methods of its own (bindings/keywords.hpp).
 #include "bindings/bind_port.hpp"
 
 #include <pybind11/pybind11.h>
