@@ -165,6 +165,26 @@ def test_a_program_is_a_plain_script() -> None:
     namespace["program"].end()
 
 
+@linux_only("what the model's Windows does is not what Wine does")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_reset_behind_the_end_of_the_stream(backend: str) -> None:
+    """Linux calls it EPIPE, an error of sending alone: the reader still comes to the end."""
+    if iocp_sock.probe()[backend] != "ok":
+        pytest.skip(f"{backend}: {iocp_sock.probe()[backend]}")
+    made = Differential(backend)
+    for step in (
+        ("connect",),
+        ("send", 1, 1, None),
+        ("shutdown", 1),
+        ("close", 1, "reset"),
+        ("recv_into", 0, [1]),
+        ("send", 0, 1, None),
+        ("recv", 0, 1, None, 0),
+    ):
+        made.step(*step)
+    made.end()
+
+
 def test_what_the_model_never_shows_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that behaves otherwise is found: here a model whose readers are stalled."""
     made = Differential("sim")

@@ -128,9 +128,9 @@ bool SocketLayer::befall(Endpoint& endpoint, Mishap mishap) {
     switch (mishap) {
         case Mishap::reset:
             if (Endpoint* peer = stack_.find(endpoint.peer)) {
-                transport_.fail(*peer, code_reset);
+                transport_.fail_by_reset(*peer);
             }
-            transport_.fail(endpoint, code_reset);
+            transport_.fail_by_reset(endpoint);
             break;
         case Mishap::half_close: {
             Request& request = endpoint.sending;

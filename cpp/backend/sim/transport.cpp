@@ -323,7 +323,7 @@ void Transport::arrive(const Segment& segment) {
         return;
     }
     if ((segment.flags & flag_reset) != 0) {
-        fail(*endpoint, endpoint->stage == Stage::connecting ? code_refused : code_reset);
+        fail_by_reset(*endpoint);
         return;
     }
     if (!endpoint->owned && !endpoint->awaited && segment.length != 0) {
@@ -395,6 +395,18 @@ void Transport::fail(Endpoint& endpoint, int code) {
     Endpoint* listener = embryo ? stack_.find(endpoint.listener) : nullptr;
     if (listener != nullptr && listener->listening != nullptr) {
         --listener->listening->embryos;
+    }
+}
+
+// Where the end of the peer's stream goes before its reset, only sending is left to fail
+// (tcp_reset() in CLOSE_WAIT).
+void Transport::fail_by_reset(Endpoint& endpoint) {
+    const bool sending_alone = endpoint.stage == Stage::connected && endpoint.in.ended &&
+                               !endpoint.out.finished && stack_.values.end_outlives_reset != 0;
+    if (endpoint.stage == Stage::connecting) {
+        fail(endpoint, code_refused);
+    } else {
+        fail(endpoint, sending_alone ? code_broken : code_reset);
     }
 }
 

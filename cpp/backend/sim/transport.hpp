@@ -19,6 +19,8 @@ public:
     void abort(Endpoint& endpoint);
     // Ends the connection at this end alone.
     void fail(Endpoint& endpoint, int code);
+    // The peer has reset the connection.
+    void fail_by_reset(Endpoint& endpoint);
     // A reader took `length` bytes: what that means for the window and the acknowledgement.
     void was_read(Endpoint& endpoint, std::uint64_t length);
     // New bytes are in the buffer or locked: what of them the transport gets now.
