@@ -232,10 +232,15 @@ def test_dropped_while_the_port_ends_it(system_threads, dropped):
             port = iocp_sock.Port(backend=BACKEND, idle_timeout=0.2)
             listener = port.listen(("127.0.0.1", 0), backlog=connections)
             kept = []
+            come = []
             all_here = threading.Event()
             def accepted(sock):
-                kept.append({dropped})
-                if len(kept) == connections:
+                try:
+                    kept.append({dropped})
+                except iocp_sock.SocketClosed:
+                    pass  # on a busy machine it was idle for too long before it came here
+                come.append(None)
+                if len(come) == connections:
                     all_here.set()
             listener.accept_each(accepted)
             runner = together(port.run)
