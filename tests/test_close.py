@@ -15,6 +15,7 @@ from support import (
     FAMILIES,
     PATIENCE,
     WINDOWS,
+    WINE,
     Recorder,
     finish,
     pattern,
@@ -707,8 +708,10 @@ def paced(port, peer, total, step, pause):
 
 @pytest.mark.parametrize("what", ["send", "sends", "file", "when_writable", "port"])
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_a_slow_peer_gets_everything(make_port, peers, tmp_path, what, kind):
+def test_a_slow_peer_gets_everything(make_port, backend, peers, tmp_path, what, kind):
     """R37: the deadline of close() is one without progress: each byte that goes restarts it."""
+    if WINE and backend == "iocp" and what != "when_writable":
+        pytest.skip("Wine: without SIO_TCP_INFO a request shows no progress before it is over")
     deadline = 1.0
     data = pattern(3 << 20)
     path = tmp_path / "file"
