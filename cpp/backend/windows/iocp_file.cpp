@@ -59,14 +59,25 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
     return 0;
 }
 
+// A read at an offset moves the position of a synchronous file, which this handle shares with the
+// caller's: it is put back.
 int SentFile::read(std::uint64_t at, std::byte* out, std::size_t length, std::size_t& got) const {
+    const HANDLE file = handle_of(*this);
+    LARGE_INTEGER before{};
+    const bool positioned = ::SetFilePointerEx(file, {}, &before, FILE_CURRENT) != FALSE;
     OVERLAPPED place{};
     place.Offset = static_cast<DWORD>(at);
     place.OffsetHigh = static_cast<DWORD>(at >> 32U);
     DWORD count = 0;
     const auto most = static_cast<DWORD>(std::min(length, most_bytes));
-    const bool good = ::ReadFile(handle_of(*this), out, most, &count, &place) != FALSE;
+    bool good = ::ReadFile(file, out, most, &count, &place) != FALSE;
+    if (!good && ::GetLastError() == ERROR_IO_PENDING) {
+        good = ::GetOverlappedResult(file, &place, &count, TRUE) != FALSE;
+    }
     const DWORD code = good ? ERROR_SUCCESS : ::GetLastError();
+    if (positioned) {
+        (void)::SetFilePointerEx(file, before, nullptr, FILE_BEGIN);
+    }
     got = count;
     return code == ERROR_HANDLE_EOF ? 0 : static_cast<int>(code);
 }
