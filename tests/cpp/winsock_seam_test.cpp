@@ -26,6 +26,7 @@ struct Script {
     bool deaf_to_cancels{false};
     int disconnects{0};
     DWORD disconnect_flags{0};
+    int lose_files{0};                // how many files to come end with their thread, as if pending
     bool disconnects_quietly{false};  // over, said to be pending, and no packet of it comes
     int connects{0};
     SOCKET connected{INVALID_SOCKET};
@@ -126,6 +127,20 @@ BOOL WINAPI connect_ex(SOCKET socket, const sockaddr* where, int length, void* d
     return real.connect_ex(socket, where, length, data, size, bytes, overlapped);
 }
 
+BOOL WINAPI transmit_file(SOCKET socket, HANDLE file, DWORD count, DWORD part,
+                          LPOVERLAPPED overlapped, LPTRANSMIT_FILE_BUFFERS buffers, DWORD flags) {
+    if (script.lose_files == 0) {
+        return real.transmit_file(socket, file, count, part, overlapped, buffers, flags);
+    }
+    --script.lose_files;
+    WSABUF nothing{};
+    DWORD bytes = 0;
+    (void)real.send(socket, &nothing, 1, &bytes, 0, overlapped, nullptr);  // for its packet
+    overlapped->Internal = static_cast<ULONG_PTR>(STATUS_PENDING);
+    ::WSASetLastError(WSA_IO_PENDING);
+    return FALSE;
+}
+
 BOOL WINAPI no_modes(HANDLE /*handle*/, UCHAR /*modes*/) { return FALSE; }
 
 class WinsockSeam : public ::testing::Test {
@@ -148,6 +163,7 @@ protected:
         table.cancel = cancel;
         table.disconnect_ex = disconnect_ex;
         table.connect_ex = connect_ex;
+        table.transmit_file = transmit_file;
         if (!skips) {
             table.set_modes = no_modes;
         }
@@ -533,6 +549,21 @@ TEST_F(WinsockSeam, ADisconnectWhosePacketComesCompletesOnce) {
     EXPECT_TRUE(op.succeeded());
     engine().settle();
     EXPECT_EQ(port().counts().late, 0U);
+}
+
+// Nothing says how much of such a file went: it is no success, and nothing may follow it.
+TEST_F(WinsockSeam, AFileThatIsLostWithItsThreadEndsTheSocket) {
+    make({}, false);
+    const auto [one, other] = engine().pair();
+    const Handle file = platform::make_file(Bytes(100, std::byte{4}));
+    script.lose_files = 1;
+    const Op& op = engine().send_file(*one, file, 0, 100);
+    platform::close_file(file);
+    ASSERT_TRUE(engine().finish_one(op));
+    EXPECT_EQ(op.error.code, WSAECONNABORTED);
+    EXPECT_TRUE(engine().run_until([&, at = one] { return engine().is_closed(*at); }));
+    EXPECT_EQ(port().counts().late, 0U);
+    (void)other;
 }
 
 // What ICMP says of an earlier datagram ends one receive, as a refusal like on every system, and

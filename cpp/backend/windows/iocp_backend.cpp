@@ -463,6 +463,13 @@ bool IocpBackend::at_end(SOCKET socket) noexcept {
     return ::recv(socket, &byte, 1, MSG_PEEK) == 0;
 }
 
+// Under Wine 8.0 a send's packet comes though the send is not over, and says nothing of the bytes
+// that went, when the thread that posted it has ended. The stream cannot go on behind them.
+bool IocpBackend::lost_with_its_thread(const Request& request) noexcept {
+    return request.kind == Kind::send && !request.looking &&
+           static_cast<NTSTATUS>(request.overlapped.Internal) == STATUS_PENDING;
+}
+
 int IocpBackend::failure_of(SOCKET socket, Request& request) const noexcept {
     if (static_cast<LONG>(request.overlapped.Internal) >= 0) {
         return 0;
@@ -484,6 +491,9 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
     int code = request.kind == Kind::writable
                    ? poll_failure(request)
                    : code_of_socket(failure_of(member.socket, request), member.stream);
+    if (member.stream && bytes == 0 && lost_with_its_thread(request)) {
+        code = WSAECONNABORTED;
+    }
     Packet packet;
     packet.operation = request.operation;
     packet.result = static_cast<std::int64_t>(bytes);

@@ -158,6 +158,7 @@ private:
     int connected(SOCKET socket) const noexcept;
     static int poll_failure(const Request& request) noexcept;
     static bool at_end(SOCKET socket) noexcept;
+    static bool lost_with_its_thread(const Request& request) noexcept;
     static bool was_reset(SOCKET socket) noexcept;
     static StartResult checked(const Socket& socket, const StartResult& result) noexcept;
     int failure_of(SOCKET socket, Request& request) const noexcept;
