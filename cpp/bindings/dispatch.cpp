@@ -256,6 +256,12 @@ bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject:
            call_with(port, called.socket(), called.callback(), called.socket());
 }
 
+// What the callback raised that closed the socket: taken from it, or null.
+PyObject* cause_of(PortObject& port, SocketObject& socket) {
+    const std::lock_guard guard(port.links_mutex);
+    return socket.blamed ? std::exchange(socket.on_item, nullptr) : nullptr;
+}
+
 bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
     Socket& core = *ready.socket;
     auto* socket = object_of<SocketObject>(port, core.user);
@@ -271,7 +277,7 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
     auto* object = reinterpret_cast<PyObject*>(socket);
     PyObject* callback = replaced(port, socket->on_close, nullptr);
     bool go_on = true;
-    PyObject* exception = socket->blamed ? replaced(port, socket->on_item, nullptr) : nullptr;
+    PyObject* exception = cause_of(port, *socket);
     if (callback != nullptr) {
         if (exception == nullptr) {
             exception = failure ? exception_of(port, failure) : Py_NewRef(Py_None);

@@ -74,11 +74,11 @@ State state_of(const OperationObject& op) noexcept {
     return core != nullptr ? core->state.load(std::memory_order_acquire) : State::completed;
 }
 
-// The object as its user sees it: once the core is done with it, the result is taken over.
-OperationObject& fresh(PyObject* self) {
+// The operation once its result is the object's; null before. Until then another thread may be
+// about to write the result, so that it must not be read.
+OperationObject* with_result(PyObject* self) {
     OperationObject& op = self_of(self);
-    (void)is_done(op);
-    return op;
+    return is_done(op) && op.settled.load(std::memory_order_acquire) ? &op : nullptr;
 }
 
 PyObject* optional(PyObject* value) { return Py_NewRef(value != nullptr ? value : Py_None); }
@@ -125,31 +125,42 @@ PyObject* get_done(PyObject* self, void* /*unused*/) {
     return PyBool_FromLong(state_of(self_of(self)) == State::completed ? 1 : 0);
 }
 PyObject* get_transferred(PyObject* self, void* /*unused*/) {
-    return PyLong_FromSsize_t(fresh(self).transferred);
+    const OperationObject* op = with_result(self);
+    return PyLong_FromSsize_t(op != nullptr ? op->transferred : 0);
 }
-PyObject* get_error(PyObject* self, void* /*unused*/) { return error_of(fresh(self)); }
-PyObject* get_data(PyObject* self, void* /*unused*/) { return optional(fresh(self).data); }
+PyObject* get_error(PyObject* self, void* /*unused*/) {
+    OperationObject* op = with_result(self);
+    return op != nullptr ? error_of(*op) : Py_NewRef(Py_None);
+}
+PyObject* get_data(PyObject* self, void* /*unused*/) {
+    const OperationObject* op = with_result(self);
+    return optional(op != nullptr ? op->data : nullptr);
+}
 PyObject* get_accepted(PyObject* self, void* /*unused*/) {
-    const OperationObject& op = fresh(self);
-    return optional(op.settled.load(std::memory_order_acquire) ? op.accepted : nullptr);
+    const OperationObject* op = with_result(self);
+    return optional(op != nullptr ? op->accepted : nullptr);
 }
-PyObject* get_flags(PyObject* self, void* /*unused*/) { return PyLong_FromLong(fresh(self).flags); }
+PyObject* get_flags(PyObject* self, void* /*unused*/) {
+    const OperationObject* op = with_result(self);
+    return PyLong_FromLong(op != nullptr ? op->flags : 0);
+}
 // What came with a message, once it has come.
-const Envelope* received_envelope(const OperationObject& op) noexcept {
-    return op.settled.load(std::memory_order_acquire) && !op.failure ? op.envelope : nullptr;
+Envelope* received_envelope(PyObject* self) {
+    const OperationObject* op = with_result(self);
+    return op != nullptr && !op->failure ? op->envelope : nullptr;
 }
 PyObject* get_address(PyObject* self, void* /*unused*/) {
-    const Envelope* envelope = received_envelope(fresh(self));
+    const Envelope* envelope = received_envelope(self);
     return envelope != nullptr ? envelope->sender() : Py_NewRef(Py_None);
 }
 PyObject* get_ancillary(PyObject* self, void* /*unused*/) {
-    OperationObject& op = fresh(self);
-    if (received_envelope(op) == nullptr) {
+    Envelope* envelope = received_envelope(self);
+    if (envelope == nullptr) {
         return PyList_New(0);
     }
     PyObject* list = nullptr;
     Py_BEGIN_CRITICAL_SECTION(self);
-    list = op.envelope->take_ancillary();
+    list = envelope->take_ancillary();
     Py_END_CRITICAL_SECTION();
     return list;
 }
@@ -173,9 +184,10 @@ PyObject* represent(PyObject* self) {
     if (state == nullptr) {
         return nullptr;
     }
-    PyObject* text =
-        PyUnicode_FromFormat("<iocp_sock.Operation %s %U, %zd bytes>",
-                             kind_name(self_of(self).kind), state, self_of(self).transferred);
+    const OperationObject* op = with_result(self);
+    PyObject* text = PyUnicode_FromFormat("<iocp_sock.Operation %s %U, %zd bytes>",
+                                          kind_name(self_of(self).kind), state,
+                                          op != nullptr ? op->transferred : Py_ssize_t{0});
     Py_DECREF(state);
     return text;
 }
