@@ -80,15 +80,10 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
         (op.core.linked() || any_unclaimed(port)) && !turn_now(op.socket->port, port)) {
         return nullptr;
     }
-    PyObject* error = error_of(op);
-    if (error != Py_None) {
-        if (error != nullptr) {
-            PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
-            Py_DECREF(error);
-        }
-        return nullptr;
+    // An exception of this call's own: to raise one writes to it, and other threads may be in here.
+    if (op.settled.load(std::memory_order_acquire) && op.failure) {
+        return raise(&port, types, op.failure);
     }
-    Py_DECREF(error);
     return Py_BuildValue("nl", op.transferred, static_cast<long>(op.flags));
 }
 
