@@ -4,6 +4,7 @@
 
 #include "backend/address_text.hpp"
 #include "backend/families.hpp"
+#include "bindings/critical_section.hpp"
 
 namespace iocp::py {
 
@@ -41,9 +42,8 @@ void take_bytes(PyObject* value, std::string& out) {
         out.assign(PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value)));
         return;
     }
-    Py_BEGIN_CRITICAL_SECTION(value);
+    const CriticalSection section(value);
     out.assign(PyByteArray_AS_STRING(value), static_cast<std::size_t>(PyByteArray_GET_SIZE(value)));
-    Py_END_CRITICAL_SECTION();
 }
 
 bool is_bytes(PyObject* value) { return PyBytes_Check(value) || PyByteArray_Check(value); }

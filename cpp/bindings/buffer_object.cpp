@@ -2,6 +2,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "bindings/critical_section.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
@@ -33,7 +34,7 @@ void dealloc(PyObject* self) {
 class HeldBytes {
 public:
     explicit HeldBytes(PyObject* self) noexcept {
-        Py_BEGIN_CRITICAL_SECTION(self);
+        const CriticalSection section(self);
         const BufferObject& buffer = self_of(self);
         region_ = buffer.region;
         data_ = buffer.data;
@@ -41,7 +42,6 @@ public:
         if (region_ != nullptr) {
             region_->add_reference();
         }
-        Py_END_CRITICAL_SECTION();
     }
     ~HeldBytes() {
         if (region_ != nullptr) {
@@ -62,22 +62,19 @@ private:
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     static std::byte nothing{};
-    int result = -1;
-    Py_BEGIN_CRITICAL_SECTION(self);
+    const CriticalSection section(self);
     BufferObject& buffer = self_of(self);
-    result = PyBuffer_FillInfo(view, self, buffer.data != nullptr ? buffer.data : &nothing,
-                               buffer.length, 1, flags);
+    const int result = PyBuffer_FillInfo(
+        view, self, buffer.data != nullptr ? buffer.data : &nothing, buffer.length, 1, flags);
     if (result == 0) {
         ++buffer.exports;
     }
-    Py_END_CRITICAL_SECTION();
     return result;
 }
 
 void release_buffer(PyObject* self, Py_buffer* /*view*/) {
-    Py_BEGIN_CRITICAL_SECTION(self);
+    const CriticalSection section(self);
     --self_of(self).exports;
-    Py_END_CRITICAL_SECTION();
 }
 
 PyObject* to_bytes(PyObject* self, PyObject* /*unused*/) {
@@ -86,17 +83,12 @@ PyObject* to_bytes(PyObject* self, PyObject* /*unused*/) {
 }
 
 PyObject* release(PyObject* self, PyObject* /*unused*/) {
-    bool held = false;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    held = self_of(self).exports != 0;
-    if (!held) {
-        drop(self_of(self));  // the region's memory goes with the last who reads it
-    }
-    Py_END_CRITICAL_SECTION();
-    if (held) {
+    const CriticalSection section(self);
+    if (self_of(self).exports != 0) {
         PyErr_SetString(PyExc_BufferError, "a memoryview of this Buffer is still in use");
         return nullptr;
     }
+    drop(self_of(self));  // the region's memory goes with the last who reads it
     Py_RETURN_NONE;
 }
 

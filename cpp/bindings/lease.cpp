@@ -5,6 +5,7 @@
 #include <new>
 
 #include "bindings/arguments.hpp"
+#include "bindings/critical_section.hpp"
 #include "bindings/held.hpp"
 #include "bindings/objects.hpp"
 
@@ -72,17 +73,12 @@ bool lease_bytes(const Types& types, PyObject* source, Lease& out) {
     }
     if (Py_IS_TYPE(source, types.buffer)) {
         auto& buffer = *reinterpret_cast<BufferObject*>(source);
-        bool taken = false;
-        Py_BEGIN_CRITICAL_SECTION(source);
+        const CriticalSection section(source);
+        out = {};
         if (buffer.region != nullptr) {
             buffer.region->add_reference();
             out = {buffer.data, static_cast<std::size_t>(buffer.length), buffer.region,
                    release_region};
-            taken = true;
-        }
-        Py_END_CRITICAL_SECTION();
-        if (!taken) {
-            out = {};
         }
         return true;
     }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "bindings/critical_section.hpp"
 #include "bindings/envelope.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/pickling.hpp"
@@ -158,11 +159,8 @@ PyObject* get_ancillary(PyObject* self, void* /*unused*/) {
     if (envelope == nullptr) {
         return PyList_New(0);
     }
-    PyObject* list = nullptr;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    list = envelope->take_ancillary();
-    Py_END_CRITICAL_SECTION();
-    return list;
+    const CriticalSection section(self);
+    return envelope->take_ancillary();
 }
 
 PyObject* cancel(PyObject* self, PyObject* /*unused*/) {

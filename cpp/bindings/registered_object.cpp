@@ -1,6 +1,7 @@
 // Memory registered with the kernel, as Python sees it: writable, held until nobody uses it.
 #include <cerrno>
 
+#include "bindings/critical_section.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
@@ -45,37 +46,31 @@ void dealloc(PyObject* self) {
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     RegisteredObject& memory = self_of(self);
-    int result = -1;
-    Py_BEGIN_CRITICAL_SECTION(self);
+    const CriticalSection section(self);
     if (memory.data == nullptr) {
         PyErr_SetString(PyExc_BufferError, "the memory was released");
-    } else if (PyBuffer_FillInfo(view, self, memory.data, memory.length, 0, flags) == 0) {
-        ++memory.exports;
-        result = 0;
+        return -1;
     }
-    Py_END_CRITICAL_SECTION();
-    return result;
+    if (PyBuffer_FillInfo(view, self, memory.data, memory.length, 0, flags) != 0) {
+        return -1;
+    }
+    ++memory.exports;
+    return 0;
 }
 
 void release_buffer(PyObject* self, Py_buffer* /*view*/) {
-    Py_BEGIN_CRITICAL_SECTION(self);
+    const CriticalSection section(self);
     --self_of(self).exports;
-    Py_END_CRITICAL_SECTION();
 }
 
 PyObject* release(PyObject* self, PyObject* /*unused*/) {
-    bool held = false;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    held = self_of(self).exports != 0;
-    if (!held) {
-        give_back(self_of(self));
-    }
-    Py_END_CRITICAL_SECTION();
-    if (held) {
+    const CriticalSection section(self);
+    if (self_of(self).exports != 0) {
         PyErr_SetString(PyExc_BufferError,
                         "an operation or a memoryview still uses this memory; wait for it");
         return nullptr;
     }
+    give_back(self_of(self));
     Py_RETURN_NONE;
 }
 
@@ -83,7 +78,10 @@ PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); 
 
 PyObject* leave(PyObject* self, PyObject* /*arguments*/) { return release(self, nullptr); }
 
-Py_ssize_t length(PyObject* self) { return self_of(self).length; }
+Py_ssize_t length(PyObject* self) {
+    const CriticalSection section(self);
+    return self_of(self).length;
+}
 
 PyMethodDef methods[] = {
     {"release", guarded<release>, METH_NOARGS,
