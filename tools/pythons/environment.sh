@@ -65,7 +65,10 @@ run() {
     export PATH=$home/bin/$name:$PATH
     case $(step_of "$name") in
     debian) in_debian "$@" ;;
-    *-tsan) TSAN_OPTIONS="suppressions=$(suppressions "$name") ${TSAN_OPTIONS-}" fixed_addresses "$@" ;;
+    *-tsan)
+        unset PYTHONDONTWRITEBYTECODE # a module's compiling takes seconds there
+        TSAN_OPTIONS="suppressions=$(suppressions "$name") ${TSAN_OPTIONS-}" fixed_addresses "$@"
+        ;;
     *) exec "$@" ;;
     esac
 }
