@@ -252,7 +252,7 @@ def descriptors() -> set[str]:
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-    # The process that ThreadSanitizer starts for its first report, even a suppressed one, has pipes.
+    # ThreadSanitizer starts a process for its first report, even a suppressed one, over pipes.
     others = ("/proc/", " pipe:") if "TSAN_OPTIONS" in os.environ else ("/proc/",)
     return {entry for entry in found if not any(other in entry for other in others)}
 
