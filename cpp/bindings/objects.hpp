@@ -181,7 +181,8 @@ struct PostedPacket {
     PyObject* value;
     PyObject* callback;
     Links<PostedPacket> links;
-    bool accepted{false};  // written with the port's lock held
+    // Written with the port's lock held; the end of the port reads it with links_mutex alone.
+    std::atomic<bool> accepted{false};
 };
 
 template <class T>

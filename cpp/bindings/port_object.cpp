@@ -98,8 +98,8 @@ void PortObject::clear() {
     retire_handed_out(*this, retired);
     end_timers();
     // One that the core has not accepted belongs to the thread that posts it.
-    while (PostedPacket* packet =
-               unlink_any(*this, packets, [](const PostedPacket& one) { return one.accepted; })) {
+    while (PostedPacket* packet = unlink_any(
+               *this, packets, [](const PostedPacket& one) { return one.accepted.load(); })) {
         delete packet;
     }
     const auto any = [](const auto& /*item*/) { return true; };
