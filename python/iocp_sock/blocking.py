@@ -165,7 +165,7 @@ def _finish(operation: Operation) -> Operation:
             operation.cancel()
             with contextlib.suppress(OSError):
                 operation.result(timeout=_INTERRUPTED)
-        elif error is operation.error:
+        elif type(error) is type(operation.error):  # an exception of the call's own
             error.transferred = operation.transferred  # type: ignore[attr-defined]
         raise
     return operation
