@@ -117,7 +117,7 @@ def events_closed_and_set(stage: Stage) -> None:
             for _ in range(20):
                 with contextlib.suppress(iocp_sock.ArgumentError):
                     sock.recv(1, event=event)
-                peer.send(b"x")
+                    peer.send(b"x")  # for a receive that was posted: no other one reads it
             event.close()
 
         stage.together(wait, wait, change, post)
