@@ -12,11 +12,6 @@
 
 // What newer interpreters have, in the terms of the older ones.
 
-#ifndef Py_BEGIN_CRITICAL_SECTION  // since 3.13; before it the GIL is the critical section
-#define Py_BEGIN_CRITICAL_SECTION(op) {
-#define Py_END_CRITICAL_SECTION() }
-#endif
-
 #if PY_VERSION_HEX < 0x030C0000
 inline PyObject* PyErr_GetRaisedException() {
     PyObject* type = nullptr;
