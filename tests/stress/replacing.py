@@ -9,7 +9,7 @@ from functools import partial
 import iocp_sock
 from stress.scenarios import scenario
 from stress.stage import GONE, Stage, ignore, times
-from support import socket_pair, wait_for
+from support import fill, socket_pair, wait_for
 
 THREADS = 3
 
@@ -89,6 +89,7 @@ def pauses_of_new_marks(stage: Stage) -> None:
     pairs = stage.pairs(port, 16)
     paused: deque[iocp_sock.Socket] = deque()
     for sock, _peer in pairs:
+        fill(sock)
         sock.set_send_marks(high=1 << 30, low=0)
         sock.send(bytes(1 << 20))
     with stage.running(port):
