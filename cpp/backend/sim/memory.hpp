@@ -25,11 +25,12 @@ public:
     Patient(const Patient<Other>& /*other*/) noexcept {}  // NOLINT(google-explicit-constructor)
 
     [[nodiscard]] T* allocate(std::size_t count) {
-        if (count > std::numeric_limits<std::size_t>::max() / sizeof(T)) {
+        if (count > std::numeric_limits<std::size_t>::max() / each) {
             throw std::bad_array_new_length();
         }
+        const std::size_t bytes = count * each;
         for (unsigned tries = 0;; ++tries) {
-            if (void* memory = ::operator new(count * sizeof(T), std::nothrow)) {
+            if (void* memory = ::operator new(bytes, std::nothrow)) {
                 return static_cast<T*>(memory);
             }
             if (tries == most_tries) {
@@ -46,6 +47,8 @@ public:
 
 private:
     static constexpr unsigned most_tries = 1000;
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): what a deque keeps is pointers
+    static constexpr std::size_t each = sizeof(T);
 };
 
 template <class T>
