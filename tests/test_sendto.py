@@ -368,7 +368,8 @@ def test_scope_and_flow_with_a_name(in_subprocess, backend, scoped, tmp_path, mo
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library], input=NAMED.encode(), check=True
     )
-    monkeypatch.setenv("LD_PRELOAD", str(library))
+    loaded = os.environ.get("LD_PRELOAD")  # a sanitizer's runtime comes first
+    monkeypatch.setenv("LD_PRELOAD", f"{loaded}:{library}" if loaded else str(library))
     monkeypatch.setenv("LINK", host)
     in_subprocess(
         f"""

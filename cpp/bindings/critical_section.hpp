@@ -16,6 +16,7 @@ public:
     ~CriticalSection() { PyCriticalSection_End(&section_); }
 #else
     explicit CriticalSection(PyObject* /*object*/) noexcept {}
+    ~CriticalSection() = default;
 #endif
     CriticalSection(const CriticalSection&) = delete;
     CriticalSection& operator=(const CriticalSection&) = delete;
