@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--stress-rounds",
         type=int,
-        default=1,
+        default=0,
         metavar="N",
         help="play the stress scenarios, N times the rounds of each (0: leave them out)",
     )
