@@ -7,6 +7,9 @@
 
 namespace iocp::py {
 
+// How a row of a method table says that its function takes named arguments.
+inline constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
+
 // What a method of a raw type takes: `positional` names may be given by place, the rest only by
 // keyword; the first `required` must be given.
 template <std::size_t N>

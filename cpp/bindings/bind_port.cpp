@@ -261,8 +261,6 @@ int clear_port(PyObject* self) {
     return 0;
 }
 
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
-
 constexpr Signature<1> construct_arguments{"Port", {"config"}, 1, 1};
 constexpr Signature<3> make_socket_arguments{"socket", {"family", "type", "proto"}, 3, 3};
 constexpr Signature<1> register_memory_arguments{"register", {"nbytes"}, 1, 1};

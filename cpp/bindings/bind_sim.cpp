@@ -163,8 +163,6 @@ bool befall(World& world, Handle handle, unsigned mishap) {
            world.sockets().befall(*endpoint, static_cast<sim::Mishap>(mishap));
 }
 
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
-
 constexpr Signature<2> construct_arguments{"World", {"values", "seed"}, 2, 2};
 constexpr Signature<1> preset_arguments{"sim_preset", {"name"}, 1, 1};
 

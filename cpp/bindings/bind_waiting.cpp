@@ -117,8 +117,6 @@ pb::object sleep(const Types& types, const pb::object& seconds, const pb::object
     return pb::none();
 }
 
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
-
 constexpr Signature<3> wait_any_arguments{"wait_any", {"events", "timeout", "alertable"}, 2, 1};
 constexpr Signature<3> wait_all_arguments{"wait_all", {"events", "timeout", "alertable"}, 2, 1};
 constexpr Signature<2> sleep_arguments{"sleep", {"seconds", "alertable"}, 1, 1};

@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <cerrno>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -53,7 +54,7 @@ inline bool to_flag(const Types& types, const pybind11::object& given, const cha
         return false;
     }
     if (number == nullptr || number->nb_bool == nullptr) {
-        raise(types, ErrorClass::argument_type, 22, refusal);
+        raise(types, ErrorClass::argument_type, EINVAL, refusal);
         throw_set();
     }
     const int truth = attaching([&] { return PyObject_IsTrue(given.ptr()); });
@@ -63,18 +64,24 @@ inline bool to_flag(const Types& types, const pybind11::object& given, const cha
     return truth != 0;
 }
 
+// Calls `function` with `first` and what the call gave for each name of the signature.
+template <const auto& signature, class Function, class First>
+auto applied(Function function, const First& first, const Types& types, PyObject* const* given,
+             Py_ssize_t count, PyObject* keywords) {
+    std::array<PyObject*, signature.names.size()> arguments{};
+    if (!signature.parse(types, given, count, keywords, arguments)) {
+        throw_set();
+    }
+    return std::apply([&](auto*... each) { return function(first, argument(each)...); }, arguments);
+}
+
 // The method of Port that `function` is: it takes the Port's object and the Signature's arguments.
 template <const auto& signature, auto function>
 PyObject* method(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     return result_of([&] {
-        const pybind11::handle owner(self);
-        std::array<PyObject*, signature.names.size()> arguments{};
-        if (!signature.parse(*owner.cast<PortObject&>().types, given, count, keywords, arguments)) {
-            throw_set();
-        }
-        const auto object = pybind11::reinterpret_borrow<pybind11::object>(owner);
-        return std::apply([&](auto*... each) { return function(object, argument(each)...); },
-                          arguments);
+        const auto object = pybind11::reinterpret_borrow<pybind11::object>(self);
+        const Types& types = *object.template cast<PortObject&>().types;
+        return applied<signature>(function, object, types, given, count, keywords);
     });
 }
 
@@ -83,13 +90,8 @@ template <const auto& signature, auto function>
 PyObject* initializer(PyObject* self, PyObject* const* given, Py_ssize_t count,
                       PyObject* keywords) {
     return result_of([&] {
-        std::array<PyObject*, signature.names.size()> arguments{};
-        if (!signature.parse(types_of_module(), given, count, keywords, arguments)) {
-            throw_set();
-        }
         const auto object = pybind11::reinterpret_borrow<pybind11::object>(self);
-        return std::apply([&](auto*... each) { return function(object, argument(each)...); },
-                          arguments);
+        return applied<signature>(function, object, types_of_module(), given, count, keywords);
     });
 }
 
@@ -106,12 +108,10 @@ PyObject* module_function(PyObject* module, PyObject* const* given, Py_ssize_t c
         }
         const auto* types =
             static_cast<const Types*>(PyCapsule_GetPointer(reference.ptr(), nullptr));
-        std::array<PyObject*, signature.names.size()> arguments{};
-        if (types == nullptr || !signature.parse(*types, given, count, keywords, arguments)) {
+        if (types == nullptr) {
             throw_set();
         }
-        return std::apply([&](auto*... each) { return function(*types, argument(each)...); },
-                          arguments);
+        return applied<signature>(function, *types, *types, given, count, keywords);
     });
 }
 

@@ -111,10 +111,9 @@ pb::object address_or_name(const pb::object& host, int port, int family) {
 }
 
 using iocp::py::guarded;
+using iocp::py::keywords_call;
 using iocp::py::module_function;
 using iocp::py::Signature;
-
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
 constexpr Signature<2> page_span_arguments{"page_span", {"address", "length"}, 2, 2};
 constexpr Signature<1> features_arguments{"features", {"backend"}, 1, 1};

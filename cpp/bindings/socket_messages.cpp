@@ -120,8 +120,6 @@ PyObject* sendmsg(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     return posted(socket, what);
 }
 
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
-
 }  // namespace
 
 PyMethodDef message_methods[] = {

@@ -217,8 +217,6 @@ PyObject* try_send(PyObject* self, PyObject* given) {
     return good ? PyLong_FromLongLong(went) : nullptr;
 }
 
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
-
 }  // namespace
 
 PyMethodDef operation_methods[] = {
