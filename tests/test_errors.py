@@ -138,18 +138,24 @@ def met_by_a_message(sock):
 MEETING = [met_by_a_flush, met_by_a_large_send, met_by_a_try, met_by_a_file, met_by_a_message]
 
 
+def received_of(sock, **options):
+    """Subscribe: the stream's data, and at its end the class of the error, come in the list."""
+    events = []
+    sock.receive(
+        lambda _, data: events.append(bytes(data)),
+        on_close=lambda _, error: events.append(type(error)),
+        **options,
+    )
+    return events
+
+
 @pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
 @pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte", "adaptive"])
 @pytest.mark.parametrize("meet", MEETING)
 def test_what_came_before_a_reset_is_delivered(port, peers, strategy, meet):
     """R05: a send meets the reset first; what had arrived comes, then on_close with the error."""
     sock, peer = peers.tcp(port)
-    events = []
-    sock.receive(
-        lambda _, data: events.append(bytes(data)),
-        receive=strategy,
-        on_close=lambda _, error: events.append(type(error)),
-    )
+    events = received_of(sock, receive=strategy)
     port.run_once(0)
     said(sock, peer)
     meet(sock)
@@ -229,12 +235,7 @@ def half(backend, port, peers):
 def test_epipe_ends_sending_alone(port, half, strategy):
     """R05: EPIPE fails sends; receives go on to the end of the stream, and then it is closed."""
     sock, peer, end = half
-    events = []
-    sock.receive(
-        lambda _, data: events.append(bytes(data)),
-        receive=strategy,
-        on_close=lambda _, error: events.append(type(error)),
-    )
+    events = received_of(sock, receive=strategy)
     port.run_once(0)
     end()
     ops = [sock.send(b"one"), sock.send(b"two")]
@@ -285,11 +286,7 @@ def test_epipe_beside_single_receives(port, half, post):
 def test_epipe_after_the_end(port, half):
     """R05: where the peer has ended its direction before, EPIPE closes the socket."""
     sock, peer, end = half
-    events = []
-    sock.receive(
-        lambda _, data: events.append(bytes(data)),
-        on_close=lambda _, error: events.append(type(error)),
-    )
+    events = received_of(sock)
     peer.shutdown(socket.SHUT_WR)
     run_until(port, lambda: events == [b""])
     end()

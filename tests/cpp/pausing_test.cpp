@@ -12,6 +12,16 @@ protected:
     Posted& direct(Socket& socket) {
         return post(socket, Kind::receive_each, {.strategy = Receive::direct});
     }
+    // A subscription that has these reads to make, and whose data's callback pauses it.
+    Posted& pausing_at_its_first(Socket& socket, std::deque<StartResult> reads) {
+        Posted& op = post(socket, Kind::receive_each, {.strategy = Receive::zero_byte});
+        turn();
+        on_data = [&](Socket& one) { port().pause_reading(one); };
+        backend().on(socket).drained = false;
+        backend().on(socket).reads = std::move(reads);
+        backend().deliver_ready(op.id);
+        return op;
+    }
     bool pause(Socket& socket) {
         return locked([&] { return port().pause_reading(socket); });
     }
@@ -61,12 +71,7 @@ TEST_F(PausingTest, WhatTheRequestHadTakenComesFirst) {
 
 TEST_F(PausingTest, RecordsOfTheSameTurnAreHeldBack) {
     Socket& socket = open_socket();
-    Posted& op = post(socket, Kind::receive_each, {.strategy = Receive::zero_byte});
-    turn();
-    on_data = [&](Socket& one) { port().pause_reading(one); };
-    backend().on(socket).drained = false;
-    backend().on(socket).reads = {done(1), done(2), done(0)};
-    backend().deliver_ready(op.id);
+    Posted& op = pausing_at_its_first(socket, {done(1), done(2), done(0)});
     turns(2);
     EXPECT_THAT(op.data, ElementsAre(1U));
     EXPECT_TRUE(resume(socket));
@@ -82,12 +87,7 @@ TEST_F(PausingTest, RecordsOfTheSameTurnAreHeldBack) {
 
 TEST_F(PausingTest, TheEndOfTheSocketWaitsBehindWhatIsKept) {
     Socket& socket = open_socket();
-    Posted& op = post(socket, Kind::receive_each, {.strategy = Receive::zero_byte});
-    turn();
-    on_data = [&](Socket& one) { port().pause_reading(one); };
-    backend().on(socket).drained = false;
-    backend().on(socket).reads = {done(1), done(2), failed(code_fatal)};
-    backend().deliver_ready(op.id);
+    Posted& op = pausing_at_its_first(socket, {done(1), done(2), failed(code_fatal)});
     turns(3);
     EXPECT_THAT(op.data, ElementsAre(1U));
     EXPECT_THAT(closed, IsEmpty());
@@ -116,12 +116,7 @@ TEST_F(PausingTest, PausingTwiceIsOnce) {
 
 TEST_F(PausingTest, CloseEndsThePauseAndLeavesNothing) {
     Socket& socket = open_socket();
-    Posted& op = post(socket, Kind::receive_each, {.strategy = Receive::zero_byte});
-    turn();
-    on_data = [&](Socket& one) { port().pause_reading(one); };
-    backend().on(socket).drained = false;
-    backend().on(socket).reads = {done(1), done(2)};
-    backend().deliver_ready(op.id);
+    Posted& op = pausing_at_its_first(socket, {done(1), done(2)});
     turns(2);
     on_data = nullptr;
     close(socket);
@@ -132,12 +127,7 @@ TEST_F(PausingTest, CloseEndsThePauseAndLeavesNothing) {
 
 TEST_F(PausingTest, ThePortsCloseEndsThePauseOfSocketsThatAnErrorClosed) {
     Socket& socket = open_socket();
-    Posted& op = post(socket, Kind::receive_each, {.strategy = Receive::zero_byte});
-    turn();
-    on_data = [&](Socket& one) { port().pause_reading(one); };
-    backend().on(socket).drained = false;
-    backend().on(socket).reads = {done(1), done(2), failed(code_fatal)};
-    backend().deliver_ready(op.id);
+    pausing_at_its_first(socket, {done(1), done(2), failed(code_fatal)});
     turns(2);
     on_data = nullptr;
     finish();

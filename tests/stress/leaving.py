@@ -15,6 +15,14 @@ def _daemon(work) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def _daemons(work, seen: threading.Semaphore) -> None:
+    """Start three, and wait until they have done it twenty times together."""
+    for _ in range(3):
+        _daemon(work)
+    for _ in range(20):
+        seen.acquire()
+
+
 def _forever(step):
     def work():
         while True:
@@ -109,10 +117,7 @@ def exit_while_dropping(stage: Stage) -> None:
         if id(port) % 3:
             port.close(0)
 
-    for _ in range(3):
-        _daemon(_forever(make))
-    for _ in range(20):
-        begun.acquire()
+    _daemons(_forever(make), begun)
 
 
 @scenario(rounds=1, leaves=True)
@@ -160,10 +165,7 @@ def exit_while_handling_errors(stage: Stage) -> None:
             port.run_once(0)
 
     sys.unraisablehook = ignore
-    for _ in range(3):
-        _daemon(run)
-    for _ in range(20):
-        handled.acquire()
+    _daemons(run, handled)
 
 
 @scenario(rounds=1, leaves=True)
@@ -183,10 +185,7 @@ def exit_while_running_routines(stage: Stage) -> None:
             theirs.send(b"x")
             iocp_sock.sleep(PATIENCE, alertable=True)
 
-    for _ in range(3):
-        _daemon(run)
-    for _ in range(20):
-        ran.acquire()
+    _daemons(run, ran)
 
 
 @scenario(rounds=1, leaves=True)
@@ -219,7 +218,4 @@ def exit_while_arguments_are_read(stage: Stage) -> None:
             port.call_later(Number(), ignore).cancel()
             iocp_sock.wait_any(several([iocp_sock.Event()] * 8), Number())
 
-    for _ in range(3):
-        _daemon(run)
-    for _ in range(20):
-        read.acquire()
+    _daemons(run, read)
