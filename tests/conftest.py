@@ -186,7 +186,7 @@ def make_port(
     if request.node.stash.get(passed, False):
         for port in ports:
             settled(port)
-        # A lookup that nobody waits for any more may read a file at this moment.
+        # The thread of an abandoned lookup may have a file open at this moment.
         wait_for(lambda: descriptors() <= before)
 
 

@@ -47,7 +47,8 @@ bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     return ours;
 }
 
-// What a callback is told of the error: without memory for that, the MemoryError.
+// The exception that a callback gets for the error; the MemoryError where there is no memory for
+// it.
 PyObject* exception_of(PortObject& port, const Error& error) {
     PyObject* exception = make_exception(&port, *port.types, error);
     return exception != nullptr ? exception : PyErr_GetRaisedException();

@@ -119,8 +119,8 @@ struct SocketObject {
     bool subscribing : 1;  // a thread is in a call that posts a subscription
 };
 
-// An idle connection costs one of these, which is one block of 128 bytes: with a GIL the collector
-// has 16 bytes in front of it, and without one PyObject is as much longer.
+// An idle connection costs one of these, a block of 128 bytes together with its header: the
+// collector's 16 bytes in front of PyObject, or, without a GIL, a PyObject that is 16 bytes longer.
 static_assert(sizeof(void*) != 8 || sizeof(SocketObject) - sizeof(PyObject) <= 96);
 
 // Who is told of the end of an operation.

@@ -18,7 +18,7 @@ bool subscription_stands(SocketObject& socket) {
     });
 }
 
-// Whether this thread is the one that may post a subscription now.
+// Claims the socket for the thread that posts a subscription. False: another thread has it.
 bool begin_subscribing(SocketObject& socket) {
     const std::lock_guard guard(socket.binding->links_mutex);
     const bool free = !socket.subscribing;
@@ -158,8 +158,6 @@ PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
     what.block_size = static_cast<std::uint32_t>(size);
     return subscribe(socket, what, on_item, on_close, on_error);
 }
-
-constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
 }  // namespace
 

@@ -67,7 +67,7 @@ void Port::give_up_address(Socket& socket) {
     }
 }
 
-// A deadline that there is no memory for has passed.
+// Without memory for a deadline the socket gets no more time.
 void Port::begin_drain(Socket& socket, std::int64_t timeout) {
     try {
         drains_[socket.id.slot] = {.timeout = timeout, .since = backend_->now()};
@@ -111,7 +111,7 @@ void Port::watch_drain(Socket& socket) {
     }
 }
 
-// The deadline of a close counts from the peer's last progress: one that reads slowly gets all.
+// The deadline of a close counts from the peer's last progress, so a slow reader gets everything.
 void Port::check_drain(Socket& socket) {
     Drain& drain = drains_.find(socket.id.slot)->second;
     const std::int64_t now = backend_->now();
@@ -160,7 +160,7 @@ void Port::abort(Socket& socket) {
     if (socket.life == Life::closed || socket.life == Life::free || socket.keep_handle) {
         return;  // what detach() takes back is the caller's
     }
-    backend_->reset_on_close(socket);
+    reset(socket);
     begin_cancel(socket);
     settle(socket);
     give_up_address(socket);
@@ -218,9 +218,9 @@ void Port::after_sends(Socket& socket) {
     }
 }
 
-// An operation met a fatal error. One that a send met does not keep what has arrived from those who
-// receive: the socket closes when that is delivered, or, where the error is of sending alone, when
-// the peer ends its direction too.
+// An operation met a fatal error. If it was a send, receivers still get what has arrived: the
+// socket closes once that is delivered, or, where only sending is over, once the peer's stream has
+// ended.
 void Port::fail_with(const Operation& op, int code) {
     Socket& socket = *op.socket;
     const Error error = system_error(code);

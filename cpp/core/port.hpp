@@ -430,7 +430,7 @@ private:
     struct Drain {
         std::int64_t timeout;                    // nanoseconds that may pass without progress
         std::int64_t since;                      // the time of the last progress
-        std::array<std::uint64_t, 3> reached{};  // what of it changes with every progress
+        std::array<std::uint64_t, 3> reached{};  // counters of which every progress changes one
     };
 
     // Closing (closing.cpp).

@@ -149,7 +149,7 @@ public:
     bool send_broken : 1 {false};     // `failure` is of sending alone, and receives go on
     bool read_ended : 1 {false};      // a receive has met the end of the stream
     bool reading_paused : 1 {false};  // nothing of its subscription starts or is handed out
-    bool withholding : 1 {false};     // the port keeps records of it for the resume
+    bool withholding : 1 {false};     // the port keeps its records until it resumes
     bool resuming : 1 {false};        // and has queued the record that hands them out
     bool resetting : 1 {false};       // its close is to be a reset
     NagleWatch nagle;

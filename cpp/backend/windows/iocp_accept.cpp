@@ -16,7 +16,7 @@ Listener* IocpBackend::listener_of(SlotId socket) noexcept {
     return nullptr;
 }
 
-// Of length 0 where the connection is over: Windows names no peer of it.
+// The address has length 0 where the connection is over: Windows then names no peer.
 Address IocpBackend::peer_of(SOCKET socket) noexcept {
     Address peer{};
     int length = static_cast<int>(peer.bytes.size());
