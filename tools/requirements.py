@@ -1,12 +1,12 @@
-"""Which tests hold each requirement: makes docs/requirements.md from what the tests say themselves.
+"""Make docs/requirements.md: the tests of each requirement, from the numbers in the tests.
 
-A test names the requirements it holds as R01, R02, ...: a Python test in its docstring, or for all
-of a file in the file's; a C++ test in the comment above it, or for all of a file in its first
-comment.
+A test names its requirements as R01, R02, ... A Python test has them in its docstring, or in the
+module's for all tests of a file. A C++ test has them in the comment above it, or in the first
+comment for all tests of a file.
 
     python tools/requirements.py
 
-tests/test_requirements.py fails where the page differs, or a requirement has no test.
+tests/cli/test_requirements.py fails if the page differs, or if a requirement has no test.
 """
 
 import ast
@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "requirements.md"
 
 REQUIREMENTS = {
     "R01": "A post says whether it is done, pending, queued, or refused.",
-    "R02": "What fits the system's buffers is done at once; what does not is pending.",
+    "R02": "A post that fits the system's buffers is done at once; any other is pending.",
     "R03": "Every accepted post has exactly one completion, later.",
     "R04": "A stream's send goes out whole, or ends with an error and its count.",
     "R05": "A fatal error of a socket releases all that the socket holds.",
@@ -29,28 +29,28 @@ REQUIREMENTS = {
     "R09": "The ledger can be read at any time, and is exact.",
     "R10": "Making sockets can be refused, and nothing leaks.",
     "R11": "A zero-byte receive waits without memory, and leaves the data in place.",
-    "R12": "What came is drained with bounded work in each turn.",
-    "R13": "Receive strategies for each socket, to be switched at any time.",
-    "R14": "What each strategy costs is measured.",
+    "R12": "Received data is drained with bounded work in each turn.",
+    "R13": "Each socket has a receive strategy, which can change at any time.",
+    "R14": "The cost of each strategy is measured.",
     "R15": "Waiting for room to send costs no memory.",
     "R16": "Send strategies, and a send queue with marks and a cap.",
     "R17": "A peer that does not read costs no more than the caps.",
     "R18": "Kernel buffers and Nagle's algorithm can be set, and read as they took effect.",
-    "R19": "What buffers and Nagle's algorithm do is measured, and stalls are named.",
+    "R19": "The effect of buffers and Nagle's algorithm is measured, and stalls are reported.",
     "R20": "A model of the stack in virtual time.",
-    "R21": "A planner that says which strategy suits a load.",
+    "R21": "A planner recommends a strategy for a load.",
     "R22": "Every family and type of socket that the system has; adopted and duplicated sockets.",
     "R23": "Receives into several buffers, sends from several.",
     "R24": "Completions through the port: one, a batch, posted by the user, to several threads.",
-    "R25": "Completions through event objects, and results that are asked for.",
+    "R25": "Completions through event objects, and results on request.",
     "R26": "Completion routines, in alertable waits of the posting thread alone.",
-    "R27": "Calls that wait.",
+    "R27": "Blocking calls.",
     "R28": "Many targets from one thread, each with an operation of its own.",
     "R29": "Flags, in and out.",
     "R30": "Posting order, and sequence numbers.",
     "R31": "Cancel of one operation, or of all of a socket.",
     "R32": "Accept, connect, disconnect, files; no accept's error stops a listener.",
-    "R37": "Readers that pause, closes that give up by a reset, files that count as bytes.",
+    "R37": "Paused readers, closes that end in a reset, and files that count as bytes.",
     "R38": "No use from any thread, at any time, crashes, hangs, leaks or loses a completion.",
 }
 _NAMED = re.compile(r"\bR[0-3][0-9]\b")
@@ -80,10 +80,10 @@ def _cpp(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def held() -> dict[str, list[str]]:
-    """The tests of each requirement, in order, each once."""
+    """Return the tests of each requirement, in order, each once."""
     tests: dict[str, list[str]] = {number: [] for number in REQUIREMENTS}
     files = [(path, _python) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
-    files += [(path, _cpp) for path in sorted((ROOT / "tests" / "cpp").glob("*.cpp"))]
+    files += [(path, _cpp) for path in sorted((ROOT / "tests" / "cpp").rglob("*.cpp"))]
     for path, names in files:
         for number, test in names(path):
             if test not in tests[number]:
@@ -94,10 +94,11 @@ def held() -> dict[str, list[str]]:
 def page(tests: dict[str, list[str]]) -> str:
     """Make the page's text: a table, and below it the tests of each."""
     lines = [
-        "# What it must do, and its tests",
+        "# Requirements and their tests",
         "",
-        "Made by `python tools/requirements.py` from what the tests say of themselves; a file that",
-        "is named alone holds a requirement with all its tests. Python tests run on every backend.",
+        "R01 to R38 are the requirements of the library. Each test names the numbers it holds, and",
+        "`python tools/requirements.py` makes this page from them. A file named alone holds a",
+        "requirement with all its tests. Python tests run on every backend.",
         "",
         "| | what | tests |",
         "| --- | --- | --- |",

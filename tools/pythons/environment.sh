@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: the interpreters' names, their places, and a run of one.
+# Sourced by the other scripts here: the interpreters' names and directories, and how to run one.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -8,7 +8,7 @@ home=${IOCP_SOCK_PYTHONS:-/var/cache/iocp_sock-pythons}
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
 
-# Debian's next release brings its own interpreters; the others are built from its sources.
+# Debian's next release has the first ones as packages; the others are built from its sources.
 debian=(3.13 3.14 3.15)
 threaded=3.13
 built=("${threaded}t" "${threaded}t-tsan")
@@ -33,13 +33,13 @@ known() {
         die "no interpreter is called '$1'; the names are: ${debian[*]} ${built[*]}"
 }
 
-# step_of NAME: the step of setup that makes it.
+# step_of NAME: prints the step of setup that makes it.
 step_of() { if is_one_of "$1" "${debian[@]}"; then echo debian; else echo "$1"; fi; }
 
-# in_debian COMMAND...: runs it with the newer Debian's /usr in place of the machine's. Everything
-# else is the machine's, each path as outside. The mounts are the process' own and end with it.
+# in_debian COMMAND...: runs a command with the newer Debian's /usr in place of the machine's. All
+# other paths are the machine's. The mounts belong to the process and end with it.
 in_debian() {
-    # shellcheck disable=SC2016  # expands in the new shell
+    # shellcheck disable=SC2016 # the new shell expands it
     exec unshare --mount --propagation private sh -euc '
         mount --bind "$0/etc/ld.so.cache" /etc/ld.so.cache
         mount --bind "$0/etc/alternatives" /etc/alternatives
@@ -47,7 +47,8 @@ in_debian() {
         exec "$@"' "$debian_root" "$@"
 }
 
-# ThreadSanitizer needs a memory map that it knows; without address space randomisation it is one.
+# Switches address space randomisation off, because ThreadSanitizer needs a memory map that it
+# knows.
 fixed_addresses() {
     if setarch "$(uname -m)" --addr-no-randomize true 2>/dev/null; then
         exec setarch "$(uname -m)" --addr-no-randomize "$@"
@@ -55,25 +56,25 @@ fixed_addresses() {
     exec "$@"
 }
 
-# run NAME COMMAND...: runs it where `python` is that interpreter.
+# run NAME COMMAND...: runs a command with that interpreter as `python`.
 run() {
     local name=$1
     shift
     [[ -e $home/stamp/$(step_of "$name") ]] || die "$name is missing: tools/pythons/setup $name"
-    # The package asks for the GIL; here it is tested without.
+    # Switches the GIL off, which a package would switch on.
     [[ $name == *t* ]] && export PYTHON_GIL=0
     export PATH=$home/bin/$name:$PATH
     case $(step_of "$name") in
     debian) in_debian "$@" ;;
     *-tsan)
-        unset PYTHONDONTWRITEBYTECODE # a module's compiling takes seconds there
+        unset PYTHONDONTWRITEBYTECODE # compiling a module takes seconds there
         TSAN_OPTIONS="suppressions=$(suppressions "$name") ${TSAN_OPTIONS-}" fixed_addresses "$@"
         ;;
     *) exec "$@" ;;
     esac
 }
 
-# suppressions NAME: prints the path of what ThreadSanitizer passes over: CPython's list and ours.
+# suppressions NAME: prints the path of ThreadSanitizer's suppressions: CPython's list and ours.
 suppressions() {
     local lists=("$home/$1"/tsan/supp*free_threading.txt "$tools/tsan-suppressions.txt") path
     path=$home/suppressions-$(cat "${lists[@]}" | sha256sum | head -c 16)

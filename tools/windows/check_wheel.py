@@ -1,7 +1,7 @@
-"""Checks a Windows wheel: its tag, its files, what its module imports.
+"""Check a Windows wheel: its tag, its files, and the imports of its module.
 
-Usage: check_wheel.py WINDOWS.whl [LINUX.whl]. With the wheel of another platform, both must hold
-the same files and the same metadata. Prints what is wrong and exits with 1.
+Usage: check_wheel.py WINDOWS.whl [LINUX.whl]. With the wheel of another platform, both must have
+the same files and metadata. Prints the errors and exits with 1.
 """
 
 import email.parser
@@ -19,7 +19,7 @@ ALLOWED = REQUIRED | {"mswsock.dll", "ntdll.dll"}
 
 
 def imported(module: Path) -> set[str]:
-    """The names of the libraries that a module imports, in lower case."""
+    """Return the names of the libraries that a module imports, in lower case."""
     listing = subprocess.run(
         ["x86_64-w64-mingw32-objdump", "-p", str(module)],
         check=True,
@@ -30,18 +30,18 @@ def imported(module: Path) -> set[str]:
 
 
 def portable(names: list[str]) -> set[str]:
-    """Names of files without what the platform puts into them."""
+    """Return names of files without the platform's part."""
     return {re.sub(r"(?<=^iocp_sock/_core\.)[^/]+(?=\.(so|pyd)$)", "TAG", name) for name in names}
 
 
 def metadata(wheel: zipfile.ZipFile) -> str:
-    """What a wheel says of itself."""
+    """Return the metadata of a wheel."""
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     return wheel.read(name).decode()
 
 
 def problems(path: Path, other: Path | None) -> list[str]:
-    """Everything that is wrong with the wheel."""
+    """Return the errors of a wheel."""
     found = []
     if not path.name.endswith(f"-{TAG}.whl"):
         found.append(f"{path.name} is not tagged {TAG}")
@@ -49,16 +49,18 @@ def problems(path: Path, other: Path | None) -> list[str]:
         names = wheel.namelist()
         modules = [name for name in names if name.endswith((".pyd", ".dll", ".so", ".exe"))]
         if modules != [MODULE]:
-            return [*found, f"compiled files {modules}, not just {MODULE}"]
+            return [*found, f"it has the compiled files {modules}; it must have only {MODULE}"]
         (tags,) = (name for name in names if name.endswith(".dist-info/WHEEL"))
         written = email.parser.Parser().parsestr(wheel.read(tags).decode()).get_all("Tag")
         if written != [TAG]:
             found.append(f"WHEEL names the tags {written}")
         imports = imported(Path(wheel.extract(MODULE, work)))
         if imports - ALLOWED:
-            found.append(f"imports {sorted(imports - ALLOWED)}, which not every Windows has")
+            found.append(
+                f"it imports {sorted(imports - ALLOWED)}, which some versions of Windows lack"
+            )
         if REQUIRED - imports:
-            found.append(f"does not import {sorted(REQUIRED - imports)}")
+            found.append(f"it must import {sorted(REQUIRED - imports)}")
         if other is not None:
             with zipfile.ZipFile(other) as reference:
                 one, two = portable(names), portable(reference.namelist())

@@ -1,5 +1,5 @@
-# Builds for 64-bit Windows with Debian's MinGW-w64 (POSIX threads). Nothing of the compiler's is left
-# to find at run time: its libraries are linked in.
+# Builds for 64-bit Windows with Debian's MinGW-w64 (POSIX threads). Links the compiler's libraries
+# in, so that none has to be found at run time.
 set(CMAKE_SYSTEM_NAME Windows)
 set(CMAKE_SYSTEM_PROCESSOR AMD64)
 set(CMAKE_C_COMPILER x86_64-w64-mingw32-gcc-posix)
@@ -15,8 +15,8 @@ set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_CROSSCOMPILING_EMULATOR "${CMAKE_CURRENT_LIST_DIR}/run")
 
-# The interpreter that tools/windows/setup unpacked. A build through pip sets the host's headers on
-# the command line, hence FORCE.
+# The interpreter that tools/windows/setup unpacked. FORCE, because a build through pip sets the
+# host's headers on the command line.
 if(DEFINED ENV{IOCP_SOCK_WINDOWS})
   set(windows_home "$ENV{IOCP_SOCK_WINDOWS}")
 else()
