@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     echo.add_arguments(
         commands.add_parser(
-            "windows", parents=[common], help="the same of Windows servers, under Wine"
+            "windows", parents=[common], help="the same for Windows servers, under Wine"
         )
     )
     idle.add_arguments(
@@ -44,13 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     strategies.add_arguments(
         commands.add_parser(
-            "strategies", parents=[common], help="what each way to receive and to send costs"
+            "strategies", parents=[common], help="the cost of each receive and send strategy"
         )
     )
     stalled.add_arguments(
-        commands.add_parser(
-            "stalled", parents=[common], help="what peers that never read cost the others"
-        )
+        commands.add_parser("stalled", parents=[common], help="the cost of peers that never read")
     )
     model.add_arguments(
         commands.add_parser("model", parents=[common], help="speed and memory of the model itself")

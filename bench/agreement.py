@@ -1,4 +1,4 @@
-"""Whether the model says of a cell of the matrix what was measured."""
+"""The agreement of the model with the measured cells of the matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 from iocp_sock.cli.matrix.cell import Cell, Measured, Stall, stalls
 from iocp_sock.cli.matrix.path import Path
 
-MOST_DEVIATION = 0.25
-"""By how much of the measured median the model may be off where a cell stalls."""
+MAX_DEVIATION = 0.25
+"""The maximum deviation of the model's median, as a part of the measured one, if a cell stalls."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One cell, measured and modelled, each with its verdict (None: it does not stall)."""
+    """One cell, measured and modelled, each with its verdict (None: no stall)."""
 
     measured: Measured
     modelled: Measured
@@ -26,23 +26,23 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """The model's median in measured medians."""
+        """The model's median, divided by the measured one."""
         return self.modelled.median_us / self.measured.median_us
 
     @property
     def deviation(self) -> float | None:
-        """How far the ratio is from 1; None where neither stalls."""
+        """The distance of the ratio from 1; None if neither stalls."""
         stalled = self.measured_stall or self.modelled_stall
         return abs(self.ratio - 1) if stalled else None
 
     @property
     def agrees(self) -> bool:
-        """The same verdict, and medians within 25 % where it is a stall."""
+        """Whether the verdicts are the same and, for a stall, the medians are within 25 %."""
         same = self.measured_stall == self.modelled_stall
-        return same and (self.deviation or 0.0) <= MOST_DEVIATION
+        return same and (self.deviation or 0.0) <= MAX_DEVIATION
 
     def figures(self) -> dict[str, Any]:
-        """The cell as JSON shows it; times in microseconds."""
+        """The cell in the form of the JSON; times in microseconds."""
         cell = self.cell
         deviation = self.deviation
         return {
@@ -67,7 +67,7 @@ def compare(
     """
     by_cell = {one.cell: one for one in modelled}
     if len(by_cell) != len(modelled) or by_cell.keys() != {one.cell for one in measured}:
-        raise ValueError("not the same cells were measured and modelled")
+        raise ValueError("measured and modelled must be the same cells")
     measured_stalls = stalls(list(measured), path)
     modelled_stalls = stalls(list(modelled), path)
     return [
@@ -79,7 +79,7 @@ def compare(
 
 
 def largest_deviation(cells: Sequence[Compared]) -> float | None:
-    """The largest of the cells that stall; None: none does."""
+    """The largest deviation of the stalling cells; None: no cell stalls."""
     return max((one.deviation for one in cells if one.deviation is not None), default=None)
 
 

@@ -11,7 +11,7 @@ def _bytes(size: int) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """Each of `connections` sends `size` bytes and gets `pieces` times as many back."""
+    """Each of `connections` sends `size` bytes and receives `pieces` times as many."""
 
     size: int
     connections: int
@@ -19,7 +19,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As in 64Bx100, or 8x64Bx100 for eight pieces."""
+        """A name such as 64Bx100, or 8x64Bx100 for eight pieces."""
         pieces = "" if self.pieces == 1 else f"{self.pieces}x"
         return f"{pieces}{_bytes(self.size)}x{self.connections}"
 

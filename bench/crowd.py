@@ -1,4 +1,4 @@
-"""Idle connections beyond one process: as many servers as the open-file limit asks for."""
+"""Idle connections of several processes: as many servers as the open-file limit requires."""
 
 import contextlib
 import resource
@@ -10,12 +10,12 @@ from bench.strategy import Strategy, charges
 
 _OTHER_FILES = 100
 _PORTS = 25_000
-"""Connections from one loopback address to one server: fewer than there are ephemeral ports."""
+"""The connections from one loopback address to one server: fewer than there are ephemeral ports."""
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Idle connections of all servers together; sizes in bytes, before and after a message each."""
+    """The idle connections of all servers; sizes in bytes, before and after a message on each."""
 
     connections: int
     processes: int
@@ -26,10 +26,10 @@ class Crowd:
 
 
 def shares(connections: int, open_files: int) -> list[int]:
-    """How many connections each process gets; open_files is the limit of one."""
+    """The number of connections of each process; open_files is the limit of one process."""
     most = min(open_files - _OTHER_FILES, _PORTS)
     if most < 1:
-        raise SystemExit(f"{open_files} open files are too few; raise the hard limit")
+        raise SystemExit(f"{open_files} open files are too few; raise the hard limit (ulimit -Hn)")
     processes = -(-connections // most)
     return [connections // processes + (at < connections % processes) for at in range(processes)]
 

@@ -1,8 +1,8 @@
-"""What documents say of Windows, in figures, and the same programs on the model's Windows.
+"""Figures of Windows from documents, and those of the same programs on the model's Windows.
 
-003 is the document on the architecture of sockets that the model follows, with its section. KB
-214397 (small segments over TCP with Winsock) and KB 823764 (slow copies to a TCP server) are
-articles of Microsoft's.
+'003, 2.3' is section 2.3 of the document on the architecture of sockets that the model follows.
+KB 214397 (small segments over TCP with Winsock) and KB 823764 (slow copies to a TCP server) are
+articles of Microsoft.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import winsock_programs as programs
-from bench.agreement import MOST_DEVIATION
+from bench.agreement import MAX_DEVIATION
 from iocp_sock import Sim
 from iocp_sock.cli.matrix.quiet import unwarned
 
@@ -21,7 +21,7 @@ WINDOWS = ("windows-2000", "windows-10")
 class Figure:
     """One figure of a document beside the model's, in the same unit.
 
-    Where `at_least` is True the document gives a lower bound.
+    With `at_least` the document gives a lower bound.
     """
 
     source: str
@@ -34,10 +34,10 @@ class Figure:
 
     @property
     def agrees(self) -> bool:
-        """Within 25 %; of a lower bound: not below."""
+        """Whether the figure is within 25 %, or not below a lower bound."""
         if self.at_least:
             return self.model >= self.told
-        return abs(self.model - self.told) <= MOST_DEVIATION * self.told
+        return abs(self.model - self.told) <= MAX_DEVIATION * self.told
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ _CLAIMS = [
 
 
 def figures() -> list[Figure]:
-    """Run every program on every preset that its document is about."""
+    """Run every program on every preset that its document describes."""
     with unwarned():
         return [_figure(claim, preset) for claim in _CLAIMS for preset in claim.presets]
 

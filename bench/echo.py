@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="fewer cells and servers, in about a minute"
     )
-    parser.add_argument("--cells", help="only these cells, as in 64Bx100,8x64Bx100")
+    parser.add_argument("--cells", help="only these cells, such as 64Bx100,8x64Bx100")
     parser.add_argument("--rounds", type=int, help="runs of each server in each cell (5, quick: 3)")
     parser.add_argument("--seconds", type=float, help="measured window of a run (2.0, quick: 0.7)")
     parser.add_argument(
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Echo:
-    """The runs made so far: rounds of the servers in turn, in every cell."""
+    """The runs so far: rounds of the servers in turn, in every cell."""
 
     def __init__(
         self, cells: Sequence[Cell], servers: Sequence[Server], baseline: Server, cpus: Cpus
@@ -136,9 +136,7 @@ def _print_table(result: dict[str, Any], baseline: str) -> None:
             f"{row['server_busy']:.0%}/{row['client_busy']:.0%}/{row['other_busy']:.0%}",
         ]  # fmt: skip
         lines.append(line)
-    notes = [
-        f"rate, CPU: times as good as {baseline}, above 1 is better; busy: server/client/others"
-    ]
+    notes = [f"rate, CPU: relative to {baseline}, above 1 is better; busy: server/client/others"]
     if any(row["other_busy"] > QUIET for row in result["rows"]):
         notes.append(NOISY)
     notes += [f"skipped {name}: {why}" for name, why in result["skipped"].items()]

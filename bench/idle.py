@@ -1,4 +1,4 @@
-"""The idle benchmark: user-space memory a server keeps for a connection that says nothing."""
+"""The idle benchmark: the user-space memory of a server for an idle connection."""
 
 import argparse
 import select
@@ -20,7 +20,7 @@ _LIMIT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class IdleMemory:
-    """RssAnon of a server in bytes: listening, with N connections, after a message on each."""
+    """The RssAnon of a server in bytes: listening, with N connections, after a message on each."""
 
     server: str
     connections: int
@@ -49,17 +49,18 @@ class IdleClient:
         self._connections = connections
 
     def expect(self, word: str) -> None:
-        """Waits for the line that says the client is through with all its connections."""
+        """Waits for the client's line, which means that it has done all connections."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], _LIMIT_SECONDS)
         line = self._process.stdout.readline().strip() if ready else ""
         if line != f"{word} {self._connections}":
             self._process.kill()
             _, errors = self._process.communicate(timeout=_LIMIT_SECONDS)
-            raise RunFailed(errors.strip() or f"not {word} within {_LIMIT_SECONDS:.0f} s")
+            late = f"the client did not report {word!r} within {_LIMIT_SECONDS:.0f} s"
+            raise RunFailed(errors.strip() or late)
 
     def echo(self) -> None:
-        """One message on each connection, its echo checked."""
+        """Sends one message on each connection, and checks the echo."""
         assert self._process.stdin is not None
         self._process.stdin.write("echo\n")
         self._process.stdin.flush()
@@ -68,7 +69,7 @@ class IdleClient:
 
 @contextmanager
 def idle_client(server: RunningServer, connections: int, cpu: int) -> Iterator[IdleClient]:
-    """A client process that connects so many times and then says nothing."""
+    """Starts a client process that makes the connections and then stays idle."""
     command = [str(program("idle")), "--port", str(server.port), "--connections", str(connections)]
     with pinned(cpu):
         process = subprocess.Popen(
@@ -86,7 +87,7 @@ def idle_client(server: RunningServer, connections: int, cpu: int) -> Iterator[I
 
 
 def wait_accepted(server: RunningServer, files: int) -> None:
-    """Waits until the server has so many descriptors open."""
+    """Waits until the server has `files` descriptors open."""
     end = time.monotonic() + _LIMIT_SECONDS
     while server.open_files() < files:
         if time.monotonic() > end:
@@ -96,7 +97,7 @@ def wait_accepted(server: RunningServer, files: int) -> None:
 
 
 def measure(kind: Server, connections: int, cpus: Cpus) -> IdleMemory:
-    """Starts, connects, waits until all are accepted and the memory stands still, then echoes."""
+    """Starts, connects, waits until all are accepted and the memory is steady, then echoes."""
     with kind.start(cpus.server) as server:
         listening = server.settled_anonymous_bytes()
         files = server.open_files()

@@ -10,7 +10,7 @@ from bench.program import program
 from bench.server import RunningServer
 
 QUIET = 0.1
-"""CPUs that others may take before a run counts as noisy."""
+"""The maximum CPUs of other processes in a quiet run."""
 NOISY = "NOISY: other processes took CPU time during the runs; measure again without"
 
 _CONNECT_SECONDS = 60.0
@@ -22,7 +22,10 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the client saw in its window; busy is in CPUs, of server, client and all others."""
+    """The client's figures for the measured time.
+
+    The `_busy` figures are the CPUs kept busy by the server, the client and all other processes.
+    """
 
     messages_per_second: float
     cpu_us_per_message: float
@@ -36,7 +39,7 @@ class Measurement:
 def measure(
     server: RunningServer, cell: Cell, cpu: int, *, seconds: float, warmup: float
 ) -> Measurement:
-    """Loads the server as the cell says from one CPU: warm-up, then a window, in seconds."""
+    """Runs a client of the cell on one CPU: `warmup` seconds, then `seconds` that are measured."""
     limit = warmup + seconds + _CONNECT_SECONDS
     command = [str(program("client"))]
     for name, value in {

@@ -1,4 +1,4 @@
-"""The machine a result was measured on: CPUs, limits, versions."""
+"""The machine of a result: CPUs, limits, versions."""
 
 import contextlib
 import importlib.metadata
@@ -13,14 +13,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cpus:
-    """The CPU the server is pinned to and the one the client is pinned to."""
+    """The CPUs to which server and client are pinned."""
 
     server: int
     client: int
 
     @classmethod
     def choose(cls, wanted: tuple[int, int] | None = None) -> "Cpus":
-        """The wanted pair, or the first two CPUs this process may use (one, if that is all)."""
+        """The wanted pair, or the first two CPUs that this process may use (or the only one)."""
         if wanted is not None:
             return cls(*wanted)
         allowed = sorted(os.sched_getaffinity(0))
@@ -29,7 +29,7 @@ class Cpus:
 
 @contextlib.contextmanager
 def pinned(cpu: int) -> Iterator[None]:
-    """Runs its block on one CPU; a process started in it inherits that."""
+    """Runs its block on one CPU, with the processes that it starts."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -39,7 +39,7 @@ def pinned(cpu: int) -> Iterator[None]:
 
 
 def raise_file_limit() -> None:
-    """Raises the soft open-file limit to the hard one, for this process and those it starts."""
+    """Raises the soft open-file limit to the hard one, for this process and its children."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -59,7 +59,7 @@ def _cpu_model() -> str:
 
 
 def describe(cpus: Cpus) -> dict[str, object]:
-    """What places a result: date, kernel, CPU, versions, load when the run began."""
+    """The context of a result: date, kernel, CPU, versions, load at the start."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "kernel": platform.release(),

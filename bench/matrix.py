@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bench import documents, report
-from bench.agreement import MOST_DEVIATION, Compared, compare, largest_deviation
+from bench.agreement import MAX_DEVIATION, Compared, compare, largest_deviation
 from bench.machine import Cpus, describe
 from bench.relay import FAR_ADDRESS, Relay, RelayUnavailable, Traffic
 from iocp_sock import Sim
@@ -20,14 +20,16 @@ _MESSAGES: dict[Pattern, int] = {
 }  # fmt: skip
 _SECONDS = 10.0
 _QUICK_PART = 5
-_MOST_DELAY = 0.02
-"""With more a bulk message through the least window takes longer than a cell is waited for."""
+_MAX_DELAY = 0.02
+"""With a longer delay a bulk message through the least window exceeds a cell's time limit."""
 
 
 def _delay(text: str) -> float:
     delay = float(text)
-    if not 0 <= delay <= _MOST_DELAY:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_MOST_DELAY}")
+    if not 0 <= delay <= _MAX_DELAY:
+        raise argparse.ArgumentTypeError(
+            f"delay must be from 0 to {_MAX_DELAY} seconds, not {text}"
+        )
     return delay
 
 
@@ -35,14 +37,16 @@ def _patterns(text: str) -> list[str]:
     names = [name for name in text.split(",") if name]
     unknown = [name for name in names if name not in PATTERNS]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"patterns are {', '.join(PATTERNS)}, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"patterns must be among {', '.join(PATTERNS)}, not {text!r}"
+        )
     return names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the messages")
     parser.add_argument(
-        "--delay", type=_delay, default=0.01, help="seconds each way (0.01), 0.02 at most"
+        "--delay", type=_delay, default=0.01, help="seconds each way (0.01), at most 0.02"
     )
     parser.add_argument("--patterns", type=_patterns, metavar="A,B", help="only these patterns")
     parser.add_argument("--backend", choices=("uring", "epoll"), help="of the measured ends")
@@ -58,7 +62,7 @@ def measured_cells(
     backend: Any = None,
     done: Callable[[Measured], object] = lambda _: None,
 ) -> list[Measured]:
-    """Measure cells between the two ends of a relay; `done` hears of each."""
+    """Measure cells between the two ends of a relay; call `done` for each."""
     path = path_of(relay)
     found: list[Measured] = []
     with unwarned(), relay.near.entered():
@@ -69,13 +73,13 @@ def measured_cells(
 
 
 def modelled_cells(cells: Iterable[Cell], sim: Sim, effort: Effort) -> list[Measured]:
-    """The same cells on a model, each in a world of its own."""
+    """Run the same cells on a model, each in a world of its own."""
     with unwarned():
         return [measure(cell, dataclasses.replace(sim), effort) for cell in cells]
 
 
 def path_of(relay: Relay) -> Path:
-    """How a cell's sender in the near namespace reaches its receiver in the far one."""
+    """The path from a cell's sender in the near namespace to its receiver in the far one."""
     return Path(FAR_ADDRESS, relay.far.entered, relay.delay * 1e6)
 
 
@@ -166,7 +170,7 @@ def _print_cells(
             "stalls: ACK: for a delayed acknowledgement; other: not Nagle's; measured/model if not "
             "the same.",
             f"{sum(one.agrees for one in compared)} of {len(compared)} cells agree: the same "
-            f"verdict, and where one stalls medians within {MOST_DEVIATION:.0%}; the largest "
+            f"verdict, and where one stalls medians within {MAX_DEVIATION:.0%}; the largest "
             f"deviation of those is {largest}.",
             f"The relay passed {traffic.packets:,} packets, at most {traffic.late_us:,} us late.",
         ],
@@ -180,4 +184,6 @@ def _print_documents(told: Sequence[documents.Figure]) -> None:
         for one in told
     ]  # fmt: skip
     columns = ["source", "preset", "what", "told", "model", "unit", "agrees"]
-    report.table("What documents say of Windows, and the model", columns, rows, names=3, notes=[])
+    report.table(
+        "Figures of documents on Windows, and the model's", columns, rows, names=3, notes=[]
+    )

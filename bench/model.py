@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class ModelSpeed:
-    """What one preset makes of a bulk transfer and of idle connections."""
+    """One preset's figures of a bulk transfer and of idle connections."""
 
     preset: str
     events: int
@@ -27,8 +27,8 @@ class ModelSpeed:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mebibytes", type=int, default=256, help="of the transfer (256)")
-    parser.add_argument("--connections", type=int, default=20_000, help="idle ones (20000)")
+    parser.add_argument("--mebibytes", type=int, default=256, help="size of the transfer (256)")
+    parser.add_argument("--connections", type=int, default=20_000, help="idle connections (20000)")
 
 
 def _anonymous_bytes() -> int:
@@ -38,7 +38,7 @@ def _anonymous_bytes() -> int:
 
 
 def _transfer(preset: str, mebibytes: int) -> tuple[int, float]:
-    """Send so much one way; modelled events, and the processor's seconds for them."""
+    """Send `mebibytes` one way; return the modelled events and their processor seconds."""
     sim = iocp_sock.Sim(preset=preset, nagle=False)
     data = bytes(_BLOCK)
     got = 0
@@ -63,7 +63,7 @@ def _transfer(preset: str, mebibytes: int) -> tuple[int, float]:
 
 
 def _idle(preset: str, connections: int) -> float:
-    """Anonymous memory of a connection that says nothing: both its ends, and the core's share."""
+    """The anonymous memory of an idle connection: both its ends, and the core's share."""
     with iocp_sock.Port(backend=iocp_sock.Sim(preset=preset)) as port:
         accepted: list[iocp_sock.Socket] = []
         listener = port.listen(_ADDRESS, backlog=connections)
@@ -79,7 +79,8 @@ def _idle(preset: str, connections: int) -> float:
 
 def _measure(preset: str, mebibytes: int, connections: int) -> ModelSpeed:
     warnings.simplefilter("ignore", ResourceWarning)
-    memory = _idle(preset, connections)  # first: what a transfer frees would serve again
+    # first, because it would reuse memory that a transfer frees
+    memory = _idle(preset, connections)
     events, spent = _transfer(preset, mebibytes)
     return ModelSpeed(preset, events, events / spent, connections, memory)
 

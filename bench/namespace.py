@@ -1,4 +1,4 @@
-"""A network namespace of this process's own, without a name: it goes with its last descriptor."""
+"""An unnamed network namespace of this process, which ends with its last descriptor."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Namespace:
     """A network namespace, empty but for a loopback device that is down.
 
-    It lives until close(), and for as long as a socket made in it. Raises PermissionError without
+    It lives until close(), and as long as a socket made in it. Raises PermissionError without
     CAP_SYS_ADMIN.
     """
 
@@ -24,24 +24,24 @@ class Namespace:
 
     @property
     def inode(self) -> int:
-        """What the system knows it by."""
+        """The namespace's inode number in the system."""
         return os.fstat(self._descriptor).st_ino
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Sockets that this thread makes in the block, and threads that it starts, are in it."""
+        """Puts the sockets and threads that this thread makes in the block into the namespace."""
         with _kept_place():
             _call(_libc.setns(self._descriptor, _CLONE_NEWNET))
             yield
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
 @contextlib.contextmanager
 def _kept_place() -> Iterator[None]:
-    """After the block the thread is back in the namespace it was in."""
+    """Returns the thread to its own namespace after the block."""
     before = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

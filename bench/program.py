@@ -19,7 +19,7 @@ _WINDOWS_FLAGS = ["-D_WIN32_WINNT=0x0A00", "-static"]
 
 
 class CompileError(RuntimeError):
-    """A native program could not be built; the text is the compiler's."""
+    """A native program could not be built; the message is the compiler's."""
 
 
 def _compiler() -> list[str]:
@@ -29,7 +29,7 @@ def _compiler() -> list[str]:
         found = shutil.which(name)
         if found:
             return [found]
-    raise CompileError("no C compiler: install one, or name it in CC")
+    raise CompileError("there is no C compiler; install one, or name it in CC")
 
 
 def _cache() -> Path:
@@ -41,7 +41,7 @@ def _cache() -> Path:
 
 @functools.cache
 def program(name: str) -> Path:
-    """The executable of native/NAME.c, built when source, flags or compiler are new."""
+    """The executable of native/NAME.c, built again if source, flags or compiler changed."""
     return _built(name, "", [*_compiler(), *_FLAGS], [])
 
 
@@ -49,7 +49,7 @@ def program(name: str) -> Path:
 def windows_program(name: str) -> Path:
     """The same for Windows."""
     if shutil.which(_WINDOWS) is None:
-        raise CompileError(f"no {_WINDOWS}: tools/windows/setup installs it")
+        raise CompileError(f"there is no {_WINDOWS}; tools/windows/setup installs it")
     return _built(name, ".exe", [_WINDOWS, *_FLAGS, *_WINDOWS_FLAGS], ["-lws2_32"])
 
 

@@ -6,7 +6,7 @@ with Relay(delay=0.01) as path:
     with path.near.entered():
         client = socket.create_connection(listener.getsockname())
 
-Nothing outside the two namespaces is changed; they go with the block, or with the process.
+It changes nothing outside the two namespaces, which end with the block or the process.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ NEAR_ADDRESS = "192.0.2.1"
 FAR_ADDRESS = "192.0.2.2"
 _NETMASK = "255.255.255.0"
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
-"""Of the namespace of whoever opens it."""
-_MOST_DELAY = 10.0
+"""The setting of the namespace of the thread that opens the file."""
+_MAX_DELAY = 10.0
 _ENDING_SECONDS = 10.0
 
 
 class RelayUnavailable(OSError):
-    """There can be no relay here; the text says what is missing."""
+    """There can be no relay here; the message names the missing right or device."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What went through a relay.
+    """The traffic through a relay.
 
-    Packets that came in, those of them that were lost, and how much later than due the latest of
-    the others was passed on, in microseconds.
+    The packets that came in, the lost ones, and the maximum lateness of the others, in
+    microseconds.
     """
 
     packets: int
@@ -46,21 +46,21 @@ class Traffic:
 
 
 class Relay:
-    """Two namespaces, `near` and `far`, joined by a path that takes `delay` seconds each way.
+    """Two namespaces, `near` and `far`, joined by a path with a delay of `delay` seconds each way.
 
-    Of the packets the part `loss`, from 0 to 1, is dropped, which ones by `seed`. TCP has the
-    congestion control `congestion` in both, or the machine's default. Raises ValueError for a
-    delay, loss or congestion control that cannot be, RelayUnavailable where namespaces or TUN
-    devices cannot be made, and CompileError without a C compiler.
+    The path drops the part `loss` of the packets, from 0 to 1, chosen by `seed`. TCP has the
+    congestion control `congestion` in both, or the machine's default. Raises ValueError for an
+    invalid delay, loss or congestion control, RelayUnavailable if namespaces or TUN devices cannot
+    be made, and CompileError without a C compiler.
     """
 
     def __init__(
         self, delay: float = 0.01, loss: float = 0.0, seed: int = 0, congestion: str | None = None
     ) -> None:
-        if not 0 <= delay <= _MOST_DELAY:
-            raise ValueError(f"delay is from 0 to {_MOST_DELAY:.0f} seconds, not {delay!r}")
+        if not 0 <= delay <= _MAX_DELAY:
+            raise ValueError(f"delay must be from 0 to {_MAX_DELAY:.0f} seconds, not {delay!r}")
         if not 0 <= loss <= 1:
-            raise ValueError(f"loss is from 0 to 1, not {loss!r}")
+            raise ValueError(f"loss must be from 0 to 1, not {loss!r}")
         self.delay = delay
         self._words: list[str] = []
         executable = program("relay")
@@ -98,9 +98,9 @@ class Relay:
         self._made.close()
 
     def close(self) -> Traffic:
-        """End the path; what went through it. Connections across it hear nothing any more.
+        """End the path and return its traffic. Connections across it get no packets any more.
 
-        Raises RuntimeError if the relay's program failed on the way.
+        Raises RuntimeError if the relay's program failed.
         """
         self._made.close()
         if self._process.returncode != 0:
@@ -108,7 +108,7 @@ class Relay:
         return Traffic(*(int(word) for word in self._words[1::2]))
 
     def _end_process(self) -> None:
-        """The program ends with its input; one that does not is ended."""
+        """Close the program's input, which ends it, and kill it if it does not end."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -123,7 +123,7 @@ class Relay:
 
 
 def obstacle() -> str | None:
-    """Why there can be no relay here; None: there can."""
+    """The reason why there can be no relay here, or None."""
     try:
         with Relay(delay=0):
             return None

@@ -1,4 +1,4 @@
-"""Results on their way out: JSON on stdout or in a file, tables, progress."""
+"""The output of results: JSON on stdout or in a file, tables, progress."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ def progress(text: str) -> None:
 
 
 def write(result: dict[str, Any], *, as_json: bool, out: str | None) -> None:
-    """Prints the result when JSON was asked for, and writes it to the file when one was named."""
+    """Prints the result as JSON if wanted, and writes it to `out` if it is given."""
     text = json.dumps(result, indent=1)
     if as_json:
         print(text)
@@ -30,7 +30,7 @@ def table(
     names: int,
     notes: Iterable[str],
 ) -> None:
-    """Prints a table, `names` columns of text and the rest numbers; a None in rows draws a line."""
+    """Prints a table: `names` columns of text, then numbers. A None in rows draws a line."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Choosing by name what a benchmark runs."""
+"""The choice of servers and cells by name."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -7,7 +7,7 @@ _Thing = TypeVar("_Thing")
 
 
 def choose(kind: str, known: Mapping[str, _Thing], names: Iterable[str]) -> list[_Thing]:
-    """The named ones in the order asked for; an unknown name ends the program with the list."""
+    """The named things in the given order; an unknown name ends the program with the list."""
     names = list(names)
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -1,4 +1,4 @@
-"""An echo server in a process of its own: which there are, and one that runs."""
+"""Echo servers in processes of their own: the known kinds, and a running one."""
 
 import contextlib
 import os
@@ -25,11 +25,11 @@ _SETTLE_PAUSE = 0.1
 
 
 class ServerUnavailable(RuntimeError):
-    """The server cannot run here; the text says why."""
+    """The server cannot run here; the message gives the reason."""
 
 
 class ServerSilent(RuntimeError):
-    """The server ended, or does not answer; the text says what it said last."""
+    """The server ended, or does not answer; the message is its last line."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Server:
     under_wine: bool = False
 
     def start(self, cpu: int, *, pieces: int = 1, size: int = 64) -> "RunningServer":
-        """Starts it on one CPU; with pieces > 1 that many sends of size bytes answer a request."""
+        """Starts the server on one CPU. With pieces > 1 each answer has that many sends of
+        `size`."""
         try:
             command = [*self.command(), "--pieces", str(pieces), "--size", str(size)]
         except CompileError as error:
@@ -53,13 +54,13 @@ class Server:
 class RunningServer:
     """A server process that has printed its port; leaving the context ends it.
 
-    With an environment it is a Windows program under Wine, whose server works for it: `also` is the
-    pid of that one, and both are pinned.
+    With an environment it is a Windows program under Wine. `also` is then the pid of Wine's server,
+    which works for the program; both are pinned.
     """
 
     def __init__(self, command: list[str], cpu: int, environment: dict[str, str] | None) -> None:
         self._open = contextlib.ExitStack()
-        # A pipe, since a Windows program cannot have a file there.
+        # A pipe, because a Windows program cannot have a file there.
         self._errors, errors = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._open.callback(os.close, self._errors)
         self.also = None if environment is None else wine.server_pid(cpu)
@@ -84,12 +85,12 @@ class RunningServer:
         line = self._process.stdout.readline() if ready else b""
         if not line.strip().isdigit():
             raise ServerUnavailable(
-                self.complaint() or f"printed no port within {_START_SECONDS:.0f} s"
+                self.complaint() or f"the server printed no port within {_START_SECONDS:.0f} s"
             )
         return int(line)
 
     def complaint(self) -> str:
-        """The last line the server wrote to stderr."""
+        """The server's last line on stderr."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=0.2)
         written = b""
@@ -100,7 +101,7 @@ class RunningServer:
         return lines[-1] if lines else ""
 
     def ask(self, question: str) -> str:
-        """The one line that the server answers to a line on its stdin."""
+        """Writes a line to the server's stdin, and returns its answer, one line."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -109,21 +110,22 @@ class RunningServer:
         ready, _, _ = select.select([self._process.stdout], [], [], _START_SECONDS)
         line = self._process.stdout.readline() if ready else b""
         if not line:
-            raise ServerSilent(self.complaint() or f"no answer within {_START_SECONDS:.0f} s")
+            late = f"the server gave no answer within {_START_SECONDS:.0f} s"
+            raise ServerSilent(self.complaint() or late)
         return line.decode()
 
     def open_files(self) -> int:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def anonymous_bytes(self) -> int:
-        """RssAnon: the private memory of the process that is resident."""
+        """RssAnon: the resident private memory of the process."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
-        raise RuntimeError("this kernel shows no RssAnon")
+        raise RuntimeError("this kernel reports no RssAnon")
 
     def settled_anonymous_bytes(self, *, limit: float = 10.0) -> int:
-        """RssAnon once several readings in a row agree, or the last one at the limit in seconds."""
+        """RssAnon once several readings in a row agree, or the last one after `limit` seconds."""
         end = time.monotonic() + limit
         readings = [self.anonymous_bytes()]
         while time.monotonic() < end:
@@ -139,7 +141,7 @@ class RunningServer:
     def _end(self) -> None:
         if self.also is None:
             self._process.terminate()
-        else:  # killed while its peers close, it could take Wine's server with it
+        else:  # a kill while its peers close could end Wine's server too
             assert self._process.stdin is not None
             self._process.stdin.close()
         try:
@@ -164,7 +166,7 @@ class RunningServer:
 
 
 def python_server(module: str, *arguments: str) -> Callable[[], list[str]]:
-    """The command of a server written in Python, for Server.command."""
+    """The command of a Python server, for Server.command."""
     return lambda: [sys.executable, "-m", f"bench.servers.{module}", *arguments]
 
 
@@ -226,7 +228,7 @@ IDLE_SERVERS = [
 
 
 def select_servers(known: list[Server], names: list[str] | None) -> list[Server]:
-    """The named servers in the order asked for, or all; an unknown name ends the program."""
+    """The named servers in the given order, or all; an unknown name ends the program."""
     if names is None:
         return known
     return choose("server", {server.name: server for server in known}, names)

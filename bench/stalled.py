@@ -1,4 +1,4 @@
-"""The stalled benchmark: what peers that never read cost a server, and those it serves."""
+"""The stalled benchmark: the cost of peers that never read, for a server and its other peers."""
 
 import argparse
 import contextlib
@@ -20,9 +20,11 @@ _CELL = Cell(64, 100)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--peers", type=int, default=1000, help="that never read (1000)")
+    parser.add_argument(
+        "--peers", type=int, default=1000, help="number of peers that never read (1000)"
+    )
     parser.add_argument("--cap", type=int, default=256 << 10, help="bytes per socket (262144)")
-    parser.add_argument("--rounds", type=int, default=7, help="with and without them (7)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds with and without them (7)")
     parser.add_argument("--seconds", type=float, default=1.0, help="window of a run (1.0)")
 
 
@@ -32,7 +34,7 @@ def _ask(server: RunningServer) -> dict[str, int]:
 
 @contextlib.contextmanager
 def stalled_peers(server: RunningServer, count: int) -> Iterator[dict[str, int]]:
-    """Connections that never read; gives the server's figures once all of them are full."""
+    """Makes connections that never read, and yields the server's figures once all are full."""
     address = ("127.0.0.1", _ask(server)["port"])
     with contextlib.ExitStack() as open_peers:
         for _ in range(count):
@@ -51,7 +53,7 @@ def _settled(server: RunningServer, count: int) -> dict[str, int]:
         if figures["connections"] == count and figures == before:
             return figures
         if time.monotonic() > end:
-            raise RuntimeError(f"{figures['connections']} of {count} stalled connections")
+            raise RuntimeError(f"only {figures['connections']} of {count} connections stalled")
         before = figures
         time.sleep(0.1)
 
@@ -62,7 +64,7 @@ def _measure(server: RunningServer, cpus: Cpus, seconds: float) -> float:
 
 
 def run(backend: str, options: argparse.Namespace, cpus: Cpus) -> dict[str, Any]:
-    """Rounds of a window without stalled peers and one with them, on one server."""
+    """Runs rounds of a window without stalled peers and one with them, on one server."""
     command = python_server("stalled_server", "--backend", backend, "--cap", str(options.cap))
     alone, beside, figures = [], [], {}
     with Server(backend, command).start(cpus.server) as server:
@@ -83,7 +85,7 @@ def run(backend: str, options: argparse.Namespace, cpus: Cpus) -> dict[str, Any]
         "messages_per_second_beside": round(statistics.median(beside)),
         "ratio": round(statistics.median(ratios), 3),
         "queued_bytes": figures["queued"],
-        "most_queued_bytes_of_one": figures["most_queued"],
+        "max_queued_bytes_of_one": figures["max_queued"],
         "charged_bytes": figures["charged"],
         "memory_grown_bytes": grown,
     }

@@ -1,4 +1,4 @@
-"""The strategies benchmark: what each way to receive and to send costs, busy and idle."""
+"""The strategies benchmark: the cost of each receive and send strategy, busy and idle."""
 
 import argparse
 import statistics
@@ -17,7 +17,7 @@ from bench.server import RunningServer, ServerSilent, ServerUnavailable
 from bench.strategy import Strategy, charges, strategies
 
 BYTES = {"receive": 64, "send": 16384}
-"""Message size of each direction's runs: where receiving shows, and where a copy does."""
+"""The message size of each direction's runs: small to show the receive, large to show the copy."""
 
 _CONNECTIONS, _QUICK_CONNECTIONS = [100, 1000, 9000], [100, 1000]
 _IDLE, _QUICK_IDLE = 100_000, 2_000
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--connections", help="busy connections (100,1000,9000; quick: 100,1000)")
     parser.add_argument("--idle", type=int, help="idle connections (100000, quick: 2000); 0: none")
-    parser.add_argument("--backends", help="as in uring,epoll (both, quick: uring)")
+    parser.add_argument("--backends", help="such as uring,epoll (both, quick: uring)")
     parser.add_argument("--rounds", type=int, help="runs of each strategy (3, quick: 1)")
     parser.add_argument("--seconds", type=float, help="measured window of a run (2.0, quick: 0.5)")
     parser.add_argument("--plot", metavar="DIR", help="draw the results too (needs matplotlib)")
@@ -50,14 +50,14 @@ class Run:
     busy: Measurement
 
     def figures(self) -> dict[str, float]:
-        """Everything side by side."""
+        """All figures in one dict."""
         own = asdict(self)
         busy = own.pop("busy")
         return {name: round(figure, 3) for name, figure in {**own, **busy}.items()}
 
 
 class Strategies:
-    """The runs made so far: rounds of every strategy in turn, and one crowd of each."""
+    """The runs so far: rounds of every strategy in turn, and one crowd of each."""
 
     def __init__(self, chosen: Sequence[Strategy], cpus: Cpus, seconds: float) -> None:
         self.chosen = list(chosen)
@@ -69,7 +69,7 @@ class Strategies:
         self.failures: list[dict[str, Any]] = []
 
     def run(self, connections: Sequence[int], rounds: int) -> None:
-        """Each strategy with each number of connections."""
+        """Run each strategy with each number of connections."""
         for number in range(1, rounds + 1):
             for count in connections:
                 for strategy in list(self.chosen):
@@ -78,7 +78,7 @@ class Strategies:
                         self.runs.setdefault((strategy, count), []).append(seen)
 
     def gather(self, connections: int) -> None:
-        """Each strategy with that many idle connections, over several servers if it must be."""
+        """Measure each strategy with idle connections, over several servers if needed."""
         for strategy in list(self.chosen):
             seen = self._try("idle", strategy, connections, self._gather)
             if seen is not None:
@@ -111,7 +111,7 @@ class Strategies:
         return crowd, f"{crowd.bytes_per_idle_connection:>10,.0f} B per connection"
 
     def _measure(self, strategy: Strategy, connections: int) -> tuple[Run, str]:
-        """Idle first, then busy, on one server."""
+        """Measure first idle, then busy, on one server."""
         with strategy.server.start(self.cpus.server) as server:
             listening = server.settled_anonymous_bytes()
             files = server.open_files()

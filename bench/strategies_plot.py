@@ -13,14 +13,14 @@ _PANELS = {
     "messages_per_second": "messages/s",
     "cpu_us_per_message": "CPU of the server per message, µs",
     "p99_us": "99th percentile of latency, µs",
-    "charged_bytes_peak": "most ever charged, bytes",
+    "charged_bytes_peak": "peak charge, bytes",
     "idle_charged_bytes": "charged while idle, bytes",
     "bytes_per_connection_after_echo": "memory per connection, idle after a message, bytes",
 }
 
 
 def draw(result: dict[str, Any], directory: str) -> None:
-    """One picture for each direction, and one of the idle connections, into the directory."""
+    """Draw one picture for each direction, and one of the idle connections, into the directory."""
     where = Path(directory)
     where.mkdir(parents=True, exist_ok=True)
     for direction in ("receive", "send"):

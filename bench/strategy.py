@@ -1,4 +1,4 @@
-"""The strategies that are measured: what each server is told, and what it says of its ledger."""
+"""The measured strategies: the options of each server, and its ledger."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SEND = ["buffered", "when_writable", "direct"]
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way to receive, with buffered sends, or to send, with pooled receives."""
+    """One receive strategy, with buffered sends, or one send strategy, with pooled receives."""
 
     direction: Direction
     name: str
@@ -24,11 +24,11 @@ class Strategy:
 
     @property
     def label(self) -> str:
-        """As in uring-receive-direct."""
+        """A label such as uring-receive-direct."""
         return f"{self.backend}-{self.direction}-{self.name}"
 
     def fields(self) -> dict[str, str]:
-        """What names it in a row of the JSON."""
+        """The fields that identify it in a row of the JSON."""
         return {"direction": self.direction, "strategy": self.name, "backend": self.backend}
 
     @property

@@ -1,4 +1,4 @@
-"""A TUN device: IPv4 packets that the kernel sends out through it are read from a descriptor."""
+"""A TUN device: a descriptor gives the IPv4 packets that the kernel sends through it."""
 
 import fcntl
 import os
@@ -18,13 +18,13 @@ _SIOCSIFNETMASK = 0x891C
 _SIOCSIFTXQLEN = 0x8943
 
 _QUEUE = 10_000
-"""Packets that may wait for a reader: more than any window here, so that none is dropped."""
+"""The maximum of waiting packets: more than any window here, so that none is dropped."""
 
 
 def open_device(name: str, address: str, netmask: str) -> int:
-    """Make a device in the calling thread's network namespace and put it up; its descriptor.
+    """Make a device in the thread's network namespace, put it up, and return its descriptor.
 
-    The device goes when the descriptor is closed. Raises FileNotFoundError without /dev/net/tun and
+    The device ends when the descriptor is closed. Raises FileNotFoundError without /dev/net/tun and
     PermissionError without CAP_NET_ADMIN.
     """
     descriptor = os.open(PATH, os.O_RDWR | os.O_CLOEXEC)

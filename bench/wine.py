@@ -1,4 +1,4 @@
-"""Windows programs under Wine, as tools/windows/setup prepared them."""
+"""Windows programs under the Wine that tools/windows/setup prepared."""
 
 import os
 import subprocess
@@ -14,17 +14,17 @@ def _home() -> Path:
 
 
 def python() -> list[str]:
-    """The command of the Windows CPython: the process is the program itself, with its pid."""
+    """The command of the Windows CPython: the started process is the program itself."""
     return [_WINE, str(_home() / "python" / "python.exe")]
 
 
 def native(program: Path) -> list[str]:
-    """The command of a native Windows program, in the same way."""
+    """The command of a native Windows program, with the same property."""
     return [_WINE, str(program)]
 
 
 def environment() -> dict[str, str]:
-    """What a Windows program is started with; its sources are found from the top of the tree."""
+    """The environment of a Windows program; its sources are found from the top of the tree."""
     left_out = ("PYTHONHOME", "VIRTUAL_ENV", "TMPDIR", "TEMP", "TMP", "DISPLAY")
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | {
@@ -51,7 +51,7 @@ def _servers() -> Iterator[int]:
 
 
 def server_pid(cpu: int) -> int:
-    """The pid of the prefix's server, started if need be, with the server on that CPU."""
+    """The pid of the prefix's server, which is started if needed and runs on that CPU."""
     found = list(_servers())
     if not found:
         subprocess.run([_ROOT / "tools/windows/python", "-c", "pass"], check=True)

@@ -1,4 +1,4 @@
-"""Programs that documents on Winsock tell of, each run on a model; every one gives one figure."""
+"""Programs from documents on Winsock, run on a model; each returns one figure."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ _BLOCKS = 20
 
 
 class _World:
-    """A port on a model, and connections whose ends read whatever comes."""
+    """A port on a model, and connections whose ends read all data."""
 
     def __init__(self, sim: Sim) -> None:
         self.sim = sim
@@ -36,9 +36,9 @@ class _World:
         far: Callable[[Socket, int], object] = lambda *_: None,
         near: Callable[[Socket, int], object] = lambda *_: None,
     ) -> tuple[Socket, Socket]:
-        """Make a connection, its near end first; each end's callback is told how many bytes came.
+        """Make a connection, its near end first. Each end's callback gets the number of bytes.
 
-        `got` counts what came at far ends.
+        `got` counts the bytes that far ends received.
         """
         accepted: list[Socket] = []
         listener = self.port.listen(address)
@@ -67,7 +67,7 @@ class _World:
 
 
 def wait_of_small_sends(sim: Sim) -> float:
-    """Post ten small sends; milliseconds until they are done, for each."""
+    """Post ten small sends; return the milliseconds for each until they are done."""
     with _World(sim) as world:
         sender, _ = world.connect()
         since = world.port.time()
@@ -76,12 +76,12 @@ def wait_of_small_sends(sim: Sim) -> float:
 
 
 def acks_that_small_sends_wait_for(sim: Sim) -> float:
-    """Post ten small sends; delayed acknowledgements until all have arrived."""
+    """Post ten small sends; return the delayed acknowledgements until all have arrived."""
     return _counted_in_small_sends(sim, "delayed_acks")
 
 
 def segments_of_small_sends(sim: Sim) -> float:
-    """Post ten small sends; segments with data."""
+    """Post ten small sends; return the segments with data."""
     return _counted_in_small_sends(sim, "data_segments")
 
 
@@ -95,7 +95,7 @@ def _counted_in_small_sends(sim: Sim, what: str) -> float:
 
 
 def segments_before_an_ack(sim: Sim) -> float:
-    """Send 64 KiB; segments with data before anything is acknowledged."""
+    """Send 64 KiB; return the segments with data before the first acknowledgement."""
     with _World(sim) as world:
         sender, _ = world.connect()
         world.port.run_once(1.0)
@@ -105,10 +105,10 @@ def segments_before_an_ack(sim: Sim) -> float:
 
 
 def kibibytes_that_nobody_reads(sim: Sim) -> float:
-    """Send a mebibyte to an end that does not read; KiB that have left after a second."""
+    """Send a mebibyte to an end that does not read; return the KiB sent after a second."""
     with _World(sim) as world:
         sender, receiver = world.connect()
-        sim.befall(receiver, "stall")
+        sim.inject_fault(receiver, "stall")
         sender.send(bytes(1 << 20))
         ended = world.port.time() + 1
         while world.port.time() < ended:
@@ -117,7 +117,7 @@ def kibibytes_that_nobody_reads(sim: Sim) -> float:
 
 
 def seconds_for_records(count: int) -> Callable[[Sim], float]:
-    """Send records one after another, each when the one before is done; seconds."""
+    """Send records, each when the one before is done; return the seconds."""
 
     def program(sim: Sim) -> float:
         with _World(sim) as world:
@@ -131,17 +131,17 @@ def seconds_for_records(count: int) -> Callable[[Sim], float]:
 
 
 def records_a_second(sim: Sim) -> float:
-    """Records that the same program sends in a second."""
+    """Return the records that the same program sends in a second."""
     return _ROUNDS / seconds_for_records(_ROUNDS)(sim)
 
 
 def quotes_a_second(sim: Sim) -> float:
-    """Ask for quotes one after another, the answers on a second connection; quotes a second."""
+    """Request quotes in turn, with answers on a second connection; return quotes a second."""
     return _quotes(sim, connections=2)[0]
 
 
 def acks_that_quotes_wait_for(sim: Sim) -> float:
-    """The same on one connection; delayed acknowledgements."""
+    """Do the same on one connection; return the delayed acknowledgements."""
     return _quotes(sim, connections=1)[1]
 
 
@@ -168,7 +168,7 @@ def _quotes(sim: Sim, connections: int) -> tuple[float, float]:
 
 
 def wait_of_blocks(sim: Sim) -> float:
-    """Send 64 KiB whenever the socket is writable; milliseconds for each, without the first."""
+    """Send 64 KiB when the socket is writable; return the milliseconds for each but the first."""
     with _World(sim) as world:
         sender, _ = world.connect()
         world.finish(sender.send(_BLOCK))
@@ -180,7 +180,7 @@ def wait_of_blocks(sim: Sim) -> float:
 
 
 def acks_that_blocks_wait_for(sim: Sim) -> float:
-    """The same; delayed acknowledgements until the last block is posted."""
+    """Do the same; return the delayed acknowledgements until the last block is posted."""
     with _World(sim) as world:
         sender, _ = world.connect()
         world.finish(sender.send(_BLOCK))
@@ -191,7 +191,7 @@ def acks_that_blocks_wait_for(sim: Sim) -> float:
 
 
 def last_segment_of_a_block(sim: Sim) -> float:
-    """Send 64 KiB; bytes of the last segment."""
+    """Send 64 KiB; return the bytes of the last segment."""
     sim.keep_trace()
     with _World(sim) as world:
         sender, _ = world.connect()

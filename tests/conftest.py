@@ -8,15 +8,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import iocp_sock
-import model_lacks
 import support
-from sim_peers import LacksError, SimPeers
 from support import (
     BACKENDS,
     FAMILIES,
@@ -24,9 +21,13 @@ from support import (
     Peers,
     descriptors,
     lock_refused,
+    model_lacks,
     settled,
     wait_for,
 )
+from support.backends import STATES
+from support.places import python_path
+from support.sim_peers import LacksError, SimPeers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,20 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--stress-rounds",
-        type=int,
-        default=0,
+        type=float,
+        default=1,
         metavar="N",
-        help="play the stress scenarios, N times the rounds of each (0: leave them out)",
+        help="play the stress scenarios with N times their rounds (0: none)",
     )
     parser.addoption(
         "--every-allocation",
         action="store_true",
-        help="let every single allocation fail, not a sample of them",
+        help="let every allocation fail, not only a sample",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the random tests their time, and leave out what a model cannot have."""
+    """Give the random tests their timeout, and skip tests that a model cannot run."""
     limit = (300 + 60 * config.getoption("--fuzz-minutes")) * SLOWNESS
     for item in items:
         if "fuzz" in getattr(item, "fixturenames", ()):
@@ -65,13 +66,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C be what it is in a terminal, also where the run was started in the background."""
+    """Restore the handler of Ctrl-C, which a shell ignores for runs in the background."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """Take what the test run itself consists of out of the collector's sight."""
+    """Hide the objects of the test run from the collector."""
     gc.collect()
     gc.freeze()
 
@@ -86,13 +87,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Any:
-    """Skip what a model does not have."""
+    """Skip a test whose set-up needs a feature that a model lacks."""
     return (yield from _skipping_what_is_missing(item))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Any:
-    """Skip what a model does not have, or this user's RLIMIT_MEMLOCK leaves no room for."""
+    """Skip a test that needs a feature that a model lacks, or more than RLIMIT_MEMLOCK."""
     return (yield from _skipping_what_is_missing(item))
 
 
@@ -115,11 +116,10 @@ def _on_the_model(item: pytest.Item) -> bool:
 
 
 passed = pytest.StashKey[bool]()
-STATES = iocp_sock.probe()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what tests recorded: how many examples the random ones really ran."""
+    """Print the recorded properties, such as the number of random programs."""
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
     for report in reports:
         for name, value in getattr(report, "user_properties", ()):
@@ -131,8 +131,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def fuzz(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Callable[..., None]:
-    """Run random programs of a machine: so many, or as long as --fuzz-minutes says."""
-    from fuzzing import run_programs
+    """Return a function that runs random programs of a machine, for at least --fuzz-minutes."""
+    from support.fuzzing import run_programs
 
     def run(machine: Any, programs: int) -> None:
         minutes = request.config.getoption("--fuzz-minutes")
@@ -150,7 +150,7 @@ def fuzz(
 
 @pytest.fixture(params=[*BACKENDS, "sim"])
 def backend(request: pytest.FixtureRequest) -> str | iocp_sock.Sim:
-    """Name each backend, or give a model; one that is refused is skipped with its reason."""
+    """Name each backend, or make a model; skip a refused backend with its reason."""
     if request.param == "sim":
         return iocp_sock.Sim(preset="linux")
     state = STATES[request.param]
@@ -163,7 +163,7 @@ def backend(request: pytest.FixtureRequest) -> str | iocp_sock.Sim:
 def make_port(
     backend: str | iocp_sock.Sim, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., iocp_sock.Port]]:
-    """Make ports of the backend; at the end they are closed and must have left nothing."""
+    """Make ports of the backend; they are closed with the test, and must leave nothing."""
     before = descriptors()
     ports: list[iocp_sock.Port] = []
     if isinstance(backend, iocp_sock.Sim):
@@ -186,7 +186,7 @@ def make_port(
     if request.node.stash.get(passed, False):
         for port in ports:
             settled(port)
-        # The thread of an abandoned lookup may have a file open at this moment.
+        # The thread of an abandoned lookup may still have a file open.
         wait_for(lambda: descriptors() <= before)
 
 
@@ -212,7 +212,7 @@ def pair(
 
 @pytest.fixture
 def in_subprocess() -> Callable[..., str]:
-    """Run a program in a fresh interpreter that has BACKEND and the package; returns its output.
+    """Run a program in a fresh interpreter with BACKEND and iocp_sock; returns its output.
 
     before: a command, such as unshare, that runs the interpreter.
     """
@@ -226,16 +226,13 @@ def in_subprocess() -> Callable[..., str]:
         before: Sequence[str] = (),
     ) -> str:
         source = f"import iocp_sock\nBACKEND = {backend!r}\n{textwrap.dedent(program)}"
-        environment = dict(os.environ)
-        paths = [str(Path(iocp_sock.__file__).parents[1]), str(Path(__file__).parent)]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
         result = subprocess.run(
             [
                 *before,
                 *(sys.executable, "-X", "faulthandler", "-c"),
                 textwrap.dedent(preamble) + source,
             ],
-            env=environment,
+            env={**os.environ, **python_path()},
             capture_output=True,
             text=True,
             timeout=100 * SLOWNESS,

@@ -13,7 +13,7 @@
 
 enum { EVENTS = 512, READ_SIZE = 256 * 1024, MAX_PIECES = 64 };
 
-/* While `rest` is set the connection is not read: the peer must take the rest first. */
+/* While `rest` is set the connection is not read, because the peer must take the rest first. */
 struct connection {
     int fd;
     unsigned char* rest;
@@ -115,7 +115,7 @@ int main(int argc, char** argv) {
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &on_accept) != 0)
         die("epoll: %s", strerror(errno));
     epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO,
-              &on_input); /* a file as stdin cannot be watched, nor close */
+              &on_input); /* fails for a file as stdin, which never closes */
     for (;;) {
         int n = epoll_wait(epoll, events, EVENTS, -1);
         if (n < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));

@@ -20,7 +20,7 @@ static inline void histogram_add(struct histogram* h, uint64_t ns) {
     h->count++;
 }
 
-/* The middle of the bucket that holds the given fraction, in microseconds. */
+/* Returns the middle of the bucket of the given fraction, in microseconds. */
 static inline double histogram_us(const struct histogram* h, double fraction) {
     uint64_t wanted = (uint64_t)(fraction * (double)h->count), seen = 0;
     for (int shift = 0; shift < 64 - SUB_BITS; shift++)

@@ -6,7 +6,7 @@
  * With --pieces K it answers each request with K pieces of S bytes as one gathered send. Prints its
  * port; ends when stdin closes. */
 #include <winsock2.h>
-/* winsock2.h comes before everything else of the system's. */
+/* winsock2.h must come before every other header of the system. */
 #include <mswsock.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,12 +15,12 @@
 #include <windows.h>
 #include <ws2tcpip.h>
 
-/* A connection gets at most AT_ONCE messages in a row before the others have their turn. */
+/* The maximum of messages of a connection in a row before the turn of the others. */
 enum { BATCH = 64, ACCEPTS = 32, READ_SIZE = 128 * 1024, MAX_PIECES = 64, AT_ONCE = 8 };
 enum { OF_A_SOCKET, OF_THE_QUEUE }; /* the keys of completions */
 enum { ADDRESS = sizeof(struct sockaddr_storage) + 16, PATTERN_PERIOD = 251 };
 
-/* Its one request in the system: an accept, a receive, or a send of `parts` from `first` on. */
+/* The connection's only request: an accept, a receive, or a send of `parts` from `first` on. */
 struct connection {
     OVERLAPPED overlapped; /* first: a completion's OVERLAPPED is its connection */
     enum { ACCEPTING, RECEIVING, SENDING } doing;
@@ -58,7 +58,7 @@ static SOCKET open_socket(void) {
     return made;
 }
 
-/* Completions of the socket come to the port, but for requests that are done at once. */
+/* Attaches the socket to the port. Requests that are done at once leave no completion. */
 static void join_port(SOCKET socket) {
     if (CreateIoCompletionPort((HANDLE)socket, port, OF_A_SOCKET, 0) == NULL ||
         !SetFileCompletionNotificationModes(
@@ -71,7 +71,7 @@ static void close_connection(struct connection* c) {
     free(c);
 }
 
-/* Whether the request is done, with its `bytes`; -1: it failed. */
+/* Returns whether the request is done, with its `bytes`; -1: it failed. */
 static int came_to(int returned) {
     if (returned == 0) return 1;
     return WSAGetLastError() == WSA_IO_PENDING ? 0 : -1;
@@ -104,7 +104,7 @@ static void answer(struct connection* c, DWORD request) {
     }
 }
 
-/* Whether anything of the answer is left when `bytes` of it have gone. */
+/* Takes `bytes` off the answer, and returns whether any are left. */
 static int sends_on(struct connection* c, DWORD bytes) {
     while (c->first < c->count && bytes >= c->parts[c->first].len)
         bytes -= c->parts[c->first++].len;
@@ -114,7 +114,7 @@ static int sends_on(struct connection* c, DWORD bytes) {
     return 1;
 }
 
-/* Goes on after a request that is done, until one has to be waited for. */
+/* Goes on after a done request, until a request is pending. */
 static void serve(struct connection* c, DWORD bytes) {
     for (int turns = 0;; turns++) {
         int done;
@@ -122,7 +122,7 @@ static void serve(struct connection* c, DWORD bytes) {
         if (c->doing == RECEIVING) answer(c, bytes);
         if (c->doing == SENDING && !sends_on(c, bytes)) {
             if (turns >= 2 * AT_ONCE) {
-                /* Its turn is over: the rest of it is a packet behind those of the others. */
+                /* Its turn is over: a packet behind those of the others continues it. */
                 c->doing = ACCEPTING;
                 if (!PostQueuedCompletionStatus(port, 0, OF_THE_QUEUE, &c->overlapped)) break;
                 return;
@@ -142,7 +142,7 @@ static void start_accept(void) {
     if (c == NULL) die("out of memory");
     c->socket = open_socket();
     c->doing = ACCEPTING;
-    /* An accept that is done at once has its packet too: the listener does not skip them. */
+    /* An accept that is done at once has its packet too: the listener does not skip packets. */
     if (!accept_ex(listener, c->socket, c->input, 0, ADDRESS, ADDRESS, &bytes, &c->overlapped) &&
         WSAGetLastError() != WSA_IO_PENDING)
         die("AcceptEx: %d", WSAGetLastError());
@@ -179,7 +179,7 @@ static void listen_loopback(void) {
     fflush(stdout);
 }
 
-/* Nothing of the port tells when standard input closes: a thread that waits there does. */
+/* A thread waits for the end of standard input, which the port cannot report. */
 static DWORD WINAPI watch_input(void* unused) {
     char byte;
     DWORD got;

@@ -1,4 +1,4 @@
-/* What the native programs share: clocks, loopback sockets, the message pattern, options. */
+/* The common part of the native programs: clocks, loopback sockets, message pattern, options. */
 #ifndef BENCH_NET_H
 #define BENCH_NET_H
 
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A prime period: a message that is shifted, cut or doubled no longer matches. */
+/* A prime period, so that a shifted, cut or doubled message does not match. */
 #define PATTERN_PERIOD 251
 
 static inline void die(const char* format, ...) {
@@ -72,7 +72,7 @@ static inline int listen_loopback(int flags) {
     return fd;
 }
 
-/* The value of `--name value` as a number, or `otherwise`. */
+/* Returns the value of `--name value` as a number, or `otherwise`. */
 static inline double option(int argc, char** argv, const char* name, double otherwise) {
     for (int i = 1; i + 1 < argc; i += 2)
         if (strcmp(argv[i], name) == 0) return atof(argv[i + 1]);

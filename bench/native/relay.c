@@ -19,10 +19,10 @@ struct packet {
     unsigned char bytes[LARGEST];
 };
 
-/* One way: what waits in `queue` is due in the order in which it came. */
+/* One direction: the packets in `queue` are due in their order of arrival. */
 struct way {
     int in, out;
-    uint64_t begin, end; /* of what waits, counted from the start */
+    uint64_t begin, end; /* of the waiting packets, counted from the start */
     struct packet* queue;
 };
 
@@ -39,11 +39,11 @@ static uint64_t random_number(void) {
 
 static void take_in(struct way* way) {
     for (;;) {
-        if (way->end - way->begin == QUEUED) die("more than %d packets under way", QUEUED);
+        if (way->end - way->begin == QUEUED) die("more than %d packets are in flight", QUEUED);
         struct packet* packet = &way->queue[way->end % QUEUED];
         ssize_t n = read(way->in, packet->bytes, LARGEST);
         if (n < 0 && errno == EAGAIN) return;
-        if (n <= 0) die("a device went: %s", strerror(errno));
+        if (n <= 0) die("a device ended: %s", strerror(errno));
         if (packet->bytes[0] >> 4 != 4) continue; /* the kernel's own IPv6 */
         packets++;
         if (loss_ppm != 0 && random_number() % 1000000 < loss_ppm) {
@@ -56,7 +56,7 @@ static void take_in(struct way* way) {
     }
 }
 
-/* Returns when the next packet is due, -1: none waits. */
+/* Returns the due time of the next packet; -1: none waits. */
 static int64_t give_out(struct way* way) {
     while (way->begin != way->end) {
         struct packet* packet = &way->queue[way->begin % QUEUED];

@@ -15,7 +15,7 @@
 
 enum { ENTRIES = 4096, COMPLETIONS = 16384, READ_SIZE = 128 * 1024 };
 
-/* `sending` tells which of its two operations the connection's one entry in the kernel is. */
+/* `sending` is whether the connection's only operation in the kernel is a send. */
 struct connection {
     int fd, sending;
     unsigned char input[READ_SIZE];

@@ -1,1 +1,1 @@
-"""Echo servers of one shape, each a process: prints its port, ends with SIGTERM or stdin."""
+"""Echo servers of one shape: each process prints its port, and ends with SIGTERM or stdin."""

@@ -1,4 +1,4 @@
-"""The stream level of iocp_sock, on the backend and with the receive strategy asked for."""
+"""The stream level of iocp_sock, with the given backend and receive strategy."""
 
 import socket
 
@@ -17,7 +17,7 @@ _pieces: list[bytes] = []
 
 
 def _answer(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
-    """Answers a request, which arrives whole because it is small and alone, with several sends."""
+    """Answers a request with several sends. A small, single request arrives whole."""
     if data:
         for piece in _pieces:
             conn.send(piece)
@@ -29,13 +29,13 @@ def main() -> None:
     parser = shape.parser()
     parser.add_argument("--backend", choices=["uring", "epoll", "iocp"], required=True)
     parser.add_argument("--receive", choices=["pooled", "zero_byte", "direct"], default="pooled")
-    parser.add_argument("--block", type=int, default=4096, help="bytes of a buffer posted (direct)")
+    parser.add_argument("--block", type=int, default=4096, help="bytes of a posted buffer (direct)")
     options = parser.parse_args()
     _pieces[:] = shape.pieces(options)
     on_data = _echo if options.pieces == 1 else _answer
 
     def serve(conn: iocp_sock.Socket) -> None:
-        # The peers' transports set it too.
+        # The transports of the other servers set it too.
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conn.receive(on_data, receive=options.receive, size=options.block)
 

@@ -1,4 +1,4 @@
-"""asyncio.Protocol with transport.write, on asyncio's own loop, uvloop's or winloop's."""
+"""asyncio.Protocol with transport.write, on the loop of asyncio, uvloop or winloop."""
 
 import asyncio
 import importlib
@@ -8,7 +8,7 @@ from bench.servers import shape
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what it gets."""
+    """Sends received data back."""
 
     __slots__ = ("transport",)
     transport: asyncio.Transport
@@ -21,7 +21,7 @@ class Echo(asyncio.Protocol):
 
 
 class Pieces(Echo):
-    """Answers a request, which arrives whole because it is small and alone, with several writes."""
+    """Answers a request with several writes. A small, single request arrives whole."""
 
     __slots__ = ()
     pieces: ClassVar[list[bytes]] = []
@@ -32,7 +32,7 @@ class Pieces(Echo):
 
 
 class Gathered(Pieces):
-    """The same reply handed over in one call by the application."""
+    """Writes the same reply in one call."""
 
     __slots__ = ()
 
@@ -50,9 +50,7 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
 def main() -> None:
     parser = shape.parser()
     parser.add_argument("--loop", choices=["asyncio", "uvloop", "winloop"], default="asyncio")
-    parser.add_argument(
-        "--writelines", action="store_true", help="hand the pieces over in one call"
-    )
+    parser.add_argument("--writelines", action="store_true", help="write the pieces in one call")
     options = parser.parse_args()
     Pieces.pieces = shape.pieces(options)
     protocol = Echo if options.pieces == 1 else Gathered if options.writelines else Pieces

@@ -1,4 +1,4 @@
-"""What every server program shares: options, the pieces of a reply, its end."""
+"""The common part of the server programs: options, the pieces of a reply, the end."""
 
 import argparse
 import os
@@ -21,19 +21,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def pieces(options: argparse.Namespace) -> list[bytes]:
-    """The reply to one request, an object per send; the bytes are those the client expects."""
+    """The reply to one request, an object for each send, with the bytes that the client expects."""
     message = bytes(index % _PATTERN_PERIOD for index in range(options.size))
     return [bytes(bytearray(message)) for _ in range(options.pieces)]
 
 
 def announce(port: int) -> None:
-    """Prints the port; from then on the process ends when its stdin closes."""
+    """Prints the port, and ends the process when its stdin closes."""
     print(port, flush=True)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
 
 
 def answer_stdin(answer: Callable[[], None]) -> None:
-    """Has a line on stdin answered, in a thread; the process ends when its stdin closes."""
+    """Answers lines on stdin in a thread, and ends the process when its stdin closes."""
 
     def listen() -> None:
         for _ in sys.stdin:

@@ -1,7 +1,7 @@
-"""An echo server with a second listener whose connections are each sent 1 MiB at once.
+"""An echo server with a second listener, which sends 1 MiB at once to each connection.
 
-A line on stdin is answered with the port of that listener, the ledger, and what the sends to those
-connections came to.
+It answers a line on stdin with the port of that listener, the ledger, and the results of those
+sends.
 """
 
 import json
@@ -21,7 +21,7 @@ def _echo(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
 
 
 class Flood:
-    """Connections that are sent TOTAL bytes each, as far as their caps allow."""
+    """Connections that each get TOTAL bytes, as far as their caps allow."""
 
     def __init__(self) -> None:
         self.open: set[iocp_sock.Socket] = set()
@@ -66,7 +66,8 @@ def main() -> None:
         listener = port.listen((shape.HOST, 0), backlog=shape.BACKLOG)
         listener.accept_each(lambda conn: conn.receive(_echo))
         flooded = port.listen((shape.HOST, 0), backlog=shape.BACKLOG)
-        flooded.send_buffer = 64 << 10  # else the kernel's grows until it holds everything
+        # otherwise the kernel's buffer grows until it holds everything
+        flooded.send_buffer = 64 << 10
         flooded.accept_each(flood.serve)
 
         def answer(_completion: iocp_sock.Completion) -> None:
@@ -74,7 +75,7 @@ def main() -> None:
                 "port": flooded.getsockname()[1],
                 "connections": len(flood.open),
                 "queued": sum(conn.queued_bytes for conn in flood.open),
-                "most_queued": max((conn.queued_bytes for conn in flood.open), default=0),
+                "max_queued": max((conn.queued_bytes for conn in flood.open), default=0),
                 "charged": port.ledger.now,
                 "sent": flood.sent,
                 "refused": flood.refused,

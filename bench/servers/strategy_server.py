@@ -1,7 +1,7 @@
-"""An echo server with the strategies asked for; a line on stdin is answered with its ledger.
+"""An echo server with the given strategies. It answers a line on stdin with its ledger.
 
-A strategy that this build, or this backend, does not have ends it before the port is printed, with
-the reason as the last line on stderr.
+If this build or this backend lacks a strategy, it ends before it prints the port, with the reason
+as the last line on stderr.
 """
 
 import json
@@ -21,7 +21,7 @@ def _echo(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
 
 
 class Strategies:
-    """How each connection is set up; the first failure is kept."""
+    """The settings of each connection; keeps the first failure."""
 
     def __init__(self, receive: str, send: str, block: int) -> None:
         self.served = 0
@@ -32,9 +32,9 @@ class Strategies:
 
     def serve(self, conn: iocp_sock.Socket) -> None:
         conn.nodelay = True
-        if self._send != "buffered":  # what every build does
+        if self._send != "buffered":  # the default of every build
             if not hasattr(conn, "send_strategy"):
-                raise NotImplementedError("this build has no send strategies")
+                raise NotImplementedError("this build has no send strategies; install a newer one")
             conn.send_strategy = self._send
         conn.receive(_echo, receive=self._receive, size=self._block)
         self.served += 1
@@ -44,7 +44,7 @@ class Strategies:
 
 
 def _try(port: iocp_sock.Port, listener: iocp_sock.Socket, strategies: Strategies) -> None:
-    """Serves one connection; ends the program if the strategies cannot be had."""
+    """Serves one connection, and ends the program if a strategy is missing."""
     with socket.create_connection(listener.getsockname()) as probe:
         while not strategies.served and strategies.failure is None:
             port.run_once(1)

@@ -17,7 +17,7 @@ void store(Address& out, const T& value, std::size_t length) noexcept {
     out.length = static_cast<std::uint32_t>(length);
 }
 
-// The usual spellings, without a call to the system: what each datagram that is sent asks for.
+// Handles the usual spellings without a call to the system, because every datagram sent asks.
 bool plain(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         sockaddr_in address{};
@@ -45,7 +45,7 @@ bool plain(const AddressText& text, Address& out) noexcept {
     return true;
 }
 
-// What getaddrinfo(3) says of the host; `out` then lacks the port.
+// Asks getaddrinfo(3) for the host; `out` then lacks the port.
 int ask(const AddressText& text, int family, int flags, Address& out) {
     addrinfo hints{};
     hints.ai_family = family;
@@ -65,7 +65,7 @@ int family_in(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data())->sa_family;
 }
 
-// What the text says besides the host.
+// Adds the parts of the text other than the host.
 void complete(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         reinterpret_cast<sockaddr_in*>(out.bytes.data())->sin_port = htons(text.port);

@@ -5,7 +5,7 @@
 
 namespace iocp {
 
-// What goes along with a message, in the terms of the socket module.
+// One piece of ancillary data, in the terms of the socket module.
 struct AncillaryItem {
     int level;
     int type;
@@ -13,12 +13,12 @@ struct AncillaryItem {
     std::size_t length;
 };
 
-// Whether messages carry any here.
+// Whether messages carry ancillary data on this platform.
 extern const bool has_ancillary;
 
-// The items in the system's layout; empty when there are none.
+// Returns the items in the system's layout; empty without items.
 std::vector<std::byte> ancillary_block(const std::vector<AncillaryItem>& items);
-// The items of a block that the system filled. They point into it.
+// Returns the items of a block that the system filled. They point into the block.
 std::vector<AncillaryItem> ancillary_items(const std::byte* block, std::size_t length);
 // Closes every descriptor that such a block brought.
 void close_passed(const std::byte* block, std::size_t length) noexcept;

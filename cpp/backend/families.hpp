@@ -2,7 +2,7 @@
 
 namespace iocp {
 
-// The platform's numbers for what this library names; -1 where the platform lacks it.
+// The platform's numbers of the families and types that this library names; -1 where it lacks one.
 extern const int family_inet;
 extern const int family_inet6;
 extern const int family_unix;

@@ -2,7 +2,7 @@
 
 namespace iocp {
 
-// How the system names an option of a socket; its value is an int.
+// The system's name of a socket option whose value is an int.
 struct Option {
     int level;
     int name;

@@ -4,13 +4,13 @@
 
 namespace iocp {
 
-// What the system says of one of its error numbers.
+// Returns the system's text for one of its error numbers.
 std::string error_text(int code);
 
-// Whether the error numbers of this platform's backends are Windows error codes.
+// Whether this platform's backends use Windows error codes.
 extern const bool errors_are_windows_codes;
 
-// The platform's number for what it does not offer (EOPNOTSUPP).
+// The platform's error number for an unsupported call (EOPNOTSUPP).
 extern const int code_not_offered;
 
 }  // namespace iocp

@@ -5,6 +5,8 @@
 #include "backend/address_text.hpp"
 #include "backend/families.hpp"
 #include "bindings/critical_section.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -15,22 +17,14 @@ bool refuse(const Types& types, ErrorClass which, const char* text) {
     return false;
 }
 
-// With the message that was formatted, which is given up; null: an exception is set.
-bool refuse(const Types& types, PyObject* message) {
-    if (message != nullptr) {
-        raise(types, ErrorClass::argument, EINVAL, PyUnicode_AsUTF8(message));
-        Py_DECREF(message);
-    }
-    return false;
-}
-
-// A codec's refusal as an ArgumentError whose cause it is; other exceptions stay.
+// Turns a codec's error into an ArgumentError that has it as its cause. Other exceptions stay.
 bool refuse_encoding(const Types& types, const char* what, PyObject* value) {
     if (PyErr_ExceptionMatches(PyExc_UnicodeError) == 0) {
         return false;
     }
     PyObject* cause = PyErr_GetRaisedException();
-    (void)refuse(types, PyUnicode_FromFormat("%s %A cannot be encoded: %S", what, value, cause));
+    (void)refuse(types, ErrorClass::argument,
+                 PyUnicode_FromFormat("%s %A cannot be encoded: %S", what, value, cause));
     PyObject* exception = PyErr_GetRaisedException();
     PyException_SetCause(exception, cause);
     PyErr_SetRaisedException(exception);
@@ -48,7 +42,8 @@ void take_bytes(PyObject* value, std::string& out) {
 
 bool is_bytes(PyObject* value) { return PyBytes_Check(value) || PyByteArray_Check(value); }
 
-// A zero byte would cut the path short, and name another file; abstract names may hold any.
+// Rejects zero bytes in a path: the system would end the path there and name another file. Abstract
+// names may contain any byte.
 bool to_unix(const Types& types, PyObject* value, Address& out) {
     std::string path;
     if (is_bytes(value)) {
@@ -56,8 +51,9 @@ bool to_unix(const Types& types, PyObject* value, Address& out) {
     } else {
         auto* type = reinterpret_cast<PyObject*>(Py_TYPE(value));
         if (!PyUnicode_Check(value) && PyObject_HasAttrString(type, "__fspath__") == 0) {
-            return refuse(types, ErrorClass::argument_type,
-                          "the address of an AF_UNIX socket is a path: str, bytes or os.PathLike");
+            return refuse(
+                types, ErrorClass::argument_type,
+                "the address of an AF_UNIX socket must be a path: str, bytes or os.PathLike");
         }
         PyObject* written = attaching([value] { return PyOS_FSPath(value); });
         if (written == nullptr) {
@@ -73,15 +69,16 @@ bool to_unix(const Types& types, PyObject* value, Address& out) {
         Py_DECREF(encoded);
     }
     if (!path.empty() && path[0] != '\0' && path.find('\0') != std::string::npos) {
-        return refuse(types, ErrorClass::argument, "an AF_UNIX path holds no zero byte");
+        return refuse(types, ErrorClass::argument, "an AF_UNIX path must not contain a zero byte");
     }
     if (!unix_address(path, out)) {
-        return refuse(types, ErrorClass::argument, "the AF_UNIX path is too long");
+        return refuse(types, ErrorClass::argument,
+                      "the AF_UNIX path is too long for the system; use a shorter one");
     }
     return true;
 }
 
-bool to_number(const Types& types, PyObject* value, unsigned long most, const char* refusal,
+bool to_number(const Types& types, PyObject* value, unsigned long maximum, const char* refusal,
                unsigned long& out) {
     if (PyIndex_Check(value) == 0) {
         return refuse(types, ErrorClass::argument_type, refusal);
@@ -92,7 +89,7 @@ bool to_number(const Types& types, PyObject* value, unsigned long most, const ch
     }
     out = PyLong_AsUnsignedLong(index);
     Py_DECREF(index);
-    if (PyErr_Occurred() != nullptr || out > most) {
+    if (PyErr_Occurred() != nullptr || out > maximum) {
         PyErr_Clear();
         return refuse(types, ErrorClass::argument, refusal);
     }
@@ -107,10 +104,10 @@ bool refuse_lookup(const Types& types, PyObject* host, int family, const Resolut
         case Resolution::What::name:
             break;
         case Resolution::What::other_family:
-            return refuse(types,
-                          PyUnicode_FromFormat("host %R is of another family than the socket,"
-                                               " which is of %s",
-                                               host, name_of(family)));
+            return refuse(types, ErrorClass::argument,
+                          PyUnicode_FromFormat(
+                              "host %R is of another family than the socket; give an address of %s",
+                              host, name_of(family)));
         case Resolution::What::system_error:
             raise(nullptr, types, Error{Fault::system, outcome.code});
             return false;
@@ -142,7 +139,7 @@ bool to_host(const Types& types, PyObject* value, std::string& out) {
     if (is_bytes(value)) {
         take_bytes(value, out);
     } else if (!PyUnicode_Check(value)) {
-        return refuse(types, ErrorClass::argument_type, "a host is a str, bytes or bytearray");
+        return refuse(types, ErrorClass::argument_type, "a host must be a str, bytes or bytearray");
     } else if (PyUnicode_IS_ASCII(value) != 0) {
         Py_ssize_t length = 0;
         const char* text = PyUnicode_AsUTF8AndSize(value, &length);
@@ -159,7 +156,7 @@ bool to_host(const Types& types, PyObject* value, std::string& out) {
         Py_DECREF(encoded);
     }
     if (out.find('\0') != std::string::npos) {
-        return refuse(types, ErrorClass::argument, "a host holds no zero byte");
+        return refuse(types, ErrorClass::argument, "a host must not contain a zero byte");
     }
     return true;
 }
@@ -169,14 +166,17 @@ bool to_address(const Types& types, PyObject* value, int family, Address& out) {
         return to_unix(types, value, out);
     }
     if (family != family_inet && family != family_inet6) {
-        return refuse(types, ErrorClass::argument, "addresses of this family are not supported");
+        return refuse(
+            types, ErrorClass::argument,
+            "addresses of this family are not supported; use AF_INET, AF_INET6 or AF_UNIX");
     }
     const bool six = family == family_inet6;
     const Py_ssize_t size = PyTuple_Check(value) ? PyTuple_GET_SIZE(value) : 0;
     if (size < 2 || size > (six ? 4 : 2)) {
-        return refuse(types, ErrorClass::argument_type,
-                      six ? "an AF_INET6 address is a tuple (host, port[, flowinfo[, scope_id]])"
-                          : "an AF_INET address is a tuple (host, port)");
+        return refuse(
+            types, ErrorClass::argument_type,
+            six ? "an AF_INET6 address must be a tuple (host, port[, flowinfo[, scope_id]])"
+                : "an AF_INET address must be a tuple (host, port)");
     }
     PyObject* host = PyTuple_GET_ITEM(value, 0);
     AddressText text;
@@ -185,12 +185,12 @@ bool to_address(const Types& types, PyObject* value, int family, Address& out) {
     unsigned long flow = 0;
     unsigned long scope = 0;
     if (!to_host(types, host, text.host) ||
-        !to_number(types, PyTuple_GET_ITEM(value, 1), 65535, "a port is an int from 0 to 65535",
-                   port) ||
+        !to_number(types, PyTuple_GET_ITEM(value, 1), 65535,
+                   "a port must be an int from 0 to 65535", port) ||
         (size > 2 && !to_number(types, PyTuple_GET_ITEM(value, 2), 1048575,
-                                "flowinfo is an int from 0 to 1048575", flow)) ||
+                                "flowinfo must be an int from 0 to 1048575", flow)) ||
         (size > 3 && !to_number(types, PyTuple_GET_ITEM(value, 3), UINT32_MAX,
-                                "scope_id is an int of 32 bits", scope))) {
+                                "scope_id must be an int from 0 to 4294967295", scope))) {
         return false;
     }
     text.port = static_cast<std::uint16_t>(port);

@@ -1,20 +1,24 @@
 #include "bindings/arguments.hpp"
 
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cmath>
+#include <cstdio>
+
+#include "bindings/errors.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-bool refuse(const Types& types, ErrorClass which, const char* text) {
-    raise(types, which, EINVAL, text);
-    return false;
-}
+constexpr const char* timeout_form = "a number of seconds, 0 or more, or None (no limit)";
+constexpr const char* int_form = "an int of at most 32 bits";
 
-// Named errors instead of the interpreter's own, which say nothing about sockets.
-bool renamed(const Types& types, const char* format, const char* name) {
+// Replaces the interpreter's TypeError, OverflowError or ValueError by this library's error, which
+// names the argument. Other exceptions stay.
+bool renamed(const Types& types, const char* name, const char* form, PyObject* given) {
     if (PyErr_ExceptionMatches(PyExc_TypeError) == 0 &&
         PyErr_ExceptionMatches(PyExc_OverflowError) == 0 &&
         PyErr_ExceptionMatches(PyExc_ValueError) == 0) {
@@ -22,16 +26,18 @@ bool renamed(const Types& types, const char* format, const char* name) {
     }
     const bool type = PyErr_ExceptionMatches(PyExc_TypeError) != 0;
     PyErr_Clear();
-    PyObject* message = PyUnicode_FromFormat(format, name);
-    if (message != nullptr) {
-        raise(types, type ? ErrorClass::argument_type : ErrorClass::argument, EINVAL,
-              PyUnicode_AsUTF8(message));
-        Py_DECREF(message);
-    }
-    return false;
+    PyObject* message = type ? PyUnicode_FromFormat("%s must be %s, not %.100s", name, form,
+                                                    Py_TYPE(given)->tp_name)
+                             : PyUnicode_FromFormat("%s must be %s", name, form);
+    return refuse(types, type ? ErrorClass::argument_type : ErrorClass::argument, message);
 }
 
 }  // namespace
+
+bool refuse_type(const Types& types, const char* expected, PyObject* given) {
+    return refuse(types, ErrorClass::argument_type,
+                  PyUnicode_FromFormat("%s, not %.100s", expected, Py_TYPE(given)->tp_name));
+}
 
 bool to_callback(const Types& types, PyObject* value, PyObject*& out) {
     out = nullptr;
@@ -39,7 +45,7 @@ bool to_callback(const Types& types, PyObject* value, PyObject*& out) {
         return true;
     }
     if (PyCallable_Check(value) == 0) {
-        return refuse(types, ErrorClass::argument_type, "a callback must be callable, or None");
+        return refuse_type(types, "a callback must be callable, or None", value);
     }
     out = value;
     return true;
@@ -52,13 +58,16 @@ bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds) 
     }
     const double seconds = attaching([value] { return PyFloat_AsDouble(value); });
     if (seconds == -1.0 && PyErr_Occurred() != nullptr) {
-        return renamed(types, "%s is a number of seconds, or None", "timeout");
+        return renamed(types, "timeout", timeout_form, value);
     }
     if (std::isnan(seconds) || seconds < 0) {
-        return refuse(types, ErrorClass::argument,
-                      "timeout is a number of seconds from 0, or None for no limit");
+        std::array<char, 32> number{};
+        (void)std::snprintf(number.data(), number.size(), "%g", seconds);
+        return refuse(
+            types, ErrorClass::argument,
+            PyUnicode_FromFormat("timeout must be %s, not %s", timeout_form, number.data()));
     }
-    constexpr double longest = 4e9;  // beyond a century it is no limit
+    constexpr double longest = 4e9;  // more than a century: no limit
     if (seconds < longest) {
         nanoseconds = static_cast<std::int64_t>(std::ceil(seconds * 1e9));
     }
@@ -71,16 +80,17 @@ bool to_int(const Types& types, PyObject* value, const char* name, int& out) {
     }
     const long number = attaching([value] { return PyLong_AsLong(value); });
     if (number == -1 && PyErr_Occurred() != nullptr) {
-        return renamed(types, "%s is an integer of at most 32 bits", name);
+        return renamed(types, name, int_form, value);
     }
     if (number < INT_MIN || number > INT_MAX) {
-        return refuse(types, ErrorClass::argument, "an integer of at most 32 bits is needed");
+        return refuse(types, ErrorClass::argument,
+                      PyUnicode_FromFormat("%s must be %s, not %ld", name, int_form, number));
     }
     out = static_cast<int>(number);
     return true;
 }
 
-bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,
+bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t minimum,
              Py_ssize_t& out) {
     if (!is_given(value)) {
         return true;
@@ -88,26 +98,23 @@ bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t l
     const Py_ssize_t number =
         attaching([value] { return PyNumber_AsSsize_t(value, PyExc_OverflowError); });
     if (number == -1 && PyErr_Occurred() != nullptr) {
-        return renamed(types, "%s is a number of bytes, an int", name);
+        return renamed(types, name, "an int (a number of bytes)", value);
     }
-    constexpr Py_ssize_t most = Py_ssize_t{1} << 30;
-    if (number < least || number > most) {
-        PyObject* message =
-            PyUnicode_FromFormat("%s is a number of bytes from %zd to 1 GiB", name, least);
-        if (message != nullptr) {
-            raise(types, ErrorClass::argument, EINVAL, PyUnicode_AsUTF8(message));
-            Py_DECREF(message);
-        }
-        return false;
+    constexpr Py_ssize_t maximum = Py_ssize_t{1} << 30;
+    if (number < minimum || number > maximum) {
+        return refuse(
+            types, ErrorClass::argument,
+            PyUnicode_FromFormat("%s must be a number of bytes from %zd to 1 GiB, not %zd", name,
+                                 minimum, number));
     }
     out = number;
     return true;
 }
 
-PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const char* refusal,
+PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t maximum, const char* refusal,
                  const char* too_many) {
     if (PyTuple_CheckExact(iterable)) {
-        return PyTuple_GET_SIZE(iterable) <= most
+        return PyTuple_GET_SIZE(iterable) <= maximum
                    ? Py_NewRef(iterable)
                    : raise(types, ErrorClass::argument, EINVAL, too_many);
     }
@@ -116,7 +123,7 @@ PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const 
         list = Py_NewRef(iterable);
     } else if (PyObject* items = attaching([iterable] { return PyObject_GetIter(iterable); })) {
         list = PyList_New(0);
-        while (list != nullptr && PyList_GET_SIZE(list) <= most) {
+        while (list != nullptr && PyList_GET_SIZE(list) <= maximum) {
             PyObject* item = attaching([items] { return PyIter_Next(items); });
             if (item == nullptr) {
                 break;
@@ -136,7 +143,7 @@ PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const 
         }
         return nullptr;
     }
-    PyObject* items = PyList_GET_SIZE(list) <= most ? PyList_AsTuple(list) : nullptr;
+    PyObject* items = PyList_GET_SIZE(list) <= maximum ? PyList_AsTuple(list) : nullptr;
     Py_DECREF(list);
     return items != nullptr || PyErr_Occurred() != nullptr
                ? items

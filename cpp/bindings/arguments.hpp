@@ -3,15 +3,16 @@
 #include <array>
 #include <cstddef>
 
-#include "bindings/objects.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
-// How a row of a method table says that its function takes named arguments.
+// Marks a row of a method table whose function takes named arguments.
 inline constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
-// What a method of a raw type takes: `positional` names may be given by place, the rest only by
-// keyword; the first `required` must be given.
+// The arguments of a method of a raw type. The first `positional` names may be given by position,
+// the rest only by keyword. The first `required` names must be given.
 template <std::size_t N>
 struct Signature {
     const char* method;
@@ -19,7 +20,8 @@ struct Signature {
     Py_ssize_t positional;
     Py_ssize_t required;
 
-    // Borrowed references in the order of `names`, null where not given. False: exception set.
+    // Puts borrowed references into `out`, in the order of `names`; null where not given. False: an
+    // exception is set.
     bool parse(const Types& types, PyObject* const* given, Py_ssize_t count, PyObject* keywords,
                std::array<PyObject*, N>& out) const {
         out.fill(nullptr);
@@ -50,43 +52,39 @@ private:
         for (std::size_t i = 0; i < N; ++i) {
             if (PyUnicode_CompareWithASCIIString(name, names[i]) == 0) {
                 if (out[i] != nullptr) {
-                    return refuse(types, "%s() got '%s' twice", names[i]);
+                    return refuse(types, "%s() got '%s' twice; give it once", names[i]);
                 }
                 out[i] = value;
                 return true;
             }
         }
-        PyObject* message = PyUnicode_FromFormat("%s() has no argument %A", method, name);
-        return refuse(types, message);
+        return refuse(types, "%s() has no argument %A", name);
     }
 
     template <class Detail>
     bool refuse(const Types& types, const char* format, Detail detail) const {
-        return refuse(types, PyUnicode_FromFormat(format, method, detail));
-    }
-
-    static bool refuse(const Types& types, PyObject* message) {
-        if (message != nullptr) {
-            raise(types, ErrorClass::argument_type, 22, PyUnicode_AsUTF8(message));
-            Py_DECREF(message);
-        }
-        return false;
+        return py::refuse(types, ErrorClass::argument_type,
+                          PyUnicode_FromFormat(format, method, detail));
     }
 };
 
 inline bool is_given(PyObject* value) noexcept { return value != nullptr && value != Py_None; }
 
-// Conversions: false with an exception set. A null or None object leaves the default.
+// Raises ArgumentTypeError with `expected` and the type that came. Returns false.
+bool refuse_type(const Types& types, const char* expected, PyObject* given);
+
+// Conversions. False: an exception is set. A null or None object leaves the default.
 bool to_callback(const Types& types, PyObject* value, PyObject*& out);
 bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds);
 bool to_int(const Types& types, PyObject* value, const char* name, int& out);
 
-// The items of an iterable, as a tuple: other threads, and what is called for an item, may change
-// the caller's list. Null: an exception is set, `refusal` for what is no iterable, `too_many` for
-// more than `most`: an endless one is not read on.
-PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t most, const char* refusal,
+// Copies the items of an iterable to a tuple, because other threads and the calls for an item may
+// change the caller's list. Reads at most one item more than `maximum`, so that an endless iterable
+// ends. Null: an exception is set, with `refusal` for an object that is not iterable and `too_many`
+// for more than `maximum` items.
+PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t maximum, const char* refusal,
                  const char* too_many);
-bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t least,
+bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t minimum,
              Py_ssize_t& out);
 
 }  // namespace iocp::py

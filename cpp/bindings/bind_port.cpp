@@ -1,4 +1,6 @@
-// Port and its configuration: a class of pybind11, with methods of its own (bindings/keywords.hpp).
+// Port and its configuration: a class of pybind11 whose methods are rows of a method table
+// (bindings/keywords.hpp).
+
 #include "bindings/bind_port.hpp"
 
 #include <pybind11/pybind11.h>
@@ -7,13 +9,20 @@
 #include <limits>
 
 #include "backend/sim/world.hpp"
+#include "base/page_span.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/checked.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/keywords.hpp"
+#include "bindings/links.hpp"
 #include "bindings/otherwise.hpp"
 #include "bindings/port_figures.hpp"
-#include "bindings/run_shared.hpp"
-#include "core/page_span.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/posted_packet.hpp"
+#include "bindings/registered_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/timer_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -54,7 +63,8 @@ pb::object call_later(const pb::object& self, const pb::object& delay, const pb:
     }
     if (given == nullptr || delay.is_none()) {
         raise(*port.types, ErrorClass::argument, EINVAL,
-              "call_later() takes a number of seconds from 0 and a callable");
+              "call_later() needs a delay in seconds, 0 or more, and a callable; neither may be "
+              "None");
         throw_set();
     }
     PyObject* timer =
@@ -72,20 +82,6 @@ double time_of(const pb::object& self) {
     return static_cast<double>(locked(port, [&] { return port.core->after(0); })) / 1e9;
 }
 
-void stop(const pb::object& self) {
-    auto& port = self.cast<PortObject&>();
-    require_usable(port);
-    if (port.core->shared()) {
-        shared::stop(port);
-        return;
-    }
-    port.stopping = true;
-    locked(port, [&] {
-        port.core->wake();
-        return 0;
-    });
-}
-
 void wake(const pb::object& self) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
@@ -95,7 +91,7 @@ void wake(const pb::object& self) {
     });
 }
 
-// The object is made first: nobody may find the core's socket without it.
+// Makes the object before the core's socket, because no thread may find the socket without it.
 template <class Open>
 pb::object opened(const pb::object& self, PortObject& port, Open&& open) {
     SocketObject* socket = blank_socket(self.ptr(), port);
@@ -129,7 +125,7 @@ pb::object make_socket(const pb::object& self, const pb::object& family, const p
         throw_set();
     }
     return opened(self, port, [&](Socket*& core) {
-        return port.core->open(numbers[0], numbers[1], numbers[2], core);
+        return port.core->sockets().open(numbers[0], numbers[1], numbers[2], core);
     });
 }
 
@@ -150,18 +146,20 @@ pb::object register_memory(const pb::object& self, const pb::object& nbytes) {
 pb::object adopt(const pb::object& self, const pb::object& handle, const pb::object& nonblocking) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
-    const bool was_nonblocking = to_flag(*port.types, nonblocking, "nonblocking is True or False");
+    const bool was_nonblocking =
+        to_flag(*port.types, nonblocking, "nonblocking must be True or False");
     int number = -1;
     if (!PyLong_Check(handle.ptr())) {
         raise(*port.types, ErrorClass::argument_type, EINVAL,
-              "adopt() takes a socket.socket or a descriptor");
+              "adopt() needs a socket.socket or a descriptor (an int)");
         throw_set();
     }
     if (!to_int(*port.types, handle.ptr(), "a descriptor", number)) {
         throw_set();
     }
-    return opened(self, port,
-                  [&](Socket*& core) { return port.core->adopt(number, core, was_nonblocking); });
+    return opened(self, port, [&](Socket*& core) {
+        return port.core->sockets().adopt(number, core, was_nonblocking);
+    });
 }
 
 std::int64_t to_nanoseconds(const pb::object& seconds) {
@@ -176,7 +174,8 @@ AdaptiveRule rule_of(const pb::object& given) {
     rule.budget_percent = given.attr("budget_percent").cast<std::uint32_t>();
     const pb::object busy = given.attr("busy");
     if (!busy.is_none()) {
-        rule.busy = busy.cast<std::string>() == "direct" ? Receive::direct : Receive::pooled;
+        rule.busy = busy.cast<std::string>() == "direct" ? ReceiveStrategy::direct
+                                                         : ReceiveStrategy::pooled;
     }
     return rule;
 }
@@ -185,10 +184,10 @@ PortOptions options_of(const pb::object& config) {
     PortOptions options;
     const auto nanoseconds = [&](const char* name) { return to_nanoseconds(config.attr(name)); };
     options.budget_bytes = config.attr("budget").cast<std::size_t>();
-    options.port_receives = config.attr("max_receives").cast<std::uint32_t>();
-    options.port_sends = config.attr("max_sends").cast<std::uint32_t>();
-    options.socket_receives = config.attr("max_socket_receives").cast<std::uint32_t>();
-    options.socket_sends = config.attr("max_socket_sends").cast<std::uint32_t>();
+    options.caps.port_receives = config.attr("max_receives").cast<std::uint32_t>();
+    options.caps.port_sends = config.attr("max_sends").cast<std::uint32_t>();
+    options.caps.socket_receives = config.attr("max_socket_receives").cast<std::uint32_t>();
+    options.caps.socket_sends = config.attr("max_socket_sends").cast<std::uint32_t>();
     const auto policy = config.attr("over_budget").cast<std::string>();
     options.over_budget = policy == "queue"     ? OverBudget::queue
                           : policy == "degrade" ? OverBudget::degrade
@@ -201,17 +200,17 @@ PortOptions options_of(const pb::object& config) {
         options.backend.world = backend.attr("world").cast<std::shared_ptr<sim::World>>();
     }
     options.backend.posted_accepts = config.attr("posted_accepts").cast<std::uint32_t>();
-    options.drain_reads = config.attr("drain_reads").cast<std::uint32_t>();
-    options.drain_bytes = config.attr("drain_bytes").cast<std::size_t>();
+    options.drain.reads = config.attr("drain_reads").cast<std::uint32_t>();
+    options.drain.bytes = config.attr("drain_bytes").cast<std::size_t>();
     options.queue_patience = nanoseconds("queue_patience");
-    options.marks.high = config.attr("send_high").cast<std::uint32_t>();
-    options.marks.low = config.attr("send_low").cast<std::uint32_t>();
-    options.marks.cap = config.attr("send_cap").cast<std::uint32_t>();
-    options.max_connections = config.attr("max_connections").cast<std::uint32_t>();
+    options.defaults.marks.high = config.attr("send_high").cast<std::uint32_t>();
+    options.defaults.marks.low = config.attr("send_low").cast<std::uint32_t>();
+    options.defaults.marks.cap = config.attr("send_cap").cast<std::uint32_t>();
+    options.caps.max_connections = config.attr("max_connections").cast<std::uint32_t>();
     options.idle_timeout = nanoseconds("idle_timeout");
     options.adaptive = rule_of(config.attr("adaptive"));
-    options.skip_done = config.attr("skip_done_packets").cast<bool>();
-    options.nodelay = config.attr("nodelay").cast<bool>();
+    options.defaults.skip_done = config.attr("skip_done_packets").cast<bool>();
+    options.defaults.nodelay = config.attr("nodelay").cast<bool>();
     options.latency = config.attr("latency").cast<bool>();
     options.concurrency = config.attr("_threads").cast<unsigned>();
     options.in_order = config.attr("in_order").cast<bool>();
@@ -238,7 +237,9 @@ std::unique_ptr<PortObject> make_port(const pb::object& config) {
 }
 
 void construct(const pb::object& self, const pb::object& config) {
-    give_value<PortObject>(self, make_port(config));
+    std::unique_ptr<PortObject> port = make_port(config);
+    port->self = self.ptr();
+    give_value<PortObject>(self, std::move(port));
 }
 
 PortObject* constructed(PyObject* self) {
@@ -281,55 +282,59 @@ PyMethodDef methods[] = {
      nullptr},
     {"socket", fast(guarded<method<make_socket_arguments, make_socket>>), keywords_call, nullptr},
     {"register", fast(guarded<method<register_memory_arguments, register_memory>>), keywords_call,
-     "register(nbytes) -> RegisteredMemory\n\nPage-aligned, zeroed memory of nbytes that "
-     "is registered with the kernel "
-     "(io_uring fixed buffers):\nlocked, and counted against the budget, until it is "
-     "released. Direct sends from it are pinned\nonce instead of each time. For the thread "
-     "that runs the port. Raises BudgetExceeded,\nResourceExhausted (the lock limit), "
-     "WrongThread, and ArgumentError where the backend has none."},
+     "register(nbytes) -> RegisteredMemory\n\n"
+     "Registers nbytes of page-aligned, zeroed memory with the kernel (io_uring fixed buffers)\n"
+     "and returns it. The memory is locked and counted against the budget until it is\n"
+     "released. The kernel pins it once, not for each direct send. Only the thread that runs\n"
+     "the port may call this. Raises BudgetExceeded, ResourceExhausted (the system's lock\n"
+     "limit), WrongThread, and ArgumentError where the backend has no registered memory."},
     {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
     {"run", fast(guarded<method<run_arguments, run>>), keywords_call,
-     "run(*, until_idle=False) -> None\n\nRuns callbacks until stop() is called or the "
-     "port is closed; with until_idle also "
-     "until nothing is\noutstanding. KeyboardInterrupt ends it at once. Raises PortClosed, "
-     "PortRunning, WrongThread."},
+     "run(*, until_idle=False) -> None\n\n"
+     "Runs callbacks until stop() is called or the port is closed. With until_idle it also\n"
+     "returns when nothing is outstanding. KeyboardInterrupt ends it at once. Raises\n"
+     "PortClosed, PortRunning, WrongThread."},
     {"run_once", fast(guarded<method<run_once_arguments, run_once>>), keywords_call,
-     "run_once(timeout=None) -> int\n\nWaits at most timeout seconds (None: for ever) "
-     "until something is ready, runs the "
-     "callbacks of\nall that is, and returns how many completions there were; 0 after a "
-     "wake() or at the timeout."},
+     "run_once(timeout=None) -> int\n\n"
+     "Waits at most timeout seconds (None: no limit) until something is ready, and runs the\n"
+     "callbacks of all ready completions. Returns the number of completions: 0 after wake() or\n"
+     "at the timeout."},
     {"get", fast(guarded<method<get_arguments, get>>), keywords_call,
-     "get(timeout=None) -> Completion or None\n\nThe next Completion of an operation or "
-     "packet that has no callback, or None after "
-     "timeout seconds\nor a wake(). Callbacks that come due meanwhile are run."},
+     "get(timeout=None) -> Completion or None\n\n"
+     "Returns the next Completion of an operation or packet that has no callback. Returns None\n"
+     "after timeout seconds or a wake(). Runs the callbacks that become due meanwhile."},
     {"get_batch", fast(guarded<method<get_batch_arguments, get_batch>>), keywords_call,
-     "get_batch(n, timeout=None) -> list of Completion\n\nLike get(), but a list of 1 to n "
-     "completions; empty at the timeout."},
+     "get_batch(n, timeout=None) -> list of Completion\n\n"
+     "Returns 1 to n completions as get() does; an empty list at the timeout."},
     {"post", fast(guarded<method<post_arguments, post>>), keywords_call,
-     "post(value=None, *, callback=None) -> None\n\nPosts a packet from any thread: "
-     "callback(completion) is called by whoever runs the "
-     "port, with\nvalue as completion.value; without a callback get() returns it."},
+     "post(value=None, *, callback=None) -> None\n\n"
+     "Posts a packet, from any thread. The thread that runs the port calls\n"
+     "callback(completion), with value as completion.value. Without a callback get() returns\n"
+     "the Completion."},
     {"call_later", fast(guarded<method<call_later_arguments, call_later>>), keywords_call,
-     "call_later(delay, callback) -> Timer\n\nCalls callback() after delay seconds; "
-     "returns the Timer."},
+     "call_later(delay, callback) -> Timer\n\n"
+     "Calls callback() after delay seconds, and returns the Timer."},
     {"time", fast(guarded<method<time_of_arguments, time_of>>), keywords_call,
-     "time() -> float\n\nThe port's clock: seconds, monotonic."},
+     "time() -> float\n\n"
+     "Returns the time of the port's clock: seconds, monotonic."},
     {"stop", fast(guarded<method<stop_arguments, stop>>), keywords_call,
-     "stop() -> None\n\nMakes run() return after the turn it is in."},
+     "stop() -> None\n\n"
+     "Makes run() return after its current turn."},
     {"wake", fast(guarded<method<wake_arguments, wake>>), keywords_call,
-     "wake() -> None\n\nEnds the wait of whoever runs the port, from any thread."},
+     "wake() -> None\n\n"
+     "Ends the wait of the thread that runs the port. May be called from any thread."},
     {"close", fast(guarded<method<close_arguments, close>>), keywords_call,
-     "close(timeout=None) -> None\n\nCloses every socket (queued sends get timeout "
-     "seconds, None: close_timeout), runs "
-     "the completions\nthat follow, and closes the port. While another thread or the "
-     "caller's caller runs it, that one does\nso and its run() returns."},
+     "close(timeout=None) -> None\n\n"
+     "Closes every socket, runs the completions that follow, and closes the port. Queued sends\n"
+     "get timeout seconds (None: close_timeout). If another thread or a caller of this call\n"
+     "runs the port, that one closes it, and its run() returns."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 }  // namespace
 
 void* PortObject::operator new(std::size_t /*bytes*/) {
-    throw pb::type_error("Port.__init__() has to be called before anything else of the port");
+    throw pb::type_error("Port.__init__() has to be called before any other method of the port");
 }
 
 void bind_port(pb::module_& module) {
@@ -343,20 +348,20 @@ void bind_port(pb::module_& module) {
         .def("__reduce__", &no_reduction)
         .def_property_readonly(
             "backend", [](const PortObject& port) { return port.backend_name; },
-            "Name of the backend: 'uring' or 'epoll', 'iocp', or 'sim'.")
+            "The name of the backend: 'uring' or 'epoll', 'iocp', or 'sim'.")
         .def_property_readonly(
             "backend_reason", [](const PortObject& port) { return port.backend_reason.text; },
-            "Why this backend was chosen.")
+            "The reason for the choice of this backend.")
         .def_property_readonly(
             "closed", [](const PortObject& port) { return port.closed.load(); },
-            "The port is closed.")
+            "Whether the port is closed.")
         .def_property_readonly(
             "outstanding",
             [](PortObject& port) {
                 require_not_forked(port);
-                return locked(port, [&] { return port.core->outstanding(); });
+                return locked(port, [&] { return port.core->operations().outstanding(); });
             },
-            "Accepted operations whose completion was not handed out.")
+            "The number of accepted operations whose completion was not handed out yet.")
         .def_property(
             "error_handler",
             [](PortObject& port) {
@@ -371,14 +376,15 @@ void bind_port(pb::module_& module) {
                 }
                 Py_XDECREF(replaced(port, port.error_handler, Py_XNewRef(given)));
             },
-            "handler(exception, callback) is called for an exception that a callback raised; None "
-            "leaves it\nto sys.unraisablehook. KeyboardInterrupt and SystemExit are not given to "
+            "Called as handler(exception, callback) when a callback raises. None leaves the\n"
+            "exception to sys.unraisablehook. KeyboardInterrupt and SystemExit are never given to\n"
             "it: they end run().")
         .def("_take_routines",
              [](PortObject& port) {
                  require_usable(port);
                  port.takes_routines = true;
-                 // A ring belongs to this thread, not to the first that waits for it.
+                 // Claims the ring for this thread; otherwise the first waiting thread would own
+                 // it.
                  (void)locked(port,
                               [&] { return port.closed ? Error{} : port.core->backend().claim(); });
              })

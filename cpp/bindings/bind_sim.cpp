@@ -1,4 +1,5 @@
-// The world of a model: made, looked at, and told what befalls a connection.
+// The world of a model: makes it, reads it, and injects faults into its connections.
+
 #include "bindings/bind_sim.hpp"
 
 #include <array>
@@ -13,6 +14,7 @@
 #include "bindings/checked.hpp"
 #include "bindings/keywords.hpp"
 #include "bindings/otherwise.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -37,7 +39,8 @@ pb::object preset_values(const Types& /*types*/, const pb::object& name) {
         throw_set();
     }
     if (!sim::preset(text, parameters)) {
-        throw pb::value_error("there is no preset of that name");
+        throw pb::value_error(
+            "there is no preset of that name; use 'windows-2000', 'windows-10' or 'linux'");
     }
     Dict values;
     for (const auto& [parameter, member] : sim::parameter_names()) {
@@ -76,7 +79,7 @@ Values counts_of(World& world) {
         {"delayed_acks", counts.delayed_acks},
         {"copied_bytes", counts.copied_bytes},
         {"delivered_bytes", counts.delivered_bytes},
-        {"mishaps", counts.mishaps},
+        {"faults", counts.faults},
         {"divisible_calls", counts.divisible_calls},
     };
     Values values;
@@ -136,7 +139,8 @@ pb::object shown(const std::vector<Line>& lines) {
     return list.object();
 }
 
-// What `look` finds in the world, which may be locked for long, as Python's.
+// Converts the result of `look` to Python. Calls it detached, because the world may be locked for
+// long.
 template <auto look>
 pb::object seen(World& world) {
     const auto found = [&world] {
@@ -156,11 +160,11 @@ void keep_lines(World& world, bool on) {
     world.stack.trace.keep(on);
 }
 
-bool befall(World& world, Handle handle, unsigned mishap) {
+bool inject_fault(World& world, Handle handle, unsigned fault) {
     const World::Access access(world);
     sim::Endpoint* endpoint = world.stack.find(handle);
-    return endpoint != nullptr && mishap <= static_cast<unsigned>(sim::Mishap::vanish) &&
-           world.sockets().befall(*endpoint, static_cast<sim::Mishap>(mishap));
+    return endpoint != nullptr && fault <= static_cast<unsigned>(sim::InjectedFault::vanish) &&
+           world.sockets().inject_fault(*endpoint, static_cast<sim::InjectedFault>(fault));
 }
 
 constexpr Signature<2> construct_arguments{"World", {"values", "seed"}, 2, 2};
@@ -174,7 +178,7 @@ PyMethodDef methods[] = {
 
 PyMethodDef functions[] = {
     {"sim_preset", fast(guarded<module_function<preset_arguments, preset_values>>), keywords_call,
-     "Every parameter of a preset of the model, in nanoseconds, bytes and millionths."},
+     "Returns every parameter of a preset of the model, in nanoseconds, bytes and millionths."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -194,7 +198,7 @@ void bind_sim(pb::module_& module) {
         .def("keep_lines", &keep_lines, pb::arg("on"), Unlocked())
         .def("lines", &seen<lines_of>)
         .def("pass_time", &World::pass, pb::arg("timeout"), Unlocked())
-        .def("befall", &befall, pb::arg("handle"), pb::arg("mishap"), Unlocked());
+        .def("inject_fault", &inject_fault, pb::arg("handle"), pb::arg("fault"), Unlocked());
     add_methods(module.attr("World"), methods);
     if (PyModule_AddFunctions(module.ptr(), functions) < 0) {
         throw_set();

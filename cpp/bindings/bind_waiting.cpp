@@ -1,11 +1,18 @@
 // The waits that belong to no object: functions of the module.
+
 #include "bindings/bind_waiting.hpp"
 
 #include <cerrno>
+#include <utility>
+#include <vector>
 
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/event_object.hpp"
 #include "bindings/keywords.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/run_port.hpp"
+#include "bindings/types.hpp"
 #include "bindings/waiting.hpp"
 
 namespace iocp::py {
@@ -22,8 +29,9 @@ std::int64_t to_nanoseconds(const Types& types, const pb::object& timeout) {
     return nanoseconds;
 }
 
-Waited wait_or_throw(const Types& types, Awaited& awaited, std::int64_t nanoseconds) {
-    const Waited waited = wait_for(types, awaited, nanoseconds);
+Waited wait_or_throw(const Types& types, run::Awaited& awaited, bool alertable,
+                     std::int64_t nanoseconds) {
+    const Waited waited = wait_for(types, awaited, alertable, nanoseconds);
     if (waited == Waited::failed) {
         throw_set();
     }
@@ -34,16 +42,17 @@ pb::object routines_ran(const Types& types) {
     return pb::reinterpret_borrow<pb::object>(types.routines_ran);
 }
 
-constexpr Py_ssize_t most_events = Py_ssize_t{1} << 20;
+constexpr Py_ssize_t max_events = Py_ssize_t{1} << 20;
 constexpr const char* not_alertable = "alertable is True or False";
 constexpr const char* not_events = "events is an iterable of iocp_sock.Event";
 
-// Waits for those of an iterable of events; `awaited` tells which was set.
+// Waits for one of an iterable of events, or for all. Sets `index` to the position of the set
+// event.
 Waited wait_events(const Types& types, const pb::object& events, const pb::object& timeout,
-                   Awaited& awaited) {
+                   bool alertable, bool all, std::size_t& index) {
     const std::int64_t nanoseconds = to_nanoseconds(types, timeout);
     const auto list = pb::reinterpret_steal<pb::object>(
-        listed(types, events.ptr(), most_events, not_events, "more than 1,048,576 events"));
+        listed(types, events.ptr(), max_events, not_events, "more than 1,048,576 events"));
     if (!list) {
         throw_set();
     }
@@ -52,7 +61,8 @@ Waited wait_events(const Types& types, const pb::object& events, const pb::objec
         raise(types, ErrorClass::argument, EINVAL, "no events are given to wait for");
         throw_set();
     }
-    awaited.events.reserve(count);
+    std::vector<run::PortEvent*> pointers;
+    pointers.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
         PyObject* event = PyTuple_GET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i));
         if (!Py_IS_TYPE(event, types.event)) {
@@ -62,9 +72,12 @@ Waited wait_events(const Types& types, const pb::object& events, const pb::objec
         if (!usable(event_of(*event))) {
             throw_set();
         }
-        awaited.events.push_back(&event_of(*event));
+        pointers.push_back(&event_of(*event).event);
     }
-    return wait_or_throw(types, awaited, nanoseconds);
+    run::AwaitedEvents awaited(std::move(pointers), all);
+    const Waited waited = wait_or_throw(types, awaited, alertable, nanoseconds);
+    index = awaited.index();
+    return waited;
 }
 
 pb::object place(std::size_t index) {
@@ -77,11 +90,11 @@ pb::object place(std::size_t index) {
 
 pb::object wait_any(const Types& types, const pb::object& events, const pb::object& timeout,
                     const pb::object& alertable) {
-    Awaited awaited;
-    awaited.alertable = to_flag(types, alertable, not_alertable);
-    switch (wait_events(types, events, timeout, awaited)) {
+    const bool alert = to_flag(types, alertable, not_alertable);
+    std::size_t index = 0;
+    switch (wait_events(types, events, timeout, alert, false, index)) {
         case Waited::met:
-            return place(awaited.index);
+            return place(index);
         case Waited::routines_ran:
             return routines_ran(types);
         case Waited::timed_out:
@@ -93,10 +106,9 @@ pb::object wait_any(const Types& types, const pb::object& events, const pb::obje
 
 pb::object wait_all(const Types& types, const pb::object& events, const pb::object& timeout,
                     const pb::object& alertable) {
-    Awaited awaited;
-    awaited.all = true;
-    awaited.alertable = to_flag(types, alertable, not_alertable);
-    const Waited waited = wait_events(types, events, timeout, awaited);
+    const bool alert = to_flag(types, alertable, not_alertable);
+    std::size_t index = 0;
+    const Waited waited = wait_events(types, events, timeout, alert, true, index);
     if (waited == Waited::routines_ran) {
         return routines_ran(types);
     }
@@ -108,9 +120,9 @@ pb::object sleep(const Types& types, const pb::object& seconds, const pb::object
         raise(types, ErrorClass::argument_type, EINVAL, "seconds is a number; math.inf: for ever");
         throw_set();
     }
-    Awaited awaited;
-    awaited.alertable = to_flag(types, alertable, not_alertable);
-    const Waited waited = wait_or_throw(types, awaited, to_nanoseconds(types, seconds));
+    const bool alert = to_flag(types, alertable, not_alertable);
+    run::AwaitedTime awaited;
+    const Waited waited = wait_or_throw(types, awaited, alert, to_nanoseconds(types, seconds));
     if (waited == Waited::routines_ran) {
         return routines_ran(types);
     }

@@ -1,11 +1,13 @@
+#include "bindings/buffer_object.hpp"
+
 #include <cerrno>
 #include <cstring>
 #include <string_view>
 
 #include "bindings/critical_section.hpp"
 #include "bindings/guarded.hpp"
-#include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -30,7 +32,7 @@ void dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
-// The bytes of a Buffer, held for as long as they are read: another thread may release it.
+// Holds the bytes of a Buffer while they are read, because another thread may release the Buffer.
 class HeldBytes {
 public:
     explicit HeldBytes(PyObject* self) noexcept {
@@ -85,10 +87,11 @@ PyObject* to_bytes(PyObject* self, PyObject* /*unused*/) {
 PyObject* release(PyObject* self, PyObject* /*unused*/) {
     const CriticalSection section(self);
     if (self_of(self).exports != 0) {
-        PyErr_SetString(PyExc_BufferError, "a memoryview of this Buffer is still in use");
+        PyErr_SetString(PyExc_BufferError,
+                        "a memoryview of this Buffer is still in use; release it first");
         return nullptr;
     }
-    drop(self_of(self));  // the region's memory goes with the last who reads it
+    drop(self_of(self));  // the last reader frees the region's memory
     Py_RETURN_NONE;
 }
 
@@ -161,8 +164,9 @@ std::string_view text_of(const Py_buffer& view) noexcept {
     return {static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len)};
 }
 
-// As bytes has it: a number is one byte, and anything bytes-like is searched for. Without it the
-// interpreter would compare each byte with the whole of what is looked for, and find nothing.
+// Works as in bytes: an int is one byte, and a bytes-like object is searched for as a whole.
+// Without this function the interpreter would compare each byte with the whole object and find
+// nothing.
 int contains(PyObject* self, PyObject* wanted) {
     Py_buffer bytes;
     Py_buffer part;
@@ -173,7 +177,7 @@ int contains(PyObject* self, PyObject* wanted) {
             return -1;
         }
         if (number < 0 || number > 255) {
-            PyErr_SetString(PyExc_ValueError, "a byte is a number from 0 to 255");
+            PyErr_SetString(PyExc_ValueError, "a byte must be an int from 0 to 255");
             return -1;
         }
         byte = static_cast<char>(number);
@@ -181,7 +185,7 @@ int contains(PyObject* self, PyObject* wanted) {
             return -1;
         }
     } else if (PyObject_GetBuffer(wanted, &part, PyBUF_SIMPLE) != 0) {
-        return -1;  // the interpreter's own words for what is not bytes-like
+        return -1;  // the interpreter's own error for an object that is not bytes-like
     }
     if (PyObject_GetBuffer(self, &bytes, PyBUF_SIMPLE) != 0) {
         PyBuffer_Release(&part);
@@ -201,12 +205,13 @@ PyObject* get_nbytes(PyObject* self, void* /*unused*/) { return PyLong_FromSsize
 
 PyMethodDef methods[] = {
     {"tobytes", guarded<to_bytes>, METH_NOARGS,
-     "tobytes() -> bytes\n\nA copy of the received bytes."},
+     "tobytes() -> bytes\n\n"
+     "Returns a copy of the received bytes."},
     {"__bytes__", guarded<to_bytes>, METH_NOARGS, nullptr},
     {"release", guarded<release>, METH_NOARGS,
-     "release() -> None\n\nGives the memory back now instead of with the last reference; the "
-     "Buffer "
-     "is empty afterwards.\nRaises BufferError while a memoryview of it exists."},
+     "release() -> None\n\n"
+     "Gives the memory back now, not with the last reference. The Buffer is empty afterwards.\n"
+     "Raises BufferError while a memoryview of it exists."},
     {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
     {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
@@ -214,20 +219,18 @@ PyMethodDef methods[] = {
 };
 
 PyGetSetDef properties[] = {
-    {"nbytes", guarded<get_nbytes>, nullptr, "Length in bytes, as len() gives it.", nullptr},
+    {"nbytes", guarded<get_nbytes>, nullptr, "The length in bytes, as len() gives it.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* documentation =
     "Received bytes in memory of the core: read-only, one dimension, len() bytes.\n\n"
-    "Supports the buffer protocol; bytes(buffer) copies, slices are bytes, == compares with any\n"
-    "bytes-like object, and `in` searches as in bytes. For the other methods of bytes: "
-    "bytes(buffer). "
-    "A Buffer may be kept as long as one likes and may be sent as it is. It "
-    "keeps\n"
-    "the block it was cut from; once readers hold many blocks, further messages are handed out as\n"
-    "copies of their own size, so that hoarding costs the hoarder what is hoarded and nobody else\n"
-    "anything. An empty Buffer is the end of the stream.";
+    "A Buffer supports the buffer protocol: bytes(buffer) copies, slices are bytes, ==\n"
+    "compares with any bytes-like object, and `in` searches as in bytes. Use bytes(buffer)\n"
+    "for the other methods of bytes. A program may keep a Buffer for any time, and may send\n"
+    "it as it is. A kept Buffer keeps its whole block. Once readers hold many blocks, the\n"
+    "core hands out further messages as copies of their own size. So readers that keep\n"
+    "Buffers pay only for those bytes. An empty Buffer is the end of the stream.";
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},

@@ -1,5 +1,5 @@
-// What pybind11 does unchecked where there is no memory: its containers end the process, or hide
-// the MemoryError, and so does the construction of an object of a bound class.
+// Containers and construction that raise MemoryError. Without memory, pybind11's own end the
+// process or hide the error.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -14,7 +14,7 @@
 
 namespace iocp::py {
 
-// A new reference as an object; throws the error that is set where there is none.
+// Takes over a new reference. Throws the exception that is set if the reference is null.
 inline pybind11::object checked(PyObject* made) {
     if (made == nullptr) {
         throw_set();
@@ -96,8 +96,8 @@ inline PyObject* new_instance(PyTypeObject* type, PyObject* /*positional*/,
     return self;
 }
 
-// The end of an __init__: `self` gets its value. pybind11's own leaves the value where it is when
-// there is no memory to note it, to be deleted again with the object.
+// Ends an __init__: gives `self` its value. Without memory to register the value, pybind11's own
+// function leaves the value in place, and the object would delete it a second time.
 template <class Value, class Holder>
 void give_value(const pybind11::object& self, Holder value) {
     auto* instance = reinterpret_cast<pybind11::detail::instance*>(self.ptr());

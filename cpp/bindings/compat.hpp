@@ -10,7 +10,7 @@
 #include <chrono>
 #include <thread>
 
-// What newer interpreters have, in the terms of the older ones.
+// Functions of newer interpreters, implemented for older ones.
 
 #if PY_VERSION_HEX < 0x030C0000
 inline PyObject* PyErr_GetRaisedException() {
@@ -40,17 +40,18 @@ inline void PyErr_SetRaisedException(PyObject* exception) {
 }
 #endif
 
-// When the interpreter is ending, Python before 3.14 ends a daemon thread that wants to attach by
-// unwinding its stack, straight through C++. Such a thread stays here instead, as newer ones let
-// it.
+// Stops a daemon thread for good while the interpreter ends. Before 3.14, Python ends a daemon
+// thread that tries to attach by unwinding its stack, straight through C++. Newer versions leave
+// such a thread waiting, as this function does.
 [[noreturn]] inline void never_return() noexcept {
     for (;;) {
         std::this_thread::sleep_for(std::chrono::hours(1));
     }
 }
 
-// Calls into the interpreter where the thread may have to attach again: whatever may run Python is
-// called through here, since the destructors of the frames above would give up references detached.
+// Makes a call into the interpreter after which the thread may have to attach again. Every call
+// that may run Python goes through here: an unwinding would run the destructors of the frames
+// above, which would drop references while detached.
 template <class Call>
 auto attaching(Call&& call) {
     try {
@@ -60,7 +61,7 @@ auto attaching(Call&& call) {
     }
 }
 
-// Detached from the interpreter for as long as it lives, and attached again however that ends.
+// Keeps the thread detached from the interpreter until the scope ends, also by an exception.
 class Detached {
 public:
     Detached() : state_(PyEval_SaveThread()) {}
@@ -81,7 +82,8 @@ void detached(Work&& work) {
     work();
 }
 
-// A vectorcall-style function where a method table wants the old type; the flags say which it is.
+// Casts a vectorcall-style function to the type of a method table. The row's flags name the real
+// type.
 inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
     return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
@@ -89,9 +91,9 @@ inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ss
     return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-// A reference to an object that the core names, unless it is being dropped. Without a GIL only an
-// object that was made ready for it can be asked. With one, whoever drops an object cuts its links
-// before it detaches, so that the core names no object without references.
+// Takes a reference to an object that the core names. False: the object is being dropped. Without a
+// GIL this needs an object prepared by allow_take_reference(). With a GIL the dropping thread cuts
+// the object's links before it detaches, so the core never names an object without references.
 #ifdef Py_GIL_DISABLED
 inline bool take_reference(PyObject* object) { return pybind11::detail::try_incref(object); }
 inline void allow_take_reference(PyObject* object) { pybind11::detail::enable_try_inc_ref(object); }

@@ -4,9 +4,9 @@
 
 namespace iocp::py {
 
-// The critical section of a Python object for as long as it lives. Without a GIL the interpreter
-// gives it up while the thread is detached; with one, the GIL is the critical section. The
-// interpreter's macros would leave an exception of C++ in it.
+// Holds the critical section of a Python object until the scope ends. Without a GIL the interpreter
+// leaves the section while the thread is detached; with one, the GIL is the section. The
+// interpreter's own macros would not leave it when C++ throws.
 class CriticalSection {
 public:
 #ifdef Py_GIL_DISABLED

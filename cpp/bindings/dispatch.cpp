@@ -1,12 +1,21 @@
-// From the core's ready queue to the application's callbacks: the one place where Python is
-// entered.
+// Hands the core's ready records to the application's callbacks. A turn enters Python only here.
+#include "bindings/dispatch.hpp"
+
 #include "bindings/address_argument.hpp"
+#include "bindings/buffer_object.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/hand_over.hpp"
+#include "bindings/links.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/posted_packet.hpp"
+#include "bindings/retired.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/timer_object.hpp"
 
 namespace iocp::py {
 
 namespace {
-
-constexpr std::int64_t longest_wait = 1'000'000'000;  // between looks at the interpreter's signals
 
 bool unraisable(PyObject* source) {
     return attaching([source] {
@@ -16,8 +25,7 @@ bool unraisable(PyObject* source) {
 }
 
 // Closes the connection that a callback served, and gives its exception to the port's error
-// handler. False: it is none of ours to keep (KeyboardInterrupt, SystemExit) and goes on to the
-// caller of run().
+// handler. False: the exception (KeyboardInterrupt, SystemExit) goes on to the caller of run().
 bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
         return false;
@@ -47,15 +55,15 @@ bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     return ours;
 }
 
-// The exception that a callback gets for the error; the MemoryError where there is no memory for
-// it.
+// Returns the exception that a callback gets for the error, or a MemoryError if there is no memory
+// for it.
 PyObject* exception_of(PortObject& port, const Error& error) {
     PyObject* exception = make_exception(&port, *port.types, error);
     return exception != nullptr ? exception : PyErr_GetRaisedException();
 }
 
-// Calls with up to three arguments; `slots` has room for one before them. `served`: the Socket that
-// is closed if the callback raises, or null. False: stop dispatching.
+// Calls a callback with up to three arguments; `slots` has room for one before them. If the
+// callback raises, `served` (a Socket or null) is closed. False: stop dispatching.
 bool call(PortObject& port, PyObject* served, PyObject* callback, PyObject** slots,
           std::size_t count) {
     PyObject* result = attaching([&] {
@@ -75,26 +83,26 @@ bool call_with(PortObject& port, PyObject* served, PyObject* callback, PyObject*
     return call(port, served, callback, slots, second != nullptr ? 2 : 1);
 }
 
-// What one record comes to. `completion` is set when it is one that get() hands to its caller.
+// The result of one record. `completion` is set when get() returns it to its caller.
 struct Outcomes {
     bool go_on{true};
     PyObject* completion{nullptr};
 };
 
-// A finished subscription leaves its Socket to whoever keeps it; one that is ending stays the
-// port's until it is closed. From here on the next subscription may be posted.
+// Ends a subscription, so that the next one may be posted. The port drops its reference to an open
+// Socket, but keeps an ending one until it is closed.
 void end_subscription(PortObject& port, SocketObject& socket) {
     const bool open = locked(port, [&] {
         const Socket* core = socket.core.get();
-        return core == nullptr || core->life == Life::open;
+        return core == nullptr || core->state == SocketState::open;
     });
     PyObject* on_item = nullptr;
     bool linked = false;
     {
         const std::lock_guard guard(port.links_mutex);
-        // Another one may stand behind a subscription that was cancelled: the callbacks are its.
+        // A newer subscription may stand behind the cancelled one. The callbacks then belong to it.
         if (--socket.subscribed == 0 && !socket.ending) {
-            // A socket that an error closes still has its on_close to give.
+            // A socket that an error closes still has to call on_close.
             socket.ending = !open;
             if (open) {
                 on_item = std::exchange(socket.on_item, nullptr);
@@ -111,9 +119,9 @@ void end_subscription(PortObject& port, SocketObject& socket) {
     }
 }
 
-// The connection that the callback of an operation serves: a new reference, or null.
+// Returns the connection that an operation's callback serves: a new reference, or null.
 PyObject* served_by(const OperationObject& op) {
-    if (op.kind == Kind::accept) {
+    if (op.kind == OperationKind::accept) {
         return Py_XNewRef(op.accepted);
     }
     return Py_NewRef(reinterpret_cast<PyObject*>(op.socket));
@@ -122,9 +130,9 @@ PyObject* served_by(const OperationObject& op) {
 Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
     Outcomes outcomes;
     auto* op = object_of<OperationObject>(port, core.user);
-    if (port.core->observed()) {
+    if (port.core->operations().observed()) {
         locked(port, [&] {
-            port.core->handed_out(core);
+            port.core->operations().handed_out(core);
             return 0;
         });
     }
@@ -150,7 +158,7 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
         Py_XDECREF(completion);
         Py_DECREF(callback);
     } else if (op->claims.load(std::memory_order_relaxed) == 0) {
-        outcomes.completion = object;  // made a Completion by whoever wants it
+        outcomes.completion = object;  // hand_out_one() wraps the operation in a Completion
         Py_INCREF(object);
     }
     give_up(port, port.operations, *op);
@@ -158,9 +166,8 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
     return outcomes;
 }
 
-// A socket, and one of the callbacks that it stores, kept for the time of a call. Null where the
-// object is gone, where its closing has begun, which ends the delivery at once, or where it has no
-// such callback.
+// Keeps a socket and one of its stored callbacks during a call. The callback is null if the object
+// is gone, if it has no such callback, or if its closing has begun: that ends the delivery at once.
 class Called {
 public:
     Called(PortObject& port, const Socket& core, PyObject* SocketObject::*which)
@@ -177,7 +184,7 @@ public:
     Called(const Called&) = delete;
     Called& operator=(const Called&) = delete;
 
-    // Nothing that arrived is handed out any more.
+    // Ends the delivery: no data that arrived is handed out any more.
     void end() noexcept { socket_->ending = true; }
     [[nodiscard]] PyObject* socket() const noexcept { return reinterpret_cast<PyObject*>(socket_); }
     [[nodiscard]] PyObject* callback() const noexcept { return callback_; }
@@ -187,7 +194,7 @@ private:
     PyObject* callback_{nullptr};
 };
 
-// What arrived, and, of a datagram, who sent it.
+// Hands out data that arrived, with the sender's address for a datagram.
 bool hand_out_data(PortObject& port, Ready& ready) {
     Called called(port, *ready.socket, &SocketObject::on_item);
     if (called.callback() == nullptr) {
@@ -195,7 +202,7 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     }
     PyObject* sender = nullptr;
     if (ready.what == Ready::What::datagram) {
-        sender = from_address(Port::sender_of(ready.slice));
+        sender = from_address(datagram::sender_of(ready.slice));
         if (sender == nullptr) {
             return report(port, called.socket(), called.socket());
         }
@@ -205,10 +212,10 @@ bool hand_out_data(PortObject& port, Ready& ready) {
         // Bytes of a stream are lost with it.
         Py_XDECREF(sender);
         if (ready.what == Ready::What::data) {
-            called.end();  // what follows in the stream must not be taken for what is missing
+            called.end();  // later bytes must not take the place of the missing ones
             locked(port, [&] {
-                port.core->end_with(*ready.socket,
-                                    Error::of(Fault::resource, "no memory for what arrived"));
+                port.core->sockets().end_with(
+                    *ready.socket, Error::of(Fault::resource, "no memory for what arrived"));
                 return 0;
             });
         }
@@ -226,7 +233,7 @@ bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     const Called called(port, *ready.socket, &SocketObject::on_item);
     if (called.callback() == nullptr) {
         locked(port, [&] {
-            port.core->refuse(*ready.accepted);
+            port.core->sockets().refuse(*ready.accepted);
             return 0;
         });
         return true;
@@ -257,7 +264,7 @@ bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject:
            call_with(port, called.socket(), called.callback(), called.socket());
 }
 
-// What the callback raised that closed the socket: taken from it, or null.
+// Takes the exception of the callback that closed the socket; null if there is none.
 PyObject* cause_of(PortObject& port, SocketObject& socket) {
     const std::lock_guard guard(port.links_mutex);
     return socket.blamed ? std::exchange(socket.on_item, nullptr) : nullptr;
@@ -312,7 +319,8 @@ bool hand_out_timer(PortObject& port, const Ready& ready) {
     return go_on;
 }
 
-// A posted packet without a callback is for get(); run() retires it like any other completion.
+// Hands out a posted packet. Without a callback get() returns it, and run() drops it like any other
+// completion.
 Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     Outcomes outcomes;
     if (!unlink(port, port.packets, packet)) {
@@ -331,7 +339,8 @@ Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     return outcomes;
 }
 
-// A warning that is turned into an exception goes where those of callbacks go.
+// Warns. A warning that a filter turns into an exception is reported like the exception of a
+// callback.
 bool warn_of_nagle(PortObject& port) {
     PyObject* category = warning_class("NagleStallWarning");
     const bool warned =
@@ -339,10 +348,9 @@ bool warn_of_nagle(PortObject& port) {
         attaching([category] {
             return PyErr_WarnEx(
                 category,
-                "two small sends were followed by a wait for data, and Nagle's algorithm held "
-                "the second one back until the peer acknowledged the first, which may take it "
-                "40 ms on Linux and 200 ms on Windows; gather them with sendmsg(), pass MSG_MORE "
-                "to the first one, or set Socket.nodelay",
+                "Nagle's algorithm held a small send back until the peer acknowledged the one "
+                "before it, which may take 40 ms on Linux and 200 ms on Windows; gather both with "
+                "sendmsg(), pass MSG_MORE to the first, or set Socket.nodelay",
                 1);
         }) == 0;
     const bool go_on = warned || report(port, category != nullptr ? category : Py_None);
@@ -352,19 +360,20 @@ bool warn_of_nagle(PortObject& port) {
 
 Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retired);
 
-// What a pause kept, up to a completion for get(), which takes one at a time.
+// Hands out the records that a pause kept. Stops at a completion for get(), which takes one at a
+// time.
 Outcomes hand_out_withheld(PyObject* self, PortObject& port, Socket& socket, Retired& retired) {
     Outcomes outcomes;
     Ready ready;
     while (outcomes.go_on && outcomes.completion == nullptr) {
-        if (!locked(port, [&] { return port.core->take_withheld(socket, ready); })) {
+        if (!locked(port, [&] { return port.core->sockets().take_withheld(socket, ready); })) {
             return outcomes;
         }
         outcomes = hand_out(self, port, ready, retired);
         ready = {};
     }
     locked(port, [&] {
-        port.core->resume_later(socket);
+        port.core->sockets().resume_later(socket);
         return 0;
     });
     return outcomes;
@@ -401,31 +410,6 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retir
 
 }  // namespace
 
-Error poll_port(PortObject& port, std::int64_t deadline) {
-    Error error;
-    if (port.next_ready < port.inbox.size()) {
-        return error;
-    }
-    port.inbox.clear();
-    port.next_ready = 0;
-    detached([&] {
-        const std::int64_t slice = port.core->now() + longest_wait;
-        // A wait in virtual time returns at once, and has to see whether it could ever end.
-        const bool whole = port.core->capabilities().virtual_time;
-        error = port.core->poll(!whole && (deadline < 0 || slice < deadline) ? slice : deadline,
-                                port.inbox);
-    });
-    return error;
-}
-
-bool poll_once(PyObject* /*self*/, PortObject& port, std::int64_t deadline) {
-    if (const Error error = poll_port(port, deadline)) {
-        raise(&port, *port.types, error);
-        return false;
-    }
-    return PyErr_CheckSignals() == 0;
-}
-
 void retire_handed_out(PortObject& port, Retired& retired) {
     if (retired.empty()) {
         return;
@@ -440,13 +424,14 @@ bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retir
                   PyObject** wanted) {
     Outcomes outcomes;
     try {
-        const auto withheld = port.core->may_withhold(ready)
-                                  ? locked(port, [&] { return port.core->withhold(ready); })
-                                  : Port::Withheld::no;
-        if (withheld == Port::Withheld::yes) {
+        const auto withheld =
+            port.core->sockets().may_withhold(ready)
+                ? locked(port, [&] { return port.core->sockets().withhold(ready); })
+                : Withheld::no;
+        if (withheld == Withheld::yes) {
             return true;
         }
-        if (withheld == Port::Withheld::behind) {
+        if (withheld == Withheld::behind) {
             const Outcomes before = hand_out_withheld(self, port, *ready.socket, retired);
             Py_XDECREF(before.completion);
         }
@@ -469,21 +454,6 @@ bool hand_out_one(PyObject* self, PortObject& port, Ready& ready, Retired& retir
     *wanted = new_completion(*port.types, outcomes.completion, nullptr);
     Py_DECREF(outcomes.completion);
     return outcomes.go_on && *wanted != nullptr;
-}
-
-Py_ssize_t dispatch(PyObject* self, PortObject& port, PyObject** wanted) {
-    Py_ssize_t count = port.core->any_aside() ? hand_over(port) : 0;
-    bool go_on = true;
-    while (go_on && port.next_ready < port.inbox.size() &&
-           (wanted == nullptr || *wanted == nullptr)) {
-        // The record is taken first: the callback may raise, and what follows waits for the next
-        // turn.
-        Ready ready = std::move(port.inbox[port.next_ready++]);
-        count += ready.what != Ready::What::nagle_stall ? 1 : 0;
-        go_on = hand_out_one(self, port, ready, port.retired, wanted);
-    }
-    retire_handed_out(port, port.retired);
-    return go_on ? count : -1;
 }
 
 }  // namespace iocp::py

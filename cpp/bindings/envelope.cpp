@@ -7,22 +7,27 @@
 #include "backend/system_error.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/held.hpp"
+#include "bindings/lease.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-constexpr Py_ssize_t most_room = Py_ssize_t{1} << 20;
-constexpr Py_ssize_t most_items = 1024;
+constexpr Py_ssize_t max_room = Py_ssize_t{1} << 20;
+constexpr Py_ssize_t max_items = 1024;
 
 bool refuse_ancillary(const Types& types) {
     raise(types, ErrorClass::argument, code_not_offered,
-          "there is no ancillary data on this system; send the bytes alone");
+          "this system has no ancillary data; send the bytes without it");
     return false;
 }
 
-// What is leased while ancillary data is copied.
+// Gives the leases of ancillary data back once the data is copied.
 class HeldLeases {
 public:
     explicit HeldLeases(std::size_t count) : leases_(count) {}
@@ -40,11 +45,11 @@ private:
     std::vector<Lease> leases_;
 };
 
-// One (level, type, data); the data is held in `lease`.
+// Converts one (level, type, data). `lease` holds the data.
 bool to_item(const Types& types, PyObject* given, AncillaryItem& item, Lease& lease) {
     if (!PyTuple_Check(given) || PyTuple_GET_SIZE(given) != 3) {
         raise(types, ErrorClass::argument_type, EINVAL,
-              "ancillary data is an iterable of tuples (level, type, data)");
+              "ancillary data must be an iterable of tuples (level, type, data)");
         return false;
     }
     if (!to_int(types, PyTuple_GET_ITEM(given, 0), "level", item.level) ||
@@ -89,7 +94,7 @@ bool Envelope::set_target(const SocketObject& socket, PyObject* address) {
     const Types& types = *socket.binding->types;
     if (socket.type == type_stream) {
         raise(types, ErrorClass::argument, EINVAL,
-              "a stream goes to its peer and takes no address; send() without one");
+              "a stream sends to its peer and takes no address; leave address out");
         return false;
     }
     return to_address(types, address, socket.family, message_.address);
@@ -99,9 +104,9 @@ bool Envelope::set_ancillary(const Types& types, PyObject* given) {
     if (!has_ancillary) {
         return refuse_ancillary(types);
     }
-    const Held sequence(listed(types, given, most_items,
-                               "ancillary data is an iterable of tuples (level, type, data)",
-                               "more than 1024 items of ancillary data"));
+    const Held sequence(listed(types, given, max_items,
+                               "ancillary data must be an iterable of tuples (level, type, data)",
+                               "ancillary data must be at most 1024 items"));
     if (sequence.get() == nullptr) {
         return false;
     }
@@ -125,9 +130,9 @@ bool Envelope::make_room(const Types& types, PyObject* bytes) {
     if (!to_size(types, bytes, "ancillary_size", 0, size)) {
         return false;
     }
-    if (size > most_room) {
+    if (size > max_room) {
         raise(types, ErrorClass::argument, EINVAL,
-              "ancillary_size is a number of bytes from 0 to 1 MiB");
+              "ancillary_size must be a number of bytes from 0 to 1 MiB");
         return false;
     }
     if (size != 0 && !has_ancillary) {

@@ -3,14 +3,15 @@
 #include <memory>
 #include <vector>
 
-#include "bindings/objects.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
-// The buffers of an operation that has several, or more to it than bytes: a Message and all that it
-// points to. Its Operation owns it from the post on, so that it outlives every use by the kernel;
-// the buffers alone go back with the operation's lease. Descriptors that came with it are closed
-// with it, unless somebody took them.
+// A Message with all that it points to, for an operation with several buffers, an address or
+// ancillary data. The Operation owns it from the post on, so that it outlives every use by the
+// kernel. Only the buffers go back with the operation's lease. The destructor closes received
+// descriptors that the program did not take.
 class Envelope {
 public:
     enum class Way : std::uint8_t { sends, receives };
@@ -20,7 +21,7 @@ public:
     Envelope(const Envelope&) = delete;
     Envelope& operator=(const Envelope&) = delete;
 
-    // Its memory: one buffer, or several. False: exception set. Each is given once.
+    // Sets the memory, once: one buffer, or several. False: an exception is set.
     void enclose(const Lease& only) noexcept;
     bool enclose_each(const Types& types, PyObject* buffers);
     bool set_target(const SocketObject& socket, PyObject* address);
@@ -28,18 +29,18 @@ public:
     bool make_room(const Types& types, PyObject* bytes);
 
     [[nodiscard]] bool empty() const noexcept { return length_ == 0; }
-    // Whether there is more to it than bytes.
+    // Returns whether the operation has an address or ancillary data beside its bytes.
     [[nodiscard]] bool is_message() const noexcept {
         return receives_ || message_.address.length != 0 || message_.control != nullptr;
     }
-    // The lease of an operation of so many slices, once the memory is there.
+    // The operation's lease and its number of slices. Precondition: the memory is set.
     [[nodiscard]] Lease lease() noexcept;
     [[nodiscard]] std::uint16_t slices() const noexcept;
-    // The only buffer, for who takes it over.
+    // The only buffer, for a caller that takes it over.
     [[nodiscard]] Lease& only() noexcept { return only_; }
 
     [[nodiscard]] PyObject* sender() const;
-    // A list of (level, type, bytes). The descriptors in it are the caller's from here on.
+    // Returns a list of (level, type, bytes). The caller owns the descriptors in it from here on.
     PyObject* take_ancillary();
 
 private:

@@ -1,8 +1,11 @@
+#include "bindings/errors.hpp"
+
 #include <array>
 #include <cerrno>
 
 #include "backend/system_error.hpp"
-#include "bindings/objects.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -27,23 +30,27 @@ Mapping mapping_of(const Types& types, Fault fault) noexcept {
         case Fault::cancelled:
             return {ErrorClass::cancelled, ECANCELED, "the operation was cancelled"};
         case Fault::timed_out:
-            return {ErrorClass::timed_out, types.timed_out_code, "the operation's time is up"};
+            return {ErrorClass::timed_out, types.timed_out_code, "the operation's timeout passed"};
         case Fault::socket_closed:
             return {ErrorClass::socket_closed, EBADF, "the socket is closed"};
         case Fault::port_closed:
             return {ErrorClass::port_closed, EBADF, "the port is closed"};
         case Fault::truncated:
-            return {ErrorClass::error, types.message_size_code, "the datagram was cut"};
+            return {ErrorClass::error, types.message_size_code,
+                    "the datagram was cut: it is longer than its buffer"};
         case Fault::argument:
-            return {ErrorClass::argument, EINVAL, "the arguments cannot be served"};
+            return {ErrorClass::argument, EINVAL, "this backend does not support these arguments"};
         case Fault::wrong_thread:
             return {ErrorClass::wrong_thread, EPERM, "another thread runs the port"};
         case Fault::forked:
-            return {ErrorClass::forked, EPERM, "the port belongs to the parent process"};
+            return {ErrorClass::forked, EPERM,
+                    "the port belongs to the parent process; make a new one in the child"};
         case Fault::budget:
-            return {ErrorClass::budget, types.no_buffers_code, "over the budget"};
+            return {ErrorClass::budget, types.no_buffers_code,
+                    "the port's budget of locked memory is used up"};
         case Fault::nothing_due:
-            return {ErrorClass::nothing_due, EDEADLK, "nothing is due in the model"};
+            return {ErrorClass::nothing_due, EDEADLK,
+                    "no event of the model can end this wait; post something first"};
         case Fault::resource:
             return {ErrorClass::exhausted, ENOMEM, "the system ran out of memory"};
         case Fault::none:
@@ -53,7 +60,7 @@ Mapping mapping_of(const Types& types, Fault fault) noexcept {
     return {ErrorClass::error, EIO, "unknown error"};
 }
 
-// OSError works the errno out of a Windows code, and picks the builtin subclass of that.
+// OSError derives the errno from a Windows code, and picks the built-in subclass for it.
 PyObject* system_exception(PyObject* type, int code, const char* text) {
     return errors_are_windows_codes ? PyObject_CallFunction(type, "isOi", 0, text, Py_None, code)
                                     : PyObject_CallFunction(type, "is", code, text);
@@ -71,7 +78,7 @@ bool load_code(PyObject* module, const char* name, int& out) {
 
 // Precondition: the lock is not held.
 bool attach_counters(PortObject& port, PyObject* exception) {
-    const LedgerView view = locked(port, [&] { return port.core->ledger_view(); });
+    const LedgerView view = locked(port, [&] { return port.core->figures().ledger(); });
     PyObject* counters =
         Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K}", "now", static_cast<unsigned long long>(view.now),
                       "peak", static_cast<unsigned long long>(view.peak), "budget",
@@ -179,6 +186,14 @@ PyObject* raise(const Types& types, ErrorClass which, int code, const char* text
         Py_DECREF(arguments);
     }
     return nullptr;
+}
+
+bool refuse(const Types& types, ErrorClass which, PyObject* message) {
+    if (message != nullptr) {
+        raise(types, which, EINVAL, PyUnicode_AsUTF8(message));
+        Py_DECREF(message);
+    }
+    return false;
 }
 
 PyObject* warning_class(const char* name) {

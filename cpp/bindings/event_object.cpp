@@ -3,9 +3,13 @@
 #include <cerrno>
 #include <new>
 
+#include "base/process.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/types.hpp"
 #include "bindings/waiting.hpp"
 
 namespace iocp::py {
@@ -14,11 +18,10 @@ namespace {
 
 EventObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<EventObject*>(self); }
 
-// A keyword of the constructor, true or false. False: exception set.
+// Converts an argument that must be a bool. False: an exception is set.
 bool to_bool(const Types& types, PyObject* value, const char* refusal, bool& out) {
     if (!PyBool_Check(value)) {
-        raise(types, ErrorClass::argument_type, EINVAL, refusal);
-        return false;
+        return refuse_type(types, refusal, value);
     }
     out = value == Py_True;
     return true;
@@ -38,17 +41,19 @@ PyObject* make(PyTypeObject* type, PyObject* positional, PyObject* keywords) {
     Py_ssize_t at = 0;
     bool good = types != nullptr;
     if (good && PyTuple_GET_SIZE(positional) != 0) {
-        raise(*types, ErrorClass::argument_type, EINVAL, "Event() takes keywords alone");
+        raise(*types, ErrorClass::argument_type, EINVAL,
+              "Event() takes no positional arguments; name them: Event(manual_reset=True, "
+              "set=False)");
         good = false;
     }
     while (good && keywords != nullptr && PyDict_Next(keywords, &at, &name, &value) != 0) {
         if (PyUnicode_CompareWithASCIIString(name, "manual_reset") == 0) {
-            good = to_bool(*types, value, "manual_reset is True or False", manual_reset);
+            good = to_bool(*types, value, "manual_reset must be True or False", manual_reset);
         } else if (PyUnicode_CompareWithASCIIString(name, "set") == 0) {
-            good = to_bool(*types, value, "set is True or False", set);
+            good = to_bool(*types, value, "set must be True or False", set);
         } else {
             raise(*types, ErrorClass::argument_type, EINVAL,
-                  "Event() takes the keywords manual_reset and set");
+                  "Event() has no such argument; it takes manual_reset and set");
             good = false;
         }
     }
@@ -59,64 +64,57 @@ PyObject* make(PyTypeObject* type, PyObject* positional, PyObject* keywords) {
     }
     event->types_reference = reference;
     event->types = types;
-    event->port = nullptr;
-    new (&event->event) Event(manual_reset, set);
+    new (&event->event) run::PortEvent(manual_reset, set);
     event->fork_generation = iocp::fork_generation();
-    event->closed = false;
     PyObject_GC_Track(reinterpret_cast<PyObject*>(event));
     return reinterpret_cast<PyObject*>(event);
 }
 
 int traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self_of(self).port);
+    if (const run::RunnablePort* port = self_of(self).event.port()) {
+        Py_VISIT(static_cast<const PortObject*>(port)->self);
+    }
     return 0;
 }
 
 int clear(PyObject* self) {
-    Py_CLEAR(self_of(self).port);
+    self_of(self).event.abandon();
     return 0;
 }
 
-// An event that an operation has is kept by it, and one that is waited for by who waits.
+// No operation and no waiting thread uses the event here: each of them keeps a reference.
 void dealloc(PyObject* self) {
     EventObject& event = self_of(self);
     PyObject_GC_UnTrack(self);
     PyTypeObject* type = Py_TYPE(self);
-    (void)clear(self);
-    event.event.~Event();
+    event.event.~PortEvent();
     Py_DECREF(event.types_reference);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
-// Calls `change` with the events' lock held.
-template <class Change>
-PyObject* changed(PyObject* self, Change&& change) {
+PyObject* set(PyObject* self, PyObject* /*unused*/) {
     EventObject& event = self_of(self);
     if (!usable(event)) {
         return nullptr;
     }
-    const std::lock_guard lock(Event::mutex());
-    change(event.event);
+    event.event.set();
     Py_RETURN_NONE;
 }
 
-PyObject* set(PyObject* self, PyObject* /*unused*/) {
-    return changed(self, [](Event& event) { event.set(); });
-}
-
 PyObject* reset(PyObject* self, PyObject* /*unused*/) {
-    return changed(self, [](Event& event) { event.reset(); });
+    EventObject& event = self_of(self);
+    if (!usable(event)) {
+        return nullptr;
+    }
+    event.event.reset();
+    Py_RETURN_NONE;
 }
 
 PyObject* is_set(PyObject* self, PyObject* /*unused*/) {
     const EventObject& event = self_of(self);
-    if (!usable(event)) {
-        return nullptr;
-    }
-    const std::lock_guard lock(Event::mutex());
-    return PyBool_FromLong(event.event.is_set() ? 1 : 0);
+    return usable(event) ? PyBool_FromLong(event.event.is_set() ? 1 : 0) : nullptr;
 }
 
 PyObject* wait(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
@@ -129,13 +127,13 @@ PyObject* wait(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
         !to_timeout(types, arguments[0], timeout)) {
         return nullptr;
     }
-    Awaited awaited;
+    bool alertable = false;
     if (arguments[1] != nullptr &&
-        !to_bool(types, arguments[1], "alertable is True or False", awaited.alertable)) {
+        !to_bool(types, arguments[1], "alertable must be True or False", alertable)) {
         return nullptr;
     }
-    awaited.events.push_back(&event);
-    const Waited waited = wait_for(types, awaited, timeout);
+    run::AwaitedEvents awaited({&event.event}, false);
+    const Waited waited = wait_for(types, awaited, alertable, timeout);
     switch (waited) {
         case Waited::failed:
             return nullptr;
@@ -151,53 +149,52 @@ PyObject* wait(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
 PyObject* close(PyObject* self, PyObject* /*unused*/) {
     EventObject& event = self_of(self);
     if (event.fork_generation == iocp::fork_generation()) {
-        const std::lock_guard lock(Event::mutex());
-        event.closed = true;
-        event.event.waiters.notify_all();
+        event.event.close();
     }
     Py_RETURN_NONE;
 }
 
 PyObject* get_closed(PyObject* self, void* /*unused*/) {
-    const EventObject& event = self_of(self);
-    const std::lock_guard lock(Event::mutex());
-    return PyBool_FromLong(event.closed ? 1 : 0);
+    return PyBool_FromLong(self_of(self).event.closed() ? 1 : 0);
 }
 
 PyMethodDef methods[] = {
-    {"set", guarded<set>, METH_NOARGS, "set() -> None\n\nSets it: who waits for it goes on."},
+    {"set", guarded<set>, METH_NOARGS,
+     "set() -> None\n\n"
+     "Sets the event: waiting threads go on."},
     {"reset", guarded<reset>, METH_NOARGS,
-     "reset() -> None\n\nTakes it back: who waits from here on waits."},
+     "reset() -> None\n\n"
+     "Clears the event: later waits block again."},
     {"is_set", guarded<is_set>, METH_NOARGS,
-     "is_set() -> bool\n\nWhether it is set. It runs no port, and resets nothing."},
+     "is_set() -> bool\n\n"
+     "Returns whether the event is set. It runs no port and resets nothing."},
     {"wait", fast(guarded<wait>), METH_FASTCALL | METH_KEYWORDS,
-     "wait(timeout=None, *, alertable=False) -> bool\n\nWaits until it is set, at most timeout "
-     "seconds; False: it was "
-     "not. An event that is not reset by hand\nis reset for the first who waits. The port of the "
-     "operation that has the event is run meanwhile if nobody\nelse runs it. Raises ArgumentError "
-     "when it is closed. alertable: completion routines of this thread "
-     "that are due,\nor become due, are run, and ROUTINES_RAN, which is false, is returned."},
+     "wait(timeout=None, *, alertable=False) -> bool\n\n"
+     "Waits at most timeout seconds (None: no limit) until the event is set; False: it was\n"
+     "not. An event without manual_reset is reset for the first thread that goes on. If no\n"
+     "thread runs the port of the operation that has the event, the wait runs it. With\n"
+     "alertable, this thread's completion routines run when they are due, and the wait then\n"
+     "returns ROUTINES_RAN, which is false. Raises ArgumentError when the event is closed."},
     {"close", guarded<close>, METH_NOARGS,
-     "close() -> None\n\nEnds its use: waits for it, and posts with it, raise ArgumentError. The "
+     "close() -> None\n\n"
+     "Ends the use of the event: waits for it and posts with it raise ArgumentError. The\n"
      "operation that has it goes on."},
     no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyGetSetDef properties[] = {
-    {"closed", guarded<get_closed>, nullptr, "close() was called.", nullptr},
+    {"closed", guarded<get_closed>, nullptr, "Whether close() was called.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* documentation =
     "Event(*, manual_reset=True, set=False)\n\n"
-    "Set when the operation that was posted with it (event=) has finished, also one that was done "
-    "by its\n"
-    "post; instead of a callback, or a Completion for get(). A post resets it. One unfinished "
-    "operation at a\n"
-    "time has it: posting another with it raises ArgumentError. Every method may be called from "
-    "any thread.\n"
-    "In a forked child it raises ForkedPort.";
+    "An event that an operation sets when it has finished, also when its post finished it. An\n"
+    "operation posted with event= has neither a callback nor a Completion for get(). The post\n"
+    "resets the event. One unfinished operation at a time may have the event: posting another\n"
+    "with it raises ArgumentError. Every method may be called from any thread. In a forked\n"
+    "child it raises ForkedPort.";
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},
@@ -226,57 +223,24 @@ bool usable(const EventObject& event) {
               "one in the child");
         return false;
     }
-    bool closed = false;
-    {
-        const std::lock_guard lock(Event::mutex());
-        closed = event.closed;
-    }
+    const bool closed = event.event.closed();
     if (closed) {
         raise(*event.types, ErrorClass::argument, EBADF, "the event is closed; make a new one");
     }
     return !closed;
 }
 
-bool reserve(EventObject& event, PyObject* port) {
+bool reserve(EventObject& event, PortObject& port) {
     if (!usable(event)) {
         return false;
     }
-    PyObject* before = nullptr;
-    bool reserved = false;
-    {
-        const std::lock_guard lock(Event::mutex());
-        reserved = event.event.reserve();
-        if (reserved) {
-            before = std::exchange(event.port, Py_NewRef(port));
-            event.event.waiters.notify_all();  // there may be a port to run
-        }
-    }
-    Py_XDECREF(before);
+    const bool reserved = event.event.reserve(port);
     if (!reserved) {
         raise(*event.types, ErrorClass::argument, EBUSY,
-              "the event belongs to an operation that has not finished; each operation that is "
-              "outstanding needs one of its own");
+              "the event belongs to an operation that has not finished; give each unfinished "
+              "operation an event of its own");
     }
     return reserved;
-}
-
-void release(EventObject& event) {
-    {
-        const std::lock_guard lock(Event::mutex());
-        event.event.release();
-    }
-    let_go(event);
-}
-
-void let_go(EventObject& event) {
-    PyObject* port = nullptr;
-    {
-        const std::lock_guard lock(Event::mutex());
-        if (!event.event.reserved()) {
-            port = std::exchange(event.port, nullptr);
-        }
-    }
-    Py_XDECREF(port);
 }
 
 }  // namespace iocp::py

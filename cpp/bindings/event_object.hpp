@@ -1,6 +1,8 @@
 #pragma once
 
-#include "bindings/objects.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/types.hpp"
+#include "run/port_event.hpp"
 
 namespace iocp::py {
 
@@ -8,11 +10,8 @@ struct EventObject {
     PyObject_HEAD
     PyObject* types_reference;
     const Types* types;
-    // Everything from here on is guarded by the events' lock.
-    PyObject* port;  // strong: of the operation that has the event, until it was handed over
-    Event event;
+    run::PortEvent event;
     std::uint32_t fork_generation;
-    bool closed;
 };
 
 PyTypeObject* make_event_type(PyObject* module);
@@ -21,13 +20,9 @@ inline EventObject& event_of(PyObject& object) noexcept {
     return reinterpret_cast<EventObject&>(object);
 }
 
-// Whether the event can be used: false with an exception set.
+// Returns whether the event can be used. False: an exception is set.
 bool usable(const EventObject& event);
-// Gives the event to an operation about to be posted to `port`. False: exception set.
-bool reserve(EventObject& event, PyObject* port);
-// The post was refused.
-void release(EventObject& event);
-// The operation that had it has been handed over.
-void let_go(EventObject& event);
+// Gives the event to an operation about to be posted to `port`. False: an exception is set.
+bool reserve(EventObject& event, PortObject& port);
 
 }  // namespace iocp::py

@@ -5,12 +5,15 @@
 #include <limits>
 
 #include "backend/sent_file.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-// A file given by its path is open while it is duplicated, and not longer.
+// Opens a file by its path, only for as long as its descriptor is duplicated.
 class Opened {
 public:
     Opened() = default;
@@ -31,7 +34,7 @@ public:
         if (io == nullptr) {
             return nullptr;
         }
-        // An object with __fspath__() may have __index__() too, which FileIO takes for a
+        // Converts the path first: FileIO takes an object that also has __index__() for a
         // descriptor.
         PyObject* name = attaching([path] { return PyOS_FSPath(path); });
         file_ = name != nullptr ? PyObject_CallMethod(io, "FileIO", "O", name) : nullptr;
@@ -70,21 +73,21 @@ bool duplicate(PortObject& port, PyObject* file, std::unique_ptr<SentFile>& out)
                            PyErr_ExceptionMatches(PyExc_TypeError) != 0 ||
                            PyErr_ExceptionMatches(PyExc_ValueError) != 0 ||
                            PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
-        return unfit && refuse(types, ErrorClass::argument_type,
-                               "send_file() takes a path, a descriptor, or a file object with "
-                               "fileno()");
+        return unfit &&
+               refuse(types, ErrorClass::argument_type,
+                      "send_file() needs a path, a descriptor, or a file object with fileno()");
     }
     Handle handle = no_handle;
     if (!handle_of_descriptor(descriptor, handle)) {
         return false;
     }
     if (const int code = SentFile::duplicate(handle, out); code != 0) {
-        raise(&port, types, locked(port, [&] { return port.core->system_error(code); }));
+        raise(&port, types, locked(port, [&] { return system_error(port.core->backend(), code); }));
         return false;
     }
     return out->length() >= 0 ||
            refuse(types, ErrorClass::argument,
-                  "send_file() takes a regular file; read from others and send what they give");
+                  "send_file() needs a regular file; read from another file and send its bytes");
 }
 
 bool to_bytes(const Types& types, PyObject* value, const char* refusal, std::int64_t& out) {
@@ -105,16 +108,17 @@ bool to_bytes(const Types& types, PyObject* value, const char* refusal, std::int
 bool lease_file(PortObject& port, PyObject* file, PyObject* offset, PyObject* count, Lease& out) {
     const Types& types = *port.types;
     std::int64_t from = 0;
-    std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    std::int64_t maximum = std::numeric_limits<std::int64_t>::max();
     std::unique_ptr<SentFile> sent;
-    if (!to_bytes(types, offset, "offset is a number of bytes from 0 to 2**63 - 1", from) ||
-        !to_bytes(types, count, "count is a number of bytes from 0 to 2**63 - 1, or None", most) ||
+    if (!to_bytes(types, offset, "offset must be a number of bytes from 0 to 2**63 - 1", from) ||
+        !to_bytes(types, count, "count must be a number of bytes from 0 to 2**63 - 1, or None",
+                  maximum) ||
         !duplicate(port, file, sent)) {
         return false;
     }
     const std::int64_t there = std::max(sent->length() - from, std::int64_t{0});
     sent->offset = static_cast<std::uint64_t>(from);
-    out = SentFile::lease(std::move(sent), static_cast<std::size_t>(std::min(there, most)));
+    out = SentFile::lease(std::move(sent), static_cast<std::size_t>(std::min(there, maximum)));
     return true;
 }
 

@@ -1,15 +1,15 @@
 #pragma once
 
-#include "bindings/objects.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
-// Leases what send_file() was given: `file` is a path, a descriptor of Python's, or an object with
-// fileno(); `offset` and `count` are bytes, null or None: from the start, to the end. False: an
-// exception is set.
+// Leases a part of a file for send_file(). `file` is a path, a descriptor of Python, or an object
+// with fileno(). `offset` and `count` are bytes; null or None mean from the start and to the end.
+// False: an exception is set.
 bool lease_file(PortObject& port, PyObject* file, PyObject* offset, PyObject* count, Lease& out);
 
-// What the platform calls the file of a descriptor (platform code). False: an exception is set.
+// Gets the system's handle of a descriptor's file (platform code). False: an exception is set.
 bool handle_of_descriptor(int descriptor, Handle& out);
 
 }  // namespace iocp::py

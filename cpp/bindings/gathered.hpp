@@ -4,11 +4,13 @@
 #include <utility>
 #include <vector>
 
-#include "bindings/objects.hpp"
+#include "bindings/hand_over.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
-// What a call has gathered so far; when it ends in an exception, the next call gets it.
+// The completions that a call has gathered so far. If the call ends in an exception, the next call
+// gets them.
 class Gathered {
 public:
     explicit Gathered(PortObject& port) : port_(port) {}
@@ -22,24 +24,25 @@ public:
     Gathered(const Gathered&) = delete;
     Gathered& operator=(const Gathered&) = delete;
 
-    void take_unclaimed(std::size_t most) {
+    void take_unclaimed(std::size_t maximum) {
         drop_claimed(port_);
         const std::lock_guard guard(port_.links_mutex);
         auto& unclaimed = port_.unclaimed;
-        const auto count = static_cast<std::ptrdiff_t>(std::min(most, unclaimed.size()));
-        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);  // its room stays for them
+        const auto count = static_cast<std::ptrdiff_t>(std::min(maximum, unclaimed.size()));
+        // keeps its capacity, so that they fit again
+        taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
         unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
     }
-    // Makes room for one more, here and for the next call. Throws before anything is taken.
+    // Reserves memory for one more, here and for the next call. Throws before it takes anything.
     void expect() {
         taken_.reserve(taken_.size() + 1);
         const std::lock_guard guard(port_.links_mutex);
         port_.unclaimed.reserve(port_.unclaimed.size() + taken_.size() + 1);
     }
-    // Precondition: expected.
+    // Precondition: expect() was called.
     void add(PyObject* completion) noexcept { taken_.push_back(completion); }
     [[nodiscard]] std::size_t size() const noexcept { return taken_.size(); }
-    // The caller's from here on.
+    // Hands all of them to the caller.
     std::vector<PyObject*> give() noexcept { return std::exchange(taken_, {}); }
 
 private:

@@ -8,9 +8,9 @@
 
 namespace iocp::py {
 
-// The border between C++ and CPython's own frames, which no exception may cross: every row of a
-// table of methods, properties or slots names a function through `guarded`. Want of memory becomes
-// a MemoryError. What ends a thread by unwinding it is no exception, and passes.
+// The border between C++ and CPython's own frames, which no exception may cross. Every row of a
+// table of methods, properties or slots names its function through `guarded`. A lack of memory
+// becomes a MemoryError. The unwinding that ends a thread is not an exception of C++, and passes.
 template <class Function>
 struct Border;
 
@@ -26,7 +26,7 @@ struct Border<Result (*)(Arguments...)> {
             PyErr_SetString(PyExc_SystemError, error.what());
         }
         if constexpr (std::is_void_v<Result>) {
-            PyErr_WriteUnraisable(nullptr);  // a slot that cannot fail
+            PyErr_WriteUnraisable(nullptr);  // this slot cannot report an error
         } else if constexpr (std::is_pointer_v<Result>) {
             return nullptr;
         } else {

@@ -1,18 +1,23 @@
-// From finished operations to their objects: those that a turn hands out, and those that went aside
-// because an event or a routine is told of them, which any attached thread may take.
+// Moves finished operations to their objects: those that a turn hands out, and notified completions
+// (of events and routines), which any attached thread may take.
+#include "bindings/hand_over.hpp"
+
 #include <algorithm>
 
 #include "bindings/event_object.hpp"
+#include "bindings/links.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/routines.hpp"
 
 namespace iocp::py {
 
-// Called by the core with the port's lock held: without a word to Python. An operation with an
-// event or a routine is linked to its port until it was handed over; a subscription may have lost
-// its object, and tells neither.
+// Called by the core with the port's lock held, so it never calls Python. An operation with an
+// event or a routine stays linked to its port until it is handed over. A subscription may have lost
+// its object, and notifies neither.
 bool PortObject::finished(Operation& operation) noexcept {
     const std::lock_guard lock(Event::mutex());
-    waiters.notify_all();
+    waiters.notify_all_locked();
     if (operation.subscription() || operation.user == nullptr) {
         return false;
     }
@@ -21,9 +26,7 @@ bool PortObject::finished(Operation& operation) noexcept {
         return false;
     }
     if (op->tells == Tells::event && op->callback != nullptr) {
-        Event& event = event_of(*op->callback).event;
-        event.release();
-        event.set();
+        event_of(*op->callback).event.finish_locked();
     }
     return true;
 }
@@ -34,9 +37,9 @@ void conclude(PortObject& port, Operation& core, OperationObject* op) {
     }
     cut_from_core<OperationObject>(port, core);
     if (core.accepted != nullptr) {
-        // Accepted for an operation nobody can ask: the connection is not kept.
+        // The operation has lost its object, so the program could never get the connection.
         locked(port, [&] {
-            port.core->refuse(*core.accepted);
+            port.core->sockets().refuse(*core.accepted);
             return 0;
         });
     }
@@ -44,7 +47,7 @@ void conclude(PortObject& port, Operation& core, OperationObject* op) {
 }
 
 Py_ssize_t hand_over(PortObject& port) {
-    Operation* const finished = locked(port, [&port] { return port.core->take_aside(); });
+    Operation* const finished = locked(port, [&port] { return port.core->take_notified(); });
     Py_ssize_t count = 0;
     for (Operation* core = finished; core != nullptr; core = core->next_finished) {
         ++count;
@@ -55,7 +58,7 @@ Py_ssize_t hand_over(PortObject& port) {
         }
         PyObject* told = replaced(port, op->callback, nullptr);
         if (told != nullptr && op->tells == Tells::event) {
-            let_go(event_of(*told));
+            event_of(*told).event.forget_port();
         } else if (told != nullptr) {
             Routines::retire(*op, told, true);
         }
@@ -66,7 +69,7 @@ Py_ssize_t hand_over(PortObject& port) {
     if (finished != nullptr) {
         locked(port, [&] {
             for (Operation* core = finished; core != nullptr;) {
-                port.core->retire_aside(*std::exchange(core, core->next_finished));
+                port.core->operations().retire_notified(*std::exchange(core, core->next_finished));
             }
             return 0;
         });

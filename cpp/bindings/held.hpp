@@ -6,7 +6,7 @@
 
 namespace iocp::py {
 
-// A reference, held until the scope ends.
+// Holds a reference until the scope ends.
 class Held {
 public:
     explicit Held(PyObject* taken) noexcept : object_(taken) {}

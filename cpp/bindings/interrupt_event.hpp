@@ -2,8 +2,8 @@
 
 namespace iocp::py {
 
-// An event of the system that is set when the interpreter is interrupted (Ctrl-C), where the
-// system's waits do not end by themselves then; null where they do.
+// Returns the system's event that is set when the interpreter is interrupted (Ctrl-C). Null where
+// an interrupt ends the system's waits by itself.
 void* interrupt_event() noexcept;
 
 }  // namespace iocp::py

@@ -1,6 +1,6 @@
-// Functions with named arguments that belong to a class or module of pybind11. A call with keywords
-// through pybind11 itself makes a string of each argument's name and reads it unchecked: without
-// memory for one the process crashes. These are rows of a PyMethodDef table instead.
+// Functions with named arguments for a class or module of pybind11, as rows of a PyMethodDef table.
+// In a call with keywords, pybind11 itself makes a string of each argument's name without a check.
+// Without memory for one the process crashes.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -12,14 +12,17 @@
 #include <utility>
 
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/otherwise.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/run_port.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
-// Calls `call` and makes an object of its result. The exceptions of pybind11 become those that they
-// stand for.
+// Calls `call` and makes an object of its result. Turns pybind11's exceptions into the Python
+// exceptions that they stand for.
 template <class Call>
 PyObject* result_of(Call&& call) {
     using Result = std::invoke_result_t<Call>;
@@ -42,12 +45,13 @@ PyObject* result_of(Call&& call) {
     return nullptr;
 }
 
-// An argument as a method table gives it: what was not given is None.
+// Converts an argument of a method table: None if it was not given.
 inline pybind11::object argument(PyObject* given) {
     return pybind11::reinterpret_borrow<pybind11::object>(given != nullptr ? given : Py_None);
 }
 
-// A truth value. None and what was not given are false; raises ArgumentTypeError for what has none.
+// Returns the truth value of an argument: false for None and for an absent one. Raises
+// ArgumentTypeError for an object without a truth value.
 inline bool to_flag(const Types& types, const pybind11::object& given, const char* refusal) {
     const PyNumberMethods* number = Py_TYPE(given.ptr())->tp_as_number;
     if (given.is_none()) {
@@ -64,7 +68,7 @@ inline bool to_flag(const Types& types, const pybind11::object& given, const cha
     return truth != 0;
 }
 
-// Calls `function` with `first` and what the call gave for each name of the signature.
+// Calls `function` with `first` and the argument for each name of the signature.
 template <const auto& signature, class Function, class First>
 auto applied(Function function, const First& first, const Types& types, PyObject* const* given,
              Py_ssize_t count, PyObject* keywords) {
@@ -75,7 +79,8 @@ auto applied(Function function, const First& first, const Types& types, PyObject
     return std::apply([&](auto*... each) { return function(first, argument(each)...); }, arguments);
 }
 
-// The method of Port that `function` is: it takes the Port's object and the Signature's arguments.
+// Makes a method of Port from `function`, which takes the Port's object and the Signature's
+// arguments.
 template <const auto& signature, auto function>
 PyObject* method(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     return result_of([&] {
@@ -85,7 +90,7 @@ PyObject* method(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObj
     });
 }
 
-// The __init__ that `function` is, called as a method of a value that is not there yet.
+// Makes an __init__ from `function`, which is called before the object has its value.
 template <const auto& signature, auto function>
 PyObject* initializer(PyObject* self, PyObject* const* given, Py_ssize_t count,
                       PyObject* keywords) {
@@ -95,8 +100,8 @@ PyObject* initializer(PyObject* self, PyObject* const* given, Py_ssize_t count,
     });
 }
 
-// The function of the module that `function` is: it takes the module's Types and the Signature's
-// arguments.
+// Makes a function of the module from `function`, which takes the module's Types and the
+// Signature's arguments.
 template <const auto& signature, auto function>
 PyObject* module_function(PyObject* module, PyObject* const* given, Py_ssize_t count,
                           PyObject* keywords) {

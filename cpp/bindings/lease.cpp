@@ -1,19 +1,23 @@
-// Python's buffers as leases: held until the operation's completion is handed out, then released
-// with the interpreter attached.
+// Leases of Python's buffers. An operation holds them until its completion is handed out; they are
+// released attached to the interpreter.
+#include "bindings/lease.hpp"
+
 #include <cerrno>
 #include <limits>
 #include <new>
 
 #include "bindings/arguments.hpp"
+#include "bindings/buffer_object.hpp"
 #include "bindings/critical_section.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/held.hpp"
-#include "bindings/objects.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-constexpr Py_ssize_t most_slices = 1024;  // IOV_MAX of Linux, WSABUFs that Windows takes
+constexpr Py_ssize_t max_slices = 1024;  // Linux: IOV_MAX; Windows: the maximum of WSABUFs
 
 void release_object(void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); }
 
@@ -25,7 +29,8 @@ void release_view(void* owner) {
     delete view;
 }
 
-// The exporter's refusal, which is set, as an error of this library. What else it raised stays.
+// Replaces the exporter's TypeError, ValueError or BufferError by this library's error. Other
+// exceptions stay.
 void refuse_source(const Types& types, const char* refusal) {
     if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
         PyErr_Clear();
@@ -83,14 +88,14 @@ bool lease_bytes(const Types& types, PyObject* source, Lease& out) {
         return true;
     }
     return lease_view(types, source, PyBUF_SIMPLE,
-                      "send a contiguous bytes-like object, such as bytes, bytearray, memoryview "
-                      "or Buffer",
+                      "data must be a contiguous bytes-like object, such as bytes, bytearray, "
+                      "memoryview or Buffer",
                       out);
 }
 
 bool lease_writable(const Types& types, PyObject* target, Lease& out) {
     return lease_view(types, target, PyBUF_WRITABLE,
-                      "receive into a writable contiguous buffer, such as a bytearray", out);
+                      "a receive needs a writable, contiguous buffer, such as a bytearray", out);
 }
 
 bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
@@ -98,13 +103,13 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
     if (PyBytes_Check(buffers) || PyByteArray_Check(buffers) || PyUnicode_Check(buffers) ||
         Py_IS_TYPE(buffers, types.buffer)) {
         raise(types, ErrorClass::argument_type, EINVAL,
-              "an iterable of buffers is needed here; send() and recv_into() take a single one");
+              "buffers must be an iterable of buffers; use send() or recv_into() for a single one");
         return false;
     }
     const Held sequence(
-        listed(types, buffers, most_slices,
-               "an iterable of buffers is needed here, such as a list of bytes-like objects",
-               "more than 1024 buffers in one post; join some or post twice"));
+        listed(types, buffers, max_slices,
+               "buffers must be an iterable of buffers, such as a list of bytes-like objects",
+               "one post takes at most 1024 buffers; join some or post twice"));
     if (sequence.get() == nullptr) {
         return false;
     }
@@ -122,7 +127,8 @@ bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
         good = lease_one(types, PyTuple_GET_ITEM(sequence.get(), i), lease);
         if (good && lease.length > std::numeric_limits<std::size_t>::max() / 2 - total) {
             lease.give_back();
-            raise(types, ErrorClass::argument, EINVAL, "the buffers are too long in all");
+            raise(types, ErrorClass::argument, EINVAL,
+                  "the buffers are too long together; post fewer of them");
             good = false;
         }
         if (good) {

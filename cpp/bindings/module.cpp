@@ -4,15 +4,21 @@
 #include <cerrno>
 #include <memory>
 
+#include "base/page_span.hpp"
+#include "base/process.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/bind_port.hpp"
 #include "bindings/bind_sim.hpp"
 #include "bindings/bind_waiting.hpp"
+#include "bindings/buffer_object.hpp"
 #include "bindings/event_object.hpp"
 #include "bindings/keywords.hpp"
-#include "bindings/objects.hpp"
+#include "bindings/operation_object.hpp"
 #include "bindings/otherwise.hpp"
-#include "core/page_span.hpp"
+#include "bindings/registered_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/timer_object.hpp"
+#include "bindings/types.hpp"
 
 namespace pb = pybind11;
 
@@ -45,7 +51,7 @@ void make_types(pb::module_& module) {
         pb::capsule(types.release(), [](void* made) { delete static_cast<Types*>(made); });
 }
 
-// An argument as pybind11 converts it; raises ArgumentTypeError with `refusal` for another type.
+// Converts an argument as pybind11 does. Raises ArgumentTypeError with `refusal` for another type.
 template <class Value>
 Value converted(const Types& types, const pb::object& given, const char* refusal) {
     pb::detail::make_caster<Value> caster;
@@ -57,11 +63,11 @@ Value converted(const Types& types, const pb::object& given, const char* refusal
 }
 
 std::size_t page_span(const Types& types, const pb::object& first, const pb::object& bytes) {
-    constexpr const char* refusal = "address and length are numbers that are not negative";
+    constexpr const char* refusal = "address and length must be ints, 0 or more";
     const auto address = converted<std::uintptr_t>(types, first, refusal);
     const auto length = converted<std::size_t>(types, bytes, refusal);
     if (length != 0 && address + (length - 1) < address) {
-        throw pb::value_error("address + length passes the end of the address space");
+        throw pb::value_error("address + length must not pass the end of the address space");
     }
     return iocp::page_span(address, length, iocp::system_page_size());
 }
@@ -86,7 +92,10 @@ std::map<std::string, std::string> probe() {
 
 pb::object features(const Types& types, const pb::object& backend) {
     return pb::cast(
-        survey()[converted<std::string>(types, backend, "backend is the name of one")].second);
+        survey()[converted<std::string>(
+                     types, backend,
+                     "backend must be the name of a backend, such as 'epoll' (probe() lists them)")]
+            .second);
 }
 
 std::string compiler() {
@@ -120,59 +129,68 @@ constexpr Signature<1> features_arguments{"features", {"backend"}, 1, 1};
 
 PyMethodDef functions[] = {
     {"page_span", fast(guarded<module_function<page_span_arguments, page_span>>), keywords_call,
-     "page_span(address, length) -> int\n\nPages of PAGE_SIZE bytes that length bytes at address "
-     "touch; 0 bytes touch none."},
+     "page_span(address, length) -> int\n\n"
+     "Returns the number of pages of PAGE_SIZE bytes that length bytes at address touch. 0\n"
+     "bytes touch none."},
     {"features", fast(guarded<module_function<features_arguments, features>>), keywords_call,
-     "features(backend) -> dict\n\nWhat the named backend can do here: feature name to bool; empty "
-     "if it is refused."},
+     "features(backend) -> dict\n\n"
+     "Returns the features of the named backend here: feature name to bool. The dict is empty\n"
+     "if the system refuses the backend."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 
 constexpr const char* main_only =
-    "iocp_sock runs in the main interpreter of a process only; use threads, or a process of its "
+    "iocp_sock runs only in the main interpreter of a process; use threads, or a process of its "
     "own";
 
 }  // namespace
 
 PYBIND11_MODULE(_core_of_main, module) {
-    // From Python 3.13 on PyInit__core() runs in the main interpreter whichever one imports.
+    // From Python 3.13 on, PyInit__core() runs in the main interpreter, whichever interpreter
+    // imports.
     if (!in_main_interpreter()) {
         throw pb::import_error(main_only);
     }
-    (void)iocp::fork_generation();  // forks are counted from here on
+    (void)iocp::fork_generation();  // counts forks from here on
     make_types(module);
     iocp::py::bind_sim(module);
     iocp::py::bind_port(module);
     iocp::py::bind_waiting(module);
     pb::options shown;
-    shown.disable_function_signatures();  // of the overloads that refuse
+    shown.disable_function_signatures();  // hides the overloads that only raise
     module.attr("PAGE_SIZE") = iocp::system_page_size();
-    module.def("probe", &probe,
-               "probe() -> dict\n\nEvery backend of this platform: 'ok', or why the system refuses "
-               "it here.");
+    module.def(
+        "probe", &probe,
+        "probe() -> dict\n\n"
+        "Returns every backend of this platform: 'ok', or the reason why the system refuses it\n"
+        "here.");
     module.def("probe", iocp::py::otherwise("probe()"));
     if (PyModule_AddFunctions(module.ptr(), functions) < 0) {
         throw pb::error_already_set();
     }
-    module.def("survey", &survey,
-               "survey() -> dict\n\nBoth of every backend, from one look: name to its state and "
-               "its features.");
+    module.def(
+        "survey", &survey,
+        "survey() -> dict\n\n"
+        "Returns the results of probe() and features() for every backend, from one look: name to\n"
+        "its state and its features.");
     module.def("survey", iocp::py::otherwise("survey()"));
     module.def("compiler", &compiler,
-               "compiler() -> str\n\nCompiler and version the core was built with.");
+               "compiler() -> str\n\n"
+               "Returns the compiler and version that built the core.");
     module.def("compiler", iocp::py::otherwise("compiler()"));
     module.def("_address_or_name", &address_or_name, pb::arg("host"), pb::arg("port"),
                pb::arg("family"));
     module.def(
         "version", [] { return std::string(IOCP_SOCK_VERSION); },
-        "version() -> str\n\nVersion of the core.");
+        "version() -> str\n\n"
+        "Returns the version of the core.");
     module.def("version", iocp::py::otherwise("version()"));
 }
 
-// pybind11 waits for ever when a second interpreter of the process loads it (Python before 3.12).
-// NOLINTNEXTLINE(bugprone-reserved-identifier): the interpreter looks for this name
+// Checks first: before Python 3.12, pybind11 waits for ever when a second interpreter of the
+// process loads it. NOLINTNEXTLINE(bugprone-reserved-identifier): the interpreter calls this name
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
     if (!in_main_interpreter()) {
         PyErr_SetString(PyExc_ImportError, main_only);

@@ -1,10 +1,12 @@
 #pragma once
 
-#include "bindings/objects.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_object.hpp"
 
 namespace iocp::py {
 
-// Makes a call on the open socket with the lock held: `call` returns an Error.
+// Makes a call on the open socket with the lock held. `call` returns an Error.
 template <class Call>
 bool with_open(SocketObject& socket, Call&& call) {
     PortObject& port = *socket.binding;
@@ -13,8 +15,8 @@ bool with_open(SocketObject& socket, Call&& call) {
     }
     const Error error = locked(port, [&]() -> Error {
         Socket* core = socket.core.get();
-        if (core == nullptr || core->life != Life::open) {
-            return Error::of(Fault::socket_closed, "the socket is closed");
+        if (core == nullptr || core->state != SocketState::open) {
+            return socket_is_closed;
         }
         return call(*core);
     });
@@ -28,12 +30,14 @@ bool with_open(SocketObject& socket, Call&& call) {
 template <class Call>
 bool with_code(SocketObject& socket, Call&& call) {
     return with_open(socket, [&](Socket& core) -> Error {
-        const int code = call(socket.binding->core->backend(), core);
-        return code == 0 ? Error{} : socket.binding->core->system_error(code);
+        Backend& backend = socket.binding->core->backend();
+        const int code = call(backend, core);
+        return code == 0 ? Error{} : system_error(backend, code);
     });
 }
 
-// Reads a copy of what `read` finds in the core's open socket; `otherwise` once it is closed.
+// Returns a copy of the value that `read` finds in the core's open socket, or `otherwise` once it
+// is closed.
 template <class Value, class Read>
 Value peek(SocketObject& socket, Value otherwise, Read&& read) {
     if (socket.binding->forked()) {

@@ -1,10 +1,18 @@
+#include "bindings/operation_object.hpp"
+
 #include <algorithm>
 #include <array>
 
+#include "bindings/buffer_object.hpp"
 #include "bindings/critical_section.hpp"
 #include "bindings/envelope.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/links.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -34,12 +42,12 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
     return 0;
 }
 
-// The socket stays until dealloc: the core's side of the operation is found through it.
+// Keeps the socket until dealloc, which finds the core's side of the operation through it.
 int clear(PyObject* self) {
     OperationObject& op = self_of(self);
     PortObject& port = *op.socket->binding;
     if (op.tells != Tells::routine) {
-        // Else its thread's queue knows the operation until it is handed over.
+        // A bound routine stays: its thread's queue knows the operation until it is handed over.
         forget(port, op.callback);
     }
     forget(port, op.accepted);
@@ -47,8 +55,8 @@ int clear(PyObject* self) {
     return 0;
 }
 
-// An operation that the kernel still holds is linked to its port and never comes here; a
-// subscription may, and goes on without its object.
+// Never runs for an operation that the kernel holds, because its port keeps it. May run for a
+// subscription, which goes on without its object.
 void dealloc(PyObject* self) {
     OperationObject& op = self_of(self);
     PyObject_GC_UnTrack(self);
@@ -65,7 +73,7 @@ void dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
-// Completed says that what the core wrote to the operation is there to be read.
+// Returns the state. `completed` means that the core's writes to the operation can be read.
 State state_of(const OperationObject& op) noexcept {
     if (op.settled.load(std::memory_order_acquire)) {
         return State::completed;
@@ -75,8 +83,8 @@ State state_of(const OperationObject& op) noexcept {
     return core != nullptr ? core->state.load(std::memory_order_acquire) : State::completed;
 }
 
-// The operation once its result is the object's; null before. Until then another thread may be
-// about to write the result, so that it must not be read.
+// Returns the operation once the object has its result; null before. Until then another thread may
+// write the result, so it must not be read.
 OperationObject* with_result(PyObject* self) {
     OperationObject& op = self_of(self);
     return is_done(op) && op.settled.load(std::memory_order_acquire) ? &op : nullptr;
@@ -145,7 +153,7 @@ PyObject* get_flags(PyObject* self, void* /*unused*/) {
     const OperationObject* op = with_result(self);
     return PyLong_FromLong(op != nullptr ? op->flags : 0);
 }
-// What came with a message, once it has come.
+// The received address and ancillary data, once the receive is done without an error; else null.
 Envelope* received_envelope(PyObject* self) {
     const OperationObject* op = with_result(self);
     return op != nullptr && !op->failure ? op->envelope : nullptr;
@@ -172,7 +180,7 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
     }
     const bool taken = locked(port, [&] {
         Operation* core = op.core.get();
-        return core != nullptr && port.core->cancel(*core);
+        return core != nullptr && port.core->operations().cancel(*core);
     });
     return PyBool_FromLong(taken ? 1 : 0);
 }
@@ -192,80 +200,74 @@ PyObject* represent(PyObject* self) {
 
 PyMethodDef operation_object_methods[] = {
     {"cancel", guarded<cancel>, METH_NOARGS,
-     "cancel() -> bool\n\nAsks for the end of the operation. True: the request was taken, and the "
-     "completion that follows\nsays how it ended: Cancelled, or success with its count when the "
-     "cancel lost the race. Until then the\nbuffer stays held and charged. False: it had finished, "
+     "cancel() -> bool\n\n"
+     "Asks for the end of the operation. True: the request was taken. The completion then says\n"
+     "how the operation ended: with Cancelled, or with its count if it had finished before the\n"
+     "cancel. Until then the buffer stays held and charged. False: the operation had finished,\n"
      "or was asked before."},
     {"result", fast(guarded<operation_result>), METH_FASTCALL | METH_KEYWORDS,
      "result(wait=True, timeout=None) -> (transferred, flags)\n\n"
-     "What the operation came to, as WSAGetOverlappedResult tells it: bytes that went and the "
-     "MSG_* "
-     "flags of a\n"
-     "receive; data, accepted and address are there then. Raises the error that it ended with. "
-     "Waits until it\n"
-     "is done, at most timeout seconds, and runs the port meanwhile if nobody else does; without "
-     "wait it takes\n"
-     "one look. What has not finished raises StillPending and goes on. Whose result was told here "
-     "leaves no\n"
-     "Completion for get(); a callback is called all the same."},
+     "Returns the result, as WSAGetOverlappedResult does: the bytes transferred and the MSG_*\n"
+     "flags of a receive. data, accepted and address are final then. Raises the error that the\n"
+     "operation ended with. Waits at most timeout seconds (None: no limit) until it is done.\n"
+     "If no thread runs the port, the wait runs it. With wait=False it checks once. An\n"
+     "operation that has not finished raises StillPending and goes on. Once the result was\n"
+     "returned, get() has no Completion for the operation; a callback is still called."},
     no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyGetSetDef operation_properties[] = {
-    {"kind", guarded<get_kind>, nullptr, "What was posted: 'receive', 'send', 'accept', ...",
+    {"kind", guarded<get_kind>, nullptr,
+     "The kind of the operation: 'receive', 'send', 'accept', ...", nullptr},
+    {"socket", guarded<get_socket>, nullptr, "The Socket that the operation was posted on.",
      nullptr},
-    {"socket", guarded<get_socket>, nullptr, "The Socket it was posted on.", nullptr},
     {"sequence", guarded<get_sequence>, nullptr,
-     "Place in the posting order of its socket, counted from 1.", nullptr},
+     "The place in the posting order of its socket, counted from 1.", nullptr},
     {"outcome", guarded<get_outcome>, nullptr,
-     "What the post came to when it returned: 'done' (finished at once), 'pending' (the kernel "
-     "will\n"
-     "finish it) or 'queued' (the core holds it). A post that failed raised instead.",
+     "The outcome of the post: 'done' (finished at once), 'pending' (the kernel will\n"
+     "finish it) or 'queued' (the core holds it). A post that failed raised an error instead.",
      nullptr},
-    {"state", guarded<get_state>, nullptr, "'queued', 'pending', 'cancelling' or 'completed', now.",
-     nullptr},
-    {"queued", guarded<get_queued>, nullptr, "The core holds it now.", nullptr},
-    {"pending", guarded<get_pending>, nullptr, "The kernel holds it now; its buffer is charged.",
-     nullptr},
-    {"done", guarded<get_done>, nullptr, "It has finished: transferred, data and error are final.",
-     nullptr},
+    {"state", guarded<get_state>, nullptr,
+     "The current state: 'queued', 'pending', 'cancelling' or 'completed'.", nullptr},
+    {"queued", guarded<get_queued>, nullptr, "Whether the core holds the operation now.", nullptr},
+    {"pending", guarded<get_pending>, nullptr,
+     "Whether the kernel holds the operation now; its buffer is then charged.", nullptr},
+    {"done", guarded<get_done>, nullptr,
+     "Whether the operation has finished; transferred, data and error are then final.", nullptr},
     {"transferred", guarded<get_transferred>, nullptr,
-     "Bytes that went, also when it ended with an error; 0 until it is done.", nullptr},
-    {"error", guarded<get_error>, nullptr, "The OSError it ended with, or None.", nullptr},
+     "The number of bytes transferred, also if it ended with an error; 0 until it is done.",
+     nullptr},
+    {"error", guarded<get_error>, nullptr, "The OSError that the operation ended with, or None.",
+     nullptr},
     {"data", guarded<get_data>, nullptr,
-     "recv(): the Buffer received, empty at end of stream; None until done, and after an error\n"
-     "before the first byte.",
+     "recv(): the received Buffer, empty at the end of the stream. None until it is done, and\n"
+     "after an error before the first byte.",
      nullptr},
     {"accepted", guarded<get_accepted>, nullptr,
      "accept(): the new connection, a Socket; else None.", nullptr},
     {"flags", guarded<get_flags>, nullptr,
-     "The MSG_* flags that a receive came with: MSG_TRUNC (the datagram was longer than its "
-     "room),\n"
-     "MSG_CTRUNC, MSG_OOB, MSG_EOR, MSG_ERRQUEUE as the system sets them; else 0.",
+     "The MSG_* flags of a finished receive, as the system sets them: MSG_TRUNC (the datagram\n"
+     "was longer than its room), MSG_CTRUNC, MSG_OOB, MSG_EOR, MSG_ERRQUEUE; else 0.",
      nullptr},
     {"address", guarded<get_address>, nullptr,
-     "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it, as the socket module writes it; "
-     "None\n"
-     "where nobody is named: a stream, an unbound AF_UNIX sender, an error. accept(): the peer's.",
+     "recvfrom(), recvfrom_into(), recvmsg_into(): the sender's address in the socket module's\n"
+     "form. None for a stream, an unbound AF_UNIX sender and an error. accept(): the peer's\n"
+     "address.",
      nullptr},
     {"ancillary", guarded<get_ancillary>, nullptr,
-     "recvmsg_into(): what came along with the bytes, a list of (level, type, bytes). Descriptors "
-     "in it\n"
-     "(SCM_RIGHTS, close-on-exec) are the caller's to close once it was read here; those that "
-     "nobody read\n"
-     "are closed with the Operation.",
+     "recvmsg_into(): the ancillary data, a list of (level, type, bytes). Once a program has\n"
+     "read this, the descriptors in it (SCM_RIGHTS, close-on-exec) are its own to close.\n"
+     "Unread ones are closed with the Operation.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* operation_documentation =
     "One posted receive, send, connect or accept, or one subscription.\n\n"
-    "Exactly one Completion follows each, later and never inside the post, unless the socket asked "
-    "to\n"
-    "skip it (Socket.skip_done_packets). Dropping the object drops nothing: the core holds the "
-    "operation\n"
-    "and its buffer until its completion.";
+    "Exactly one Completion follows each, later and never inside the post. With\n"
+    "Socket.skip_done_packets an operation that its post finished leaves none. A program may\n"
+    "drop the object: the core holds the operation and its buffer until the completion.";
 
 PyType_Slot operation_slots[] = {
     {Py_tp_doc, const_cast<char*>(operation_documentation)},
@@ -305,7 +307,7 @@ void completion_dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
-// A property of the operation, or what stands for it where there is none.
+// Returns a property of the operation; None for a packet.
 template <PyObject* (*Get)(PyObject*, void*)>
 PyObject* forward(PyObject* self, void* /*unused*/) {
     PyObject* operation = completion_of(self).operation;
@@ -339,27 +341,29 @@ PyObject* completion_represent(PyObject* self) {
 
 PyGetSetDef completion_properties[] = {
     {"operation", guarded<completion_operation>, nullptr,
-     "The Operation that finished; None for a packet that was posted.", nullptr},
-    {"socket", guarded<forward<get_socket>>, nullptr, "Its Socket, or None.", nullptr},
+     "The Operation that finished; None for a posted packet.", nullptr},
+    {"socket", guarded<forward<get_socket>>, nullptr, "The operation's Socket; None for a packet.",
+     nullptr},
     {"kind", guarded<completion_kind>, nullptr, "The operation's kind, or 'packet'.", nullptr},
     {"sequence", guarded<forward_number<get_sequence>>, nullptr,
-     "Place in the posting order of its socket, counted from 1; 0 for a packet.", nullptr},
+     "The place in the posting order of its socket, counted from 1; 0 for a packet.", nullptr},
     {"transferred", guarded<forward_number<get_transferred>>, nullptr,
-     "Bytes that went, also with an error.", nullptr},
-    {"error", guarded<forward<get_error>>, nullptr, "The OSError it ended with, or None.", nullptr},
-    {"data", guarded<forward<get_data>>, nullptr, "recv(): the Buffer received; else None.",
+     "The number of bytes transferred, also with an error.", nullptr},
+    {"error", guarded<forward<get_error>>, nullptr,
+     "The OSError that the operation ended with, or None.", nullptr},
+    {"data", guarded<forward<get_data>>, nullptr, "recv(): the received Buffer; else None.",
      nullptr},
     {"accepted", guarded<forward<get_accepted>>, nullptr, "accept(): the new Socket; else None.",
      nullptr},
-    {"flags", guarded<forward_number<get_flags>>, nullptr,
-     "The MSG_* flags that a receive came with.", nullptr},
+    {"flags", guarded<forward_number<get_flags>>, nullptr, "The MSG_* flags of a receive.",
+     nullptr},
     {"address", guarded<forward<get_address>>, nullptr,
-     "recvfrom(), recvfrom_into(), recvmsg_into(): who sent it; accept(): the peer's address; else "
-     "None.",
+     "recvfrom(), recvfrom_into(), recvmsg_into(): the sender's address; accept(): the peer's; "
+     "else None.",
      nullptr},
     {"ancillary", guarded<completion_ancillary>, nullptr,
      "Operation.ancillary; empty for a packet.", nullptr},
-    {"value", guarded<completion_value>, nullptr, "What Port.post() was given; else None.",
+    {"value", guarded<completion_value>, nullptr, "The value given to Port.post(); else None.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -393,7 +397,9 @@ bool is_done(OperationObject& op) {
     return done;
 }
 
-const char* kind_name(Kind kind) noexcept { return kind_names[static_cast<std::size_t>(kind)]; }
+const char* kind_name(OperationKind kind) noexcept {
+    return kind_names[static_cast<std::size_t>(kind)];
+}
 
 PyTypeObject* make_operation_type(PyObject* module) {
     return reinterpret_cast<PyTypeObject*>(
@@ -405,7 +411,7 @@ PyTypeObject* make_completion_type(PyObject* module) {
         PyType_FromModuleAndSpec(module, &completion_spec, nullptr));
 }
 
-OperationObject* new_operation(SocketObject& socket, Kind kind, PyObject* callback) {
+OperationObject* new_operation(SocketObject& socket, OperationKind kind, PyObject* callback) {
     auto* op = PyObject_GC_New(OperationObject, socket.binding->types->operation);
     if (op == nullptr) {
         return nullptr;
@@ -440,7 +446,7 @@ bool take_block(OperationObject& op, PyObject* blank, Lease& lease) noexcept {
         return false;
     }
     auto* region = static_cast<Region*>(block.owner);
-    // With MSG_TRUNC the count is the datagram's, which may be longer than its block.
+    // With MSG_TRUNC the system counts the whole datagram, which may be longer than its block.
     const std::size_t received = std::min(static_cast<std::size_t>(op.transferred), block.length);
     block = {};
     fill_buffer(blank, Slice(region, region->data(), received));
@@ -457,7 +463,7 @@ void settle(OperationObject& op) {
     if (op.hands_out_block) {
         unused_buffer = blank_buffer(*port.types);
         if (unused_buffer == nullptr) {
-            PyErr_Clear();  // out of memory for the result itself
+            PyErr_Clear();  // the result itself reports the lack of memory
         }
     }
     PyObject* unused_connection = nullptr;
@@ -475,7 +481,7 @@ void settle(OperationObject& op) {
                     op.failure = no_buffer;
                 }
             }
-            if (core->kind == Kind::receive && !core->error) {
+            if (core->kind == OperationKind::receive && !core->error) {
                 op.flags = core->answer;
             }
             if (op.accepted != nullptr && core->accepted != nullptr) {

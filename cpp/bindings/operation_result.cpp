@@ -1,14 +1,21 @@
-// Operation.result(): what WSAGetOverlappedResult is to an OVERLAPPED.
+// Operation.result(), which corresponds to WSAGetOverlappedResult.
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/host.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 #include "bindings/waiting.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-// While it stands, the operation's Completion goes to nobody else; for good once it was kept.
+// Keeps get() from returning the operation's Completion: during this call, and for good after
+// keep().
 class Claim {
 public:
     explicit Claim(OperationObject& op) noexcept : op_(op) { op_.claims.fetch_add(1); }
@@ -27,6 +34,20 @@ private:
     bool kept_{false};
 };
 
+// The operation's end, as is_done() sees it.
+class AwaitedResult final : public run::AwaitedOperation {
+public:
+    explicit AwaitedResult(OperationObject& op) noexcept
+        : AwaitedOperation(*op.socket->binding), op_(op) {}
+
+protected:
+    Operation* operation() noexcept override { return op_.core.get(); }
+    bool done() override { return is_done(op_); }
+
+private:
+    OperationObject& op_;
+};
+
 bool any_unclaimed(PortObject& port) {
     const std::lock_guard guard(port.links_mutex);
     return !port.unclaimed.empty();
@@ -36,20 +57,32 @@ bool await(const Types& types, OperationObject& op, std::int64_t timeout) {
     if (!usable(*op.socket->binding)) {
         return false;
     }
-    Awaited awaited;
-    awaited.operation = &op;
-    switch (wait_for(types, awaited, timeout)) {
+    AwaitedResult awaited(op);
+    switch (wait_for(types, awaited, false, timeout)) {
         case Waited::met:
             return true;
         case Waited::timed_out:
             raise(types, ErrorClass::still_pending, EINPROGRESS,
-                  "the operation has not finished yet; nothing of it was cancelled");
+                  "the operation has not finished; it goes on, so ask again later or wait longer");
             return false;
         case Waited::routines_ran:  // not alertable
         case Waited::failed:
             break;
     }
     return false;
+}
+
+// Hands out what is ready, as far as this thread may run the port. False: an exception is set.
+bool turn_now(PortObject& port) {
+    KeepHost host(true);
+    Error error;
+    if (!attempted([&] { error = run::turn_now(host, port); })) {
+        return false;
+    }
+    if (error) {
+        raise(&port, *port.types, error);
+    }
+    return !error;
 }
 
 }  // namespace
@@ -75,12 +108,12 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
         return nullptr;
     }
     claim.keep();
-    // What is left of it in the port would stay there if nobody ever ran it.
+    // A turn hands out the operation's record, which would stay in a port that no thread runs.
     if (op.tells == Tells::port && !port.closed && !port.forked() &&
-        (op.core.linked() || any_unclaimed(port)) && !turn_now(op.socket->port, port)) {
+        (op.core.linked() || any_unclaimed(port)) && !turn_now(port)) {
         return nullptr;
     }
-    // An exception of this call's own: to raise one writes to it, and other threads may be in here.
+    // Makes a new exception: raising one writes to it, and other threads may raise here too.
     if (op.settled.load(std::memory_order_acquire) && op.failure) {
         return raise(&port, types, op.failure);
     }

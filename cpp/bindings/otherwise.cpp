@@ -3,6 +3,9 @@
 #include <cerrno>
 #include <string>
 
+#include "bindings/errors.hpp"
+#include "bindings/types.hpp"
+
 namespace iocp::py {
 
 namespace pb = pybind11;
@@ -13,7 +16,7 @@ const Types& types_of_module() {
 }
 
 void refuse_call(const char* usage) {
-    const std::string text = std::string("it is called as ") + usage;
+    const std::string text = std::string("wrong arguments; the call is ") + usage;
     raise(types_of_module(), ErrorClass::argument_type, EINVAL, text.c_str());
     throw pb::error_already_set();
 }

@@ -2,25 +2,25 @@
 
 #include <pybind11/pybind11.h>
 
-#include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 const Types& types_of_module();
 
-// Raises ArgumentTypeError, which says how the function is called.
+// Raises ArgumentTypeError with the right form of the call.
 [[noreturn]] void refuse_call(const char* usage);
 
-// The last overload of a function bound with pybind11, for arguments that none before it takes.
-// pybind11's own message prints them, and ends the process at a keyword that is no UTF-8.
+// The last overload of a function bound with pybind11, for arguments that no other overload takes.
+// pybind11's own message prints the arguments, and ends the process at a keyword that is not UTF-8.
 inline auto otherwise(const char* usage) {
     return [usage](const pybind11::args& /*given*/, const pybind11::kwargs& /*named*/) {
         refuse_call(usage);
     };
 }
 
-// The __reduce__ of what pybind11 binds.
+// The __reduce__ of classes that pybind11 binds.
 inline void no_reduction(const pybind11::object& self) {
     (void)refuse_pickling(self.ptr(), nullptr);
     throw pybind11::error_already_set();

@@ -7,7 +7,11 @@
 #include <utility>
 
 #include "bindings/checked.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/run_port.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -32,7 +36,7 @@ static_assert(fault_names.size() == faults);
 constexpr std::array<std::pair<State, const char*>, 3> unfinished{
     {{State::queued, "queued"}, {State::pending, "pending"}, {State::cancelling, "cancelling"}}};
 
-// The fields of TraceEvent in the language of Python's module struct.
+// The fields of TraceEvent in the format of Python's struct module.
 constexpr const char* event_format = "=qQQQIIiiBBBBI";
 static_assert(offsetof(TraceEvent, bytes) == 24 && offsetof(TraceEvent, handle) == 40 &&
               offsetof(TraceEvent, stage) == 48 && offsetof(TraceEvent, unused) == 52);
@@ -90,14 +94,14 @@ Dict shown(const SocketFigures& socket) {
     result.set("fileno", socket.handle);
     result.set("family", socket.family);
     result.set("type", socket.type);
-    result.set("state", name_of(life_names, socket.life));
+    result.set("state", name_of(life_names, socket.state));
     result.set("charged", socket.charged);
     result.set("queued_bytes", socket.queued_bytes);
     result.set("outstanding", socket.outstanding);
     result.set("receives", socket.receives);
     result.set("sends", socket.sends);
-    const bool receives = socket.subscription == Kind::receive_each;
-    result.set("accepts", socket.subscription == Kind::accept_each);
+    const bool receives = socket.subscription == OperationKind::receive_each;
+    result.set("accepts", socket.subscription == OperationKind::accept_each);
     result.set("receiving_by",
                receives ? to_object(name_of(strategy_names, socket.strategy)) : pb::none());
     result.set("adaptive", socket.adaptive);
@@ -121,8 +125,8 @@ void show_operations(const Figures& figures, Dict& result) {
     }
     Dict by_kind;
     for (std::size_t kind = 0; kind < kinds; ++kind) {
-        by_kind.set(kind_name(static_cast<Kind>(kind)),
-                    figures.tally.operations(static_cast<Kind>(kind)));
+        by_kind.set(kind_name(static_cast<OperationKind>(kind)),
+                    figures.tally.operations(static_cast<OperationKind>(kind)));
     }
     result.set("operations_by_state", by_state);
     result.set("operations_by_kind", by_kind);
@@ -142,18 +146,18 @@ void refuse(PortObject& port, const char* text) {
 
 pb::object ledger_of(PortObject& port) {
     require_not_forked(port);
-    return shown(locked(port, [&] { return port.core->ledger_view(); })).object();
+    return shown(locked(port, [&] { return port.core->figures().ledger(); })).object();
 }
 
-pb::object figures_of(PortObject& port, std::size_t most_sockets) {
+pb::object figures_of(PortObject& port, std::size_t max_sockets) {
     require_not_forked(port);
     Figures figures;
     if (const Error error =
-            locked(port, [&] { return port.core->figures(most_sockets, figures); })) {
+            locked(port, [&] { return port.core->figures().take(max_sockets, figures); })) {
         raise(&port, *port.types, error);
         throw_set();
     }
-    keep_heaviest(figures.by_socket, most_sockets);
+    keep_heaviest(figures.by_socket, max_sockets);
     Dict result;
     result.set("ledger", shown(figures.ledger));
     show_operations(figures, result);
@@ -167,7 +171,7 @@ pb::object figures_of(PortObject& port, std::size_t most_sockets) {
         Dict by_kind;
         for (std::size_t kind = 0; kind < kinds; ++kind) {
             if (const Histogram& histogram = (*figures.latencies)[kind]; histogram.count() != 0) {
-                by_kind.set(kind_name(static_cast<Kind>(kind)), shown(histogram));
+                by_kind.set(kind_name(static_cast<OperationKind>(kind)), shown(histogram));
             }
         }
         latency = by_kind.object();
@@ -185,23 +189,23 @@ void start_trace(PortObject& port, std::size_t events) {
     require_usable(port);
     auto trace = std::make_unique<Trace>(events);
     const bool started = locked(port, [&] {
-        if (port.core->tracing()) {
+        if (port.core->figures().tracing()) {
             return false;
         }
-        (void)port.core->exchange_trace(std::move(trace));
+        (void)port.core->figures().exchange_trace(std::move(trace));
         return true;
     });
     if (!started) {
-        refuse(port, "a trace of this port runs already; stop_trace() ends it");
+        refuse(port, "a trace of this port runs already; end it with Trace.stop() first");
     }
 }
 
 pb::object stop_trace(PortObject& port) {
     require_not_forked(port);
     const std::unique_ptr<Trace> trace =
-        locked(port, [&] { return port.core->exchange_trace(nullptr); });
+        locked(port, [&] { return port.core->figures().exchange_trace(nullptr); });
     if (trace == nullptr) {
-        refuse(port, "no trace of this port runs; trace() starts one");
+        refuse(port, "no trace of this port runs; start one with trace()");
     }
     List runs;
     trace->each_run([&](const TraceEvent* first, std::size_t count) {
@@ -213,7 +217,7 @@ pb::object stop_trace(PortObject& port) {
     List sending;
     for (std::size_t kind = 0; kind < kinds; ++kind) {
         Operation probe;
-        probe.kind = static_cast<Kind>(kind);
+        probe.kind = static_cast<OperationKind>(kind);
         kind_names[kind] = kind_name(probe.kind);
         if (probe.sending()) {
             sending.append(kind_names[kind]);

@@ -1,7 +1,18 @@
+#include "bindings/port_object.hpp"
+
 #include <cerrno>
 
+#include "base/process.hpp"
+#include "bindings/dispatch.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/hand_over.hpp"
 #include "bindings/interrupt_event.hpp"
-#include "bindings/objects.hpp"
+#include "bindings/links.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/posted_packet.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/timer_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -9,8 +20,7 @@ PortObject::PortObject(Types* made_types, PyObject* reference, const PortOptions
                        const std::string& name)
     : types(made_types),
       types_reference(Py_NewRef(reference)),
-      pool(BufferPool::create(system_page_size(), options.region_size, options.region_limit)),
-      fork_generation(iocp::fork_generation()) {
+      pool(BufferPool::create(system_page_size(), options.region_size, options.region_limit)) {
     auto backend = make_backend(name, *pool, options.backend, backend_reason);
     if (backend == nullptr) {
         closed = true;
@@ -19,15 +29,15 @@ PortObject::PortObject(Types* made_types, PyObject* reference, const PortOptions
     backend_name = backend->name();
     backend->wake_on(interrupt_event());
     core = std::make_unique<Port>(options, *pool, std::move(backend));
-    core->set_audience(*this);
+    core->set_listener(*this);
 }
 
 PortObject::~PortObject() {
     clear();
     Py_XDECREF(error_handler);
     if (core != nullptr && (forked() || !closed)) {
-        // In a child the ring is the parent's; elsewhere another thread's ring may still write.
-        // Either way the memory stays: a leak is the lesser evil.
+        // Leaks the core. In a child the ring is the parent's; elsewhere another thread's ring may
+        // still write to the memory.
         (void)core.release();
     } else {
         core.reset();
@@ -57,8 +67,8 @@ int PortObject::traverse(visitproc visit, void* arg) const {
     return 0;
 }
 
-// Ends everything without a word to the application: the port is being collected, or is closed.
-// Nothing the kernel may still write to is given back before the kernel has given it back.
+// Ends everything without a call of the application's code: the port is being collected, or is
+// closed. Keeps all memory that the kernel may write to until the kernel has given it back.
 void PortObject::clear() {
     if (core == nullptr || forked()) {
         return;
@@ -86,18 +96,17 @@ void PortObject::clear() {
         core->take_ready(rest);
         return 0;
     });
-    for (std::size_t i = next_ready; i < inbox.size(); ++i) {
-        drop(inbox[i]);
+    while (!inbox.empty()) {
+        Ready ready = inbox.take();
+        drop(ready);
     }
-    inbox.clear();
-    next_ready = 0;
     for (Ready& ready : rest) {
         drop(ready);
     }
     rest.clear();
     retire_handed_out(*this, retired);
     end_timers();
-    // One that the core has not accepted belongs to the thread that posts it.
+    // A packet that the core has not accepted belongs to the thread that posts it.
     while (PostedPacket* packet = unlink_any(
                *this, packets, [](const PostedPacket& one) { return one.accepted.load(); })) {
         delete packet;
@@ -111,8 +120,8 @@ void PortObject::clear() {
     }
 }
 
-// One that another thread takes from the list at the same time, or has not armed yet, is that
-// thread's to give up.
+// Stops and drops every timer. If another thread takes a timer from the list at the same time, or
+// has not armed it yet, that thread drops it.
 void PortObject::end_timers() {
     std::vector<TimerObject*> all;
     {
@@ -128,25 +137,7 @@ void PortObject::end_timers() {
     }
 }
 
-void PortObject::mark_closed() noexcept {
-    closed = true;
-    if (waiting.load() == 0) {
-        core->release_backend();
-    }
-}
-
-void PortObject::release_if_closed() {
-    if (closed && !forked()) {
-        locked(*this, [this] {
-            if (waiting.load() == 0) {
-                core->release_backend();
-            }
-            return 0;
-        });
-    }
-}
-
-// The end of a record that nobody will hear of.
+// Drops a record that will not be handed out.
 void PortObject::drop(Ready& ready) {
     switch (ready.what) {
         case Ready::What::completed: {
@@ -174,7 +165,7 @@ void PortObject::drop(Ready& ready) {
             break;
         case Ready::What::resumed: {
             Ready kept;
-            while (core->take_withheld(*ready.socket, kept)) {
+            while (core->sockets().take_withheld(*ready.socket, kept)) {
                 drop(kept);
             }
             break;

@@ -1,27 +1,37 @@
-// From what a Socket is asked to post to an Operation that the core has accepted.
+// Posts: makes an Operation of a method's arguments and gives it to the core.
+
 #include "bindings/post.hpp"
 
 #include <cerrno>
 #include <utility>
 
+#include "bindings/buffer_object.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/hand_over.hpp"
+#include "bindings/lease.hpp"
+#include "bindings/links.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/routines.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-// The core's operation is done and nobody is to hear of it: its result moves to the object, and its
-// slot is free again. Called with the lock held, so without a word to Python. What it accepted.
+// Ends a done operation that leaves no completion: moves its result to the object and frees its
+// slot. Called with the lock held, so it never calls Python. Returns the socket that it accepted.
 Socket* take_silent(Port& port, Operation& core, OperationObject& op) {
     op.transferred = static_cast<Py_ssize_t>(core.transferred);
-    op.flags = core.kind == Kind::receive ? core.answer : 0;
+    op.flags = core.kind == OperationKind::receive ? core.answer : 0;
     Socket* accepted = std::exchange(core.accepted, nullptr);
     core.lease = {};
-    port.retire(core);
+    port.operations().retire(core);
     return accepted;
 }
 
-// The rest of a silent operation's result: its object is still this thread's alone.
+// Takes the rest of a silent operation's result. No other thread knows its object yet.
 void settle_silent(PortObject& port, OperationObject& op, Post& what, Socket* accepted) {
     if (what.hands_out_block) {
         PyObject* buffer = blank_buffer(*port.types);
@@ -46,12 +56,11 @@ void settle_silent(PortObject& port, OperationObject& op, Post& what, Socket* ac
 
 bool to_event(const Types& types, PyObject* given, Post& what) {
     if (!Py_IS_TYPE(given, types.event)) {
-        raise(types, ErrorClass::argument_type, EINVAL, "event is an iocp_sock.Event, or None");
-        return false;
+        return refuse_type(types, "event must be an iocp_sock.Event, or None", given);
     }
     if (what.callback != nullptr) {
         raise(types, ErrorClass::argument, EINVAL,
-              "an operation tells a callback or an event of its end, not both");
+              "an operation takes a callback or an event, not both; give one of them");
         return false;
     }
     what.callback = given;
@@ -59,10 +68,11 @@ bool to_event(const Types& types, PyObject* given, Post& what) {
     return true;
 }
 
-// Whoever is told from the post on: the event that is reserved, the routine's thread.
+// Prepares the notification before the post: reserves the event, or enlists with the thread's
+// routines.
 bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what) {
     if (what.tells == Tells::event) {
-        return reserve(event_of(*what.callback), socket.port);
+        return reserve(event_of(*what.callback), *socket.binding);
     }
     if (what.tells == Tells::routine) {
         Routines* routines = Routines::of_this_thread();
@@ -83,7 +93,7 @@ bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what
 
 void tell_nobody(OperationObject& op, const Post& what) {
     if (what.tells == Tells::event) {
-        release(event_of(*what.callback));
+        event_of(*what.callback).event.refuse();
     } else if (what.tells == Tells::routine) {
         Routines::retire(op, op.callback, false);
     }
@@ -91,7 +101,7 @@ void tell_nobody(OperationObject& op, const Post& what) {
 
 }  // namespace
 
-// The object is the port's before the core can complete the operation; a refused post leaves
+// Gives the object to the port before the core can complete the operation. A refused post leaves
 // nothing behind.
 PyObject* posted(SocketObject& socket, Post& what) {
     PortObject& port = *socket.binding;
@@ -110,8 +120,8 @@ PyObject* posted(SocketObject& socket, Post& what) {
         op->envelope = what.envelope.release();
         what.lease = op->envelope->lease();
     }
-    if (what.kind == Kind::accept) {
-        // The result is taken over without a call into Python.
+    if (what.kind == OperationKind::accept) {
+        // Made now, because the result is taken over without a call into Python.
         op->accepted = reinterpret_cast<PyObject*>(blank_socket(socket.port, port));
         if (op->accepted == nullptr) {
             Py_DECREF(reinterpret_cast<PyObject*>(op));
@@ -125,8 +135,9 @@ PyObject* posted(SocketObject& socket, Post& what) {
     }
     bool silent = false;
     Socket* accepted = nullptr;
-    // A subscription goes on without its object, which an idle connection need not pay for.
-    const bool kept = what.kind != Kind::receive_each && what.kind != Kind::accept_each;
+    // A subscription goes on without its object, so that an idle connection does not pay for one.
+    const bool kept =
+        what.kind != OperationKind::receive_each && what.kind != OperationKind::accept_each;
     auto* object = reinterpret_cast<PyObject*>(op);
     if (kept) {
         hold(port, port.operations, *op);
@@ -137,9 +148,10 @@ PyObject* posted(SocketObject& socket, Post& what) {
             return Error::of(Fault::socket_closed,
                              "the socket is closed; nothing more can be posted");
         }
-        Operation* core = port.core->new_operation(*target, what.kind);
+        Operation* core = port.core->operations().create(*target, what.kind);
         if (core == nullptr) {
-            return Error::of(Fault::resource, "no memory for an operation");
+            return Error::of(Fault::resource,
+                             "no memory for an operation; post again when some is free");
         }
         core->lease = what.lease;
         if (op->envelope != nullptr) {
@@ -147,19 +159,16 @@ PyObject* posted(SocketObject& socket, Post& what) {
             core->is_message = op->envelope->is_message();
         }
         core->flags = what.flags;
-        core->strategy = what.strategy.value_or(Receive::zero_byte);
-        core->adaptive = what.kind == Kind::receive_each && !what.strategy.has_value();
+        core->strategy = what.strategy.value_or(ReceiveStrategy::zero_byte);
+        core->adaptive = what.kind == OperationKind::receive_each && !what.strategy.has_value();
         core->block_size = what.block_size;
         core->from_file = what.from_file;
         core->reuse = what.reuse;
         core->user = op;
-        core->told = what.tells != Tells::port;
-        // A socket with a subscription is used at the stream level, where sends share a flush.
-        core->batched = what.kind == Kind::send && socket.subscribed != 0 && target->stream &&
-                        !core->is_message && !core->from_file;
-        if (Error refused = port.core->submit(*core, what.timeout)) {
+        core->notifies = what.tells != Tells::port;
+        if (Error refused = port.core->operations().submit(*core, what.timeout)) {
             core->lease = {};
-            port.core->discard(*core);
+            port.core->operations().discard(*core);
             return refused;
         }
         op->outcome = core->outcome;
@@ -199,7 +208,8 @@ bool to_block(PortObject& port, PyObject* nbytes, Lease& out) {
         return false;
     }
     if (size == 0) {
-        raise(*port.types, ErrorClass::argument_type, EINVAL, "nbytes is an int from 1");
+        raise(*port.types, ErrorClass::argument_type, EINVAL,
+              "nbytes must be an int, 1 or more (the maximum to receive), not None");
         return false;
     }
     Region* block = port.pool->take(static_cast<std::size_t>(size));
@@ -219,7 +229,7 @@ bool to_room(const Types& types, PyObject* buffer, Lease& out) {
     if (out.length == 0) {
         out.give_back();
         raise(types, ErrorClass::argument, EINVAL,
-              "the buffer is empty; give at least one byte, or post recv_zero()");
+              "the buffer is empty; give at least one byte of room, or post recv_zero()");
         return false;
     }
     return true;
@@ -238,12 +248,11 @@ bool to_routine(const SocketObject& socket, PyObject* given, Post& what) {
     const PortObject& port = *socket.binding;
     const Types& types = *port.types;
     if (PyCallable_Check(given) == 0) {
-        raise(types, ErrorClass::argument_type, EINVAL, "a routine must be callable, or None");
-        return false;
+        return refuse_type(types, "a routine must be callable, or None", given);
     }
     if (what.callback != nullptr) {
         raise(types, ErrorClass::argument, EINVAL,
-              "an operation tells a callback, an event or a routine of its end: give one of them");
+              "an operation takes a callback, an event or a routine; give one of them");
         return false;
     }
     if (!port.takes_routines) {

@@ -6,6 +6,10 @@
 #include "bindings/arguments.hpp"
 #include "bindings/envelope.hpp"
 #include "bindings/event_object.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -13,9 +17,10 @@ inline SocketObject& socket_of(PyObject* self) noexcept {
     return *reinterpret_cast<SocketObject*>(self);
 }
 
-// What a Socket is asked to post. Until it is posted, whoever fills it in gives its lease back.
+// The arguments of a post. Until the post, the code that fills it in gives its lease back on
+// failure.
 struct Post {
-    Kind kind{Kind::receive};
+    OperationKind kind{OperationKind::receive};
     Lease lease;
     std::unique_ptr<Envelope> envelope;  // instead of the lease
     int flags{0};
@@ -23,24 +28,24 @@ struct Post {
     PyObject* callback{nullptr};  // or the Event, or the routine, as `tells` says
     Tells tells{Tells::port};
     bool hands_out_block{false};
-    std::optional<Receive> strategy{Receive::pooled};  // none: adaptive
+    std::optional<ReceiveStrategy> strategy{ReceiveStrategy::pooled};  // none: adaptive
     std::uint32_t block_size{0};
     bool from_file{false};
     bool reuse{false};
 };
 
-// Posts and returns a new reference to the Operation; null with an exception set, and the lease
+// Posts and returns a new reference to the Operation. Null: an exception is set, and the lease was
 // given back.
 PyObject* posted(SocketObject& socket, Post& what);
 
-// A block of the pool for `nbytes`, which is checked. False: exception set.
+// Checks `nbytes` and takes a block of the pool for it. False: an exception is set.
 bool to_block(PortObject& port, PyObject* nbytes, Lease& out);
-// The caller's writable buffer, of at least a byte. False: exception set.
+// Leases the caller's writable buffer of at least one byte. False: an exception is set.
 bool to_room(const Types& types, PyObject* buffer, Lease& out);
 
-// What every single operation takes beside its data: `rest` is callback, timeout and event.
+// Converts the arguments of every single operation: `rest` is callback, timeout and event.
 bool to_common(const Types& types, PyObject* flags, PyObject* const* rest, Post& what);
-// And what sends and receives of bytes take as well, on sockets that are attached to no port.
+// Converts the routine of sends and receives, which sockets attached to no port take.
 bool to_routine(const SocketObject& socket, PyObject* given, Post& what);
 
 }  // namespace iocp::py

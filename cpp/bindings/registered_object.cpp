@@ -1,10 +1,13 @@
-// Memory registered with the kernel, as Python sees it: writable, held until nobody uses it.
+// RegisteredMemory: writable memory that is registered with the kernel, held while it is in use.
+#include "bindings/registered_object.hpp"
+
 #include <cerrno>
 
 #include "bindings/critical_section.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
-#include "bindings/objects.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
@@ -13,7 +16,7 @@ namespace {
 struct RegisteredObject {
     PyObject_HEAD
     PyObject* port;       // strong
-    PortObject* binding;  // what `port` holds
+    PortObject* binding;  // the value of `port`
     std::byte* data;      // null once released
     Py_ssize_t length;
     Py_ssize_t exports;
@@ -23,14 +26,14 @@ RegisteredObject& self_of(PyObject* self) noexcept {
     return *reinterpret_cast<RegisteredObject*>(self);
 }
 
-// The core takes the memory back and frees it when the kernel no longer knows it.
+// Gives the memory back to the core, which frees it when the kernel no longer refers to it.
 void give_back(RegisteredObject& memory) {
     std::byte* data = memory.data;
     memory.data = nullptr;
     memory.length = 0;
     if (data != nullptr && !memory.binding->forked()) {
         locked(*memory.binding, [&] {
-            memory.binding->core->unregister(data);
+            memory.binding->core->operations().unregister(data);
             return 0;
         });
     }
@@ -48,7 +51,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     RegisteredObject& memory = self_of(self);
     const CriticalSection section(self);
     if (memory.data == nullptr) {
-        PyErr_SetString(PyExc_BufferError, "the memory was released");
+        PyErr_SetString(PyExc_BufferError, "the memory was released; register new memory");
         return -1;
     }
     if (PyBuffer_FillInfo(view, self, memory.data, memory.length, 0, flags) != 0) {
@@ -67,7 +70,8 @@ PyObject* release(PyObject* self, PyObject* /*unused*/) {
     const CriticalSection section(self);
     if (self_of(self).exports != 0) {
         PyErr_SetString(PyExc_BufferError,
-                        "an operation or a memoryview still uses this memory; wait for it");
+                        "an operation or a memoryview still uses this memory; wait for the "
+                        "completion, or release the view");
         return nullptr;
     }
     give_back(self_of(self));
@@ -85,9 +89,9 @@ Py_ssize_t length(PyObject* self) {
 
 PyMethodDef methods[] = {
     {"release", guarded<release>, METH_NOARGS,
-     "release() -> None\n\nTakes the registration back; the port does it in its next turn. Raises "
-     "BufferError while an\noperation or a memoryview uses the memory. Releasing twice is no "
-     "error."},
+     "release() -> None\n\n"
+     "Ends the registration; the port does it in its next turn. Raises BufferError while an\n"
+     "operation or a memoryview uses the memory. Releasing twice is not an error."},
     {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
     {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
@@ -95,12 +99,11 @@ PyMethodDef methods[] = {
 };
 
 constexpr const char* documentation =
-    "Writable, page-aligned memory of the core that is registered with the kernel: locked from "
-    "here to\n"
-    "release(), counted once in Ledger.registered and against the budget, and not charged again "
-    "by\n"
-    "operations inside it. One dimension, len() bytes, the buffer protocol; made by "
-    "Port.register().";
+    "Writable, page-aligned memory of the core that is registered with the kernel.\n"
+    "Port.register() makes it.\n\n"
+    "It is locked until release(), and counted once in Ledger.registered and against the\n"
+    "budget. Operations inside it are not charged again. It supports the buffer protocol: one\n"
+    "dimension, len() bytes.";
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},
@@ -132,8 +135,8 @@ PyObject* new_registered(PyObject* port, PortObject& binding, std::size_t bytes)
     memory->data = nullptr;
     memory->length = 0;
     memory->exports = 0;
-    const Error error =
-        locked(binding, [&] { return binding.core->register_memory(bytes, memory->data); });
+    const Error error = locked(
+        binding, [&] { return binding.core->operations().register_memory(bytes, memory->data); });
     if (error) {
         Py_DECREF(reinterpret_cast<PyObject*>(memory));
         return raise(&binding, *binding.types, error);

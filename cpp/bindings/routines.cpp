@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/process.hpp"
 #include "bindings/held.hpp"
+#include "bindings/host.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
@@ -18,16 +22,18 @@ Routines& of_capsule(PyObject* capsule) noexcept {
 
 }  // namespace
 
-// The thread's own dictionary keeps a sentinel, which goes when the thread ends, on that thread. A
-// forked child leaves its parent's queue alone.
+// Returns the queue of this thread. The thread's dictionary keeps a sentinel, which is dropped on
+// that thread when it ends. A forked child leaves its parent's queue alone.
 Routines* Routines::of_this_thread() {
     PyObject* dictionary = PyThreadState_GetDict();
     if (dictionary == nullptr) {
-        PyErr_SetString(PyExc_RuntimeError, "this thread has no state to keep routines in");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this thread has no Python thread state, which completion routines need; "
+                        "post them from a Python thread");
         return nullptr;
     }
-    // A look that finds no memory for its key must not take the queue for missing: a new one would
-    // replace it, and what the thread has posted would be cancelled.
+    // Checks the key's memory: without it the look-up would report a missing queue. A new one would
+    // then replace the old one, and cancel the thread's operations.
     const Held key(PyUnicode_InternFromString(sentinel_name));
     if (key.get() == nullptr) {
         return nullptr;
@@ -57,7 +63,7 @@ Routines* Routines::of_this_thread() {
         return nullptr;
     }
     const int kept = PyDict_SetItem(dictionary, key.get(), sentinel);
-    Py_DECREF(sentinel);  // where it was not kept, the queue goes with it
+    Py_DECREF(sentinel);  // if the dictionary did not keep it, this drops the queue too
     return kept == 0 ? made : nullptr;
 }
 
@@ -70,7 +76,7 @@ void Routines::thread_ended(PyObject* sentinel) {
     Py_DECREF(queue);
 }
 
-// What the thread posted with a routine is cancelled, and no routine is run any more.
+// Cancels the operations that the thread posted with a routine. No routine runs any more.
 void Routines::end() {
     std::list<Due> pending;
     std::list<Due> due;
@@ -89,7 +95,7 @@ void Routines::end() {
         if (!port.closed && !port.forked()) {
             locked(port, [&] {
                 Operation* core = op->core.get();
-                return core != nullptr && port.core->cancel(*core);
+                return core != nullptr && port.core->operations().cancel(*core);
             });
         }
         Py_DECREF(one.operation);
@@ -111,7 +117,7 @@ void Routines::enlist(OperationObject& op) {
     pending_.push_back({reinterpret_cast<PyObject*>(&op), nullptr});
 }
 
-// Its place, if it had one.
+// Removes the operation's entry and returns it, if there was one.
 std::list<Routines::Due> Routines::remove(const OperationObject& op) noexcept {
     std::list<Due> place;
     const auto found = std::find_if(pending_.begin(), pending_.end(), [&op](const Due& one) {
@@ -139,18 +145,25 @@ bool Routines::any_due() const {
     return !due_.empty();
 }
 
-bool Routines::run_due() {
+void Routines::find_ports(run::FoundPorts& out) {
+    const std::lock_guard lock(Event::mutex());
+    for (const Due& one : pending_) {
+        out.add(*reinterpret_cast<OperationObject*>(one.operation)->socket->binding);
+    }
+}
+
+void Routines::run_due() {
     std::size_t count = 0;
     {
         const std::lock_guard lock(Event::mutex());
-        count = due_.size();  // what becomes due meanwhile is for the next wait
+        count = due_.size();  // routines that become due meanwhile run in the next wait
     }
     for (; count != 0; --count) {
         Due one{};
         {
             const std::lock_guard lock(Event::mutex());
             if (due_.empty()) {
-                break;  // a wait inside a routine has run the rest
+                break;  // a wait inside a routine ran the rest
             }
             one = due_.front();
             due_.pop_front();
@@ -166,11 +179,10 @@ bool Routines::run_due() {
         Py_DECREF(one.operation);
         Py_DECREF(one.bound);
         if (result == nullptr) {
-            return false;
+            throw Raised();
         }
         Py_DECREF(result);
     }
-    return true;
 }
 
 }  // namespace iocp::py

@@ -3,37 +3,34 @@
 #include <cstdint>
 #include <list>
 
-#include "bindings/objects.hpp"
+#include "base/process.hpp"
+#include "bindings/operation_object.hpp"
+#include "bindings/socket_object.hpp"
+#include "run/awaited.hpp"
 
 namespace iocp::py {
 
-// The completion routines of one thread (R26): the operations that it posted with one, and those
-// whose routine is due. Whoever hands over an operation makes its routine due; only the thread
-// itself runs it, in an alertable wait. Operations keep it alive; the thread's end ends it.
-class Routines {
+// The completion routines of one thread (R26): the operations that it posted with a routine, and
+// those whose routine is due. The thread that hands over an operation makes its routine due. Only
+// the posting thread runs it, in an alertable wait. When that thread ends, its operations are
+// cancelled and no routine runs any more; the operations keep this object alive.
+class Routines final : public run::Routines {
 public:
-    // The calling thread's, made when it is first asked for. Null with an exception set.
+    // Returns the calling thread's object, and makes it at the first call. Null: an exception is
+    // set.
     static Routines* of_this_thread();
 
-    // What an operation keeps of its routine: a tuple. Null with an exception set.
+    // Makes the tuple that an operation keeps of its routine. Null: an exception is set.
     PyObject* bind(PyObject* routine) const;
-    // From the post, before it is made, until the operation was refused or is handed over.
+    // Enlists an operation before its post, until it is refused or handed over.
     void enlist(OperationObject& op);
-    // The operation was refused, or is over; `bound` is what bind() made. Due: it is over.
+    // Removes an operation. With `due` the operation is over, and its routine becomes due; without,
+    // the post was refused. `bound` is the tuple of bind().
     static void retire(OperationObject& op, PyObject* bound, bool due);
 
-    [[nodiscard]] bool any_due() const;
-    // Runs those that are due now. False: one raised, and the rest stays.
-    bool run_due();
-    // With the events' lock held: the ports whose turns can make one due.
-    template <class Visit>
-    void each_port(Visit&& visit) const {
-        for (const Due& one : pending_) {
-            visit(reinterpret_cast<OperationObject*>(one.operation)->socket->port);
-        }
-    }
-
-    WaiterList waiters;  // the thread's own alertable waits
+    void find_ports(run::FoundPorts& out) override;
+    [[nodiscard]] bool any_due() const override;
+    void run_due() override;
 
 private:
     struct Due {
@@ -48,9 +45,9 @@ private:
 
     PyObject* self_{nullptr};  // the capsule that owns it; borrowed
     std::uint32_t fork_generation_{iocp::fork_generation()};
-    // Guarded by the events' lock.
-    std::list<Due> pending_;  // borrowed operations, linked to their ports meanwhile; nothing bound
-    std::list<Due> due_;  // strong; a routine that falls due brings its place from the other list
+    // The lock of all events guards the members below.
+    std::list<Due> pending_;  // outstanding operations, borrowed; their `bound` is null
+    std::list<Due> due_;  // strong; a routine that becomes due moves its entry here from `pending_`
     bool ended_{false};
 };
 

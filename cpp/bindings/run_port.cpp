@@ -1,42 +1,21 @@
+// The methods of Port that run it: conversion, and the calls of run/calls.hpp.
+
 #include "bindings/run_port.hpp"
 
-#include <algorithm>
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
-#include "bindings/gathered.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/host.hpp"
 #include "bindings/keywords.hpp"
-#include "bindings/run_shared.hpp"
-#include "bindings/waiting.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
 namespace pb = pybind11;
 
 namespace {
-
-class Runner {
-public:
-    explicit Runner(PortObject& port) : hold_((require_usable(port), port)) {
-        if (!take_over(port, hold_)) {
-            if (PyErr_Occurred() != nullptr) {
-                throw_set();
-            }
-            raise(*port.types, ErrorClass::port_running, EBUSY,
-                  "the port is being run already: by another thread, or by the callback's own "
-                  "caller");
-            throw_set();
-        }
-    }
-
-private:
-    RunnerHold hold_;
-};
-
-bool all_closed(PortObject& port) {
-    return port.next_ready >= port.inbox.size() &&
-           locked(port, [&] { return port.core->finished(); });
-}
 
 std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
     std::int64_t nanoseconds = -1;
@@ -46,144 +25,75 @@ std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
     return nanoseconds;
 }
 
-std::int64_t deadline_of(const PortObject& port, const pb::object& timeout) {
-    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
-    return nanoseconds < 0 ? -1 : port.core->now() + nanoseconds;
+// Makes a call that runs the port, and raises what it did not come to.
+template <class Call>
+run::Ran ran(PortObject& port, Call&& call) {
+    run::Ran result;
+    if (!attempted([&] { result = call(); })) {
+        throw_set();
+    }
+    if (result.refused) {
+        raise(*port.types, ErrorClass::port_running, EBUSY,
+              port.core->shared()
+                  ? "the callback's own caller runs the port already, in this thread"
+                  : "the port is being run already: by another thread, or by the callback's own "
+                    "caller");
+        throw_set();
+    }
+    if (result.error) {
+        if (result.error.fault == Fault::port_closed) {
+            require_usable(port);
+        }
+        raise(&port, *port.types, result.error);
+        throw_set();
+    }
+    return result;
 }
 
-// A port for several threads.
-bool shared_port(PortObject& port) {
+std::vector<PyObject*> gather(PortObject& port, std::size_t maximum, const pb::object& timeout) {
     require_usable(port);
-    return port.core->shared();
-}
-
-void finish_close(PortObject& port) {
-    locked(port, [&] {
-        port.mark_closed();
-        return 0;
-    });
-    port.clear();
-}
-
-// Gathers up to `most` completions, waiting for the first.
-std::vector<PyObject*> gather(const pb::object& self, PortObject& port, std::size_t most,
-                              const pb::object& timeout) {
-    if (shared_port(port)) {
-        return shared::gather(self, port, most, nanoseconds_of(port, timeout));
-    }
-    const Runner runner(port);
-    const std::int64_t deadline = deadline_of(port, timeout);
-    Gathered out(port);
-    out.take_unclaimed(most);
-    port.polled = false;
-    for (;;) {
-        while (out.size() < most) {
-            out.expect();
-            PyObject* wanted = nullptr;
-            if (dispatch(self.ptr(), port, &wanted) < 0) {
-                Py_XDECREF(wanted);
-                throw_set();
-            }
-            if (wanted == nullptr) {
-                break;
-            }
-            out.add(wanted);
-        }
-        if (close_if_over(port)) {
-            return out.give();
-        }
-        const bool late = deadline >= 0 && port.core->now() >= deadline && port.polled;
-        if (out.size() != 0 || late || locked(port, [&] { return port.core->take_woken(); })) {
-            return out.give();
-        }
-        if (!poll_once(self.ptr(), port, deadline)) {
-            throw_set();
-        }
-        port.polled = true;
-    }
+    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
+    GetHost host(port, maximum);
+    (void)ran(port, [&] { return run::get(host, port, nanoseconds, host.taken()); });
+    return host.give();
 }
 
 }  // namespace
 
-bool close_if_over(PortObject& port) {
-    const bool over = all_closed(port);
-    if (over) {
-        finish_close(port);
-    }
-    return over;
-}
-
 void run(const pb::object& self, const pb::object& until_idle) {
     auto& port = self.cast<PortObject&>();
     const bool idle_ends = to_flag(*port.types, until_idle, "until_idle is True or False");
-    if (shared_port(port)) {
-        shared::run(self, port, idle_ends);
-        return;
-    }
-    const Runner runner(port);
-    for (;;) {
-        if (dispatch(self.ptr(), port, nullptr) < 0) {
-            throw_set();
-        }
-        (void)locked(port, [&] { return port.core->take_woken(); });
-        if (port.stopping.exchange(false)) {
-            return;  // also when stop() came before run() did
-        }
-        if (close_if_over(port)) {
-            return;
-        }
-        if (idle_ends && locked(port, [&] { return port.core->quiet(); })) {
-            return;
-        }
-        if (!poll_once(self.ptr(), port, -1)) {
-            throw_set();
-        }
-    }
+    require_usable(port);
+    DropHost host;
+    (void)ran(port, [&] { return run::run(host, port, idle_ends); });
 }
 
 Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
     auto& port = self.cast<PortObject&>();
-    if (shared_port(port)) {
-        return shared::run_once(self, port, nanoseconds_of(port, timeout));
-    }
-    const Runner runner(port);
-    const std::int64_t deadline = deadline_of(port, timeout);
-    do {
-        if (!poll_once(self.ptr(), port, deadline)) {
-            throw_set();
-        }
-        const Py_ssize_t count = dispatch(self.ptr(), port, nullptr);
-        if (count < 0) {
-            throw_set();
-        }
-        if (close_if_over(port)) {
-            return count;
-        }
-        if (count > 0 || locked(port, [&] { return port.core->take_woken(); })) {
-            return count;
-        }
-    } while (deadline < 0 || port.core->now() < deadline);
-    return 0;
+    require_usable(port);
+    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
+    DropHost host;
+    const run::Ran result = ran(port, [&] { return run::run_once(host, port, nanoseconds); });
+    return static_cast<Py_ssize_t>(result.count);
 }
 
 pb::object get(const pb::object& self, const pb::object& timeout) {
     auto& port = self.cast<PortObject&>();
-    const std::vector<PyObject*> out = gather(self, port, 1, timeout);
+    const std::vector<PyObject*> out = gather(port, 1, timeout);
     return out.empty() ? pb::none() : pb::reinterpret_steal<pb::object>(out.front());
 }
 
 pb::list get_batch(const pb::object& self, const pb::object& count, const pb::object& timeout) {
     auto& port = self.cast<PortObject&>();
-    int most = 0;
-    if (!to_int(*port.types, count.ptr(), "n", most)) {
+    int maximum = 0;
+    if (!to_int(*port.types, count.ptr(), "n", maximum)) {
         throw_set();
     }
-    if (most < 1) {
+    if (maximum < 1) {
         raise(*port.types, ErrorClass::argument, EINVAL, "n is how many to get at most, from 1");
         throw_set();
     }
-    const std::vector<PyObject*> taken =
-        gather(self, port, static_cast<std::size_t>(most), timeout);
+    const std::vector<PyObject*> taken = gather(port, static_cast<std::size_t>(maximum), timeout);
     PyObject* result = PyList_New(static_cast<Py_ssize_t>(taken.size()));
     if (result == nullptr) {
         {
@@ -206,30 +116,15 @@ void close(const pb::object& self, const pb::object& timeout) {
     }
     require_not_forked(port);
     const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
-    locked(port, [&] {
-        port.core->begin_close(nanoseconds);
-        return 0;
-    });
-    if (port.core->shared()) {
-        shared::close(self, port);
-        return;
-    }
-    RunnerHold runner(port);
-    if (!take_over(port, runner) || port.closed) {
-        if (PyErr_Occurred() != nullptr) {
-            throw_set();
-        }
-        return;  // whoever runs the port closes it, and its run() returns
-    }
-    if (port.waiting.load() != 0 && !claimable(port)) {
-        return;  // the ring is a waiting thread's, whose next turn closes the port
-    }
-    while (!all_closed(port)) {
-        if (!poll_once(self.ptr(), port, -1) || dispatch(self.ptr(), port, nullptr) < 0) {
-            throw_set();
-        }
-    }
-    finish_close(port);
+    DropHost host;
+    (void)ran(port, [&] { return run::close(host, port, nanoseconds); });
+}
+
+void stop(const pb::object& self) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    DropHost host;
+    run::stop(host, port);
 }
 
 }  // namespace iocp::py

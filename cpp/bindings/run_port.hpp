@@ -2,7 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "bindings/objects.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
@@ -21,9 +21,6 @@ inline void require_not_forked(PortObject& port) {
     }
 }
 
-// For who runs it, and has handed out what there was: ends a port whose close has run its course.
-bool close_if_over(PortObject& port);
-
 // The methods of Port that run it, as bind_port.cpp documents them.
 void run(const pybind11::object& self, const pybind11::object& until_idle);
 Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);
@@ -31,5 +28,6 @@ pybind11::object get(const pybind11::object& self, const pybind11::object& timeo
 pybind11::list get_batch(const pybind11::object& self, const pybind11::object& count,
                          const pybind11::object& timeout);
 void close(const pybind11::object& self, const pybind11::object& timeout);
+void stop(const pybind11::object& self);
 
 }  // namespace iocp::py

@@ -1,20 +1,30 @@
-// How a Socket sends and receives, and what tells its owner to pause: strategies and marks.
+// The strategies of a Socket, its marks for queued sends, and pauses of its subscription.
 #include <cerrno>
 #include <utility>
 
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/links.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/socket_object.hpp"
 #include "bindings/standing.hpp"
+#include "bindings/types.hpp"
 #include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-constexpr std::pair<const char*, Receive> receive_names[] = {
-    {"pooled", Receive::pooled}, {"direct", Receive::direct}, {"zero_byte", Receive::zero_byte}};
-constexpr std::pair<const char*, Send> send_names[] = {
-    {"buffered", Send::buffered}, {"when_writable", Send::when_writable}, {"direct", Send::direct}};
+constexpr std::pair<const char*, ReceiveStrategy> receive_names[] = {
+    {"pooled", ReceiveStrategy::pooled},
+    {"direct", ReceiveStrategy::direct},
+    {"zero_byte", ReceiveStrategy::zero_byte}};
+constexpr std::pair<const char*, SendStrategy> send_names[] = {
+    {"buffered", SendStrategy::buffered},
+    {"when_writable", SendStrategy::when_writable},
+    {"direct", SendStrategy::direct}};
 
 SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
 
@@ -51,10 +61,10 @@ PyObject* get_receive_strategy(PyObject* self, void* /*unused*/) {
 
 int set_receive_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
     SocketObject& socket = self_of(self);
-    std::optional<Receive> strategy;
+    std::optional<ReceiveStrategy> strategy;
     if (given == nullptr) {
         raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
-              "receive_strategy cannot be deleted");
+              "receive_strategy cannot be deleted; set it to another strategy");
         return -1;
     }
     if (!to_strategy(*socket.binding->types, given, strategy) || !usable(*socket.binding) ||
@@ -63,7 +73,8 @@ int set_receive_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
     }
     return with_open(socket,
                      [&](Socket& core) {
-                         return socket.binding->core->set_receive_strategy(core, strategy);
+                         return socket.binding->core->sockets().set_receive_strategy(core,
+                                                                                     strategy);
                      })
                ? 0
                : -1;
@@ -78,22 +89,22 @@ PyObject* get_receiving_by(PyObject* self, void* /*unused*/) {
 }
 
 PyObject* get_send_strategy(PyObject* self, void* /*unused*/) {
-    return PyUnicode_FromString(name_of(
-        peek(self_of(self), Send::buffered, [](const Socket& core) { return core.send_strategy; }),
-        send_names));
+    return PyUnicode_FromString(name_of(peek(self_of(self), SendStrategy::buffered,
+                                             [](const Socket& core) { return core.send_strategy; }),
+                                        send_names));
 }
 
 int set_send_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
     SocketObject& socket = self_of(self);
-    Send strategy{};
+    SendStrategy strategy{};
     if (!find_named(given, send_names, strategy)) {
         raise(*socket.binding->types, ErrorClass::argument, EINVAL,
-              "send_strategy is one of 'buffered', 'when_writable' and 'direct'");
+              "send_strategy must be 'buffered', 'when_writable' or 'direct'");
         return -1;
     }
     return with_open(socket,
                      [&](Socket& core) {
-                         return socket.binding->core->set_send_strategy(core, strategy);
+                         return socket.binding->core->sockets().set_send_strategy(core, strategy);
                      })
                ? 0
                : -1;
@@ -123,7 +134,7 @@ bool to_mark(const Types& types, PyObject* given, const char* name, std::uint32_
     return true;
 }
 
-// A callback in place of the stored one, unless it was not given; None takes the stored one away.
+// Replaces a stored callback. None removes it; an argument that was not given leaves it.
 class Replacement {
 public:
     Replacement(PortObject& port, PyObject*& field) noexcept : port_(port), field_(field) {}
@@ -131,7 +142,7 @@ public:
     Replacement(const Replacement&) = delete;
     Replacement& operator=(const Replacement&) = delete;
 
-    // False: exception set.
+    // Converts the argument. False: an exception is set.
     bool take(PyObject* given) {
         given_ = given != nullptr;
         PyObject* callback = nullptr;
@@ -139,7 +150,7 @@ public:
         other_ = Py_XNewRef(callback);
         return good;
     }
-    // Puts it in place; the second time, what was there before.
+    // Stores the new callback. A second call restores the old one.
     void swap() noexcept {
         if (given_) {
             other_ = replaced(port_, field_, other_);
@@ -176,7 +187,7 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
     }
     if (marks.low > marks.high || (marks.cap != 0 && marks.high > marks.cap)) {
         return raise(types, ErrorClass::argument, EINVAL,
-                     "low is at most high, and high at most cap (a cap of 0 is none)");
+                     "low must be at most high, and high at most cap (0: no cap)");
     }
     PortObject& port = *socket.binding;
     Replacement on_pause(port, socket.on_pause);
@@ -184,11 +195,12 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
     if (!on_pause.take(arguments[3]) || !on_resume.take(arguments[4])) {
         return nullptr;
     }
-    // New marks may be passed already: the callback that hears of it stands first.
+    // Stores the callbacks before the marks: the new marks may be passed already, and then notify
+    // them.
     on_pause.swap();
     on_resume.swap();
     if (!with_open(socket, [&](Socket& core) {
-            port.core->set_marks(core, marks);
+            port.core->sockets().set_marks(core, marks);
             return Error{};
         })) {
         on_pause.swap();
@@ -198,7 +210,8 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
     Py_RETURN_NONE;
 }
 
-// Whether the call changed something: nothing is to pause without a subscription, or after close().
+// Returns whether the call changed anything. Without a subscription, or after close(), there is
+// nothing to pause.
 template <class Change>
 PyObject* change_pause(PyObject* self, Change&& change) {
     SocketObject& socket = self_of(self);
@@ -215,13 +228,13 @@ PyObject* change_pause(PyObject* self, Change&& change) {
 }
 
 PyObject* pause(PyObject* self, PyObject* /*unused*/) {
-    return change_pause(self,
-                        [](Port& port, Socket& socket) { return port.pause_reading(socket); });
+    return change_pause(
+        self, [](Port& port, Socket& socket) { return port.sockets().pause_reading(socket); });
 }
 
 PyObject* resume(PyObject* self, PyObject* /*unused*/) {
-    return change_pause(self,
-                        [](Port& port, Socket& socket) { return port.resume_reading(socket); });
+    return change_pause(
+        self, [](Port& port, Socket& socket) { return port.sockets().resume_reading(socket); });
 }
 
 PyObject* get_receive_paused(PyObject* self, void* /*unused*/) {
@@ -233,11 +246,11 @@ PyObject* get_receive_paused(PyObject* self, void* /*unused*/) {
 
 }  // namespace
 
-bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& out) {
+bool to_strategy(const Types& types, PyObject* given, std::optional<ReceiveStrategy>& out) {
     if (given == nullptr) {
         return true;
     }
-    Receive found{};
+    ReceiveStrategy found{};
     if (find_named(given, receive_names, found)) {
         out = found;
         return true;
@@ -247,60 +260,56 @@ bool to_strategy(const Types& types, PyObject* given, std::optional<Receive>& ou
         return true;
     }
     raise(types, ErrorClass::argument, EINVAL,
-          "receive is one of 'pooled', 'direct', 'zero_byte' and 'adaptive'");
+          "receive must be 'pooled', 'direct', 'zero_byte' or 'adaptive'");
     return false;
 }
 
 PyMethodDef flow_methods[] = {
     {"pause", guarded<pause>, METH_NOARGS,
-     "pause() -> bool\n\nStops receive(), receive_from() or accept_each() until resume(): from its "
-     "return on no callback of the\nsubscription runs, nothing is read, and no memory waits for "
-     "data. "
-     "What the port had taken before is kept, and\ncomes first after resume(); on_close waits "
-     "behind it. Pausing twice is pausing once. False: it was paused, or\nthere is nothing to "
-     "pause. "
-     "cancel(), close() and another subscription end the pause."},
+     "pause() -> bool\n\n"
+     "Stops receive(), receive_from() or accept_each() until resume(). Once it has returned,\n"
+     "no callback of the subscription runs, nothing is read, and no memory waits for data.\n"
+     "Data that the port has taken before is kept and comes first after resume(); on_close\n"
+     "waits behind it. False: the subscription was paused already, or there is none. cancel(),\n"
+     "close() and another subscription end the pause."},
     {"resume", guarded<resume>, METH_NOARGS,
-     "resume() -> bool\n\nEnds a pause(). False: there was none; that is no error, also after the "
-     "end of the stream or of the socket."},
+     "resume() -> bool\n\n"
+     "Ends a pause(). False: there was none. That is not an error, also after the end of the\n"
+     "stream or of the socket."},
     {"set_send_marks", fast(guarded<set_send_marks>), METH_FASTCALL | METH_KEYWORDS,
      "set_send_marks(*, high=None, low=None, cap=None, on_pause=None, on_resume=None) -> None\n\n"
-     "Bytes queued to send (queued_bytes): when they pass high, on_pause(socket) is called once, "
-     "and\n"
-     "on_resume(socket) once they have fallen to low; a post that would bring them over cap "
-     "raises\n"
-     "BudgetExceeded and sends nothing. 0: no such mark. What is not given stays as it is. A file "
-     "counts\n"
-     "with all its bytes still to go, and is refused only where the queue is over high before it. "
-     "After the\n"
-     "socket's end neither is called; on_close tells of that."},
+     "Sets the marks, in bytes, for the data queued to send (queued_bytes). on_pause(socket)\n"
+     "is called once when it passes high, and on_resume(socket) once when it has fallen to\n"
+     "low. A post that would bring it over cap raises BudgetExceeded and sends nothing. 0\n"
+     "means no such mark. Arguments that are not given stay as they are. A file counts with\n"
+     "all its bytes still to send, and is refused only if the queue is over high before it.\n"
+     "After the socket's end neither callback is called; on_close reports the end."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyGetSetDef flow_properties[] = {
     {"receive_strategy", guarded<get_receive_strategy>, guarded<set_receive_strategy>,
-     "How the standing receive() receives: 'pooled', 'direct', 'zero_byte' or 'adaptive'; None "
-     "without\none. May be set while it runs: nothing that arrived is lost.",
+     "The strategy of the current receive(): 'pooled', 'direct', 'zero_byte' or 'adaptive';\n"
+     "None without one. It may be set while the subscription runs: no data that arrived is\n"
+     "lost.",
      nullptr},
     {"receiving_by", guarded<get_receiving_by>, nullptr,
-     "The strategy in use at this moment, which for 'adaptive' changes with the traffic.", nullptr},
+     "The strategy in use now; for 'adaptive' it changes with the traffic.", nullptr},
     {"send_strategy", guarded<get_send_strategy>, guarded<set_send_strategy>,
-     "How sends go out. 'buffered': copied to the system's buffer, charged while they wait. "
-     "'when_writable':\n"
-     "the same, but while they wait for room the system holds none of their memory, and nothing "
-     "is charged.\n"
-     "'direct': from where the data lies (io_uring: zero-copy sends over TCP; Windows: a "
-     "send buffer\n"
-     "of 0), complete only when the system reads the memory no more. For the sends posted from "
-     "then on.\n"
-     "Raises ArgumentError where the backend cannot.",
+     "The send strategy, for the sends posted from then on. 'buffered': the system copies the\n"
+     "data to its buffer; waiting sends are charged. 'when_writable': the same, but while a\n"
+     "send waits for room the system holds none of its memory, and nothing is charged.\n"
+     "'direct': the system reads the data from the program's memory (io_uring: zero-copy sends\n"
+     "over TCP; Windows: a send buffer of 0), and the send completes when it no longer reads\n"
+     "it. Raises ArgumentError where the backend does not support the strategy.",
      nullptr},
     {"send_marks", guarded<get_send_marks>, nullptr,
      "(high, low, cap) in bytes; see set_send_marks().", nullptr},
-    {"receive_paused", guarded<get_receive_paused>, nullptr, "pause() holds the subscription back.",
-     nullptr},
+    {"receive_paused", guarded<get_receive_paused>, nullptr,
+     "Whether pause() holds the subscription back.", nullptr},
     {"send_paused", guarded<get_send_paused>, nullptr,
-     "The bytes queued to send passed the high mark and are not down to the low one.", nullptr},
+     "Whether the bytes queued to send passed the high mark and have not fallen to the low one.",
+     nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 

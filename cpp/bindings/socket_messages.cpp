@@ -1,9 +1,14 @@
-// The operations of a Socket that are more than bytes: whose they are, where they go, what comes
-// along, and several buffers at once.
+// The operations of a Socket with addresses, ancillary data or several buffers.
 #include <cerrno>
 
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/lease.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/post.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -70,7 +75,7 @@ PyObject* recvmsg_into(PyObject* self, PyObject* const* given, Py_ssize_t count,
     }
     if (envelope.empty()) {
         return raise(types, ErrorClass::argument, EINVAL,
-                     "the buffers are empty; give at least one byte of room");
+                     "all buffers are empty; give at least one byte of room");
     }
     return posted(socket, what);
 }
@@ -82,7 +87,7 @@ PyObject* sendto(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObj
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 7> arguments{};
     Post what;
-    what.kind = Kind::send;
+    what.kind = OperationKind::send;
     what.envelope = std::make_unique<Envelope>(Way::sends);
     Lease lease;
     if (!signature.parse(types, given, count, keywords, arguments) ||
@@ -106,7 +111,7 @@ PyObject* sendmsg(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 8> arguments{};
     Post what;
-    what.kind = Kind::send;
+    what.kind = OperationKind::send;
     what.envelope = std::make_unique<Envelope>(Way::sends);
     Envelope& envelope = *what.envelope;
     if (!signature.parse(types, given, count, keywords, arguments) ||
@@ -126,47 +131,38 @@ PyMethodDef message_methods[] = {
     {"recvfrom", fast(guarded<recvfrom>), keywords_call,
      "recvfrom(nbytes, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
-     "As recv(), and Operation.address is who sent it. Of a datagram socket each receive gets one "
-     "datagram,\n"
-     "which may be empty; one longer than nbytes is cut, and Operation.flags has MSG_TRUNC.\n"
-     "An error that a datagram socket is told, such as ECONNREFUSED for an earlier datagram, "
-     "completes one\n"
-     "operation and ends nothing: the next receive goes on."},
+     "Receives as recv() does; Operation.address is the sender's address. On a datagram socket\n"
+     "each receive gets one datagram, which may be empty. A datagram longer than nbytes is\n"
+     "cut, and Operation.flags has MSG_TRUNC. An error that the system reports to a datagram\n"
+     "socket, such as ECONNREFUSED for an earlier datagram, completes one operation. It ends\n"
+     "nothing: the next receive goes on."},
     {"recvfrom_into", fast(guarded<recvfrom_into>), keywords_call,
      "recvfrom_into(buffer, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
-     "As recv_into(), and Operation.address is who sent it."},
+     "Receives as recv_into() does; Operation.address is the sender's address."},
     {"recvmsg_into", fast(guarded<recvmsg_into>), keywords_call,
      "recvmsg_into(buffers, *, ancillary_size=0, flags=0, callback=None, timeout=None, event=None, "
-     "routine=None) "
-     "-> "
-     "Operation\n\n"
-     "Posts one receive scattered over 1 to 1024 writable buffers, filled in order; "
-     "Operation.address is who\n"
-     "sent it. ancillary_size: bytes of room for Operation.ancillary, as socket.CMSG_SPACE() "
-     "counts them, up\n"
-     "to 1 MiB; what has no room is cut, and Operation.flags has MSG_CTRUNC. With it, MSG_WAITALL "
-     "has no\n"
-     "effect. Linux only: elsewhere ArgumentError (EOPNOTSUPP)."},
+     "routine=None) -> Operation\n\n"
+     "Posts one receive scattered over 1 to 1024 writable buffers, which are filled in order.\n"
+     "Operation.address is the sender's address. ancillary_size is the room for\n"
+     "Operation.ancillary: 0 to 1 MiB, in bytes, as socket.CMSG_SPACE() counts them. Ancillary\n"
+     "data without room is cut, and Operation.flags has MSG_CTRUNC. With ancillary_size\n"
+     "MSG_WAITALL has no effect. Ancillary data needs Linux; elsewhere it raises ArgumentError\n"
+     "(EOPNOTSUPP)."},
     {"sendto", fast(guarded<sendto>), keywords_call,
      "sendto(data, address, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
-     "Posts one datagram to address, on a connected socket too. A host that is a name is looked "
-     "up here\n"
-     "and now, which blocks this call. A post may raise an error that an earlier datagram met "
-     "(ECONNREFUSED):\n"
-     "its own has not gone then, and the socket stays open."},
+     "Posts one datagram to address, also on a connected socket. A host that is a name is\n"
+     "looked up now, which blocks this call. The post may raise an error of an earlier\n"
+     "datagram (ECONNREFUSED). Its own datagram was then not sent, and the socket stays open."},
     {"sendmsg", fast(guarded<sendmsg>), keywords_call,
      "sendmsg(buffers, *, ancillary=None, flags=0, address=None, callback=None, timeout=None, "
-     "event=None) -> "
-     "Operation\n\n"
-     "Posts one send gathered from 1 to 1024 bytes-like objects, in order; of a datagram socket "
-     "it is one\n"
-     "datagram. address: as for sendto(). ancillary: tuples (level, type, data) that go along, as "
-     "in\n"
-     "socket.sendmsg(); descriptors of SCM_RIGHTS stay open until the operation is done. Linux "
-     "only:\n"
-     "elsewhere ArgumentError (EOPNOTSUPP)."},
+     "event=None) -> Operation\n\n"
+     "Posts one send gathered from 1 to 1024 bytes-like objects, in order. On a datagram\n"
+     "socket it is one datagram; address is as for sendto(). ancillary is an iterable of\n"
+     "tuples (level, type, data), as in socket.sendmsg(). Descriptors of SCM_RIGHTS must stay\n"
+     "open until the operation is done. Ancillary data needs Linux; elsewhere it raises\n"
+     "ArgumentError (EOPNOTSUPP)."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,15 +1,25 @@
-// Socket as Python sees it: its life and its type. Its names and options are in socket_options.cpp,
-// socket_tuning.cpp and socket_flow.cpp, what it posts in socket_operations.cpp,
-// socket_messages.cpp and socket_subscriptions.cpp.
-#include <cerrno>
+// The type Socket and the life of its objects. Addresses and options are in socket_options.cpp,
+// socket_tuning.cpp and socket_flow.cpp; posts are in socket_operations.cpp, socket_messages.cpp
+// and socket_subscriptions.cpp.
+#include "bindings/socket_object.hpp"
+
 #include <cstring>
 
 #include "backend/families.hpp"
+#include "base/process.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/host.hpp"
+#include "bindings/links.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/types.hpp"
+#include "run/runner.hpp"
+#include "run/turn.hpp"
 
 namespace iocp::py {
 
@@ -43,8 +53,8 @@ int clear(PyObject* self) {
 void finalize(PyObject* self) {
     SocketObject& socket = self_of(self);
     if (socket.ending || socket.binding->forked() ||
-        !peek(socket, false, [](const Socket& core) { return core.life == Life::open; })) {
-        return;  // a port that closes, or an error, may end a socket before its object hears of it
+        !peek(socket, false, [](const Socket& core) { return core.state == SocketState::open; })) {
+        return;  // a closing port, or an error, may end a socket before its object knows
     }
     PyObject* pending = PyErr_GetRaisedException();
     attaching([self] {
@@ -56,8 +66,8 @@ void finalize(PyObject* self) {
     PyErr_SetRaisedException(pending);
 }
 
-// Nothing refers to the object any more: no operation, no subscription. The core closes what is
-// open, which it finds by name: its own thread may have closed it since the link was cut.
+// No operation and no subscription refers to the object any more. The core closes an open socket by
+// its name, because the port's thread may have closed it since the link was cut.
 void dealloc(PyObject* self) {
     SocketObject& socket = self_of(self);
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
@@ -70,7 +80,7 @@ void dealloc(PyObject* self) {
         if (const std::optional<SlotId> name = cut_from_object(port, socket)) {
             locked(port, [&] {
                 if (Socket* core = port.core->sockets().find(*name)) {
-                    port.core->close(*core, -1);
+                    port.core->sockets().close(*core, -1);
                 }
                 return 0;
             });
@@ -89,7 +99,7 @@ struct Seen {
     Address peer;
 };
 
-// ", name=address", or nothing for what has none.
+// Returns ", name=address", or an empty str without an address.
 PyObject* named(const char* name, const Address& address) {
     PyObject* shown = address.length != 0 ? from_address(address) : Py_NewRef(Py_None);
     PyObject* text = shown == nullptr   ? nullptr
@@ -104,7 +114,7 @@ PyObject* represent(PyObject* self) {
     const Seen seen = peek(socket, Seen{}, [&](const Socket& core) {
         Seen found;
         found.state = "closing";
-        if (core.life != Life::open || socket.ending) {
+        if (core.state != SocketState::open || socket.ending) {
             return found;
         }
         found.state = core.connected ? "connected" : "open";
@@ -153,7 +163,7 @@ PyObject* get_proto(PyObject* self, void* /*unused*/) {
     return PyLong_FromLong(self_of(self).protocol);
 }
 
-// A figure of the core's socket; 0 once it is closed.
+// Returns a figure of the core's socket; 0 once it is closed.
 template <class Read>
 PyObject* figure(PyObject* self, Read&& read) {
     SocketObject& socket = self_of(self);
@@ -173,8 +183,8 @@ PyObject* get_closed(PyObject* self, void* /*unused*/) {
         Py_RETURN_TRUE;
     }
     const bool closed = peek(socket, true, [&](const Socket& core) {
-        return core.holds_address() ? core.life == Life::closed
-                                    : socket.ending || core.life != Life::open;
+        return core.holds_address() ? core.state == SocketState::closed
+                                    : socket.ending || core.state != SocketState::open;
     });
     return PyBool_FromLong(closed ? 1 : 0);
 }
@@ -182,8 +192,7 @@ PyObject* get_charged(PyObject* self, void* /*unused*/) {
     return figure(self, [](const Socket& core) { return core.charged_pages * system_page_size(); });
 }
 PyObject* get_queued_bytes(PyObject* self, void* /*unused*/) {
-    const Port& port = *self_of(self).binding->core;
-    return figure(self, [&](const Socket& core) { return port.queued_bytes(core); });
+    return figure(self, [](const Socket& core) -> std::size_t { return core.sending.bytes; });
 }
 PyObject* get_outstanding(PyObject* self, void* /*unused*/) {
     return figure(self, [](const Socket& core) -> std::size_t { return core.outstanding; });
@@ -206,7 +215,7 @@ int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
     SocketObject& socket = self_of(self);
     if (given == nullptr || !PyBool_Check(given)) {
         raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
-              "skip_done_packets is True or False");
+              "skip_done_packets must be True or False");
         return -1;
     }
     const bool skip = given == Py_True;
@@ -222,7 +231,7 @@ int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
 PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
     SocketObject& socket = self_of(self);
     const Handle handle = peek(socket, no_handle, [&](const Socket& core) {
-        return !socket.ending && core.life == Life::open ? core.handle : no_handle;
+        return !socket.ending && core.state == SocketState::open ? core.handle : no_handle;
     });
     return PyLong_FromSsize_t(handle);
 }
@@ -235,10 +244,10 @@ PyObject* shutdown(PyObject* self, PyObject* given) {
     }
     if (how < 0 || how > 2) {
         return raise(*socket.binding->types, ErrorClass::argument, EINVAL,
-                     "shutdown() takes SHUT_RD, SHUT_WR or SHUT_RDWR");
+                     "how must be SHUT_RD, SHUT_WR or SHUT_RDWR");
     }
     if (!with_open(socket, [&](Socket& core) {
-            return socket.binding->core->shutdown(core, how != 1, how != 0);
+            return socket.binding->core->sockets().shutdown(core, how != 1, how != 0);
         })) {
         return nullptr;
     }
@@ -248,9 +257,9 @@ PyObject* shutdown(PyObject* self, PyObject* given) {
 PyObject* available(PyObject* self, PyObject* /*unused*/) {
     std::int64_t bytes = 0;
     if (!with_open(self_of(self), [&](Socket& core) -> Error {
-            Port& port = *self_of(self).binding->core;
-            bytes = port.backend().available(core);
-            return bytes < 0 ? port.system_error(static_cast<int>(-bytes)) : Error{};
+            Backend& backend = self_of(self).binding->core->backend();
+            bytes = backend.available(core);
+            return bytes < 0 ? system_error(backend, static_cast<int>(-bytes)) : Error{};
         })) {
         return nullptr;
     }
@@ -264,15 +273,15 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
     }
     const unsigned count = locked(*socket.binding, [&] {
         Socket* core = socket.core.get();
-        return core != nullptr ? socket.binding->core->cancel_all(*core) : 0U;
+        return core != nullptr ? socket.binding->core->operations().cancel_all(*core) : 0U;
     });
     return PyLong_FromUnsignedLong(count);
 }
 
 enum class Ending : std::uint8_t { closed, ending_already, begun };
 
-// From here on the port keeps the object until the socket is closed. `cause`: the exception of a
-// callback, for on_close.
+// Begins a socket's end: the port keeps the object until the socket is closed. `cause` is the
+// exception of a callback, for on_close.
 Ending begin_ending(SocketObject& socket, PyObject* cause) {
     PortObject& port = *socket.binding;
     if (port.forked()) {
@@ -285,7 +294,7 @@ Ending begin_ending(SocketObject& socket, PyObject* cause) {
     Py_INCREF(object);
     {
         const std::lock_guard guard(port.links_mutex);
-        // Once the socket is closed the port is told of nothing that would make it let go again.
+        // A closed socket has no record left that would make the port drop the object again.
         if (socket.core.linked()) {
             outcome = socket.ending.exchange(true) ? Ending::ending_already : Ending::begun;
         }
@@ -319,7 +328,7 @@ PyObject* close(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObje
     if (begin_ending(socket)) {
         locked(*socket.binding, [&] {
             if (Socket* core = socket.core.get()) {
-                socket.binding->core->close(*core, timeout);
+                socket.binding->core->sockets().close(*core, timeout);
             }
             return 0;
         });
@@ -332,7 +341,7 @@ PyObject* abort_socket(PyObject* self, PyObject* /*unused*/) {
     if (begin_ending(socket)) {
         locked(*socket.binding, [&] {
             if (Socket* core = socket.core.get()) {
-                socket.binding->core->abort(*core);
+                socket.binding->core->sockets().abort(*core);
             }
             return 0;
         });
@@ -350,47 +359,55 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     bool closed = false;
     bool idle = false;
     const auto check = [&](const Socket* core) -> Error {
-        if (core == nullptr || core->life != Life::open) {
-            return Error::of(Fault::socket_closed, "the socket is closed");
+        if (core == nullptr || core->state != SocketState::open) {
+            return socket_is_closed;
         }
         if (core->releasing != 0) {
-            return Error::of(Fault::argument,
-                             "a direct send is on its way from memory that is held; wait for its "
-                             "completion before detach()");
+            return Error::of(
+                Fault::argument,
+                "a direct send still reads its memory; wait for its completion before detach()");
         }
         return {};
     };
     Error refused = locked(port, [&]() -> Error {
         const Socket* core = socket.core.get();
-        idle = core != nullptr && Port::idle(*core);
+        idle = core != nullptr && core->idle();
         return check(core);
     });
     if (refused) {
         return raise(&port, *port.types, refused);
     }
-    const RunnerHold runner(port);
+    DropHost host;
+    run::Runner runner(host, port);
+    (void)runner.acquire(run::Purpose::run);
+    // Only a thread that runs the port can take operations back.
+    const bool may_turn = port.core->shared() || runner.here();
+    constexpr Error elsewhere =
+        Error::of(Fault::wrong_thread,
+                  "operations are outstanding, and another thread runs the port; call detach() in "
+                  "that thread");
     if (!idle) {
-        // Only who runs the port can take operations back: found out before anything is cancelled.
-        if (!port.core->shared() && !runner.here()) {
-            return raise(*port.types, ErrorClass::wrong_thread, EPERM,
-                         "operations are outstanding, and another thread runs the port: only that "
-                         "thread can take them back for detach()");
+        if (!may_turn) {
+            return raise(&port, *port.types, elsewhere);
         }
-        Error failed;
-        detached([&] { failed = port.core->collect(0); });
-        if (failed) {
+        if (const Error failed = run::collect(host, port, 0)) {
             return raise(&port, *port.types, failed);
         }
     }
-    // What was collected may have ended the socket: a reset, or another thread's close().
+    // Checks again: a reset, or another thread's close(), may have ended the socket meanwhile, and
+    // another thread may have posted. Nothing is cancelled before it is certain that the operations
+    // can be taken back.
     std::uint64_t seen = 0;
     refused = locked(port, [&]() -> Error {
         Socket* core = socket.core.get();
-        const Error found = check(core);
+        Error found = check(core);
+        if (!found && !may_turn && !core->idle()) {
+            found = elsewhere;
+        }
         if (!found) {
             handle = core->handle;
-            port.core->detach(*core);
-            closed = core->life == Life::closed;
+            port.core->sockets().detach(*core);
+            closed = core->state == SocketState::closed;
             seen = port.core->turns();
         }
         return found;
@@ -400,9 +417,7 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     }
     (void)begin_ending(socket);
     while (!closed) {
-        Error failed;
-        detached([&] { failed = port.core->collect(port.core->now() + 1'000'000'000, seen); });
-        if (failed) {
+        if (const Error failed = run::collect(host, port, 1'000'000'000, seen)) {
             return raise(&port, *port.types, failed);
         }
         if (PyErr_CheckSignals() != 0) {
@@ -411,7 +426,7 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
         closed = locked(port, [&] {
             seen = port.core->turns();
             const Socket* core = socket.core.get();
-            return core == nullptr || core->life == Life::closed;
+            return core == nullptr || core->state == SocketState::closed;
         });
     }
     return PyLong_FromSsize_t(handle);
@@ -423,77 +438,76 @@ PyObject* leave(PyObject* self, PyObject* /*unused*/) { return close(self, nullp
 
 PyMethodDef life_methods[] = {
     {"fileno", guarded<fileno>, METH_NOARGS,
-     "fileno() -> int\n\nThe descriptor, or -1 once closed."},
+     "fileno() -> int\n\n"
+     "Returns the descriptor, or -1 once the socket is closed."},
     {"detach", guarded<detach>, METH_NOARGS,
-     "detach() -> int\n\nCancels what is outstanding, waits until the kernel has given it back, "
-     "and "
-     "hands the open\ndescriptor to the caller; the Socket is closed, the connection is not.\n"
-     "Raises SocketClosed, WrongThread."},
+     "detach() -> int\n\n"
+     "Cancels the outstanding operations, waits until the kernel has given them back, and\n"
+     "returns the open descriptor, which the caller owns. The Socket is closed, the connection\n"
+     "stays open. Raises SocketClosed, WrongThread."},
     {"shutdown", guarded<shutdown>, METH_O,
-     "shutdown(how) -> None\n\nSHUT_WR follows the sends queued before it: the peer sees the end "
-     "of "
-     "stream behind them."},
+     "shutdown(how) -> None\n\n"
+     "Shuts down one direction or both. SHUT_WR follows the sends queued before it: the peer\n"
+     "sees the end of the stream behind them."},
     {"available", guarded<available>, METH_NOARGS,
-     "available() -> int\n\nBytes that can be read now (FIONREAD); 0 also at end of stream."},
+     "available() -> int\n\n"
+     "Returns the number of bytes that can be read now (FIONREAD); 0 also at the end of the\n"
+     "stream."},
     {"cancel", guarded<cancel>, METH_NOARGS,
-     "cancel() -> int\n\nAsks for the end of every outstanding operation; returns how many were "
-     "asked."},
+     "cancel() -> int\n\n"
+     "Asks for the end of every outstanding operation, and returns the number of requests."},
     {"close", fast(guarded<close>), METH_FASTCALL | METH_KEYWORDS,
-     "close(timeout=None) -> None\n\nQueued sends go out first; receives are cancelled at once. "
-     "After "
-     "timeout seconds in which the peer\ntook no byte (None: the port's close_timeout; 0: at once) "
-     "it "
-     "gives up: the connection is reset, and what was\nleft ends with TimedOut, as on_close says. "
-     "Returns immediately: the port does it while it runs.\nClosing twice is no error."},
+     "close(timeout=None) -> None\n\n"
+     "Closes the socket and returns at once; the port does the work while it runs. Queued\n"
+     "sends go out first; receives are cancelled at once. If the peer takes no byte for\n"
+     "timeout seconds (None: the port's close_timeout; 0: do not wait), the connection is\n"
+     "reset. The remaining sends then end with TimedOut, which on_close reports. Closing twice\n"
+     "is not an error."},
     {"abort", guarded<abort_socket>, METH_NOARGS,
-     "abort() -> None\n\nResets the connection: nothing queued goes out, the peer sees a reset."},
+     "abort() -> None\n\n"
+     "Resets the connection. Queued data is not sent, and the peer sees a reset."},
     {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
     {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
 };
 
 PyGetSetDef life_properties[] = {
-    {"port", guarded<get_port>, nullptr, "The Port it belongs to.", nullptr},
+    {"port", guarded<get_port>, nullptr, "The Port that the socket belongs to.", nullptr},
     {"user", guarded<get_user>, guarded<set_user>,
-     "For the caller's own use: any object, None at first. It is kept until the Socket itself "
-     "goes.",
+     "Any object for the program's own use, None at first. The Socket keeps it.", nullptr},
+    {"family", guarded<get_family>, nullptr, "The address family, such as socket.AF_INET.",
      nullptr},
-    {"family", guarded<get_family>, nullptr, "Address family, such as socket.AF_INET.", nullptr},
-    {"type", guarded<get_type>, nullptr, "Socket type, such as socket.SOCK_STREAM.", nullptr},
-    {"proto", guarded<get_proto>, nullptr, "Protocol number.", nullptr},
+    {"type", guarded<get_type>, nullptr, "The socket type, such as socket.SOCK_STREAM.", nullptr},
+    {"proto", guarded<get_proto>, nullptr, "The protocol number.", nullptr},
     {"closed", guarded<get_closed>, nullptr,
-     "close() was called, or an error closed it. Of a listener and of a datagram socket also that "
-     "its\naddress is free again: at once, or, where another thread runs the port, a turn later.",
+     "Whether close() was called or an error closed the socket. The address of a closed\n"
+     "listener or datagram socket is free again: at once, or a turn later if another thread\n"
+     "runs the port.",
      nullptr},
     {"charged", guarded<get_charged>, nullptr,
-     "Bytes of whole pages that its unfinished operations keep locked.", nullptr},
+     "The bytes of whole pages that the unfinished operations keep locked.", nullptr},
     {"queued_bytes", guarded<get_queued_bytes>, nullptr,
-     "Bytes of accepted sends, and of files, that are still to go to the system.", nullptr},
+     "The bytes of accepted sends and files that the system has not taken yet.", nullptr},
     {"blocking", guarded<get_blocking>, nullptr,
-     "The same operations as calls that wait and return what the socket module's do: a "
-     "BlockingSocket.",
+     "A BlockingSocket: the same operations as calls that wait and return as in the socket module.",
      nullptr},
     {"outstanding", guarded<get_outstanding>, nullptr,
-     "Accepted operations whose completion was not handed out.", nullptr},
+     "The number of accepted operations whose completion was not handed out yet.", nullptr},
     {"skip_done_packets", guarded<get_skip_done_packets>, guarded<set_skip_done_packets>,
-     "Whether a single operation that is done by its post leaves no completion: its callback is "
-     "not\n"
-     "called, get() does not see it, and all it came to is in the Operation. What was pending or "
-     "queued\n"
-     "completes as ever. Starts as the port's; may be changed at any time, for the posts that "
-     "follow.",
+     "Whether a single operation that its post finishes leaves no completion. Its callback is\n"
+     "then not called, get() does not return it, and the Operation has the whole result.\n"
+     "Pending and queued operations complete as usual. Starts as the port's setting. May be\n"
+     "changed at any time, for the posts that follow.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* documentation =
-    "A socket whose operations complete through its port. Made by Port.socket(), listen(),\n"
-    "connect(), adopt() and by accepting.\n\n"
-    "Single operations (recv, send, ...) return an Operation; their callbacks get a Completion. "
-    "The\n"
-    "stream level (accept_each, receive) is for servers: the core posts again by itself. Every "
-    "method\n"
-    "may be called from any thread.";
+    "A socket whose operations complete through its port. Port.socket(), listen(), connect(),\n"
+    "adopt() and accepting make it.\n\n"
+    "Single operations (recv, send, ...) return an Operation; their callbacks get a\n"
+    "Completion. The stream level (accept_each, receive) is for servers: the core posts again\n"
+    "by itself. Every method may be called from any thread.";
 
 }  // namespace
 
@@ -503,7 +517,7 @@ void close_for(SocketObject& socket, PyObject* exception) {
     }
     locked(*socket.binding, [&] {
         if (Socket* core = socket.core.get()) {
-            socket.binding->core->close(*core, 0);
+            socket.binding->core->sockets().close(*core, 0);
         }
         return 0;
     });
@@ -588,26 +602,26 @@ void attach(SocketObject& socket, Socket& core) noexcept {
     core.user = &socket;
 }
 
-SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& core) {
+SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted) {
     SocketObject* socket = blank_socket(port, binding);
     if (socket == nullptr) {
         locked(binding, [&] {
-            binding.core->refuse(core);
+            binding.core->sockets().refuse(accepted);
             return 0;
         });
         return nullptr;
     }
     {
         const std::lock_guard guard(binding.links_mutex);
-        attach(*socket, core);
+        attach(*socket, accepted);
     }
-    claim(binding, core);
+    claim(binding, accepted);
     return socket;
 }
 
 void claim(PortObject& port, Socket& accepted) {
     locked(port, [&] {
-        port.core->claim(accepted);
+        port.core->sockets().claim(accepted);
         return 0;
     });
 }

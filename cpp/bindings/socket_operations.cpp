@@ -2,9 +2,16 @@
 #include <cerrno>
 
 #include "bindings/address_argument.hpp"
+#include "bindings/buffer_object.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/file.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/lease.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/post.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 
 namespace iocp::py {
 
@@ -22,7 +29,7 @@ PyObject* recv(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
         !to_routine(socket, arguments[5], what) || !to_block(port, arguments[0], what.lease)) {
         return nullptr;
     }
-    what.kind = Kind::receive;
+    what.kind = OperationKind::receive;
     what.hands_out_block = true;
     return posted(socket, what);
 }
@@ -39,12 +46,12 @@ PyObject* recv_into(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
         !to_routine(socket, arguments[5], what) || !to_room(types, arguments[0], what.lease)) {
         return nullptr;
     }
-    what.kind = Kind::receive;
+    what.kind = OperationKind::receive;
     return posted(socket, what);
 }
 
-// Operations that take nothing but a callback and a timeout.
-PyObject* post_bare(PyObject* self, Kind kind, const Signature<3>& signature,
+// Posts an operation that takes only a callback, a timeout and an event.
+PyObject* post_bare(PyObject* self, OperationKind kind, const Signature<3>& signature,
                     PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
@@ -60,14 +67,14 @@ PyObject* post_bare(PyObject* self, Kind kind, const Signature<3>& signature,
 
 PyObject* recv_zero(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     static constexpr Signature<3> signature{"recv_zero", {"callback", "timeout", "event"}, 0, 0};
-    return post_bare(self, Kind::zero_byte, signature, given, count, keywords);
+    return post_bare(self, OperationKind::zero_byte, signature, given, count, keywords);
 }
 
 PyObject* wait_writable(PyObject* self, PyObject* const* given, Py_ssize_t count,
                         PyObject* keywords) {
     static constexpr Signature<3> signature{
         "wait_writable", {"callback", "timeout", "event"}, 0, 0};
-    return post_bare(self, Kind::writable, signature, given, count, keywords);
+    return post_bare(self, OperationKind::writable, signature, given, count, keywords);
 }
 
 PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
@@ -76,7 +83,7 @@ PyObject* accept(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObj
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 3> arguments{};
     Post what;
-    what.kind = Kind::accept;
+    what.kind = OperationKind::accept;
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_common(types, nullptr, &arguments[0], what)) {
         return nullptr;
@@ -91,7 +98,7 @@ PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
     Post what;
-    what.kind = Kind::send;
+    what.kind = OperationKind::send;
     if (count == 1 && keywords == nullptr) {
         return lease_bytes(types, given[0], what.lease) ? posted(socket, what) : nullptr;
     }
@@ -111,7 +118,7 @@ PyObject* send_file(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
     PortObject& port = *socket.binding;
     std::array<PyObject*, 6> arguments{};
     Post what;
-    what.kind = Kind::send;
+    what.kind = OperationKind::send;
     what.from_file = true;
     if (!signature.parse(*port.types, given, count, keywords, arguments) ||
         !to_common(*port.types, nullptr, &arguments[3], what) || !usable(port) ||
@@ -128,7 +135,7 @@ PyObject* disconnect(PyObject* self, PyObject* const* given, Py_ssize_t count, P
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 4> arguments{};
     Post what;
-    what.kind = Kind::disconnect;
+    what.kind = OperationKind::disconnect;
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_common(types, nullptr, &arguments[1], what)) {
         return nullptr;
@@ -148,7 +155,7 @@ PyObject* connect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 4> arguments{};
     Post what;
-    what.kind = Kind::connect;
+    what.kind = OperationKind::connect;
     auto address = std::make_unique<Address>();
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_common(types, nullptr, &arguments[1], what) ||
@@ -161,7 +168,7 @@ PyObject* connect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     return posted(socket, what);
 }
 
-// A call that never leaves anything pending.
+// Makes a call that never leaves an operation pending.
 template <class Call>
 bool try_now(SocketObject& socket, Call&& call) {
     PortObject& port = *socket.binding;
@@ -171,7 +178,7 @@ bool try_now(SocketObject& socket, Call&& call) {
     const Error error = locked(port, [&]() -> Error {
         Socket* core = socket.core.get();
         if (core == nullptr) {
-            return Error::of(Fault::socket_closed, "the socket is closed");
+            return socket_is_closed;
         }
         return call(*port.core, *core);
     });
@@ -192,7 +199,7 @@ PyObject* try_recv(PyObject* self, PyObject* given) {
     Slice slice(static_cast<Region*>(block.owner), block.data, 0);
     std::int64_t got = -1;
     if (!try_now(socket, [&](Port& core, Socket& target) {
-            return core.try_receive(target, block.data, block.length, got);
+            return core.operations().try_receive(target, block.data, block.length, got);
         })) {
         return nullptr;
     }
@@ -211,7 +218,7 @@ PyObject* try_send(PyObject* self, PyObject* given) {
         return nullptr;
     }
     const bool good = try_now(socket, [&](Port& core, Socket& target) {
-        return core.try_send(target, lease.data, lease.length, went);
+        return core.operations().try_send(target, lease.data, lease.length, went);
     });
     lease.give_back();
     return good ? PyLong_FromLongLong(went) : nullptr;
@@ -223,92 +230,73 @@ PyMethodDef operation_methods[] = {
     {"recv", fast(guarded<recv>), keywords_call,
      "recv(nbytes, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
-     "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the core;\n"
-     "Operation.data is the Buffer received, empty at end of stream. While it is pending the "
-     "block's\n"
-     "pages are charged. timeout: seconds until it is cancelled with TimedOut. With MSG_WAITALL a "
-     "stream's\n"
-     "receive is done only when all nbytes are there, or at the end of the stream, an error or a "
-     "cancel;\n"
-     "transferred and data then tell what came before. MSG_PEEK and MSG_OOB take MSG_WAITALL's "
-     "effect away.\n"
-     "Raises ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
+     "Posts a receive of at most nbytes (1 byte to 1 GiB) into a page-aligned block of the\n"
+     "core. Operation.data is the received Buffer, empty at the end of the stream. While the\n"
+     "receive is pending, the block's pages are charged. After timeout seconds it is cancelled\n"
+     "with TimedOut. With MSG_WAITALL a stream's receive is done only when all nbytes are\n"
+     "there, or at the end of the stream, an error or a cancel. transferred and data then give\n"
+     "the part that came before. MSG_PEEK and MSG_OOB cancel the effect of MSG_WAITALL. Raises\n"
+     "ArgumentError, SocketClosed, BudgetExceeded, ResourceExhausted."},
     {"recv_into", fast(guarded<recv_into>), keywords_call,
      "recv_into(buffer, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
-     "Posts a receive into the caller's writable, contiguous buffer (at least 1 byte), which is "
-     "held\n"
-     "until the completion: a bytearray cannot be resized meanwhile. Charged: every page the "
-     "buffer\n"
-     "touches."},
+     "Posts a receive into the caller's writable, contiguous buffer of at least 1 byte. The\n"
+     "operation holds the buffer until the completion: a bytearray cannot be resized\n"
+     "meanwhile. Every page that the buffer touches is charged."},
     {"wait_writable", fast(guarded<wait_writable>), keywords_call,
      "wait_writable(*, callback=None, timeout=None, event=None) -> Operation\n\n"
-     "Completes when there is room to send, or an error to be had from a send; holds no memory and "
-     "charges\nnothing. It follows the sends posted before it. try_send() then takes what fits. "
-     "Linux: a poll; Windows:\na poll of AFD, the socket layer."},
+     "Completes when there is room to send, or when a send would fail. It holds no memory and\n"
+     "charges nothing. It follows the sends posted before it. try_send() then sends as much as\n"
+     "fits. Linux: a poll; Windows: a poll of AFD, the socket layer."},
     {"recv_zero", fast(guarded<recv_zero>), keywords_call,
      "recv_zero(*, callback=None, timeout=None, event=None) -> Operation\n\n"
-     "Zero-byte receive: completes when data, end of stream or an error is there, and leaves it "
-     "in\n"
-     "place. It locks and charges nothing, and by itself says nothing about the end of the "
-     "stream."},
+     "Posts a zero-byte receive, which completes when data, the end of the stream or an error\n"
+     "is there, and leaves it in place. It locks and charges nothing. It does not itself\n"
+     "report the end of the stream."},
     {"send", fast(guarded<send>), keywords_call,
      "send(data, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
-     "Posts a send of all of data, a contiguous bytes-like object that is held, not copied, until "
-     "the\n"
-     "completion. On a stream, sends go out whole and in posting order; with a subscription "
-     "standing\n"
-     "they are gathered and go out together once per turn. Charged: every page of what is still "
-     "to\n"
-     "go."},
+     "Posts a send of all of data, a contiguous bytes-like object. The operation holds it,\n"
+     "without a copy, until the completion. A stream sends whole objects in posting order.\n"
+     "With a subscription, sends are gathered and go out together once per turn. Every page of\n"
+     "the bytes still to send is charged."},
     {"send_file", fast(guarded<send_file>), keywords_call,
      "send_file(file, offset=0, count=None, *, callback=None, timeout=None, event=None) -> "
      "Operation\n\n"
-     "Posts a send of count bytes of a regular file from offset on, or of what the file has of "
-     "them "
-     "now;\n"
-     "None: up to its end. In order with the other sends of the stream, whole or with an error and "
-     "the\n"
-     "count that went; a file that was cut meanwhile ends it early, without an error. file: a "
-     "path, "
-     "a\n"
-     "descriptor of Python's, or an object with fileno(), whose own buffer and position play no "
-     "part. It\n"
-     "is held open until the completion, and nothing is charged: no memory of the program is "
-     "locked.\n"
-     "Linux: sendfile(2), which waits for the disk where the file is not in memory; Windows: "
-     "TransmitFile.\n"
-     "Raises ArgumentError (not a regular file, not a stream), and OSError as open() does."},
+     "Posts a send of a part of a regular file: count bytes from offset on, or fewer if the\n"
+     "file ends now before that (None: up to its end). It keeps its order among the sends of\n"
+     "the stream. It goes out whole, or ends with an error and the count sent; a file that is\n"
+     "cut meanwhile ends it early without an error. file is a path, a descriptor of Python, or\n"
+     "an object with fileno(), whose own buffer and position are ignored. The core holds the\n"
+     "file open until the completion. It charges nothing, because no memory of the program is\n"
+     "locked. Linux: sendfile(2), which waits for the disk if the file is not in memory;\n"
+     "Windows: TransmitFile. Raises ArgumentError (not a regular file, not a stream), and\n"
+     "OSError as open() does."},
     {"disconnect", fast(guarded<disconnect>), keywords_call,
      "disconnect(*, reuse=False, callback=None, timeout=None, event=None) -> Operation\n\n"
-     "Ends the connection of a stream behind the sends posted before it, and keeps the socket. On "
-     "Linux it\n"
-     "completes when the peer has ended its direction too; on Windows DisconnectEx says when. What "
-     "the peer\n"
-     "still sends can be received meanwhile. reuse: the socket is then as one that was just "
-     "opened, "
-     "and\n"
-     "can connect, or listen, again; no receive may be outstanding, and what was not received is "
-     "gone.\n"
-     "Linux: connect(2) with AF_UNSPEC, of AF_INET and AF_INET6 alone; Windows: TF_REUSE_SOCKET.\n"
-     "Raises ArgumentError (no connection, no such reuse), SocketClosed."},
+     "Ends the connection of a stream behind the sends posted before it, and keeps the socket.\n"
+     "On Linux it completes when the peer has ended its direction too; on Windows DisconnectEx\n"
+     "decides. Data that the peer still sends can be received meanwhile. With reuse the socket\n"
+     "is then like a new one, and can connect or listen again. No receive may be outstanding\n"
+     "for that, and data that was not received is lost. reuse uses connect(2) with AF_UNSPEC\n"
+     "on Linux (AF_INET and AF_INET6 only) and TF_REUSE_SOCKET on Windows. Raises\n"
+     "ArgumentError (no connection, or no reuse for this socket), SocketClosed."},
     {"connect", fast(guarded<connect>), keywords_call,
      "connect(address, *, callback=None, timeout=None, event=None) -> Operation\n\n"
-     "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up here "
-     "and\n"
+     "Posts a connect. Sends posted behind it wait for it. A host that is a name is looked up\n"
      "now, which blocks this call."},
     {"accept", fast(guarded<accept>), keywords_call,
      "accept(*, callback=None, timeout=None, event=None) -> Operation\n\n"
-     "Posts one accept; Operation.accepted is the new Socket, and Operation.address that of its "
-     "peer, which\ngetpeername() does not tell of a connection that was reset meanwhile."},
+     "Posts one accept. Operation.accepted is the new Socket, and Operation.address its peer's\n"
+     "address, also for a connection that was reset since, where getpeername() fails."},
     {"try_recv", guarded<try_recv>, METH_O,
-     "try_recv(nbytes) -> Buffer | None\n\nReceives what is there, at most nbytes; None: nothing "
-     "is, "
-     "or posted receives come first. Never pending."},
+     "try_recv(nbytes) -> Buffer | None\n\n"
+     "Receives at most nbytes of the data that is there. None: there is no data, or posted\n"
+     "receives come first. Nothing is ever pending."},
     {"try_send", guarded<try_send>, METH_O,
-     "try_send(data) -> int\n\nSends what the system takes at once and returns how many bytes; 0: "
-     "none, or posted sends come first. Never pending."},
+     "try_send(data) -> int\n\n"
+     "Sends as much as the system takes at once, and returns the number of bytes. 0: it takes\n"
+     "none, or posted sends come first. Nothing is ever pending."},
     {nullptr, nullptr, 0, nullptr},
 };
 

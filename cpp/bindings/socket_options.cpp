@@ -1,11 +1,16 @@
-// The names and the options of a Socket.
+// The addresses and the options of a Socket.
 #include <cerrno>
 
 #include "backend/option.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/lease.hpp"
 #include "bindings/open_socket.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 #include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
@@ -31,7 +36,7 @@ PyObject* getsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     const Types& types = *socket.binding->types;
     if (count < 2 || count > 3) {
         return raise(types, ErrorClass::argument_type, EINVAL,
-                     "getsockopt() takes level, option and, for a bytes result, its length");
+                     "getsockopt() needs level, option and, for a result in bytes, its length");
     }
     int level = 0;
     int option = 0;
@@ -41,7 +46,7 @@ PyObject* getsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
         return nullptr;
     }
     if (wanted > 1024) {
-        return raise(types, ErrorClass::argument, EINVAL, "an option has at most 1024 bytes");
+        return raise(types, ErrorClass::argument, EINVAL, "length must be at most 1024 bytes");
     }
     char bytes[1024];
     int number = 0;
@@ -63,7 +68,7 @@ PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     int option = 0;
     if (count != 3) {
         return raise(types, ErrorClass::argument_type, EINVAL,
-                     "setsockopt() takes level, option and a value (int or bytes-like)");
+                     "setsockopt() needs level, option and a value (int or bytes-like)");
     }
     if (!to_int(types, given[0], "level", level) || !to_int(types, given[1], "option", option)) {
         return nullptr;
@@ -99,7 +104,7 @@ PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     Py_RETURN_NONE;
 }
 
-// The options whose value is more than a number are Python's: iocp_sock.options.
+// Calls iocp_sock.options, which has the options whose value is more than a number.
 template <class... Arguments>
 PyObject* in_python(const char* function, Arguments... arguments) {
     PyObject* module = PyImport_ImportModule("iocp_sock.options");
@@ -126,7 +131,7 @@ PyObject* get_typed(PyObject* self, void* typed) {
 int set_typed(PyObject* self, PyObject* given, void* typed) {
     if (given == nullptr) {
         raise(*self_of(self).binding->types, ErrorClass::argument_type, EINVAL,
-              "an option of a socket cannot be deleted");
+              "an option of a socket cannot be deleted; set it to another value");
         return -1;
     }
     PyObject* result = in_python(static_cast<Typed*>(typed)->set, self, given);
@@ -134,7 +139,8 @@ int set_typed(PyObject* self, PyObject* given, void* typed) {
     return result != nullptr ? 0 : -1;
 }
 
-// From here on others hold the descriptor too.
+// Marks the socket as shared: the holder of the second descriptor may change the blocking mode at
+// any time, and still needs a bound path after this socket is closed.
 PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
     const bool open = with_open(self_of(self), [](Socket& core) {
         core.shared = true;
@@ -159,7 +165,7 @@ PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     int backlog = 1024;
     if (count > 1) {
         return raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
-                     "listen() takes the backlog only");
+                     "listen() takes at most one argument, the backlog");
     }
     if (count == 1 && !to_int(*socket.binding->types, given[0], "backlog", backlog)) {
         return nullptr;
@@ -178,40 +184,50 @@ PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
 
 PyMethodDef option_methods[] = {
     {"getsockname", guarded<getsockname>, METH_NOARGS,
-     "getsockname() -> the socket's own address."},
-    {"getpeername", guarded<getpeername>, METH_NOARGS, "getpeername() -> the peer's address."},
+     "getsockname() -> address\n\n"
+     "Returns the socket's own address."},
+    {"getpeername", guarded<getpeername>, METH_NOARGS,
+     "getpeername() -> address\n\n"
+     "Returns the peer's address."},
     {"getsockopt", fast(guarded<getsockopt>), METH_FASTCALL,
-     "getsockopt(level, option[, length]) -> int, or bytes when a length is given."},
+     "getsockopt(level, option[, length]) -> int | bytes\n\n"
+     "Returns an option's value: an int, or bytes when a length is given."},
     {"setsockopt", fast(guarded<setsockopt>), METH_FASTCALL,
-     "setsockopt(level, option, value) -> None; value is an int or a bytes-like object."},
-    {"bind", guarded<bind>, METH_O, "bind(address) -> None, as socket.bind()."},
+     "setsockopt(level, option, value) -> None\n\n"
+     "Sets an option. value is an int or a bytes-like object."},
+    {"bind", guarded<bind>, METH_O,
+     "bind(address) -> None\n\n"
+     "Binds the socket, as socket.bind() does."},
     {"listen", fast(guarded<listen>), METH_FASTCALL,
-     "listen(backlog=1024) -> None, as socket.listen()."},
+     "listen(backlog=1024) -> None\n\n"
+     "Starts to listen, as socket.listen() does."},
     {"duplicate", guarded<duplicate>, METH_NOARGS,
-     "duplicate() -> socket.socket\n\nA second descriptor of the same socket, the caller's, for "
-     "another process: multiprocessing sends it,\nor socket.send_fds() (SCM_RIGHTS) on Linux, or "
-     "its share() (WSADuplicateSocket) on Windows. The\nconnection then ends with the last "
-     "descriptor, or with shutdown(). What\nis set on one of the two holds for both, "
-     "so its calls may not wait although gettimeout() is None.\nOn Windows the socket stays "
-     "attached to this port: the other process has the calls that wait, but no\nport of its own "
-     "adopts it. Raises SocketClosed, and OSError where the system has no descriptor left."},
+     "duplicate() -> socket.socket\n\n"
+     "Makes a second descriptor of the same socket for another process; the caller owns it.\n"
+     "Send it with multiprocessing, with socket.send_fds() (SCM_RIGHTS) on Linux, or with its\n"
+     "share() (WSADuplicateSocket) on Windows. The connection then ends with the last\n"
+     "descriptor, or with shutdown(). Both descriptors share their settings, so its calls may\n"
+     "return without waiting although gettimeout() is None. On Windows the socket stays\n"
+     "attached to this port: the other process can use the blocking calls, but no port of its\n"
+     "own can adopt it. Raises SocketClosed, and OSError if the system has no descriptor left."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyGetSetDef option_properties[] = {
     {"keep_alive", guarded<get_typed>, guarded<set_typed>,
-     "When a silent connection is asked whether its peer is still there: a KeepAlive, or None "
-     "(SO_KEEPALIVE\noff, as the system makes sockets). Accepted sockets start as their listener. "
-     "Raises ArgumentError on\na socket that is not TCP, and for numbers out of their range.",
+     "When the system probes a silent connection's peer: a KeepAlive, or None (SO_KEEPALIVE\n"
+     "off, as the system makes sockets). Accepted sockets start with their listener's setting.\n"
+     "Raises ArgumentError on a socket that is not TCP, and for numbers out of their range.",
      &keep_alive},
     {"linger", guarded<get_typed>, guarded<set_typed>,
-     "None: what the system was given to send still goes after the descriptor is closed. 0: "
-     "closing it resets\nthe connection (SO_LINGER). Seconds to wait are refused: the wait would "
-     "stop the port; close(timeout)\nis for that.",
+     "The use of SO_LINGER. None: data that the system already has is still sent after the\n"
+     "descriptor is closed. 0: closing the descriptor resets the connection. A number of\n"
+     "seconds raises an error, because the wait would stop the port; use close(timeout).",
      &linger},
     {"reuse_port", guarded<get_typed>, guarded<set_typed>,
-     "Whether other sockets may be bound to the same address, to share its connections "
-     "(SO_REUSEPORT); set\nit before bind(). Raises ArgumentError where there is none (Windows).",
+     "Whether other sockets may be bound to the same address and share its connections\n"
+     "(SO_REUSEPORT). Set it before bind(). Raises ArgumentError on Windows, which lacks the\n"
+     "option.",
      &reuse_port},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

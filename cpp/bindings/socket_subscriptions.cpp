@@ -1,10 +1,15 @@
-// The stream level of a Socket: operations that yield many results.
+// The subscriptions of a Socket: operations that yield many results.
 #include <algorithm>
 #include <cerrno>
 
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
+#include "bindings/port_object.hpp"
 #include "bindings/post.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 #include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
@@ -18,7 +23,7 @@ bool subscription_stands(SocketObject& socket) {
     });
 }
 
-// Claims the socket for the thread that posts a subscription. False: another thread has it.
+// Claims the socket for the thread that posts a subscription. False: another thread has claimed it.
 bool begin_subscribing(SocketObject& socket) {
     const std::lock_guard guard(socket.binding->links_mutex);
     const bool free = !socket.subscribing;
@@ -26,17 +31,17 @@ bool begin_subscribing(SocketObject& socket) {
     return free;
 }
 
-// A subscription: the port keeps the Socket, and the Socket its callbacks, while it stands. Of
-// several threads that subscribe at once one succeeds; a refused post leaves everything as it was.
-// Another subscription, whose end is not told yet, may be in front of it: what that one has taken
-// goes to the new callbacks.
+// Posts a subscription. While the subscription lives, the port keeps the Socket, and the Socket
+// keeps the callbacks. If several threads subscribe at once, one succeeds. A refused post changes
+// nothing. A cancelled subscription may still be ahead in the lane; its remaining data goes to the
+// new callbacks.
 PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
                     PyObject* on_error) {
     PortObject& port = *socket.binding;
     auto* self = reinterpret_cast<PyObject*>(&socket);
     if (on_item == nullptr) {
         return raise(*port.types, ErrorClass::argument_type, EINVAL,
-                     "a subscription needs a callback to give its results to");
+                     "a subscription needs a callback for its results; give a callable");
     }
     const bool mine = begin_subscribing(socket);
     if (!mine || subscription_stands(socket)) {
@@ -45,7 +50,7 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
             socket.subscribing = false;
         }
         return raise(*port.types, ErrorClass::argument, EINVAL,
-                     "a subscription stands on this socket already; cancel it first");
+                     "this socket has a subscription already; cancel that one first");
     }
     PyObject* others[3] = {Py_NewRef(on_item), Py_XNewRef(on_close), Py_XNewRef(on_error)};
     const auto exchange = [&] {
@@ -75,8 +80,8 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
         linked = false;
         if (op == nullptr) {
             exchange();
-            // One that is ending stays the port's until it is closed, and so does one whose last
-            // subscription is still to be told of.
+            // The port keeps an ending socket until it is closed. It also keeps a socket whose last
+            // subscription is not handed out yet.
             linked = --socket.subscribed == 0 && !socket.ending && socket.links.linked();
             if (linked) {
                 port.sockets.remove(socket);
@@ -100,7 +105,7 @@ PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 2> arguments{};
     Post what;
-    what.kind = Kind::accept_each;
+    what.kind = OperationKind::accept_each;
     PyObject* on_item = nullptr;
     PyObject* on_error = nullptr;
     if (!signature.parse(types, given, count, keywords, arguments) ||
@@ -117,7 +122,7 @@ PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 4> arguments{};
     Post what;
-    what.kind = Kind::receive_each;
+    what.kind = OperationKind::receive_each;
     PyObject* on_item = nullptr;
     PyObject* on_close = nullptr;
     Py_ssize_t size = 4096;
@@ -137,17 +142,18 @@ PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
                        PyObject* keywords) {
     static constexpr Signature<4> signature{
         "receive_from", {"callback", "size", "on_error", "on_close"}, 1, 1};
-    constexpr std::size_t longest = 65535;  // a datagram of UDP, whatever its headers
+    constexpr std::size_t longest = 65535;  // an upper limit for a UDP datagram
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 4> arguments{};
     Post what;
-    what.kind = Kind::receive_each;
-    what.strategy = Receive::datagrams;
+    what.kind = OperationKind::receive_each;
+    what.strategy = ReceiveStrategy::datagrams;
     PyObject* on_item = nullptr;
     PyObject* on_error = nullptr;
     PyObject* on_close = nullptr;
-    auto size = static_cast<Py_ssize_t>(std::min(longest, socket.binding->core->most_datagram()));
+    auto size =
+        static_cast<Py_ssize_t>(std::min(longest, datagram::max_size(*socket.binding->pool)));
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_callback(types, arguments[0], on_item) ||
         !to_size(types, arguments[1], "size", 1, size) ||
@@ -164,38 +170,29 @@ PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
 PyMethodDef subscription_methods[] = {
     {"accept_each", fast(guarded<accept_each>), keywords_call,
      "accept_each(callback, *, on_error=None) -> Operation\n\n"
-     "Accepts every connection: callback(socket). An error of one accept never stops the listener: "
-     "it\n"
-     "is given to on_error(listener, exception), and without descriptors or memory accepting goes "
-     "on\n"
-     "after 100 ms. Ends with cancel() or the listener."},
+     "Accepts every connection and calls callback(socket) for it. An error of one accept does\n"
+     "not stop the listener: on_error(listener, exception) gets it. If descriptors or memory\n"
+     "run out, accepting goes on after 100 ms. The subscription ends with cancel() or with the\n"
+     "listener."},
     {"receive", fast(guarded<receive>), keywords_call,
      "receive(callback, *, receive='pooled', size=4096, on_close=None) -> Operation\n\n"
-     "Receives everything: callback(socket, buffer), an empty Buffer exactly once at end of "
-     "stream;\n"
-     "close() is then the application's. on_close(socket, exception or None) comes exactly once, "
-     "after\n"
-     "the socket is closed, with the error if one closed it.\n"
-     "receive: 'pooled' and 'zero_byte' keep no buffer while nothing arrives; 'direct' posts a "
-     "block\n"
-     "of size bytes, which is charged; 'adaptive' is zero_byte while little arrives and what costs "
-     "least\n"
-     "while much does (AdaptiveRule). receive_strategy changes it later."},
+     "Receives all data and calls callback(socket, buffer) for it. An empty Buffer comes\n"
+     "exactly once, at the end of the stream; the program then closes the socket.\n"
+     "on_close(socket, exception or None) is called exactly once after the socket is closed,\n"
+     "with the error that closed it. The strategies 'pooled' and 'zero_byte' keep no buffer\n"
+     "while no data arrives. 'direct' posts a block of size bytes, which is charged.\n"
+     "'adaptive' is zero_byte while there is little traffic, and takes the cheapest strategy\n"
+     "while there is much (AdaptiveRule). receive_strategy changes the strategy later."},
     {"receive_from", fast(guarded<receive_from>), keywords_call,
      "receive_from(callback, *, size=65535, on_error=None, on_close=None) -> Operation\n\n"
-     "Receives every datagram of a datagram socket: callback(socket, buffer, address), where "
-     "address is the\n"
-     "sender as the socket module writes it, or None. An idle socket holds no memory; a turn takes "
-     "at most\n"
-     "drain_reads datagrams of each socket. size: bytes, up to the port's region_size less 144; a "
-     "longer\n"
-     "datagram is cut, and on_error(socket, Error with EMSGSIZE) comes before it. An error that "
-     "the socket\n"
-     "is told, such as ECONNREFUSED, goes to on_error as well and ends nothing; errors and nothing "
-     "else are\n"
-     "looked at again after 100 ms. on_close: as for receive(). Ends with cancel(), "
-     "shutdown(SHUT_RD) or the\n"
-     "socket."},
+     "Receives every datagram of a datagram socket and calls callback(socket, buffer, address)\n"
+     "for it. address is the sender's in the socket module's form, or None. An idle socket\n"
+     "holds no memory. A turn takes at most drain_reads datagrams of each socket. size is the\n"
+     "maximum in bytes, at most the port's region_size less 144. A longer datagram is cut;\n"
+     "on_error(socket, Error with EMSGSIZE) is called before it. Other errors that the system\n"
+     "reports, such as ECONNREFUSED, also go to on_error and end nothing. While a socket\n"
+     "yields only errors it is read every 100 ms. on_close is as for receive(). The\n"
+     "subscription ends with cancel(), shutdown(SHUT_RD) or the socket."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,12 +1,15 @@
-// The kernel buffers of a Socket, and Nagle's algorithm: what was asked for and what took effect
-// (R18).
+// The kernel buffers of a Socket and Nagle's algorithm, as set and as in effect (R18).
 #include <cerrno>
 
 #include "backend/families.hpp"
 #include "backend/option.hpp"
 #include "bindings/arguments.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
+#include "bindings/socket_methods.hpp"
+#include "bindings/socket_object.hpp"
+#include "bindings/types.hpp"
 #include "bindings/unposted_receive.hpp"
 
 namespace iocp::py {
@@ -40,7 +43,8 @@ PyObject* get_size(PyObject* self, const Option& option) {
 }
 
 int set_size(PyObject* self, PyObject* given, const Option& option) {
-    static constexpr const char* wanted = "the size of a kernel buffer is an int of bytes, from 0";
+    static constexpr const char* wanted =
+        "the size of a kernel buffer must be an int, 0 or more (bytes)";
     SocketObject& socket = self_of(self);
     if (given == nullptr || PyBool_Check(given) || !PyLong_Check(given)) {
         return refuse(socket, ErrorClass::argument_type, wanted);
@@ -73,14 +77,14 @@ int set_receive_buffer(PyObject* self, PyObject* given, void* /*unused*/) {
     return set_size(self, given, option_receive_buffer);
 }
 
-// Only TCP has Nagle's algorithm; other sockets answer the option with errors of many kinds.
+// Only TCP has Nagle's algorithm. On other sockets the option fails with errors of many kinds.
 bool has_nagle(const SocketObject& socket) {
     if (socket.type == type_stream &&
         (socket.family == family_inet || socket.family == family_inet6)) {
         return true;
     }
     refuse(socket, ErrorClass::argument,
-           "nodelay belongs to TCP; this socket's sends wait for no acknowledgement");
+           "nodelay needs a TCP socket; on this socket no send waits for an acknowledgement");
     return false;
 }
 
@@ -93,7 +97,7 @@ PyObject* get_nodelay(PyObject* self, void* /*unused*/) {
 int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
     SocketObject& socket = self_of(self);
     if (given == nullptr || !PyBool_Check(given)) {
-        return refuse(socket, ErrorClass::argument_type, "nodelay is True or False");
+        return refuse(socket, ErrorClass::argument_type, "nodelay must be True or False");
     }
     const int on = given == Py_True ? 1 : 0;
     if (!has_nagle(socket) || tell(socket, option_nodelay, on) != 0) {
@@ -114,30 +118,25 @@ bool note_nodelay(SocketObject& socket) {
 
 PyGetSetDef tuning_properties[] = {
     {"send_buffer", guarded<get_send_buffer>, guarded<set_send_buffer>,
-     "Bytes of the socket's send buffer in the kernel (SO_SNDBUF). Reading gives what took "
-     "effect.\n"
-     "Linux takes twice what is set, for its own bookkeeping, at least 4,608 (so 0 reads 4608) and "
-     "at most\n"
-     "twice net.core.wmem_max; a TCP socket's buffer stops growing by itself once it is set. "
-     "Windows:\n"
-     "0 sends from the caller's memory, whose pages are locked until the data is acknowledged. "
-     "Set it before\nlisten() for the sockets it accepts.",
+     "The size in bytes of the socket's send buffer in the kernel (SO_SNDBUF). Reading gives\n"
+     "the size in effect. Linux takes twice the number set, for its own bookkeeping: at least\n"
+     "4,608 (so 0 reads 4608) and at most twice net.core.wmem_max. A TCP socket's buffer stops\n"
+     "growing by itself once it is set. On Windows 0 sends from the caller's memory, whose\n"
+     "pages are locked until the data is acknowledged. Set it before listen() for the sockets\n"
+     "that the listener accepts.",
      nullptr},
     {"receive_buffer", guarded<get_receive_buffer>, guarded<set_receive_buffer>,
-     "Bytes of the socket's receive buffer in the kernel (SO_RCVBUF). Reading gives what took "
-     "effect.\n"
-     "Linux takes twice what is set, at least 2,304 (so 0 reads 2304) and at most twice "
-     "net.core.rmem_max;\n"
-     "set it before connect() or listen(), which fix the scale of TCP's window.",
+     "The size in bytes of the socket's receive buffer in the kernel (SO_RCVBUF). Reading\n"
+     "gives the size in effect. Linux takes twice the number set: at least 2,304 (so 0 reads\n"
+     "2304) and at most twice net.core.rmem_max. Set it before connect() or listen(), which\n"
+     "fix the scale of TCP's window.",
      nullptr},
     {"nodelay", guarded<get_nodelay>, guarded<set_nodelay>,
-     "Whether small segments leave at once (TCP_NODELAY). False is Nagle's algorithm: a small "
-     "segment\n"
-     "waits while another is unacknowledged. Starts as PortConfig.nodelay on sockets that the port "
-     "makes,\n"
-     "as the listener has it on accepted ones, and stays as it was on adopted ones; what an "
-     "adopted listener\n"
-     "accepts starts as PortConfig.nodelay. Raises ArgumentError on a socket that is not TCP.",
+     "Whether small segments leave at once (TCP_NODELAY). With False Nagle's algorithm is on:\n"
+     "a small segment waits while another is unacknowledged. Sockets that the port makes start\n"
+     "with PortConfig.nodelay, as do those that an adopted listener accepts. Other accepted\n"
+     "sockets start with their listener's setting. Adopted sockets keep theirs. Raises\n"
+     "ArgumentError on a socket that is not TCP.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };

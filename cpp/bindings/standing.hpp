@@ -1,20 +1,21 @@
 #pragma once
 
 #include "bindings/open_socket.hpp"
+#include "bindings/socket_object.hpp"
 
 namespace iocp::py {
 
-// What receives everything on a socket, if something does.
+// The receiving subscription of a socket, if there is one.
 struct Standing {
     bool stands{false};
     bool adaptive{false};
-    Receive strategy{Receive::pooled};
+    ReceiveStrategy strategy{ReceiveStrategy::pooled};
 };
 
 inline Standing standing(SocketObject& socket) {
     return peek(socket, Standing{}, [](const Socket& core) {
         const Operation* op = core.receiving.head;
-        return op != nullptr && op->kind == Kind::receive_each && core.stream
+        return op != nullptr && op->kind == OperationKind::receive_each && core.stream
                    ? Standing{true, op->adaptive, op->strategy}
                    : Standing{};
     });

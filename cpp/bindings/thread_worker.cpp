@@ -5,7 +5,10 @@
 #include <list>
 #include <memory>
 
+#include "base/process.hpp"
 #include "bindings/held.hpp"
+#include "bindings/host.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
@@ -42,7 +45,7 @@ void end(std::unique_ptr<ThreadWorker> mine) {
         auto& binding = pybind11::handle(port).cast<PortObject&>();
         if (!binding.forked()) {
             locked(binding, [&] {
-                binding.core->workers().leave(mine->worker);
+                binding.core->workers().leave(mine->worker.worker);
                 return 0;
             });
         }
@@ -55,7 +58,7 @@ void end(std::unique_ptr<ThreadWorker> mine) {
 void thread_ended(PyObject* capsule) {
     const std::unique_ptr<ThreadWorkers> workers(&of_capsule(capsule));
     for (auto& mine : workers->all) {
-        if (mine->inside || workers->fork_generation != iocp::fork_generation()) {
+        if (mine->worker.inside || workers->fork_generation != iocp::fork_generation()) {
             (void)mine.release();  // a thread that will never return may still be in there
         } else {
             end(std::move(mine));
@@ -92,7 +95,7 @@ ThreadWorkers* workers_of_this_thread() {
 
 }  // namespace
 
-ThreadWorker* ThreadWorker::of(PyObject* self, const PortObject& port) {
+ThreadWorker* ThreadWorker::of(const PortObject& port) {
     ThreadWorkers* mine = workers_of_this_thread();
     if (mine == nullptr) {
         return nullptr;
@@ -110,7 +113,7 @@ ThreadWorker* ThreadWorker::of(PyObject* self, const PortObject& port) {
         }
         ++at;
     }
-    PyObject* weak = PyWeakref_NewRef(self, nullptr);
+    PyObject* weak = PyWeakref_NewRef(port.self, nullptr);
     if (weak == nullptr) {
         return nullptr;
     }
@@ -118,6 +121,14 @@ ThreadWorker* ThreadWorker::of(PyObject* self, const PortObject& port) {
     made->port = weak;
     made->binding = &port;
     return made.get();
+}
+
+run::PortWorker& PortObject::worker_of_this_thread() {
+    ThreadWorker* mine = ThreadWorker::of(*this);
+    if (mine == nullptr) {
+        throw Raised();
+    }
+    return mine->worker;
 }
 
 }  // namespace iocp::py

@@ -1,6 +1,10 @@
+#include "bindings/timer_object.hpp"
+
+#include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
-#include "bindings/objects.hpp"
+#include "bindings/links.hpp"
 #include "bindings/pickling.hpp"
+#include "bindings/port_object.hpp"
 
 namespace iocp::py {
 
@@ -20,7 +24,7 @@ int clear(PyObject* self) {
     return 0;
 }
 
-// A timer that is to fire is linked to its port and never comes here.
+// Never runs for a timer that is still to fire, because its port keeps it.
 void dealloc(PyObject* self) {
     PyObject_GC_UnTrack(self);
     PyTypeObject* type = Py_TYPE(self);
@@ -60,21 +64,22 @@ PyObject* represent(PyObject* self) {
 
 PyMethodDef methods[] = {
     {"cancel", guarded<cancel>, METH_NOARGS,
-     "cancel() -> bool\n\nTrue: the callback will not be called. False: it was called, or "
-     "cancelled "
-     "before."},
+     "cancel() -> bool\n\n"
+     "Cancels the timer. True: the callback will not be called. False: it was called, or the\n"
+     "timer was cancelled before."},
     no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyGetSetDef properties[] = {
-    {"when", guarded<get_when>, nullptr, "When it fires, in seconds of Port.time().", nullptr},
-    {"active", guarded<get_active>, nullptr, "It is still to fire.", nullptr},
+    {"when", guarded<get_when>, nullptr,
+     "The time at which the timer fires, in seconds of Port.time().", nullptr},
+    {"active", guarded<get_active>, nullptr, "Whether the timer is still to fire.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 PyType_Slot slots[] = {
-    {Py_tp_doc, const_cast<char*>("One call that Port.call_later() arranged.")},
+    {Py_tp_doc, const_cast<char*>("A call that Port.call_later() scheduled.")},
     {Py_tp_dealloc, reinterpret_cast<void*>(guarded<dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(guarded<traverse>)},
     {Py_tp_clear, reinterpret_cast<void*>(guarded<clear>)},
@@ -101,7 +106,7 @@ TimerObject* take_fired(PortObject& port, Timer& core) {
         if (timer != nullptr) {
             timer->core.set(nullptr);
         }
-        Port::retire(&core);
+        delete &core;
         return timer;
     });
 }
@@ -113,7 +118,7 @@ bool stop_timer(PortObject& port, TimerObject& timer) {
             return false;
         }
         timer.core.set(nullptr);
-        (void)port.core->cancel_call(core);
+        (void)port.core->timers().cancel(*core);
         return true;
     });
     if (stopped) {
@@ -138,13 +143,13 @@ PyObject* new_timer(PyObject* port, PortObject& binding, std::int64_t delay, PyO
     hold(binding, binding.timers, *timer);  // until it fires or is cancelled
     const Error error = locked(binding, [&]() -> Error {
         if (binding.closed) {
-            return Error::of(Fault::port_closed, "the port is closed; make a new one");
+            return port_is_closed;
         }
         const std::int64_t when = binding.core->after(delay);
         timer->when = static_cast<double>(when) / 1e9;
-        Timer* core = binding.core->call_at(when, timer);
+        Timer* core = binding.core->timers().call_at(when, timer);
         timer->core.set(core);
-        return core != nullptr ? Error{} : Error::of(Fault::resource, "no memory for a timer");
+        return core != nullptr ? Error{} : no_timer;
     });
     if (error) {
         give_up(binding, binding.timers, *timer);

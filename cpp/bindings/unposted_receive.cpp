@@ -1,6 +1,8 @@
 #include "bindings/unposted_receive.hpp"
 
 #include "backend/option.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/socket_object.hpp"
 #include "bindings/standing.hpp"
 
 namespace iocp::py {
@@ -12,12 +14,12 @@ bool empties(int level, int option, int value) noexcept {
            value == 0;
 }
 
-// Whether a receive is posted while nothing arrives.
-bool stays_posted(SocketObject& socket, const std::optional<Receive>& strategy) {
-    if (strategy == Receive::pooled) {
+// Returns whether the strategy keeps a receive posted while no data arrives.
+bool stays_posted(SocketObject& socket, const std::optional<ReceiveStrategy>& strategy) {
+    if (strategy == ReceiveStrategy::pooled) {
         return socket.binding->core->capabilities().multishot_receive;
     }
-    return strategy == Receive::direct;
+    return strategy == ReceiveStrategy::direct;
 }
 
 int receive_buffer_of(SocketObject& socket) {
@@ -35,12 +37,11 @@ bool warn() {
     const bool go_on =
         category != nullptr &&
         attaching([category] {
-            return PyErr_WarnEx(
-                category,
-                "the receive buffer is 0 and this strategy leaves no receive posted, so what "
-                "arrives waits at the peer until it is asked for; receive 'direct', or give "
-                "the socket a receive buffer",
-                1);
+            return PyErr_WarnEx(category,
+                                "the receive buffer is 0 and this strategy leaves no receive "
+                                "posted, so data waits at the peer until a receive is posted; use "
+                                "receive='direct', or set a receive buffer",
+                                1);
         }) == 0;
     Py_XDECREF(category);
     return go_on;
@@ -53,21 +54,21 @@ bool warn_before_option(SocketObject& socket, int level, int option, int value) 
         return true;
     }
     const Standing found = standing(socket);
-    const std::optional<Receive> strategy =
+    const std::optional<ReceiveStrategy> strategy =
         found.adaptive ? std::nullopt : std::optional(found.strategy);
     return !found.stands || stays_posted(socket, strategy) || warn();
 }
 
-bool warn_before_strategy(SocketObject& socket, const std::optional<Receive>& strategy) {
-    const int least = socket.binding->least_receive_buffer.load(std::memory_order_relaxed);
-    return least < 0 || stays_posted(socket, strategy) || receive_buffer_of(socket) != least ||
+bool warn_before_strategy(SocketObject& socket, const std::optional<ReceiveStrategy>& strategy) {
+    const int minimum = socket.binding->min_receive_buffer.load(std::memory_order_relaxed);
+    return minimum < 0 || stays_posted(socket, strategy) || receive_buffer_of(socket) != minimum ||
            warn();
 }
 
 void note_option(SocketObject& socket, int level, int option, int value) {
     if (empties(level, option, value)) {
-        socket.binding->least_receive_buffer.store(receive_buffer_of(socket),
-                                                   std::memory_order_relaxed);
+        socket.binding->min_receive_buffer.store(receive_buffer_of(socket),
+                                                 std::memory_order_relaxed);
     }
 }
 

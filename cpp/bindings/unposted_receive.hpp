@@ -2,20 +2,21 @@
 
 #include <optional>
 
-#include "bindings/objects.hpp"
+#include "bindings/socket_object.hpp"
 
 namespace iocp::py {
 
-// A receive buffer of 0, and a strategy that leaves no receive posted: what arrives has nowhere to
-// go until somebody asks for it (R13). Each of these warns; false: the warning was made an
-// exception, and nothing has changed yet.
+// Warnings about a receive buffer of 0 beside a strategy that leaves no receive posted: data then
+// waits at the peer until a receive is posted (R13). The functions return false if a filter has
+// turned the warning into an exception; the caller must then change nothing.
 
-// Precondition: the option of the socket is about to be set to `value`.
+// Warns before the option of the socket is set to `value`.
 bool warn_before_option(SocketObject& socket, int level, int option, int value);
-// The same, of the strategy of a standing receive; without one it is adaptive.
-bool warn_before_strategy(SocketObject& socket, const std::optional<Receive>& strategy);
+// Warns before a receiving subscription gets its strategy; no value means adaptive.
+bool warn_before_strategy(SocketObject& socket, const std::optional<ReceiveStrategy>& strategy);
 
-// Remembers how the system reads a receive buffer of 0 back. Precondition: the option was set.
+// Remembers the size that the system reports for a receive buffer of 0. Precondition: the option
+// was set.
 void note_option(SocketObject& socket, int level, int option, int value);
 
 }  // namespace iocp::py

@@ -4,16 +4,16 @@
 
 namespace iocp {
 
-// Everything a port counts since it was made; a counter is one line here, and its name is the name
-// of its figure everywhere.
+// The counters of a port since it was made. A counter is one line here, and its name is the name of
+// its figure everywhere.
 #define IOCP_PORT_COUNTS(count)                                                               \
     count(waits)            /* turns that asked the kernel */                                 \
         count(packets)      /* events the kernel reported */                                  \
-        count(late)         /* events of operations that were gone: recognised and dropped */ \
+        count(late)         /* events of finished operations, recognised and dropped */       \
         count(flushes)      /* requests that carried sends */                                 \
-        count(sends)        /* sends they carried */                                          \
-        count(drains)       /* times a readable socket was read */                            \
-        count(refusals)     /* by the budget, a cap, or the system for lack of something */   \
+        count(sends)        /* sends in those requests */                                     \
+        count(drains)       /* times that a socket was drained */                             \
+        count(refusals)     /* by the budget, a cap, or an exhausted system */                \
         count(degraded)     /* receives that wait without the buffer they were posted with */ \
         count(switches)     /* of an adaptive subscription's strategy */                      \
         count(pauses)       /* of senders, by their high mark */                              \

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "backend/backend.hpp"
+#include "base/process.hpp"
 
 namespace iocp {
 
@@ -39,14 +40,14 @@ struct EventsLock {
 
 }  // namespace
 
-// A forked child cannot know whether a thread of the parent held the lock: it has its own.
+// A forked child gets its own lock, because a thread of the parent may have held the old one.
 std::mutex& Event::mutex() noexcept {
     static std::atomic<EventsLock*> current{nullptr};
     EventsLock* lock = current.load(std::memory_order_acquire);
     while (lock == nullptr || lock->generation != fork_generation()) {
         auto* made = new (std::nothrow) EventsLock{{}, fork_generation()};
         if (made == nullptr) {
-            std::terminate();  // nothing can be told of any event without it
+            std::terminate();  // without it no event can ever be notified
         }
         if (current.compare_exchange_strong(lock, made)) {
             return made->mutex;

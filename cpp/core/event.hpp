@@ -4,7 +4,7 @@
 
 namespace iocp {
 
-// A thread that waits for something. Told with the events' lock held.
+// A thread that waits. It is notified with the events' lock held.
 class Waiter {
 public:
     Waiter() = default;
@@ -15,15 +15,15 @@ public:
     virtual void notify() noexcept = 0;
 };
 
-// Where a waiter stands in the list of something that it waits for.
+// The place of a waiter in the list of one object that it waits for.
 struct WaitPlace {
     Waiter* waiter{nullptr};
     WaitPlace* previous{nullptr};
     WaitPlace* next{nullptr};
 };
 
-// Everything below needs the events' lock. It is the last in the order of locks, held for a few
-// instructions, and never while anything is waited for.
+// The waiters of one object. Everything from here on needs the events' lock. That lock is the last
+// in the order of locks, held for a few instructions, and never held while a thread waits.
 class WaiterList {
 public:
     void add(WaitPlace& place) noexcept;
@@ -34,13 +34,13 @@ private:
     WaitPlace* first_{nullptr};
 };
 
-// Set by the operation that was posted with it, or by the application (R25). An event belongs to at
-// most one unfinished operation: the next one's post would take back what the first has told.
+// An event, set by the operation that was posted with it or by the application (R25). It belongs to
+// at most one unfinished operation: a second post would reset what the first has set.
 class Event {
 public:
     Event(bool manual_reset, bool is_set) noexcept : manual_(manual_reset), set_(is_set) {}
 
-    // The one lock of all events of this process.
+    // Returns the one lock of all events of this process.
     static std::mutex& mutex() noexcept;
 
     void set() noexcept {
@@ -49,10 +49,11 @@ public:
     }
     void reset() noexcept { set_ = false; }
     [[nodiscard]] bool is_set() const noexcept { return set_; }
-    // One waiter goes on: unless reset by hand, the next one waits again.
+    // Lets one waiter go on. Without manual reset the event is reset, so that the next one waits
+    // again.
     void pass() noexcept { set_ = manual_; }
 
-    // Gives it, not set, to an operation that is posted. False: another one has it.
+    // Gives the event, reset, to a posted operation. Returns false if another operation has it.
     [[nodiscard]] bool reserve() noexcept {
         if (reserved_) {
             return false;
@@ -61,7 +62,7 @@ public:
         set_ = false;
         return true;
     }
-    // That operation has finished, or was refused.
+    // Takes the event from an operation that has finished or was refused.
     void release() noexcept { reserved_ = false; }
     [[nodiscard]] bool reserved() const noexcept { return reserved_; }
 

@@ -5,18 +5,18 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/histogram.hpp"
-#include "core/operation.hpp"
+#include "base/histogram.hpp"
+#include "ops/operation.hpp"
 
 namespace iocp {
 
-// How long operations took, by kind, from their post until their completion was handed out.
-// Subscriptions are not among them: their length is their application's choice.
+// The durations of operations by kind, from the post until the completion was handed out.
+// Subscriptions are left out: the application chooses how long they last.
 class Latencies {
 public:
     using ByKind = std::array<Histogram, kinds>;
 
-    // May be out of memory for a slot that was never used before.
+    // Throws std::bad_alloc for a slot that was never used before.
     void posted(const Operation& op, std::int64_t now) {
         const std::size_t slot = op.id.slot;
         if (slot >= posted_.size()) {
@@ -32,7 +32,7 @@ public:
     [[nodiscard]] const ByKind& by_kind() const noexcept { return by_kind_; }
 
 private:
-    std::vector<std::int64_t> posted_;  // by slot
+    std::vector<std::int64_t> posted_;  // the time of the post, by slot
     ByKind by_kind_{};
 };
 

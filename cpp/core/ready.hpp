@@ -2,30 +2,31 @@
 
 #include <cstdint>
 
-#include "core/buffer.hpp"
-#include "core/error.hpp"
-#include "core/operation.hpp"
-#include "core/socket.hpp"
+#include "base/error.hpp"
 #include "core/timer.hpp"
+#include "ops/buffer.hpp"
+#include "ops/operation.hpp"
+#include "ops/socket.hpp"
 
 namespace iocp {
 
-// One thing to hand to the application. The operation, and a closed socket, are retired only after
-// it has been handed out.
+// One result to hand to the application. An operation or a closed socket is retired only after its
+// record was handed out.
 struct Ready {
     enum class What : std::uint8_t {
-        completed,     // `op` finished
-        data,          // `slice` arrived for the subscription of `socket`; empty: end of stream
-        datagram,      // the same of one datagram, which sender_of(slice) sent
+        completed,  // `op` finished
+        data,  // `slice` arrived for the subscription of `socket`; empty at the end of the stream
+        datagram,      // a datagram in `slice` arrived, sent by sender_of(slice)
         accepted,      // `accepted` arrived for the subscription of `socket`
-        item_error,    // one accept or datagram failed with `error`; the subscription stands
-        closed,        // `socket` is closed; socket->failure says whether an error did it
+        item_error,    // one accept or datagram failed with `error`; the subscription goes on
+        closed,        // `socket` is closed; socket->failure is the error that closed it, if any
         pause_sends,   // the bytes queued to send on `socket` passed its high mark
-        resume_sends,  // and fell to its low one
-        resumed,       // take_withheld() has what a pause of `socket` kept
+        resume_sends,  // the bytes queued to send on `socket` fell to its low mark
+        resumed,       // take_withheld() returns the records that a pause of `socket` kept
         timer,         // `timer` fired; its target is null if it was cancelled since
         packet,        // `user` was posted
-        nagle_stall,   // sends of some socket wait for delayed acknowledgements; told once
+        // Some socket's sends wait for delayed acknowledgements; reported once per port.
+        nagle_stall,
     };
     What what{What::completed};
     Operation* op{nullptr};
@@ -36,8 +37,8 @@ struct Ready {
     Error error;
     Slice slice;
 
-    // Whether it is one of the results of a subscription, or what follows the last of them: all
-    // that a paused reader does not get.
+    // Returns whether the record is a result of a subscription, its end, or the close of its
+    // socket. The core withholds these from a paused reader.
     [[nodiscard]] bool of_subscription() const noexcept {
         switch (what) {
             case What::data:

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <new>
 #include <utility>
 #include <vector>
 
@@ -11,13 +9,13 @@
 
 namespace iocp {
 
-// What a port has for its application, in order. The end of an operation and of a socket always
-// finds a place: without memory for its record it waits in a list through the objects themselves.
-// Every other record needs a reserve() that said yes, before what it tells of is taken.
+// The records that a port has for its application, in order. The end of an operation or a socket
+// always finds a place: without memory for its record it waits in a list through the object itself.
+// Every other record needs a successful reserve() before its result is taken from the system.
 class ReadyQueue {
 public:
-    // Whether `count` more records can be pushed. It is false while an older one waits for memory,
-    // so that no record overtakes another.
+    // Returns whether `count` more records can be pushed. False while an older record waits for
+    // memory, so that no record overtakes another.
     [[nodiscard]] bool reserve(std::size_t count) noexcept { return settle_owed() && grow(count); }
     // Precondition: reserve() has promised the place.
     void push(Ready&& ready) noexcept {
@@ -43,34 +41,9 @@ public:
         push(record(socket));
     }
 
-    // Makes records of what waits for memory. Whether nothing waits any more.
-    bool settle_owed() noexcept {
-        if (!owes()) {
-            return true;
-        }
-        while (owes() && grow(1)) {
-            if (first_op_ != nullptr) {
-                Operation& op = *first_op_;
-                first_op_ = op.next_finished;
-                op.next_finished = nullptr;
-                push(record(op));
-            } else {
-                // After every operation: a socket's end is the last that is told of it.
-                last_op_ = nullptr;
-                Socket& socket = *first_socket_;
-                first_socket_ = socket.next_closed;
-                socket.next_closed = nullptr;
-                push(record(socket));
-            }
-        }
-        if (first_op_ == nullptr) {
-            last_op_ = nullptr;
-        }
-        if (first_socket_ == nullptr) {
-            last_socket_ = nullptr;
-        }
-        return !owes();
-    }
+    // Queues the records of ended operations and sockets that waited for memory. Returns false if
+    // any still waits.
+    bool settle_owed() noexcept { return !owes() || queue_owed(); }
     [[nodiscard]] bool owes() const noexcept {
         return first_op_ != nullptr || first_socket_ != nullptr;
     }
@@ -86,11 +59,11 @@ public:
         return count;
     }
     [[nodiscard]] bool empty() const noexcept { return records_.empty() && !owes(); }
-    // Whoever takes records from here takes them from the front.
+    // The records; callers take them from the front.
     [[nodiscard]] std::vector<Ready>& records() noexcept { return records_; }
 
 private:
-    static constexpr std::size_t least = 16;
+    static constexpr std::size_t minimum = 16;
 
     static Ready record(Operation& op) noexcept {
         Ready ready;
@@ -106,17 +79,12 @@ private:
         return ready;
     }
     [[nodiscard]] bool grow(std::size_t count) noexcept {
-        const std::size_t wanted = records_.size() + count;
-        if (wanted <= records_.capacity()) {
-            return true;
-        }
-        try {
-            records_.reserve(std::max({wanted, 2 * records_.capacity(), least}));
-            return true;
-        } catch (const std::bad_alloc&) {
-            return false;
-        }
+        return records_.capacity() - records_.size() >= count || reallocate(count);
     }
+    // Queues what is owed, as far as there is memory.
+    bool queue_owed() noexcept;
+    // Apart from grow(), which stays small enough to be inlined: every record asks for its place.
+    [[nodiscard]] bool reallocate(std::size_t count) noexcept;
 
     std::vector<Ready> records_;
     Operation* first_op_{nullptr};

@@ -1,94 +1,126 @@
-// Port: subscriptions that change the way they receive while they run (R13).
+// Subscriptions: how they receive, and when they change it (R13).
 #include <algorithm>
 #include <new>
 
-#include "core/port.hpp"
+#include "core/subscriptions.hpp"
 
 namespace iocp {
 
-Error Port::set_receive_strategy(Socket& socket, std::optional<Receive> strategy) {
+namespace {
+
+// A read into warm memory serves messages of at least `large` bytes better than a multishot
+// receive. `patience` messages of one kind in a row change the way a pooled subscription receives.
+constexpr std::size_t large = std::size_t{8} << 10U;
+constexpr std::size_t small = std::size_t{4} << 10U;
+constexpr std::uint8_t large_patience = 2;
+constexpr std::uint8_t small_patience = 32;
+
+}  // namespace
+
+// Changes between a multishot receive, best for small messages, and a readiness wait with reads,
+// best for large ones. It affects only pooled subscriptions of a backend that has both.
+bool Subscriptions::adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept {
+    if (op.strategy != ReceiveStrategy::pooled || !capabilities_.multishot_receive) {
+        return false;
+    }
+    if (multishot) {
+        if (op.readiness_only) {
+            return false;
+        }
+        op.large_packets = bytes >= large ? static_cast<std::uint8_t>(op.large_packets + 1) : 0;
+        if (op.large_packets >= large_patience) {
+            op.large_packets = 0;
+            op.small_reads = 0;
+            op.readiness_only = true;
+        }
+        return op.readiness_only;
+    }
+    op.small_reads = bytes < small ? static_cast<std::uint8_t>(op.small_reads + 1) : 0;
+    if (op.small_reads >= small_patience) {
+        op.small_reads = 0;
+        op.readiness_only = false;
+        return true;
+    }
+    return false;
+}
+
+Error Subscriptions::set_strategy(Socket& socket,
+                                  std::optional<ReceiveStrategy> strategy) noexcept {
     Operation* op = socket.receiving.tail;
-    if (socket.life != Life::open || op == nullptr || op->kind != Kind::receive_each ||
-        !socket.stream) {
+    if (socket.state != SocketState::open || op == nullptr ||
+        op->kind != OperationKind::receive_each || !socket.stream) {
         return Error::of(Fault::argument,
                          "no subscription stands here; receive() takes the strategy");
     }
     op->adaptive = !strategy.has_value();
     op->streak = 0;
-    restart_receive(socket, *op, strategy.value_or(Receive::zero_byte));
-    nudge();
+    restart(socket, *op, strategy.value_or(ReceiveStrategy::zero_byte));
     return {};
 }
 
-// What stands in the kernel is asked back, with whatever it has received; the next start receives
-// the new way.
-void Port::restart_receive(Socket& socket, Operation& op, Receive strategy) {
+// Cancels the request in the kernel; data that it has received still arrives. The next start
+// receives the new way.
+void Subscriptions::restart(Socket& socket, Operation& op, ReceiveStrategy strategy) noexcept {
     if (op.strategy == strategy) {
         return;
     }
     op.strategy = strategy;
     op.switched = true;
     if (socket.receiving.started != 0 && socket.receiving.head == &op) {
-        ask_cancel(op);
+        calls_.cancel(op);
     }
 }
 
-// Whether so much of the budget is in use that nobody should post a buffer to wait in.
-bool Port::tight() const noexcept {
-    const std::uint64_t budget = ledger_.budget_bytes();
-    const std::uint64_t used =
-        ledger_.now_pages() * ledger_.page_size() + ledger_.registered_bytes();
-    return budget != 0 && used >= budget / 100 * options_.adaptive.budget_percent;
-}
-
-// An adaptive subscription got a message: several in a row, each soon after the last, are a reason
-// to receive the way that costs a busy socket least.
-void Port::busier(Socket& socket, Operation& op) {
+// Notes a message of an adaptive subscription. Several in quick succession change it to the
+// strategy that costs a busy socket least.
+void Subscriptions::note_busy(Socket& socket, Operation& op) noexcept {
     const AdaptiveRule& rule = options_.adaptive;
-    const std::int64_t gap = std::int64_t{milliseconds() - socket.active_ms} * 1'000'000;
+    const std::int64_t gap = std::int64_t{timers_.milliseconds() - socket.active_ms} * 1'000'000;
     op.streak = gap <= rule.window ? static_cast<std::uint8_t>(std::min(op.streak + 1, 255)) : 1;
-    if (op.strategy != Receive::zero_byte || op.streak < rule.messages || tight()) {
+    if (op.strategy != ReceiveStrategy::zero_byte || op.streak < rule.messages ||
+        admission_.tight()) {
         return;
     }
-    const Receive way = rule.busy.value_or(capabilities_.busy);
-    if (way == Receive::zero_byte) {
+    const ReceiveStrategy way = rule.busy.value_or(capabilities_.busy);
+    if (way == ReceiveStrategy::zero_byte) {
         return;
     }
     try {
         busy_.push_back(op.id);
     } catch (const std::bad_alloc&) {
-        return;  // the next message is as good a reason
+        return;  // the next message will try again
     }
-    ++counts_.switches;
-    restart_receive(socket, op, way);
+    ++metrics_.counts.switches;
+    restart(socket, op, way);
     if (cooling_ == nullptr) {
-        cooling_ = arm(rule.idle / 2, TimerKind::cooling, nullptr);
+        cooling_ = timers_.arm(rule.idle / 2, TimerKind::cooling, nullptr);
     }
 }
 
-// Who has been quiet for long enough, or everybody when the budget is tight, waits without memory.
-void Port::cool_down() {
+void Subscriptions::cool_down() noexcept {
     const AdaptiveRule& rule = options_.adaptive;
-    turn_time_ = backend_->now();
-    const bool all = tight();
+    timers_.disarm(cooling_);
+    timers_.begin_turn();
+    const bool all = admission_.tight();
     std::erase_if(busy_, [&](SlotId id) {
         Operation* op = operations_.find(id);
         if (op == nullptr || op->finished() || !op->adaptive ||
-            op->strategy == Receive::zero_byte) {
+            op->strategy == ReceiveStrategy::zero_byte) {
             return true;
         }
         Socket& socket = *op->socket;
-        const std::int64_t quiet = std::int64_t{milliseconds() - socket.active_ms} * 1'000'000;
+        const std::int64_t quiet =
+            std::int64_t{timers_.milliseconds() - socket.active_ms} * 1'000'000;
         if (!all && quiet < rule.idle) {
             return false;
         }
         op->streak = 0;
-        ++counts_.switches;
-        restart_receive(socket, *op, Receive::zero_byte);
+        ++metrics_.counts.switches;
+        restart(socket, *op, ReceiveStrategy::zero_byte);
         return true;
     });
     if (!busy_.empty()) {
-        cooling_ = arm(rule.idle / 2, TimerKind::cooling, nullptr);
+        cooling_ = timers_.arm(rule.idle / 2, TimerKind::cooling, nullptr);
     }
 }
 

@@ -5,15 +5,15 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/operation.hpp"
+#include "ops/operation.hpp"
 
 namespace iocp {
 
-// The unfinished operations by kind and state, and the pages charged to them by state: kept while
-// states are written, so that reading it costs nothing for each operation there is.
+// The unfinished operations by kind and state, and the pages charged to them by state. Writing a
+// state updates it, so that reading it walks no operations.
 class Tally {
 public:
-    void move(Kind kind, State from, State to, std::uint32_t pages) noexcept {
+    void move(OperationKind kind, State from, State to, std::uint32_t pages) noexcept {
         if (unfinished(from)) {
             assert(cell(kind, from) > 0);
             --cell(kind, from);
@@ -38,7 +38,7 @@ public:
         }
         return sum;
     }
-    [[nodiscard]] std::uint64_t operations(Kind kind) const noexcept {
+    [[nodiscard]] std::uint64_t operations(OperationKind kind) const noexcept {
         std::uint64_t sum = 0;
         for (const std::uint32_t count : operations_[static_cast<std::size_t>(kind)]) {
             sum += count;
@@ -55,7 +55,7 @@ private:
     [[nodiscard]] static std::size_t index(State state) noexcept {
         return static_cast<std::size_t>(state);
     }
-    [[nodiscard]] std::uint32_t& cell(Kind kind, State state) noexcept {
+    [[nodiscard]] std::uint32_t& cell(OperationKind kind, State state) noexcept {
         assert(static_cast<std::size_t>(kind) < kinds);
         return operations_[static_cast<std::size_t>(kind)][index(state)];
     }

@@ -15,11 +15,11 @@ TimerHeap::~TimerHeap() {
     }
 }
 
-// The room of a timer that was taken out stays, so that arming it anew cannot fail.
+// The heap keeps the room of a timer that was taken out, so that arming it again cannot fail.
 bool TimerHeap::has_room(std::size_t count) noexcept {
     try {
         if (heap_.capacity() - heap_.size() < count) {
-            heap_.reserve(std::max(2 * heap_.size(), most_spare));
+            heap_.reserve(std::max(2 * heap_.size(), max_spare));
         }
         return true;
     } catch (const std::bad_alloc&) {
@@ -27,7 +27,7 @@ bool TimerHeap::has_room(std::size_t count) noexcept {
     }
 }
 
-// Precondition: no more than there may be spare ones.
+// Precondition: count is at most max_spare.
 bool TimerHeap::reserve(std::size_t count) noexcept {
     while (spares_ < count) {
         auto* made = new (std::nothrow) Timer;
@@ -53,7 +53,7 @@ Timer* TimerHeap::make() noexcept {
 
 void TimerHeap::remove(Timer* timer) noexcept {
     take(timer);
-    if (spares_ < most_spare) {
+    if (spares_ < max_spare) {
         spare_[spares_++] = timer;
     } else {
         delete timer;

@@ -21,14 +21,14 @@ enum class TimerKind : std::uint8_t {
 
 struct Timer {
     std::int64_t when{0};    // nanoseconds of the backend's clock
-    std::uint64_t order{0};  // timers of one instant fire in the order they were made
+    std::uint64_t order{0};  // timers of one instant fire in the order of this number
     std::size_t index{0};
     void* target{nullptr};
     TimerKind kind{TimerKind::call};
 };
 
-// A binary heap that owns its timers; removal is O(log n) by the timer's own index. A few spare
-// timers, taken when there is no memory for another, let the core arm its own all the same.
+// A binary heap that owns its timers; a timer's own index makes removal O(log n). A few spare
+// timers let the core arm its own when there is no memory.
 class TimerHeap {
 public:
     TimerHeap() = default;
@@ -36,12 +36,12 @@ public:
     TimerHeap(const TimerHeap&) = delete;
     TimerHeap& operator=(const TimerHeap&) = delete;
 
-    // Whether the next `count` are made for certain.
+    // Reserves memory for the next `count` timers. Returns false without memory.
     [[nodiscard]] bool reserve(std::size_t count) noexcept;
     // Null without memory.
     Timer* add(std::int64_t when, TimerKind kind, void* target) noexcept;
     void remove(Timer* timer) noexcept;
-    // Takes the timer out; it is the caller's.
+    // Takes the timer out; the caller owns it.
     Timer* take(Timer* timer) noexcept;
     [[nodiscard]] static bool fired(const Timer& timer) noexcept { return timer.index == out; }
 
@@ -61,10 +61,10 @@ private:
     void sift_up(std::size_t index) noexcept;
     void sift_down(std::size_t index) noexcept;
 
-    static constexpr std::size_t most_spare = 8;
+    static constexpr std::size_t max_spare = 8;
 
     std::vector<Timer*> heap_;
-    std::array<Timer*, most_spare> spare_{};
+    std::array<Timer*, max_spare> spare_{};
     std::size_t spares_{0};
     std::uint64_t next_order_{0};
 };

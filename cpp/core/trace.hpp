@@ -5,19 +5,19 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/error.hpp"
-#include "core/operation.hpp"
+#include "base/error.hpp"
+#include "ops/operation.hpp"
 
 namespace iocp {
 
-// What happened to an operation. Every write of its state is one of these, and so is every change
-// of its charge after the post.
+// The events of an operation. Every write of its state is one, and so is every change of its charge
+// after the post.
 enum class Stage : std::uint8_t {
-    posted,     // accepted; `bytes` is what it is for, `charged` what it was charged
+    posted,     // accepted; `bytes` is its length, `charged` its charge
     queued,     // held by the core
-    pending,    // the kernel's
-    cancelled,  // its cancel was asked for
-    charged,    // held back by the budget until now, or a subscription's next block
+    pending,    // with the kernel
+    cancelled,  // its cancel was requested
+    charged,    // admitted late by the budget, or a subscription's next block
     refunded,
     yielded,  // a subscription gave a result of `bytes`
     completed,
@@ -25,7 +25,7 @@ enum class Stage : std::uint8_t {
 };
 inline constexpr std::size_t stages = 9;
 
-// What a write of that state is recorded as.
+// Returns the stage that records a write of `state`.
 constexpr Stage stage_of(State state) noexcept {
     return state == State::queued       ? Stage::queued
            : state == State::pending    ? Stage::pending
@@ -37,20 +37,20 @@ struct TraceEvent {
     std::int64_t time;  // nanoseconds of the backend's clock
     std::uint64_t operation;
     std::uint64_t socket;
-    std::uint64_t bytes;    // transferred so far, where the stage does not say otherwise
+    std::uint64_t bytes;    // transferred so far, unless the stage says otherwise
     std::uint32_t charged;  // pages of the operation
     std::uint32_t ledger;   // pages of the whole port
     std::int32_t handle;
     std::int32_t code;  // of the error, from `completed` on
     Stage stage;
-    Kind kind;
+    OperationKind kind;
     Fault fault;
     Outcome outcome;
     std::uint32_t unused;
 };
 static_assert(std::is_trivially_copyable_v<TraceEvent> && sizeof(TraceEvent) == 56);
 
-// A ring of the last events, in memory that is all taken when it is made.
+// A ring of the latest events. It allocates all its memory when it is made.
 class Trace {
 public:
     explicit Trace(std::size_t capacity) : events_(capacity) {}
@@ -64,10 +64,10 @@ public:
     [[nodiscard]] std::size_t size() const noexcept {
         return recorded_ < events_.size() ? static_cast<std::size_t>(recorded_) : events_.size();
     }
-    // Events that newer ones have overwritten.
+    // Counts the events that newer ones have overwritten.
     [[nodiscard]] std::uint64_t dropped() const noexcept { return recorded_ - size(); }
 
-    // Calls visit(events, count) for the runs that hold the events, oldest first.
+    // Calls visit(events, count) for each run of the events, oldest first.
     template <class Visit>
     void each_run(Visit&& visit) const {
         if (dropped() != 0) {

@@ -6,7 +6,7 @@
 #include <new>
 #include <utility>
 
-#include "core/operation.hpp"
+#include "ops/operation.hpp"
 
 namespace iocp {
 
@@ -18,7 +18,7 @@ const Socket* socket_of(const Ready& ready) noexcept {
 
 }  // namespace
 
-// Whether nothing else of its socket may be in hand at the same time.
+// Returns whether no other record of the socket may be in hand at the same time.
 bool Workers::alone(const Ready& ready) const noexcept {
     return in_order_ || ready.what != Ready::What::completed || ready.op->subscription();
 }
@@ -39,14 +39,14 @@ void Workers::add(std::vector<Ready>& ready) {
             queue_.push_back(std::move(*first));
         }
     } catch (const std::bad_alloc&) {
-        // The rest goes with the next turn's.
+        // The rest goes with the records of the next turn.
     }
     ready.erase(ready.begin(), first);
     pass_on();
 }
 
-// Takes the turn of the record's socket, or moves the record to wait for it. The record is where it
-// was when there is no memory for that.
+// Returns true if the worker may take the record now. Otherwise moves the record to wait in its
+// socket's strand. Without memory it throws and leaves the record in place.
 bool Workers::hold(Worker& worker, Ready& ready) {
     const Socket* socket = socket_of(ready);
     if (socket == nullptr) {
@@ -63,7 +63,7 @@ bool Workers::hold(Worker& worker, Ready& ready) {
     return true;
 }
 
-// Precondition: the worker has noted that it holds the socket.
+// Precondition: the worker's list holds the socket.
 void Workers::begin(Worker& worker, Strand& strand, const Ready& ready) noexcept {
     ++strand.in_hand;
     if (alone(ready)) {
@@ -71,7 +71,8 @@ void Workers::begin(Worker& worker, Strand& strand, const Ready& ready) noexcept
     }
 }
 
-// The first one that waits is promised the next turn once it may be taken.
+// Lets a worker take the strand's first waiting record before the queue's, once the records in hand
+// allow it.
 void Workers::promote(Strand& strand) noexcept {
     if (strand.waiting.empty() || strand.promised) {
         return;
@@ -147,7 +148,7 @@ void Workers::go_away(Worker& worker) {
     if (worker.active_ && !std::exchange(worker.away_, true)) {
         --at_work_;
     }
-    pass_on();  // it may have given back what others wait for, and have taken nothing
+    pass_on();  // it may have released records that others wait for, and taken none
 }
 
 void Workers::give_back(Worker& worker) {
@@ -165,7 +166,7 @@ void Workers::leave(Worker& worker) {
 }
 
 void Workers::open_up() {
-    most_ = std::numeric_limits<unsigned>::max();
+    max_ = std::numeric_limits<unsigned>::max();
     in_order_ = false;
     const auto find_away = [this] {
         return std::find_if(strands_.begin(), strands_.end(), [](const auto& entry) {
@@ -182,15 +183,15 @@ void Workers::open_up() {
 void Workers::follow() {
     led_ = false;
     ++turns_;
-    if (watching_ != 0) {
+    if (readiness_only_ != 0) {
         turned_.notify_all();
     }
     pass_on();
 }
 
-// As many as can do something are woken, no more: the latest that fell asleep first.
+// Wakes as many threads as have something to do, the last to fall asleep first.
 void Workers::pass_on() {
-    std::size_t useful = std::min<std::size_t>(waiting(), most_ - std::min(most_, active_));
+    std::size_t useful = std::min<std::size_t>(waiting(), max_ - std::min(max_, active_));
     if (useful == 0 && may_lead()) {
         useful = 1;
     }
@@ -241,10 +242,10 @@ void Workers::sleep(Worker& worker, std::unique_lock<std::mutex>& lock, std::int
 
 void Workers::watch(std::unique_lock<std::mutex>& lock, std::int64_t nanoseconds,
                     std::uint64_t seen) {
-    ++watching_;
+    ++readiness_only_;
     (void)turned_.wait_for(lock, std::chrono::nanoseconds(nanoseconds),
                            [&] { return turns() != seen; });
-    --watching_;
+    --readiness_only_;
 }
 
 void Workers::drain(std::vector<Ready>& out) {

@@ -1,4 +1,4 @@
-"""Clients for the programs beside this one: each sends its name, again and again, and hears it."""
+"""Clients for the programs beside this one: each sends its name repeatedly and reads the echo."""
 
 import socket
 import threading
@@ -20,19 +20,19 @@ def _talk(address: Any, failures: list[str]) -> None:
                 sock.sendall(f"client {index}, round {number}\n".encode())
             for index, sock in enumerate(socks):
                 expected = f"client {index}, round {number}\n".encode()
-                heard = b""
-                while len(heard) < len(expected):
-                    some = sock.recv(len(expected) - len(heard))
+                answer = b""
+                while len(answer) < len(expected):
+                    some = sock.recv(len(expected) - len(answer))
                     if not some:
                         break
-                    heard += some
-                if heard != expected:
-                    failures.append(f"{expected!r} came back as {heard!r}")
+                    answer += some
+                if answer != expected:
+                    failures.append(f"{expected!r} came back as {answer!r}")
         for sock in socks:
             sock.shutdown(socket.SHUT_WR)
         for index, sock in enumerate(socks):
             if sock.recv(1):
-                failures.append(f"client {index} heard more than it said")
+                failures.append(f"client {index} received more than it sent")
     except OSError as error:
         failures.append(repr(error))
     finally:

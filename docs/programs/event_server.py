@@ -1,4 +1,4 @@
-"""Completions told to events: one thread waits for any of them."""
+"""Completions by events: one thread waits for any of them."""
 
 from clients import CONNECTIONS, visit
 

@@ -1,11 +1,12 @@
-"""What an address means before there is a socket for it: its family, and the number of its port.
+"""The meaning of an address before its socket exists: its family, and the number of its port.
 
-The core makes the system's address of it (cpp/bindings/address_argument.cpp); together they are the
-one set of rules for bind, listen, connect, sendto, connect_by_name and the calls that wait.
+The core converts it to the system's address (cpp/bindings/address_argument.cpp). Together they are
+the only rules for bind, listen, connect, sendto, connect_by_name and the blocking calls.
 """
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import re
@@ -24,27 +25,32 @@ _HOST = (str, bytes, bytearray)
 
 
 def family_of(address: Any) -> int:
-    """Tell the family of an address: a path is AF_UNIX, a host with a colon AF_INET6.
+    """Return the family of an address: a path is AF_UNIX, a host with a colon AF_INET6.
 
-    Raises ArgumentTypeError for what is no address, and ArgumentError for "host:port", which
-    would be the path of an AF_UNIX socket.
+    Raises ArgumentTypeError for an object that is not an address. Raises ArgumentError for
+    "host:port", which would be the path of an AF_UNIX socket.
     """
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], _HOST):
         colon: Any = ":" if isinstance(address[0], str) else b":"
         return _socket.AF_INET6 if len(address) > 2 or colon in address[0] else _socket.AF_INET
     if not isinstance(address, (*_HOST, os.PathLike)):
-        raise ArgumentTypeError(22, "an address is a tuple (host, port), or a path for AF_UNIX")
+        raise ArgumentTypeError(
+            errno.EINVAL,
+            f"an address must be a tuple (host, port), or a path for AF_UNIX, not {address!r}",
+        )
     if not isinstance(address, os.PathLike):
         _refuse_host_and_port(address)
     if AF_UNIX is None:
-        raise ArgumentError(22, "there is no AF_UNIX here: an address is a tuple (host, port)")
+        raise ArgumentError(
+            errno.EINVAL, "this system has no AF_UNIX: an address must be a tuple (host, port)"
+        )
     return AF_UNIX
 
 
 def port_number(service: Any) -> int | None:
-    """Return the number that a service is, or None for a name.
+    """Return the port number of a service, or None for a name.
 
-    Raises ArgumentError for a number that is no port: getaddrinfo() takes it modulo 65536.
+    Raises ArgumentError for a number out of range, which getaddrinfo() would take modulo 65536.
     """
     if service is None or isinstance(service, (str, bytes)):
         text = service.decode("latin-1") if isinstance(service, bytes) else service or ""
@@ -57,9 +63,13 @@ def port_number(service: Any) -> int | None:
         try:
             value = operator.index(service)
         except TypeError:
-            raise ArgumentTypeError(22, "a service is a port number or a name") from None
+            raise ArgumentTypeError(
+                errno.EINVAL, f"a service must be a port number or a name, not {service!r}"
+            ) from None
     if not 0 <= value <= 65535:
-        raise ArgumentError(22, f"a port is a number from 0 to 65535, not {service!r}")
+        raise ArgumentError(
+            errno.EINVAL, f"a port must be a number from 0 to 65535, not {service!r}"
+        )
     return value
 
 
@@ -69,7 +79,7 @@ def _refuse_host_and_port(address: str | bytes | bytearray) -> None:
     if found is not None:
         host = found[1][1:-1] if found[1].startswith("[") else found[1]
         raise ArgumentError(
-            22,
+            errno.EINVAL,
             f"{address!r} would be the path of an AF_UNIX socket; did you mean"
             f" ({host!r}, {int(found[2])})? A path of this form is written './{text}'",
         )

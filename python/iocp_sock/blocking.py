@@ -1,4 +1,4 @@
-"""The operations of a Socket as calls that wait: what a user of the socket module expects."""
+"""The operations of a Socket as calls that wait, with the results of the socket module."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["BlockingSocket"]
 
 _INTERRUPTED = 5.0
-"""Seconds that an interrupted call gives the kernel to let go of its buffer."""
+"""The seconds that an interrupted call waits for the kernel to give its buffer back."""
 
 
 class BlockingSocket:
     """`Socket.blocking`: each call posts its operation, waits for its end, and returns the result.
 
-    The results are those of the socket module; what went wrong is raised. `timeout` is in seconds
-    and raises TimedOut, a TimeoutError, whose `transferred` says how many bytes went. The socket
-    need not be in any mode, and is left in none: other threads may use it at the same time, by
-    operations too. The waiting thread holds no lock of the interpreter, runs the port if nobody
-    else does, and Ctrl-C ends the call: the operation is cancelled.
+    The results are those of the socket module, and an operation's error is raised. After `timeout`
+    seconds a call raises TimedOut, a TimeoutError whose `transferred` is the number of bytes
+    transferred. The socket has no blocking mode: other threads may use it at the same time, also
+    with operations. The waiting thread holds no lock of the interpreter. If no thread runs the
+    port, the wait runs it. Ctrl-C ends the call and cancels the operation.
     """
 
     __slots__ = ("socket",)
@@ -42,34 +42,34 @@ class BlockingSocket:
         _finish(self.socket.connect(address, timeout=timeout, event=Event()))
 
     def accept(self, *, timeout: float | None = None) -> tuple[Socket, Any]:
-        """Wait for a connection: its Socket and the address of its peer."""
+        """Wait for a connection, and return its Socket and the address of its peer."""
         operation = _finish(self.socket.accept(timeout=timeout, event=Event()))
         assert operation.accepted is not None
         return operation.accepted, operation.address
 
     def recv(self, nbytes: int, *, flags: int = 0, timeout: float | None = None) -> bytes:
-        """Receive what is there, at most nbytes; b"" at the end of the stream."""
+        """Receive the data that is there, at most nbytes; b"" at the end of the stream."""
         operation = self.socket.recv(nbytes, flags=flags, timeout=timeout, event=Event())
         return _data(_finish(operation))
 
     def recv_into(
         self, buffer: ReadableBuffer, *, flags: int = 0, timeout: float | None = None
     ) -> int:
-        """Receive into buffer; how many bytes."""
+        """Receive into a writable buffer, and return the number of bytes."""
         operation = self.socket.recv_into(buffer, flags=flags, timeout=timeout, event=Event())
         return _finish(operation).transferred
 
     def recvfrom(
         self, nbytes: int, *, flags: int = 0, timeout: float | None = None
     ) -> tuple[bytes, Any]:
-        """Receive a datagram, at most nbytes of it, and the address of its sender."""
+        """Receive at most nbytes of a datagram, and return them with the sender's address."""
         operation = self.socket.recvfrom(nbytes, flags=flags, timeout=timeout, event=Event())
         return _data(_finish(operation)), operation.address
 
     def recvfrom_into(
         self, buffer: ReadableBuffer, *, flags: int = 0, timeout: float | None = None
     ) -> tuple[int, Any]:
-        """Receive a datagram into buffer: how many bytes, and the address of its sender."""
+        """Receive a datagram into a writable buffer; return its size and the sender's address."""
         operation = self.socket.recvfrom_into(buffer, flags=flags, timeout=timeout, event=Event())
         return _finish(operation).transferred, operation.address
 
@@ -81,7 +81,7 @@ class BlockingSocket:
         flags: int = 0,
         timeout: float | None = None,
     ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
-        """Receive into several buffers: bytes, ancillary data, MSG_* flags, address."""
+        """Receive into writable buffers; return (bytes, ancillary data, MSG_* flags, address)."""
         operation = self.socket.recvmsg_into(
             buffers, ancillary_size=ancillary_size, flags=flags, timeout=timeout, event=Event()
         )
@@ -97,7 +97,7 @@ class BlockingSocket:
         _finish(self.socket.wait_writable(timeout=timeout, event=Event()))
 
     def send(self, data: ReadableBuffer, *, flags: int = 0, timeout: float | None = None) -> int:
-        """Send data, on a stream all of it; how many bytes went."""
+        """Send all of data, as one datagram on a datagram socket; return the number of bytes."""
         operation = self.socket.send(data, flags=flags, timeout=timeout, event=Event())
         return _finish(operation).transferred
 
@@ -115,7 +115,7 @@ class BlockingSocket:
         flags: int = 0,
         timeout: float | None = None,
     ) -> int:
-        """Send a datagram to address; how many bytes went."""
+        """Send a datagram to address, and return the number of bytes."""
         operation = self.socket.sendto(data, address, flags=flags, timeout=timeout, event=Event())
         return _finish(operation).transferred
 
@@ -128,7 +128,7 @@ class BlockingSocket:
         address: Any = None,
         timeout: float | None = None,
     ) -> int:
-        """Send what several buffers hold, and ancillary data along with it; how many bytes went."""
+        """Send several buffers in order, with ancillary data, and return the number of bytes."""
         operation = self.socket.sendmsg(
             buffers,
             ancillary=ancillary,
@@ -147,7 +147,7 @@ class BlockingSocket:
         *,
         timeout: float | None = None,
     ) -> int:
-        """Send bytes of a file, as Socket.send_file() does; how many went."""
+        """Send bytes of a file, as Socket.send_file() does, and return their number."""
         operation = self.socket.send_file(file, offset, count, timeout=timeout, event=Event())
         return _finish(operation).transferred
 
@@ -157,7 +157,7 @@ class BlockingSocket:
 
 
 def _finish(operation: Operation) -> Operation:
-    """Wait for the end; whatever ends the wait before it ends the operation too."""
+    """Wait for the end. An exception that ends the wait earlier cancels the operation."""
     try:
         operation.result()
     except BaseException as error:
@@ -165,7 +165,7 @@ def _finish(operation: Operation) -> Operation:
             operation.cancel()
             with contextlib.suppress(OSError):
                 operation.result(timeout=_INTERRUPTED)
-        elif type(error) is type(operation.error):  # an exception of the call's own
+        elif type(error) is type(operation.error):  # result() made this exception anew
             error.transferred = operation.transferred  # type: ignore[attr-defined]
         raise
     return operation

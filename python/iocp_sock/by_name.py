@@ -1,7 +1,8 @@
-"""Connecting by name: addresses are looked up beside the port, and tried one after another."""
+"""Connecting by name: a thread looks the addresses up, and the port tries them in order."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import socket as _socket
 from collections import deque
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Connecting"]
 
 _STAGGER = 0.25
-"""Seconds that an attempt has to itself: RFC 8305, 8."""
+"""The seconds before the next attempt starts beside this one: RFC 8305, 8."""
 
 _Address = tuple[Any, ...]
 
 
 def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int, _Address]]:
-    """Order addresses as RFC 8305, 4 says: the families take turns, the first one's first."""
+    """Order addresses as RFC 8305, 4 does: the families alternate, the first one's first."""
     families: dict[int, list[tuple[int, _Address]]] = {}
     for family, _kind, _proto, _name, address in found:
         families.setdefault(family, []).append((family, address))
@@ -36,7 +37,7 @@ def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int
 
 
 def _failure(error: BaseException) -> OSError:
-    """Make what a resolver raised an OSError, its cause."""
+    """Return an OSError for a resolver's exception, which becomes its cause."""
     if isinstance(error, OSError):
         return error
     failure = _socket.gaierror(
@@ -47,7 +48,7 @@ def _failure(error: BaseException) -> OSError:
 
 
 def _step(method: Callable[..., None]) -> Callable[..., None]:
-    """Let an exception of a step end the Connecting, and one of the caller's callback pass."""
+    """Let an exception of a step end the Connecting; one of the caller's callback passes."""
 
     @functools.wraps(method)
     def step(connecting: Connecting, *given: Any) -> None:
@@ -62,13 +63,13 @@ def _step(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class Connecting:
-    """A connect by name that Port.connect_by_name() began.
+    """A connect by name, made by Port.connect_by_name().
 
-    `done` tells whether it is over; then either `socket` is the connected Socket, the caller's to
-    close, or `error` says why there is none: gaierror or what else the lookup raised, ArgumentError
-    for an invalid host, the error of the last attempt, TimedOut, Cancelled, or PortClosed.
-    `attempts` has the addresses that were given up, each with its error, in order. `host` and
-    `service` are what it was asked for.
+    `done` is whether it is over. Then either `socket` is the connected Socket, which the caller
+    closes, or `error` is the reason: gaierror or another error of the lookup, ArgumentError for an
+    invalid host, the error of the last attempt, TimedOut, Cancelled, or PortClosed. `attempts` has
+    the addresses that failed, each with its error, in order. `host` and `service` are the arguments
+    of the call.
     """
 
     def __init__(
@@ -94,14 +95,16 @@ class Connecting:
 
     @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """Whether the connect is over."""
         return self._done
 
     def cancel(self) -> None:
-        """End it with Cancelled, unless it is over first; any thread may ask."""
+        """End the connect with Cancelled, unless it is over first. Any thread may call this."""
         if not self._done:
             self._leave_lookup()
-            self._in_port(lambda: self._end(Cancelled(125, "the connect was cancelled")))
+            self._in_port(
+                lambda: self._end(Cancelled(errno.ECANCELED, "the connect was cancelled"))
+            )
 
     def __repr__(self) -> str:
         if self.socket is not None:
@@ -114,10 +117,10 @@ class Connecting:
             state = "looking up"
         return f"<iocp_sock.Connecting {self.host!r} {self.service!r}, {state}>"
 
-    # Everything below but _looked_up() runs in the thread that runs the port.
+    # The thread that runs the port calls everything below, except _looked_up().
 
     def _begin(self, family: int, resolver: Callable[..., Any], timeout: float | None) -> None:
-        self.port.time()  # raises where the port is closed, or was made before a fork
+        self.port.time()  # raises if the port is closed or was made before a fork
         number = port_number(self.service)
         located: Any = None
         refused: OSError | None = None
@@ -130,14 +133,17 @@ class Connecting:
                 refused = error
         if timeout is not None:
             limit = f"no connection within {timeout} s"
-            self._limit = self.port.call_later(timeout, lambda: self._end(TimedOut(110, limit)))
+            self._limit = self.port.call_later(
+                timeout, lambda: self._end(TimedOut(errno.ETIMEDOUT, limit))
+            )
         if refused is not None:
             self._in_port(lambda: self._end(refused))
         elif isinstance(located, tuple) and number is not None:
             self._addresses.append(located)
             self._in_port(self._try_next)
         else:
-            # What the system is asked with is the core's spelling; a caller's own has the caller's.
+            # The system's resolver gets the host in the core's form; a caller's own gets it
+            # unchanged.
             host = located if resolver is _socket.getaddrinfo and located else self.host
             self._look_up(host, family, resolver)
 
@@ -166,7 +172,7 @@ class Connecting:
         try:
             self.port.post(callback=lambda _: step())
         except OSError as error:
-            # The port is over, and with it whoever could be called back.
+            # The port is closed, so no callback can run any more.
             if not self._done:
                 self._done, self.error = True, error
 
@@ -203,23 +209,26 @@ class Connecting:
                 self._next = self.port.call_later(_STAGGER, self._try_next)
             return
         if not self._under_way and not self._done:
-            nothing = ArgumentError(22, "the name has no address of a stream socket")
+            nothing = ArgumentError(
+                errno.EINVAL,
+                "the name has no address for a stream socket; check the host and the service",
+            )
             self._end(self.attempts[-1][1] if self.attempts else nothing)
 
     @_step
     def _attempted(self, completion: Completion) -> None:
         operation = completion.operation
-        assert operation is not None  # that of a connect
+        assert operation is not None  # a connect's completion always has one
         address = self._under_way.pop(operation, None)
         if address is None:
-            return  # it was given up
+            return  # it was aborted
         if completion.error is None:
             self.socket = operation.socket
             self._end(None)
             return
         operation.socket.close()
-        if isinstance(completion.error, Cancelled):  # by the port's close alone
-            self._end(PortClosed(9, "the port was closed"))
+        if isinstance(completion.error, Cancelled):  # only the port's close cancels it
+            self._end(PortClosed(errno.EBADF, "the port was closed"))
             return
         self.attempts.append((address, completion.error))
         self._try_next()

@@ -1,8 +1,8 @@
-"""Chrome's trace event format: what Perfetto and chrome://tracing read.
+"""Chrome's trace event format, which Perfetto and chrome://tracing read.
 
-Spans are nestable asynchronous events ("b" and "e"), since operations of one socket overlap: those
-of one operation share its `id`. Perfetto gives every name within a process a track of its own, so
-each socket is a process, and the names say the kind of operation and what it was in.
+Spans are nestable asynchronous events ("b" and "e"), because operations of one socket overlap; the
+spans of one operation share its `id`. Perfetto gives every name within a process a track of its
+own. So each socket is a process, and a name gives the kind of operation and its phase.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def chrome_events(
     first: int = 1,
     origin: int | None = None,
 ) -> Iterator[_Json]:
-    """Turn events, in the order of their times, into Chrome's; every "b" gets its "e".
+    """Convert events, which must be in order of time, to Chrome's; every "b" gets its "e".
 
-    The port's process has the number `first`, its sockets' those behind it. Times count from
-    `origin`, in nanoseconds of the port's clock; None: from the first event.
+    The port's process has the number `first`; its sockets' processes have the numbers after it.
+    Times count from `origin`, in nanoseconds of the port's clock (None: the first event).
     """
     writer = _Writer(dropped, name, first, origin)
     for event in events:
@@ -43,7 +43,7 @@ def chrome_events(
 
 
 def write_events(file: IO[str], events: Iterable[_Json], about: _Json) -> None:
-    """Write a trace file: a line for each event, and `about` as what else there is to know."""
+    """Write a trace file: a line for each event, and `about` as its other data."""
     file.write('{"displayTimeUnit": "ns", "otherData": ')
     json.dump(about, file)
     file.write(', "traceEvents": [')
@@ -56,7 +56,7 @@ def write_events(file: IO[str], events: Iterable[_Json], about: _Json) -> None:
 
 
 def named(what: str, process: int, thread: int, name: str) -> _Json:
-    """An event that names a process ("process_name") or a thread of it ("thread_name")."""
+    """Return an event that names a process ("process_name") or its thread ("thread_name")."""
     return {"ph": "M", "name": what, "pid": process, "tid": thread, "args": {"name": name}}
 
 
@@ -85,7 +85,7 @@ class _Writer:
         yield from self._operation(event)
 
     def end(self) -> Iterator[_Json]:
-        """Close what the trace saw no end of."""
+        """End the spans of operations that were unfinished when the trace ended."""
         for operation in self._open.values():
             yield from operation.leave(self._now)
             yield operation.event("e", operation.kind, self._now, {"unfinished": True})
@@ -134,7 +134,7 @@ class _Writer:
 
 
 class _Operation:
-    """One operation whose span is open, and the span of the phase it is in."""
+    """An operation whose span is open, and the span of its current phase."""
 
     def __init__(self, event: TraceEvent, process: int) -> None:
         self.kind = event.kind
@@ -144,7 +144,7 @@ class _Operation:
         self._span: str | None = None
 
     def enter(self, event: TraceEvent, now: float) -> Iterator[_Json]:
-        """Move on to the phase of the event, or mark what is no phase."""
+        """Move on to the event's phase, or mark an event that is not a phase."""
         if event.phase in ("cancelled", "yielded"):
             name = "cancel" if event.phase == "cancelled" else "result"
             arguments = {} if event.phase == "cancelled" else {"bytes": event.nbytes}

@@ -1,12 +1,12 @@
-"""The control socket: a running server's figures, for its own user on the same machine.
+"""The control socket: shows a running server's figures to its own user on the same machine.
 
-A request is a line of JSON, an object whose only key is "sockets": how many sockets to list. The
-answer is a line of JSON: "name", "pid", "backend", "backend_reason", "time" (seconds of the port's
-clock) and "stats", as Stats.as_dict() has them; or "error", after which the connection is closed.
+A request is a line of JSON, an object whose only key is "sockets": the number of sockets to list.
+The answer is a line of JSON: "name", "pid", "backend", "backend_reason", "time" (seconds of the
+port's clock) and "stats" (Stats.as_dict()). Or it has "error", and the connection is then closed.
 
-Who may connect is decided three times: the socket lies in a directory that is this user's alone
-(owner and mode are checked), its own mode is 0600, and the system says of each peer which user it
-is (SO_PEERCRED). The client asks the same of its server.
+Three checks admit a client. The socket's directory belongs to this user alone (owner and mode). The
+socket's own mode is 0600. The system names the user of each peer (SO_PEERCRED). The client checks
+its server's user in the same way.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlClient", "ControlServer", "running"]
 
-MOST_CLIENTS = 8
-"""Connections a server keeps; one more takes the place of the oldest."""
+MAX_CLIENTS = 8
+"""The maximum of connections of a server; one more replaces the oldest."""
 
-MOST_REQUEST = 1024
-"""Bytes of requests that a client may have waiting."""
+MAX_REQUEST = 1024
+"""The maximum of a client's waiting requests, in bytes."""
 
-MOST_SOCKETS = 100
-"""Sockets that one answer lists at most."""
+MAX_SOCKETS = 100
+"""The maximum of sockets in one answer."""
 
-_MOST_ANSWER = 1 << 20
+_MAX_ANSWER = 1 << 20
 _CREDENTIALS = struct.Struct("=iII")
 _REQUEST_KEYS = {"sockets"}
 
 
 class ControlServer:
-    """Shows a port's figures on a control socket, which the port itself serves.
+    """Shows a port's figures on a control socket that the port itself serves.
 
-    What a client can make it hold is MOST_REQUEST bytes and one answer: the next request is looked
-    at when the answer before it has gone. As a context manager it closes itself.
-    Raises ControlUnavailable where there can be no control socket.
+    A client takes at most MAX_REQUEST bytes and one answer of memory: the server reads the next
+    request when the last answer was sent. As a context manager it closes itself. Raises
+    ControlUnavailable if there can be no control socket.
     """
 
     def __init__(self, port: Port, name: str) -> None:
@@ -84,7 +84,7 @@ class ControlServer:
         self.close()
 
     def answer(self, line: bytes) -> dict[str, Any]:
-        """The answer to one request. Raises ArgumentError for one that cannot be."""
+        """Return the answer to one request. Raises ArgumentError for an invalid request."""
         sockets = _sockets_of(line)
         port = self._port
         return {
@@ -104,7 +104,7 @@ class ControlServer:
         if not ours:
             conn.abort()
             return
-        if len(self._clients) >= MOST_CLIENTS:
+        if len(self._clients) >= MAX_CLIENTS:
             oldest = next(iter(self._clients))
             del self._clients[oldest]
             oldest.abort()
@@ -115,7 +115,7 @@ class ControlServer:
 
 
 class _Client:
-    """One connection: what it has asked for, and whether an answer is still under way."""
+    """One connection: the bytes of its requests, and whether an answer is still being sent."""
 
     def __init__(self, server: ControlServer, conn: Socket) -> None:
         self._server = server
@@ -125,7 +125,7 @@ class _Client:
         conn.receive(self._received, on_close=self._closed)
 
     def _received(self, conn: Socket, data: Buffer) -> None:
-        if not data or len(self._asked) + len(data) > MOST_REQUEST:
+        if not data or len(self._asked) + len(data) > MAX_REQUEST:
             conn.close(0)
             return
         self._asked += bytes(data)
@@ -150,7 +150,7 @@ class _Client:
 
     def _send(self, answer: dict[str, Any]) -> None:
         self._answering = True
-        with contextlib.suppress(OSError):  # the peer has gone: on_close says so
+        with contextlib.suppress(OSError):  # if the peer has gone, on_close follows
             self._conn.send(json.dumps(answer).encode() + b"\n", callback=self._sent)
 
     def _sent(self, completion: Completion) -> None:
@@ -163,9 +163,9 @@ class _Client:
 
 
 class ControlClient:
-    """A connection to the control socket at `path`; times are in seconds.
+    """A connection to the control socket at `path`; `timeout` is in seconds.
 
-    Raises ControlUnavailable when the socket is another user's, and OSError when nobody serves it.
+    Raises ControlUnavailable if the socket is another user's, and OSError if no process serves it.
     """
 
     def __init__(self, path: Path, timeout: float = 5.0) -> None:
@@ -183,13 +183,13 @@ class ControlClient:
         self._lines = self._sock.makefile("rb")
 
     def ask(self, sockets: int = 0) -> dict[str, Any]:
-        """The server's figures, with a list of at most so many sockets.
+        """Return the server's figures, with a list of at most `sockets` sockets.
 
-        Raises ConnectionError when the server has gone, ArgumentError when it refuses.
+        Raises ConnectionError if the server has ended, and ArgumentError if it refuses.
         """
         try:
             self._sock.sendall(json.dumps({"sockets": sockets}).encode() + b"\n")
-            line = self._lines.readline(_MOST_ANSWER)
+            line = self._lines.readline(_MAX_ANSWER)
         except ConnectionError:
             line = b""
         if not line.endswith(b"\n"):
@@ -212,7 +212,7 @@ class ControlClient:
 
 
 def running() -> dict[int, Path]:
-    """The control sockets of this user that somebody serves, by the server's process id."""
+    """Return this user's control sockets that a process serves, by the server's process id."""
     _require_control_sockets()
     found = {}
     for directory in _directories():
@@ -228,13 +228,13 @@ def _require_control_sockets() -> None:
     if not hasattr(socket, "AF_UNIX") or not hasattr(socket, "SO_PEERCRED"):
         raise ControlUnavailable(
             errno.ENOSYS,
-            "there is no control socket on this system yet: it needs AF_UNIX and SO_PEERCRED,"
-            " which Python has on Linux",
+            "there is no control socket on this system yet: it needs AF_UNIX and SO_PEERCRED, "
+            "which Python has only on Linux",
         )
 
 
 def _directories() -> Iterator[Path]:
-    """Where control sockets may lie, the better place first."""
+    """Yield the directories for control sockets, the preferred one first."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isabs(runtime):
         yield Path(runtime) / "iocp-sock"
@@ -242,7 +242,7 @@ def _directories() -> Iterator[Path]:
 
 
 def _own_directory() -> Path:
-    """The first place that is, or can be made, this user's alone."""
+    """Return the first directory that belongs to this user alone, or make it."""
     _require_control_sockets()
     failures = []
     for directory in _directories():
@@ -255,7 +255,7 @@ def _own_directory() -> Path:
         else:
             return directory
     raise ControlUnavailable(
-        errno.EACCES, f"no directory for a control socket ({'; '.join(failures)})"
+        errno.EACCES, f"no directory is safe for a control socket ({'; '.join(failures)})"
     )
 
 
@@ -272,9 +272,12 @@ def _check_owned(directory: Path) -> None:
 
 
 def _remove_dead(path: Path) -> None:
-    """Remove what a process of this number left; a live server's socket stays."""
+    """Remove the socket that an ended process of this number left; a live server's socket stays."""
     if _served(path):
-        raise ControlUnavailable(errno.EADDRINUSE, f"{path} is served by another process")
+        raise ControlUnavailable(
+            errno.EADDRINUSE,
+            f"{path} is served already: a process has one ControlServer; close the other first",
+        )
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
 
@@ -285,14 +288,14 @@ def _served(path: Path) -> bool:
         try:
             probe.connect(str(path))
         except BlockingIOError:
-            return True  # its queue is full
+            return True  # a server listens, and its queue is full
         except OSError:
             return False
     return True
 
 
 def _user_of(getsockopt: Any) -> int:
-    """The user id of the other end, as the system knows it."""
+    """Return the system's user id of the other end."""
     found = getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return int(_CREDENTIALS.unpack(found)[1])
 
@@ -301,10 +304,12 @@ def _sockets_of(line: bytes) -> int:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
-        raise ArgumentError(errno.EINVAL, "a request is a line of JSON") from None
+        raise ArgumentError(errno.EINVAL, "a request must be a line of JSON") from None
     if not isinstance(request, dict) or set(request) - _REQUEST_KEYS:
-        raise ArgumentError(errno.EINVAL, 'a request is an object whose only key is "sockets"')
+        raise ArgumentError(errno.EINVAL, 'a request must be an object whose only key is "sockets"')
     sockets = request.get("sockets", 0)
-    if type(sockets) is not int or not 0 <= sockets <= MOST_SOCKETS:
-        raise ArgumentError(errno.EINVAL, f'"sockets" is a number from 0 to {MOST_SOCKETS}')
+    if type(sockets) is not int or not 0 <= sockets <= MAX_SOCKETS:
+        raise ArgumentError(
+            errno.EINVAL, f'"sockets" must be an int from 0 to {MAX_SOCKETS}, not {sockets!r}'
+        )
     return sockets

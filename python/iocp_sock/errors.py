@@ -1,4 +1,4 @@
-"""The exceptions of this package: all OSError, and most a builtin of their meaning as well."""
+"""The exceptions of this package: all are OSErrors, and most also a fitting built-in."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
 
 
 class Error(OSError):
-    """Base of every exception that this package defines; `errno` is set.
+    """The base of every exception that this package defines; `errno` is set.
 
-    Errors that the system reports for a connection are not of this class: they are the builtin
+    Errors that the system reports for a connection are not of this class. They are the built-in
     subclasses of OSError, such as ConnectionResetError.
     """
 
@@ -37,12 +37,11 @@ class Cancelled(Error):
 
 
 class TimedOut(Error, TimeoutError):
-    """The operation's own timeout passed, and it was cancelled (errno ETIMEDOUT)."""
+    """The operation's timeout passed, and it was cancelled (errno ETIMEDOUT)."""
 
 
 class StillPending(Error, BlockingIOError):
-    """The result was asked for before the operation had finished (WSA_IO_INCOMPLETE there, errno
-    EINPROGRESS)."""
+    """result() was called before the operation had finished (errno EINPROGRESS)."""
 
 
 class SocketClosed(Error):
@@ -66,7 +65,7 @@ class WrongThread(Error, RuntimeError):
 
 
 class PortRunning(Error, RuntimeError):
-    """The port is being run already, by this call's caller or by another thread (errno EBUSY)."""
+    """Another thread, or a caller of this call, runs the port already (errno EBUSY)."""
 
 
 class ForkedPort(Error, RuntimeError):
@@ -74,25 +73,25 @@ class ForkedPort(Error, RuntimeError):
 
 
 class NothingDue(Error, RuntimeError):
-    """A wait in the virtual time of a model that nothing could end (errno EDEADLK)."""
+    """A wait in a model's virtual time could never end (errno EDEADLK)."""
 
 
 class BackendUnavailable(Error):
-    """The backend that was asked for cannot be had here; the message says why.
+    """The requested backend is not available here; the message gives the reason.
 
-    `errno` is the system's number, ENOSYS where it gave none.
+    `errno` is the system's number, or ENOSYS if it gave none.
     """
 
 
 class ControlUnavailable(Error):
-    """There is no control socket here: the system has none, or no place for it is safe."""
+    """There is no control socket here: the system has none, or no directory for it is safe."""
 
 
 class ResourceExhausted(Error):
     """The system ran out of memory, buffers or descriptors; retry after a completion.
 
-    `ledger` holds the port's counters at that moment, as `Port.ledger` would have shown them:
-    a dict of byte counts, empty when no port was involved.
+    `ledger` has the port's counters at that moment: a dict of byte counts, with the names of
+    `Port.ledger`. It is empty if no port was involved.
     """
 
     ledger: dict[str, Any] = {}  # noqa: RUF012 - the empty default is never changed

@@ -1,4 +1,4 @@
-"""What the ledger says at one moment."""
+"""The figures of a ledger at one moment."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Ledger"]
 class Ledger:
     """The memory that unfinished operations of a port keep locked, in bytes of whole pages.
 
-    The charge of an operation is every page its buffers touch; the sum over the operations that
-    are accepted and unfinished is `now`, on every backend alike.
+    The charge of an operation is every page that its buffers touch, on every backend. `now` is the
+    sum over the accepted, unfinished operations.
     """
 
     now: int
-    """Charged now; what the budget bounds."""
+    """The charge now, which the budget limits."""
 
     peak: int
-    """The most that was ever charged at once."""
+    """The maximum of `now` so far."""
 
     budget: int
     """The port's budget; 0: no limit."""
@@ -29,7 +29,7 @@ class Ledger:
     """The core's own control storage that the system locks."""
 
     kernel_locked: int
-    """What this system really locks for these operations, which may be less than the charge."""
+    """The memory that this system really locks for the operations; it may be less than `now`."""
 
     registered: int
     """Memory registered with the kernel, counted against the budget once."""

@@ -1,7 +1,8 @@
-"""Lookups of names, in threads of their own beside the ports."""
+"""Lookups of names, in threads of their own."""
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -14,16 +15,16 @@ from iocp_sock.errors import ResourceExhausted
 __all__ = ["Lookup"]
 
 _PLACES = 4
-"""Lookups at a time, over all ports of the process; further ones wait for a place."""
+"""The maximum of lookups at a time, over all ports of the process; further ones wait."""
 _PATIENCE = 2.0
-"""Seconds after which a lookup keeps its place no longer: one that hangs delays no other."""
+"""The seconds after which a lookup loses its place, so that a hanging one delays no other."""
 
 
 class Lookup:
-    """A question to a resolver, which a thread asks.
+    """A call of a resolver, in a thread of its own.
 
-    `notify` is called in that thread when `answer` or `error` is there, unless the lookup was given
-    up before a thread began it. Raises ResourceExhausted where no thread can be started.
+    The thread calls `notify` when `answer` or `error` is set, unless the lookup was given up before
+    a thread began it. Raises ResourceExhausted if no thread can be started.
     """
 
     def __init__(self, ask: Callable[[], list[Any]], notify: Callable[[Lookup], None]) -> None:
@@ -34,7 +35,7 @@ class Lookup:
         _places.enlist(self)
 
     def give_up(self) -> None:
-        """Leave its place to others; a thread that hangs in it goes on alone."""
+        """Give the lookup's place to others. A hanging thread goes on, but holds no place."""
         _places.leave(self)
 
     def _run(self) -> None:
@@ -46,26 +47,29 @@ class Lookup:
 
 
 class _Places:
-    """Who is asked for, who waits, and the threads that ask.
+    """The running lookups, the waiting ones, and the threads that run them.
 
-    While lookups wait, exactly one thread waits with the first of them for a place; there is none
-    when nothing is asked, so that a fork finds no idle thread.
+    While lookups wait, exactly one thread waits for a place for the first of them. Without lookups
+    there is no thread, so that a fork finds none idle.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[Lookup] = deque()
         self._taken: dict[Lookup, float] = {}
-        """When each began, in that order."""
+        """The time at which each began, in that order."""
         self._attended = False
-        """A thread waits for a place, or is about to."""
+        """Whether a thread waits for a place, or is about to."""
 
     def enlist(self, lookup: Lookup) -> None:
         with self._changed:
             self._waiting.append(lookup)
             if not self._attended and not self._start() and not self._taken:
                 self._waiting.remove(lookup)
-                raise ResourceExhausted(11, "the system has no thread for a lookup")
+                raise ResourceExhausted(
+                    errno.EAGAIN,
+                    "the system has no thread for a lookup; retry when others have ended",
+                )
 
     def leave(self, lookup: Lookup) -> None:
         with self._changed:
@@ -107,7 +111,7 @@ class _Places:
             return lookup
 
     def _delay(self) -> float:
-        """Seconds until the first that waits has a place."""
+        """Return the seconds until the first waiting lookup has a place."""
         fresh = list(self._taken.values())[-_PLACES:]
         return fresh[0] + _PATIENCE - time.monotonic() if len(fresh) == _PLACES else 0.0
 
@@ -116,7 +120,7 @@ _places = _Places()
 
 
 def _forget() -> None:
-    """Begin anew: a forked child has none of its parent's threads."""
+    """Start without lookups: a forked child has none of its parent's threads."""
     global _places
     _places = _Places()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket as _socket
 import sys
 from collections.abc import Callable
@@ -26,17 +27,17 @@ __all__ = ["Port"]
 
 
 _REUSE: int = getattr(_socket, "SO_EXCLUSIVEADDRUSE", _socket.SO_REUSEADDR)
-_MOST_LISTED = 1 << 30
-_MOST_EVENTS = 1 << 20
+_MAX_LISTED = 1 << 30
+_MAX_EVENTS = 1 << 20
 
 
 class Port(_core.Port):
     """Sockets, the operations posted on them, and the queue of their completions.
 
-    Port(config) or Port(backend="epoll", budget=4 << 20, ...) with the fields of PortConfig as
-    keywords. One thread runs a port (run(), run_once(), get()); every other thread may post to it.
-    As a context manager it closes itself. Raises BackendUnavailable when the backend that was asked
-    for is refused here; with 'auto' the next one is taken and `backend_reason` says why.
+    Port(config), or Port(backend="epoll", budget=4 << 20, ...) with the fields of PortConfig as
+    keywords. One thread runs a port (run(), run_once(), get()); every thread may post to it. As a
+    context manager it closes itself. Raises BackendUnavailable if the system refuses the requested
+    backend. With 'auto' the port takes the next one, and `backend_reason` gives the reason.
     """
 
     def __init__(self, config: PortConfig | None = None, **options: Any) -> None:
@@ -48,14 +49,14 @@ class Port(_core.Port):
             except TypeError as error:
                 if isinstance(error, OSError):
                     raise
-                raise ArgumentTypeError(22, f"Port(): {error}") from None
+                raise ArgumentTypeError(errno.EINVAL, f"Port(): {error}") from None
         elif options:
-            raise ArgumentError(22, "give Port() a PortConfig or keywords, not both")
+            raise ArgumentError(errno.EINVAL, "give Port() a PortConfig or keywords, not both")
         elif not isinstance(config, PortConfig):
-            raise ArgumentTypeError(22, "config is a PortConfig")
+            raise ArgumentTypeError(errno.EINVAL, f"config must be a PortConfig, not {config!r}")
         super().__init__(config)
         self.config = config
-        """What the port was made with."""
+        """The configuration that the port was made with."""
         self._trace: Trace | None = None
 
     def __repr__(self) -> str:
@@ -77,35 +78,46 @@ class Port(_core.Port):
         return Ledger(**self._ledger())
 
     def stats(self, *, sockets: int = 0) -> Stats:
-        """All figures of this moment; readable also after close().
+        """Return all figures of this moment; also after close().
 
-        What it costs does not depend on how many operations and sockets there are, unless `sockets`
-        asks for a list of them: at most so many, those with the largest charge first. (Where the
-        system locks memory for operations, `ledger.kernel_locked` is asked of each of them.)
-        Raises ArgumentError for a number that cannot be.
+        `sockets` is the maximum of sockets to list, those with the largest charge first. Without a
+        list the call's cost does not depend on the number of operations and sockets. (Where the
+        system locks memory for operations, `ledger.kernel_locked` still reads each of them.) Raises
+        ArgumentError for an invalid number.
         """
         if not isinstance(sockets, int) or isinstance(sockets, bool):
-            raise ArgumentTypeError(22, f"sockets is how many to list, an int, not {sockets!r}")
-        if not 0 <= sockets <= _MOST_LISTED:
-            raise ArgumentError(22, f"sockets is how many to list, from 0 to {_MOST_LISTED}")
+            raise ArgumentTypeError(
+                errno.EINVAL,
+                f"sockets must be an int, 0 or more (how many to list), not {sockets!r}",
+            )
+        if not 0 <= sockets <= _MAX_LISTED:
+            raise ArgumentError(
+                errno.EINVAL,
+                f"sockets must be from 0 to {_MAX_LISTED} (how many to list), not {sockets!r}",
+            )
         return Stats.taken(self._figures(sockets))
 
     def trace(self, events: int = 65536) -> Trace:
-        """Start to record the life of every operation; returns the Trace, a context manager.
+        """Start to record the life of every operation, and return the Trace, a context manager.
 
-        The memory for `events` events, 56 bytes each, is taken now; when they are used up, the
-        oldest are overwritten and counted. Raises ArgumentError while a trace runs already.
+        The memory for `events` events, 56 bytes each, is taken now. When it is used up, new events
+        overwrite the oldest, which are counted. Raises ArgumentError while a trace runs already.
         """
         if not isinstance(events, int) or isinstance(events, bool):
-            raise ArgumentTypeError(22, f"events is an int, not {events!r}")
-        if not 1 <= events <= _MOST_EVENTS:
-            raise ArgumentError(22, f"events is a number from 1 to {_MOST_EVENTS}, not {events!r}")
+            raise ArgumentTypeError(
+                errno.EINVAL, f"events must be an int (how many to keep), not {events!r}"
+            )
+        if not 1 <= events <= _MAX_EVENTS:
+            raise ArgumentError(
+                errno.EINVAL,
+                f"events must be from 1 to {_MAX_EVENTS} (how many to keep), not {events!r}",
+            )
         return Trace._start(self, events)
 
     def stop_trace(self) -> Trace:
-        """End the trace that trace() started, and return it with what it recorded.
+        """End the trace that trace() started, and return it with its events.
 
-        Also after close(). Raises ArgumentError when none runs.
+        Works also after close(). Raises ArgumentError if no trace runs.
         """
         return Trace._stop(self)
 
@@ -117,24 +129,26 @@ class Port(_core.Port):
     ) -> Socket:
         """Make a socket, with the arguments of socket.socket().
 
-        Raises ResourceExhausted when the system has no descriptor or memory for it.
+        Raises ResourceExhausted if the system has no descriptor or memory for it.
         """
         return super().socket(family, type, proto)
 
     def adopt(self, sock: _socket.socket | int) -> Socket:
-        """Take over a socket.socket, which is detached, or an open descriptor.
+        """Take over an open descriptor, or a socket.socket, which is detached.
 
-        The port owns it from here on; close() of the Socket closes it and leaves the connection to
-        whoever holds a duplicate of the descriptor. Socket.detach() hands it back blocking or not
-        as it was; Windows does not tell that of a bare descriptor, which is then blocking. Raises
-        ArgumentTypeError for an ssl.SSLSocket.
+        The port owns it from here on. The Socket's close() closes it; holders of a duplicate keep
+        the connection. Socket.detach() restores its blocking mode. Windows does not report the mode
+        of a bare descriptor, which then becomes blocking. Raises ArgumentTypeError for an
+        ssl.SSLSocket.
         """
         if not isinstance(sock, _socket.socket):
             return self._adopt(sock)
         tls = sys.modules.get("ssl")
         if tls is not None and isinstance(sock, tls.SSLSocket):
             raise ArgumentTypeError(
-                22, "adopt() takes no SSLSocket, whose TLS would be lost; adopt the socket below it"
+                errno.EINVAL,
+                "adopt() takes no SSLSocket, because its TLS would be lost; adopt the socket "
+                "below it",
             )
         adopted = self._adopt(sock.fileno(), sock.gettimeout() is not None)
         sock.detach()
@@ -143,13 +157,13 @@ class Port(_core.Port):
     def listen(self, address: Any, *, backlog: int = 1024, reuse_port: bool = False) -> Socket:
         """Make a listening stream socket bound to address, with SO_REUSEADDR.
 
-        The family follows from the address: a path is AF_UNIX, a host with a colon AF_INET6; the
-        host "" is every IPv4 interface. A str "host:port" is refused, for it would be a path. On
-        Windows, where SO_REUSEADDR would share the address with any program that asks, it is
-        SO_EXCLUSIVEADDRUSE, and there is no reuse_port.
+        The address decides the family: a path is AF_UNIX, a host with a colon AF_INET6. The host ""
+        is every IPv4 interface. A str "host:port" is refused, because it would be a path. On
+        Windows SO_REUSEADDR would share the address with every program that asks. So it uses
+        SO_EXCLUSIVEADDRUSE there, and has no reuse_port.
         """
         if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
-            raise ArgumentError(22, "there is no SO_REUSEPORT here")
+            raise ArgumentError(errno.EINVAL, "there is no SO_REUSEPORT here")
         sock = self.socket(family_of(address))
         try:
             if sock.family != AF_UNIX:
@@ -171,7 +185,7 @@ class Port(_core.Port):
         timeout: float | None = None,
         event: Event | None = None,
     ) -> Operation:
-        """Make a stream socket and post its connect; Operation.socket is the new Socket."""
+        """Make a stream socket and post its connect. Operation.socket is the new Socket."""
         sock = self.socket(family_of(address))
         try:
             return sock.connect(address, callback=callback, timeout=timeout, event=event)
@@ -189,22 +203,24 @@ class Port(_core.Port):
         timeout: float | None = None,
         resolver: Callable[..., Any] = _socket.getaddrinfo,
     ) -> Connecting:
-        """Look a name up beside the port, and connect to the first of its addresses that answers.
+        """Look a name up in a thread, and connect to the first of its addresses that answers.
 
-        The addresses are tried in the order of RFC 8305 (happy eyeballs): the families take turns,
-        the next one starts when the one before has failed or 0.25 s have passed, and the first
-        connection wins; the others are given up. callback(connecting) comes once, in the thread
-        that runs the port, unless the port is closed first. `timeout` (seconds) includes the
-        lookup. `resolver` is called as socket.getaddrinfo is, in a thread of its own, four of them
-        at a time for all ports; one that takes longer than 2 s, or was given up, delays no other. A
-        numeric host with a numeric service needs no lookup, and no resolver is asked.
-        A host that cannot be looked up ends in Connecting.error. Raises PortClosed, ArgumentError
-        for a number that is no port, ArgumentTypeError for a callback that cannot be called, and
-        ResourceExhausted where the system has no thread.
+        The attempts follow RFC 8305 (happy eyeballs): the families alternate, the next attempt
+        starts when the one before has failed or 0.25 s have passed, and the first connection ends
+        the others. The thread that runs the port calls callback(connecting) once, unless the port
+        is closed first. `timeout` (seconds) includes the lookup. `resolver` is called like
+        socket.getaddrinfo, in a thread of its own. At most four run at a time for all ports; one
+        that takes longer than 2 s, or was given up, delays no other. A numeric host with a numeric
+        service needs no lookup and no resolver. A failed lookup is reported in Connecting.error.
+        Raises PortClosed, ArgumentError for an invalid port number, ArgumentTypeError for a
+        callback or resolver that is not callable, and ResourceExhausted if the system has no
+        thread.
         """
         for what in (resolver, callback):
             if what is not None and not callable(what):
-                raise ArgumentTypeError(22, f"{what!r} cannot be called")
+                raise ArgumentTypeError(
+                    errno.EINVAL, f"callback and resolver must be callable, not {what!r}"
+                )
         connecting = Connecting(self, host, service, callback)
         connecting._begin(family, resolver, timeout)
         return connecting

@@ -1,7 +1,7 @@
 """Fixtures for pytest: ports on the model, to test servers in virtual time under seeded faults.
 
-pytest loads this by itself where the package is installed (entry point group pytest11). It adds
-fixtures, the marker `sim` and the option --sim-seed, and touches no test that asks for none.
+pytest loads this module from an installed package (entry point group pytest11). It adds fixtures,
+the marker `sim` and the option --sim-seed. It does not touch tests that use none of them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="seed of the model that sim_port runs on, where the test names none (default: 0)",
+        help="seed of the model that sim_port runs on, if the test sets none (default: 0)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marker means."""
+    """Describe the marker."""
     config.addinivalue_line(
         "markers", "sim(**options): fields of iocp_sock.Sim for the model that sim_port runs on"
     )
@@ -37,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def sim_seed(request: pytest.FixtureRequest) -> int:
-    """Seed of the model: that of --sim-seed, else 0.
+    """Return the seed of the model: that of --sim-seed, else 0.
 
-    `@pytest.mark.parametrize("sim_seed", range(100))` runs a test on a hundred of them.
+    `@pytest.mark.parametrize("sim_seed", range(100))` runs a test with a hundred seeds.
     """
     seed: int = request.config.getoption("--sim-seed")
     return seed
@@ -49,8 +49,8 @@ def sim_seed(request: pytest.FixtureRequest) -> int:
 def sim_network(request: pytest.FixtureRequest, sim_seed: int) -> Sim:
     """Make the model that the ports of a test share, with the options of its marker `sim`.
 
-    The options of the closest marker go before those of its class or module. The report of a test
-    that fails shows the expression that makes the same model again.
+    The options of the closest marker override those of its class or module. The report of a failed
+    test shows the expression that makes the same model again.
     """
     options: dict[str, Any] = {"seed": sim_seed}
     for marker in reversed(list(request.node.iter_markers("sim"))):
@@ -62,10 +62,10 @@ def sim_network(request: pytest.FixtureRequest, sim_seed: int) -> Sim:
 
 @pytest.fixture
 def make_sim_port(sim_network: Sim) -> Iterator[Callable[..., Port]]:
-    """Make ports on the test's model, each a machine of its own; they are closed with the test.
+    """Return a function that makes ports on the test's model, each a machine of its own.
 
-    Takes the fields of PortConfig as keywords. What a callback raises, where the port's
-    error_handler is left as it is, is raised at the end of the test.
+    The function takes the fields of PortConfig as keywords. The end of the test closes the ports.
+    It then raises the first exception of a callback, unless the test set the port's error_handler.
     """
     ports: list[Port] = []
     raised: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""What an alertable wait returns when completion routines ran in it."""
+"""The result of an alertable wait in which completion routines ran."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ROUTINES_RAN", "RoutinesRan"]
 
 
 class RoutinesRan(enum.Enum):
-    """The type of ROUTINES_RAN, which is false: nothing that was waited for is known to be set."""
+    """The type of ROUTINES_RAN, which is false: no event of the wait is known to be set."""
 
     ROUTINES_RAN = "routines ran"
 

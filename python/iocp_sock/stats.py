@@ -1,7 +1,8 @@
-"""What a port shows of itself at one moment."""
+"""The figures of a port at one moment."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,28 +18,30 @@ __all__ = ["Histogram", "SocketStats", "Stats"]
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """Durations in nanoseconds, in buckets that are never wider than a sixteenth of them."""
+    """Durations in nanoseconds, in buckets whose width is at most a sixteenth of the duration."""
 
     count: int
-    """Durations counted."""
+    """The number of durations."""
 
     sum: int
-    """Nanoseconds, of all of them together."""
+    """The sum of all durations, in nanoseconds."""
 
     max: int
-    """The longest, in nanoseconds."""
+    """The maximum, in nanoseconds."""
 
     buckets: tuple[tuple[int | None, int], ...]
-    """Upper bound in nanoseconds, which is part of the bucket, and how many lie in it; only the
-    buckets that hold any, in ascending order. None: longer than 4.9 hours."""
+    """Pairs of an upper bound in nanoseconds (inclusive) and the count of durations in the bucket.
+    Empty buckets are left out; the order is ascending. None: longer than 4.9 hours."""
 
     def percentile(self, percent: float) -> int:
-        """The upper bound, in nanoseconds, of the bucket that holds that percentile; 0 when empty.
+        """Return the upper bound, in nanoseconds, of a percentile's bucket; 0 if all are empty.
 
         Raises ArgumentError for a percent that is not from 0 to 100.
         """
         if not 0 <= percent <= 100:
-            raise ArgumentError(22, f"percent is a number from 0 to 100, not {percent!r}")
+            raise ArgumentError(
+                errno.EINVAL, f"percent must be a number from 0 to 100, not {percent!r}"
+            )
         wanted = self.count * percent / 100
         seen = 0
         for bound, count in self.buckets:
@@ -53,29 +56,29 @@ class SocketStats:
     """One open socket's part of a port's figures."""
 
     id: int
-    """Names the socket for as long as the port lives; no other socket ever has it."""
+    """The socket's name within the port; no other socket of the port ever has it."""
 
     fileno: int
-    """Its descriptor, or handle."""
+    """The descriptor, or handle."""
 
     family: int
-    """As socket.AF_INET and its like."""
+    """The address family, such as socket.AF_INET."""
 
     type: int
-    """As socket.SOCK_STREAM and its like."""
+    """The socket type, such as socket.SOCK_STREAM."""
 
     state: str
-    """'open'; 'draining' while queued sends go out after close(); 'cancelling' until the kernel
-    has given back what it holds."""
+    """'open'; 'draining' while queued sends go out after close(); 'cancelling' until the kernel has
+    given all operations back."""
 
     charged: int
-    """Bytes of whole pages that its operations keep locked."""
+    """The bytes of whole pages that the socket's operations keep locked."""
 
     queued_bytes: int
-    """Bytes of its sends that are still to go."""
+    """The bytes of the socket's sends that are still to be sent."""
 
     outstanding: int
-    """Accepted operations whose completion was not handed out."""
+    """The number of accepted operations whose completion was not handed out yet."""
 
     receives: int
     """Unfinished operations of the receiving direction, subscriptions included."""
@@ -84,26 +87,27 @@ class SocketStats:
     """Unfinished operations of the sending direction."""
 
     accepts: bool
-    """accept_each() stands."""
+    """Whether accept_each() runs."""
 
     receiving_by: str | None
-    """How receive() receives now: 'pooled', 'direct' or 'zero_byte'; 'datagrams': receive_from().
+    """The strategy of receive() now: 'pooled', 'direct' or 'zero_byte'; 'datagrams':
+    receive_from().
 
-    None: neither stands."""
+    None: neither runs."""
 
     adaptive: bool
-    """That strategy follows the traffic."""
+    """Whether the strategy is 'adaptive'."""
 
     send_strategy: str
     """The strategy of sends: 'buffered', 'when_writable' or 'direct'."""
 
     send_paused: bool
-    """The sender was asked to pause, and not yet to go on."""
+    """Whether the sender was asked to pause, and not yet to go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """The figures of a port, all of one moment: taken under one hold of its lock.
+    """The figures of a port at one moment, taken under one acquisition of its lock.
 
     Counts are since the port was made. Sizes are in bytes.
     """
@@ -118,16 +122,16 @@ class Stats:
     """Unfinished operations by Operation.kind."""
 
     outstanding: int
-    """Accepted operations whose completion was not handed out; finished ones too, until then."""
+    """The accepted operations whose completion was not handed out yet, finished ones included."""
 
     budget_queue: int
-    """Operations that the budget or a cap holds back, uncharged."""
+    """Operations that the budget or a cap holds back; they are not charged."""
 
     lane_queue: int
-    """Operations queued behind others of their direction, for the next flush, or for a pause."""
+    """Operations that wait behind others of their direction, for a flush, or for a pause's end."""
 
     send_queue_bytes: int
-    """Bytes of all unfinished sends that are still to go."""
+    """The bytes of all unfinished sends that are still to be sent."""
 
     ready: int
     """Results that wait to be handed out by the next turn."""
@@ -136,16 +140,16 @@ class Stats:
     """Open sockets."""
 
     slots: int
-    """Slots for operations; the table grows with them and keeps them."""
+    """Slots for operations. The table grows and never shrinks."""
 
     slots_free: int
-    """Slots that no operation has."""
+    """Slots without an operation."""
 
     blocks: int
     """Blocks of the buffer pool, in use or not."""
 
     blocks_out: int
-    """Blocks in use: by operations, or by received buffers that somebody keeps."""
+    """Blocks in use by operations, or by received buffers that the program keeps."""
 
     block_bytes: int
     """Memory of all blocks."""
@@ -154,7 +158,7 @@ class Stats:
     """Memory of the blocks in use."""
 
     regions_out: int
-    """Blocks in use that pooled receives share; `region_limit` is about these."""
+    """Blocks in use that pooled receives share; `region_limit` counts these."""
 
     waits: int
     """Turns that asked the kernel."""
@@ -163,45 +167,45 @@ class Stats:
     """Events that the kernel reported."""
 
     late: int
-    """Events of operations that were gone, recognised and dropped."""
+    """Events of operations that had ended already; they were recognised and dropped."""
 
     flushes: int
     """Requests that carried sends."""
 
     sends: int
-    """Sends they carried."""
+    """Sends that those requests carried."""
 
     drains: int
-    """Times a socket that had become readable was read."""
+    """The number of times that a readable socket was drained."""
 
     refusals: int
-    """Posts refused by the budget or a cap, and by the system for lack of something."""
+    """Posts refused by the budget or a cap, or by the system for lack of a resource."""
 
     degraded: int
-    """Receives that wait without the buffer they were posted with."""
+    """Receives that wait without their buffer."""
 
     switches: int
     """Changes of an adaptive subscription's strategy."""
 
     pauses: int
-    """Times a sender was asked to pause, by its high mark."""
+    """The number of times that a sender was asked to pause, at its high mark."""
 
     evictions: int
-    """Connections closed for making no progress."""
+    """Connections closed because they made no progress."""
 
     nagle_stalls: int
     """Sockets whose sends waited for delayed acknowledgements."""
 
     latency: Mapping[str, Histogram] | None
-    """How long operations took by Operation.kind, from their post until their completion was
-    handed out, without subscriptions; None unless the port was made with latency=True."""
+    """Durations of operations by Operation.kind, from the post until the completion was handed out;
+    subscriptions are left out. None unless the port was made with latency=True."""
 
     by_socket: tuple[SocketStats, ...]
-    """The sockets that stats(sockets=n) asked for, those with the largest charge first."""
+    """The sockets that stats(sockets=n) lists, those with the largest charge first."""
 
     @classmethod
     def taken(cls, figures: dict[str, Any]) -> Self:
-        """Give the core's figures their types."""
+        """Make Stats of the core's figures."""
         latency = figures["latency"]
         return cls(
             **{
@@ -213,5 +217,5 @@ class Stats:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The same figures as dicts, lists and numbers, as JSON can hold them."""
+        """Return the figures as dicts, lists and numbers, which JSON can express."""
         return asdict(self)

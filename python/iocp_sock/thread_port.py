@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -25,14 +26,14 @@ _own = _Own()
 
 
 def thread_port(**options: Any) -> Port:
-    """The calling thread's own Port, made when it is first asked for, and again once it is closed.
+    """Return the calling thread's own Port; make it at the first call, and again once it is closed.
 
-    Sockets made by it count as attached to no port: they alone take completion routines, and
-    whichever thread waits for their operations makes its turns, so nobody need run it. That rules
-    out a ring, which belongs to one thread: on Linux the backend is epoll unless the options or
-    IOCP_SOCK_BACKEND say otherwise. Its ledger and stats() are those of any port. It goes with its
-    last socket once the thread has ended. The options are those of Port(); ArgumentError when the
-    port is there already.
+    Its sockets count as attached to no port, and only they take completion routines. Any thread
+    that waits for their operations makes the port's turns, so the program does not run it. A ring
+    belongs to one thread and cannot serve that: on Linux the backend is epoll, unless the options
+    or IOCP_SOCK_BACKEND name another. Its ledger and stats() are those of any port. After the
+    thread's end it lives until its last socket is gone. The options are those of Port(). Raises
+    ArgumentError for options if the port exists already.
     """
     port = _own.port
     if port is None or _own.process != os.getpid() or port.closed:
@@ -42,5 +43,8 @@ def thread_port(**options: Any) -> Port:
         port._take_routines()
         _own.port, _own.process = port, os.getpid()
     elif options:
-        raise ArgumentError(22, "the thread's port is there already; close it to make another one")
+        raise ArgumentError(
+            errno.EINVAL,
+            "this thread has a port already; call thread_port() without options, or close the port",
+        )
     return port

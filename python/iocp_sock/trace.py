@@ -1,4 +1,4 @@
-"""The recorded life of operations, and its form as a Chrome trace that Perfetto opens."""
+"""The recorded life of operations, also as a Chrome trace that Perfetto opens."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ __all__ = ["Trace", "TraceEvent"]
 
 
 _switching = threading.Lock()
-"""Held while a trace starts or stops, so that the core's and the port's agree.
+"""Held while a trace starts or stops, so that the core and the port agree on it.
 
-Taken and given back by name: a `with` whose end finds no memory for its arguments leaves it held.
+Acquired and released by explicit calls: a `with` would leave it held if its end found no memory for
+its arguments.
 """
 
 
@@ -39,16 +40,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class TraceEvent(NamedTuple):
-    """One thing that happened to one operation."""
+    """One event of one operation."""
 
     time: int
     """Nanoseconds of the port's clock."""
 
     operation: int
-    """Names the operation; no other one of the port ever has this number."""
+    """The operation's number; no other operation of the port ever has it."""
 
     socket: int
-    """Names its socket, as SocketStats.id does."""
+    """The number of its socket, as in SocketStats.id."""
 
     fileno: int
     """The socket's descriptor or handle at that moment, -1 once it is closed."""
@@ -57,30 +58,31 @@ class TraceEvent(NamedTuple):
     """Operation.kind."""
 
     sending: bool
-    """The direction of the socket that it belongs to."""
+    """Whether the operation belongs to the socket's sending direction."""
 
     phase: str
-    """'posted', 'queued' (held by the core), 'pending' (the kernel's), 'cancelled' (its cancel was
-    asked for), 'charged' (after its post: let go by the budget, or a subscription's next block),
-    'refunded', 'yielded' (a subscription gave a result), 'completed', 'dispatched' (handed out)."""
+    """'posted', 'queued' (held by the core), 'pending' (held by the kernel), 'cancelled' (a cancel
+    was requested), 'charged' (after its post: admitted by the budget, or a subscription's next
+    block), 'refunded', 'yielded' (a subscription gave a result), 'completed', 'dispatched' (handed
+    out)."""
 
     nbytes: int
-    """'posted': what it is for; 'yielded': of the result; else what was transferred so far."""
+    """'posted': bytes requested; 'yielded': bytes of the result; else transferred so far."""
 
     charged: int
-    """Bytes of whole pages that the operation is charged, after the event."""
+    """The operation's charge after the event, in bytes of whole pages."""
 
     ledger: int
-    """The same of the whole port."""
+    """The charge of the whole port after the event."""
 
     error: str | None
     """From 'completed' on: the errno's name of a system error, or 'cancelled', 'timed_out', ..."""
 
 
 class Trace:
-    """A trace of a port: running, until stop() or the end of its `with` block, then events to read.
+    """A trace of a port. It has events after stop() or the end of its `with` block.
 
-    Iterating gives TraceEvents, oldest first. `write()` makes a file for ui.perfetto.dev.
+    Iteration yields TraceEvents, oldest first. `write()` makes a file for ui.perfetto.dev.
     """
 
     def __init__(self, port: Port) -> None:
@@ -89,12 +91,12 @@ class Trace:
 
     @property
     def running(self) -> bool:
-        """Events are still being recorded; there are none to read yet."""
+        """Whether events are still being recorded. Until the end there are none to read."""
         return self._port is not None
 
     @property
     def dropped(self) -> int:
-        """Events before the first one here, overwritten because there was no room."""
+        """The number of events before the first one here, which later ones overwrote."""
         dropped: int = self._recorded["dropped"]
         return dropped
 
@@ -112,9 +114,10 @@ class Trace:
     def write(self, file: str | Path | IO[str]) -> None:
         """Write the trace as Chrome trace JSON, to a path or an open text file.
 
-        One process for each socket and one for the port, a track for each kind of operation of a
-        socket, a span for each operation with spans for what it was in, and the ledger's charge as
-        a counter. What was under way at either end of the recording says so.
+        The file has one process for each socket and one for the port, a track for each kind of
+        operation of a socket, a span for each operation with spans for its phases, and the ledger's
+        charge as a counter. Operations that were unfinished at either end of the recording are
+        marked.
         """
         if isinstance(file, (str, Path)):
             with open(file, "w", encoding="utf-8") as opened:

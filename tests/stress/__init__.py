@@ -1,4 +1,6 @@
-"""Scenarios in which threads use, close and drop what other threads run; each has its own process.
+"""Scenarios in which threads use, close and drop ports that other threads run.
+
+Each scenario has a process of its own.
 
 By hand: PYTHONPATH=tests python -m stress SCENARIO BACKEND [ROUNDS]
 """

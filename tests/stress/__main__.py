@@ -10,7 +10,7 @@ PATIENCE = 100.0 * float(os.environ.get("IOCP_SOCK_SLOWNESS") or 1)
 
 
 def main(arguments: list[str]) -> int:
-    """Play it, or print which there are."""
+    """Play the scenario, or list the scenarios."""
     scenarios = load()
     if len(arguments) not in (2, 3) or arguments[0] not in scenarios:
         print(__doc__, *sorted(scenarios), sep="\n")

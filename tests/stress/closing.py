@@ -101,13 +101,13 @@ def close_by_several(stage: Stage) -> None:
 
 @scenario(rounds=60)
 def close_shared_by_several(stage: Stage) -> None:
-    """Several threads close the port that four run; nobody runs it afterwards."""
+    """Several threads close the port that four threads run, and that none runs afterwards."""
     _close_by_several(stage, stage.port(concurrency=4), 4)
 
 
 @scenario(rounds=60)
 def close_of_a_resting_port(stage: Stage) -> None:
-    """Several threads close a port that nobody runs; `closed` holds for each when it returns."""
+    """Several threads close an unused port; `closed` is True when each call returns."""
     port = stage.port(concurrency=2)
     for sock, _peer in stage.pairs(port, 4):
         sock.receive(ignore)
@@ -180,14 +180,34 @@ def _detach_against_close(stage: Stage, port: iocp_sock.Port, runners: int) -> N
 
 @scenario(rounds=30)
 def detach_against_close(stage: Stage) -> None:
-    """Threads detach sockets that others close: one of them has it."""
+    """Threads detach sockets that others close: one of them gets each socket."""
     _detach_against_close(stage, stage.port(), 1)
 
 
 @scenario(rounds=30)
 def detach_against_close_shared(stage: Stage) -> None:
-    """Threads detach sockets of a shared port that others close: one of them has it."""
+    """Threads detach sockets of a shared port that others close: one gets each socket."""
     _detach_against_close(stage, stage.port(concurrency=2), 2)
+
+
+@scenario(rounds=30)
+def detach_against_posts(stage: Stage) -> None:
+    """Threads detach sockets to which others post; a socket with operations stays attached."""
+    port = stage.port()
+    pairs = stage.pairs(port, 16)
+
+    def post():
+        for sock, _peer in pairs:
+            with contextlib.suppress(*GONE):
+                sock.recv(4, callback=ignore)
+
+    def detach():
+        for sock, _peer in pairs:
+            with contextlib.suppress(*REFUSED):
+                _close_handle(sock.detach())
+
+    with stage.running(port):
+        stage.together(post, post, detach, detach)
 
 
 @scenario(rounds=30)
@@ -212,7 +232,7 @@ def close_inside_callbacks(stage: Stage) -> None:
 
 @scenario(rounds=20)
 def stop_and_wake(stage: Stage) -> None:
-    """Threads stop and wake the port, whose runners come back, until one of them closes it."""
+    """Threads stop and wake the port, whose runners return to it, until one closes it."""
     port = stage.port(concurrency=3)
     stops = itertools.count()
 
@@ -233,7 +253,7 @@ def stop_and_wake(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def run_by_threads_in_turn(stage: Stage) -> None:
-    """Threads take over the port from those that end, while others post."""
+    """Threads take over the port from ending threads, while others post."""
     port = stage.port()
     pairs = stage.pairs(port, 2)
     over = threading.Event()
@@ -266,7 +286,7 @@ def run_by_threads_in_turn(stage: Stage) -> None:
 
 @scenario(rounds=20)
 def runners_that_compete(stage: Stage) -> None:
-    """Threads that mean to run a port for one thread: one does, the others are refused."""
+    """Threads run a port without concurrency at once: one runs it, and the others are refused."""
     port = stage.port()
     sock, peer = stage.pair(port)
 

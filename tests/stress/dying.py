@@ -1,4 +1,4 @@
-"""Objects that are dropped while another thread runs the port that speaks of them."""
+"""Objects that are dropped while another thread runs their port."""
 
 import contextlib
 import gc
@@ -53,7 +53,7 @@ def subscriptions_of_reset_peers(stage: Stage) -> None:
 
 @scenario(rounds=5)
 def accepted_while_idle_ones_are_evicted(stage: Stage) -> None:
-    """Threads drop accepted sockets while the port closes those that are idle."""
+    """Threads drop accepted sockets while the port closes idle ones."""
     port = stage.port(idle_timeout=0.02)
     count = 200
     kept: list[iocp_sock.Socket] = []
@@ -91,7 +91,7 @@ def accepted_while_idle_ones_are_evicted(stage: Stage) -> None:
 
 @scenario(rounds=20)
 def sockets_of_ended_peers(stage: Stage) -> None:
-    """Threads drop the last reference to sockets with subscriptions, whose peers end just then."""
+    """Threads drop the last reference to subscribed sockets while their peers end."""
     port = stage.port()
     pairs = stage.pairs(port, 32)
     dealt = shares(pairs, THREADS)
@@ -169,7 +169,7 @@ def timers(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def buffers(stage: Stage) -> None:
-    """Threads read, slice, send and release the same received Buffers: they see all or nothing."""
+    """Threads read, slice, send and release the same Buffers: they see all bytes or none."""
     port = stage.port()
     (sock, peer), (other, sink) = stage.pairs(port, 2)
     sink.setblocking(False)
@@ -244,7 +244,7 @@ def ports(stage: Stage) -> None:
         while not over.is_set():
             gc.collect()
 
-    # A ring that its thread has entered is given up with its memory where another thread drops it.
+    # Another thread that drops a port abandons the ring of the port's thread, with its memory.
     sweeper = threading.Thread(target=collect)
     if stage.backend == "epoll":
         sweeper.start()
@@ -336,6 +336,8 @@ def messages_and_descriptors(stage: Stage) -> None:
 def registered_memory(stage: Stage) -> None:
     """Threads drop and release registered memory while operations use it."""
     port = stage.port()
+    # The running thread registers memory: this one must run the port before another waits.
+    port.run_once(0)
     pairs = stage.pairs(port, THREADS)
     with contextlib.suppress(iocp_sock.ArgumentError, iocp_sock.ResourceExhausted):
         blocks = [port.register(8192) for _ in range(8)]
@@ -361,7 +363,6 @@ def registered_memory(stage: Stage) -> None:
             stage.together(*(partial(use, mine, *pair) for mine, pair in works))
             over.set()
 
-        # The memory is registered by the thread that runs the port, which is this one.
         crowd = threading.Thread(target=use_all)
         crowd.start()
         while not over.is_set():
@@ -371,7 +372,7 @@ def registered_memory(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def events(stage: Stage) -> None:
-    """Threads drop Events that unfinished operations have, and those that close meanwhile."""
+    """Threads drop and close Events of unfinished operations."""
     port = stage.port()
     pairs = stage.pairs(port, THREADS)
 

@@ -1,4 +1,4 @@
-"""Processes that end while their threads still use ports; how they end is what is looked at."""
+"""Processes that end while their threads use ports; the exit status is checked."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def _daemon(work) -> None:
 
 
 def _daemons(work, seen: threading.Semaphore) -> None:
-    """Start three, and wait until they have done it twenty times together."""
+    """Start three threads, and wait until they have done the work twenty times together."""
     for _ in range(3):
         _daemon(work)
     for _ in range(20):
@@ -129,7 +129,7 @@ def exit_closes(stage: Stage) -> None:
 
 @scenario(rounds=1, leaves=True)
 def exit_by_system_exit_of_a_callback(stage: Stage) -> None:
-    """A callback of the main thread's port leaves while other threads post."""
+    """A callback of the main thread's port raises SystemExit while other threads post."""
     port = iocp_sock.Port(backend=stage.backend)
     for pair in stage.pairs(port, 2):
         _daemon(_forever(partial(_use, port, *pair)))
@@ -147,7 +147,7 @@ def exit_by_system_exit_of_a_callback(stage: Stage) -> None:
 
 @scenario(rounds=1, leaves=True)
 def exit_while_handling_errors(stage: Stage) -> None:
-    """The interpreter ends while daemon threads handle what callbacks and handlers raise."""
+    """The interpreter ends while daemon threads handle exceptions of callbacks."""
     handled = threading.Semaphore(0)
 
     def fail(*_given):
@@ -190,7 +190,7 @@ def exit_while_running_routines(stage: Stage) -> None:
 
 @scenario(rounds=1, leaves=True)
 def exit_while_arguments_are_read(stage: Stage) -> None:
-    """The interpreter ends while daemon threads are in methods of arguments that Python wrote."""
+    """The interpreter ends while daemon threads run Python methods of arguments."""
     read = threading.Semaphore(0)
 
     class Number:

@@ -1,4 +1,4 @@
-"""Threads that read figures and results while others bring them about."""
+"""Threads that read figures and results while others change them."""
 
 import contextlib
 import itertools
@@ -82,7 +82,7 @@ def figures_while_closing_shared(stage: Stage) -> None:
 
 @scenario(rounds=40)
 def figures_of_a_closed_port(stage: Stage) -> None:
-    """Threads read all figures of ports that close with nothing to do."""
+    """Threads read all figures of idle ports that close."""
     ports = [stage.port() for _ in range(6)]
     over = threading.Event()
 
@@ -109,7 +109,7 @@ def traces(stage: Stage) -> None:
 
     def use(sock, peer):
         sock.recv(4, callback=ignore)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             peer.send(b"abcd")
 
     def trace():
@@ -134,7 +134,7 @@ def traces(stage: Stage) -> None:
 
 
 def _settled(operation: iocp_sock.Operation) -> str:
-    """What the getters say of a failed operation; nothing if they say it as one."""
+    """Return the contradictions of a failed operation's getters."""
     while not operation.done:
         pass
     if operation.error is None:
@@ -144,7 +144,7 @@ def _settled(operation: iocp_sock.Operation) -> str:
 
 @scenario(rounds=4)
 def failures_while_they_settle(stage: Stage) -> None:
-    """Threads ask an operation that fails for its result at the moment that it ends."""
+    """Threads read the result of a failing operation as it ends."""
     port = stage.port()
     sock, _peer = stage.pair(port)
     shown: list[iocp_sock.Operation | None] = [None]
@@ -176,7 +176,7 @@ def failures_while_they_settle(stage: Stage) -> None:
 
 @scenario(rounds=5)
 def accepts_while_they_settle(stage: Stage) -> None:
-    """Threads ask an accept for its connection at the moment that it ends."""
+    """Threads read the connection of an accept as it ends."""
     import socket
 
     port = stage.port()
@@ -217,7 +217,7 @@ def accepts_while_they_settle(stage: Stage) -> None:
 
 @scenario(rounds=4)
 def receives_while_they_settle(stage: Stage) -> None:
-    """Threads read data, count and repr of receives at the moment that they end."""
+    """Threads read data, count and repr of receives as they end."""
     port = stage.port()
     pairs = stage.pairs(port, THREADS)
     operations: list[iocp_sock.Operation] = []

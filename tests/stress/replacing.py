@@ -72,7 +72,7 @@ def send_marks(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def pauses_of_new_marks(stage: Stage) -> None:
-    """A thread sets marks that the queued bytes have passed: its callback comes once."""
+    """A thread sets marks that the queued bytes have passed: on_pause runs once."""
     port = stage.port()
     over = threading.Event()
 
@@ -142,7 +142,7 @@ def send_strategies(stage: Stage) -> None:
     def send():
         for _ in range(60):
             sock.send(b"x" * 5000, callback=ignore)
-        # Under Wine 8.0 a send that is pending fails when the thread that posted it ends.
+        # Under Wine 8.0 a pending send fails when its posting thread ends.
         wait_for(lambda: sock.outstanding == 0)
 
     def drain():
@@ -161,7 +161,7 @@ def send_strategies(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def lists_of_buffers(stage: Stage) -> None:
-    """Threads change the list that sendmsg() is given."""
+    """Threads change the list that sendmsg() reads."""
     port = stage.port()
     ours, theirs = socket_pair(socket.SOCK_DGRAM)
     sock, peer = port.adopt(ours), stage.keep(theirs)
@@ -199,7 +199,7 @@ def lists_of_buffers(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def callbacks_that_raise_and_drop(stage: Stage) -> None:
-    """Callbacks raise, and drop the last references to what they were called for."""
+    """Callbacks raise, and drop the last references to their objects."""
     port = stage.port(concurrency=2)
     kept: dict[int, object] = {}
     port.error_handler = lambda error, _callback: kept.pop(error.args[0], None)

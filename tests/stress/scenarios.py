@@ -1,4 +1,4 @@
-"""The scenarios by name, and how one of them is played."""
+"""The scenarios by name, and the run of one of them."""
 
 import faulthandler
 import gc
@@ -16,19 +16,19 @@ MODULES = ("closing", "dying", "leaving", "reading", "replacing", "using", "wait
 
 
 class Scenario(NamedTuple):
-    """One round of it, and how many rounds a run has."""
+    """The function that plays a round, and the number of rounds in a run."""
 
     play: Callable[[Stage], None]
     rounds: int
     leaves: bool
-    """A round ends with its process, whose threads go on to the last."""
+    """Whether a round ends with its process, while threads still work."""
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(rounds: int, *, leaves: bool = False) -> Callable[[Callable], Callable]:
-    """Enter a function that plays one round among the scenarios."""
+    """Register a function that plays one round as a scenario."""
 
     def enter(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
         SCENARIOS[play.__name__] = Scenario(play, rounds, leaves)
@@ -45,11 +45,11 @@ def load() -> dict[str, Scenario]:
 
 
 def play(name: str, backend: str, rounds: int, patience: float) -> None:
-    """Play so many rounds; a process that takes longer than `patience` seconds dumps its stacks."""
+    """Play rounds; a process that takes longer than `patience` seconds dumps its stacks."""
     faulthandler.enable()
     faulthandler.dump_traceback_later(patience, exit=True)
     warnings.simplefilter("error")
-    warnings.simplefilter("ignore", ResourceWarning)  # dropping what is open is what they do
+    warnings.simplefilter("ignore", ResourceWarning)  # scenarios drop open objects
     warnings.simplefilter("ignore", iocp_sock.NagleStallWarning)
     gc.freeze()
     sys.setswitchinterval(SWITCH_INTERVAL)

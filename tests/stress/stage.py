@@ -1,4 +1,4 @@
-"""The stage of a scenario: its ports and peers, threads that start together, and what is left."""
+"""The stage of a scenario: its ports, peers and threads, and the check for leaks."""
 
 import contextlib
 import gc
@@ -14,17 +14,17 @@ import iocp_sock
 from support import LOCALHOST, PATIENCE, descriptors, settled, socket_pair, wait_for
 
 GONE = (iocp_sock.PortClosed, iocp_sock.SocketClosed)
-"""The errors of a call on an object that another thread has closed meanwhile."""
+"""Errors of a call on an object that another thread has closed."""
 
 Work = Callable[[], object]
 
 
 def ignore(*_given: Any) -> None:
-    """Take what a callback is given, and drop it."""
+    """Ignore the arguments of a callback."""
 
 
 def until_gone(step: Work) -> Work:
-    """Repeat the step until another thread has closed what it uses."""
+    """Repeat the step until another thread has closed the objects that it uses."""
 
     def work() -> None:
         with contextlib.suppress(*GONE):
@@ -45,14 +45,14 @@ def times(count: int, step: Work) -> Work:
 
 
 def threads_of_system() -> int:
-    """How many threads the process has, including those that Python does not know."""
+    """The number of threads of the process, with those unknown to Python."""
     if sys.platform == "linux":
         return len(os.listdir("/proc/self/task"))
     return threading.active_count()
 
 
 class Stage:
-    """Everything one round of a scenario uses; `end_round` checks what the round leaves."""
+    """The objects of a round; `end_round` checks that the round leaves none."""
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
@@ -64,13 +64,13 @@ class Stage:
         self._threads = 0
 
     def begin(self) -> None:
-        """Note what is open before the first round."""
+        """Note the descriptors and threads before the first round."""
         gc.collect()
         self._descriptors = descriptors()
         self._threads = threads_of_system()
 
     def port(self, **options: Any) -> iocp_sock.Port:
-        """Make a port that must have left nothing at the end of the round."""
+        """Make a port that must leave nothing at the end of the round."""
         port = iocp_sock.Port(backend=self.backend, **options)
         with self._lock:
             self._ports.append(port)
@@ -104,7 +104,7 @@ class Stage:
         return port.adopt(ours), peer
 
     def together(self, *works: Work) -> None:
-        """Run each of the works in a thread; all start at the same moment, and all have to end."""
+        """Run each work in a thread; all start at the same moment, and all must end."""
         gate = threading.Barrier(len(works))
 
         def run(work: Work) -> None:
@@ -146,17 +146,17 @@ class Stage:
                 runner.join()
 
     def unraisable(self, what: Any) -> None:
-        """Keep an exception that nothing else would report."""
+        """Keep an unraisable exception."""
         lines = traceback.format_exception(what.exc_type, what.exc_value, what.exc_traceback)
         self.fail(f"{what.err_msg} {what.object!r}\n{''.join(lines)}")
 
     def fail(self, report: str) -> None:
-        """Let the round fail, and say why at once: what waits for the failed thread may hang."""
+        """Fail the round, and print the reason at once, since waiters for the thread may hang."""
         self.failures.append(report)
         print(report, file=sys.stderr, flush=True)
 
     def end_round(self) -> None:
-        """Close what the round has left open, and check that its ports have left nothing."""
+        """Close the objects of the round, and check that its ports leave nothing."""
         for port in self._ports:
             port.close(0)
         for peer in self._peers:
@@ -167,7 +167,7 @@ class Stage:
             settled(self._ports.pop())
 
     def end(self) -> None:
-        """Check that the descriptors and threads are those of the beginning."""
+        """Check that the descriptors and threads are those of begin()."""
         gc.collect()
         assert descriptors() <= self._descriptors, "descriptors were left open"
         wait_for(lambda: threads_of_system() <= self._threads)

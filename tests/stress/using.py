@@ -1,4 +1,4 @@
-"""All that threads do to a port at the same time, each thing counted."""
+"""Threads that use a port at the same time, with every completion counted."""
 
 import contextlib
 import os
@@ -70,13 +70,13 @@ def _echo(stage: Stage, port: iocp_sock.Port, runners: int) -> None:
 
 @scenario(rounds=8)
 def echo(stage: Stage) -> None:
-    """Connections of several threads come, are answered, and go."""
+    """Threads connect, get their echo and close, at a port that one thread runs."""
     _echo(stage, stage.port(), 1)
 
 
 @scenario(rounds=8)
 def echo_shared(stage: Stage) -> None:
-    """Connections of several threads come, are answered, and go, at a port that four run."""
+    """Threads connect, get their echo and close, at a shared port that four threads run."""
     _echo(stage, stage.port(concurrency=2, in_order=True), 4)
 
 
@@ -113,7 +113,7 @@ def completions_taken_by_several(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def threads_that_end_with_a_completion(stage: Stage) -> None:
-    """Threads take one completion each and end: the place at the port goes to the next thread."""
+    """Threads take one completion each and end, which frees their place at the port."""
     port = stage.port(concurrency=1)
     taken: deque[object] = deque()
     for number in range(40):
@@ -199,7 +199,7 @@ def files(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def connects(stage: Stage) -> None:
-    """Threads connect, some to where nobody listens, cancel, and close."""
+    """Threads connect, some to unused addresses, cancel, and close."""
     port = stage.port()
     with socket.create_server(LOCALHOST) as server, socket.socket() as reserved:
         reserved.bind(LOCALHOST)
@@ -269,7 +269,7 @@ def budgets(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def datagrams(stage: Stage) -> None:
-    """Threads send datagrams to each other's sockets, one of which subscribes and closes."""
+    """Threads send datagrams to each other's sockets, while one subscribes and closes."""
     port = stage.port()
     socks = []
     for _ in range(THREADS):
@@ -291,7 +291,7 @@ def datagrams(stage: Stage) -> None:
 
 @scenario(rounds=4)
 def forks(stage: Stage) -> None:
-    """Children are forked while threads use the port: its use raises there, and they end."""
+    """Children are forked while threads use the port: each use raises, and they end."""
     if not hasattr(os, "fork"):
         return
     port = stage.port()

@@ -30,7 +30,7 @@ def _wait(stage: Stage, port: iocp_sock.Port) -> None:
             assert first.wait(PATIENCE)
             if number % 3 == 2:
                 assert second.wait(PATIENCE)
-            # Both have ended before they are posted with again.
+            # Both operations have ended before the next round posts with the events.
             peer.send(b"z")
             sock.recv(1).result(timeout=PATIENCE)
 
@@ -39,7 +39,7 @@ def _wait(stage: Stage, port: iocp_sock.Port) -> None:
 
 @scenario(rounds=6)
 def events_nobody_runs(stage: Stage) -> None:
-    """Threads wait for events of a port that nobody runs."""
+    """Threads wait for events of a port that no other thread runs."""
     _wait(stage, stage.port())
 
 
@@ -61,7 +61,7 @@ def events_of_a_shared_port(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def results_of_one_operation(stage: Stage) -> None:
-    """Several threads wait for the result of the same operation; all are told the same."""
+    """Several threads wait for the result of one operation; all get the same."""
     port = stage.port()
     sock, peer = stage.pair(port)
     results: list[object] = []
@@ -77,7 +77,7 @@ def results_of_one_operation(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def cancels_of_awaited_operations(stage: Stage) -> None:
-    """Threads cancel, close and reset what others wait for."""
+    """Threads cancel, close and reset operations that others wait for."""
     port = stage.port()
 
     def ask(operation):
@@ -117,7 +117,7 @@ def events_closed_and_set(stage: Stage) -> None:
             for _ in range(20):
                 with contextlib.suppress(iocp_sock.ArgumentError):
                     sock.recv(1, event=event)
-                    peer.send(b"x")  # for a receive that was posted: no other one reads it
+                    peer.send(b"x")  # for the posted receive, which alone reads it
             event.close()
 
         stage.together(wait, wait, change, post)
@@ -126,7 +126,7 @@ def events_closed_and_set(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def routines(stage: Stage) -> None:
-    """Threads post with routines and run them, and end with some still to come."""
+    """Threads post with routines and run them, and end with some still due."""
 
     def work():
         port = thread_port(backend=stage.backend)

@@ -9,10 +9,10 @@ namespace iocp {
 
 namespace {
 
-// What SO_PASSPIDFD makes the kernel open for the receiver (since 6.5; not in older headers).
+// SO_PASSPIDFD makes the kernel open this for the receiver (since 6.5; not in older headers).
 constexpr int scm_pidfd = 4;
 
-// Calls visit(header, data, length) for every whole item; a header of zeros ends the block.
+// Calls visit(header, data, length) for every whole item. A header of zeros ends the block.
 template <class Visit>
 void each_item(const std::byte* block, std::size_t length, Visit&& visit) {
     std::size_t at = 0;

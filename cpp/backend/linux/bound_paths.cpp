@@ -16,7 +16,7 @@ void BoundPaths::made(int fd, const Address& address) {
     constexpr std::size_t begin = offsetof(sockaddr_un, sun_path);
     const std::size_t length = std::min<std::size_t>(address.length, address.bytes.size());
     if (length <= begin || address.bytes[begin] == std::byte{0}) {
-        return;  // without a name, or with one of the abstract kind, which leaves nothing
+        return;  // no name, or an abstract one: neither leaves a file
     }
     const auto* text = reinterpret_cast<const char*>(address.bytes.data()) + begin;
     std::string name(text, std::find(text, text + (length - begin), '\0'));

@@ -5,17 +5,17 @@
 #include <string>
 #include <unordered_map>
 
-#include "backend/address.hpp"
+#include "base/address.hpp"
 
 namespace iocp {
 
-// The paths that binding sockets of AF_UNIX has made, by the sockets' descriptors. The system
-// leaves them behind when the socket is closed, and refuses the address to the next one.
+// The paths that bind(2) made for AF_UNIX sockets, by descriptor. The system keeps them after the
+// socket is closed, and then refuses the address to the next socket.
 class BoundPaths {
 public:
     void made(int fd, const Address& address);
     void forget(int fd) noexcept { paths_.erase(fd); }
-    // Unlinks the path, if it is still the one that was made.
+    // Unlinks the path, if it is still the same file.
     void remove(int fd) noexcept;
 
 private:

@@ -1,19 +1,24 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 
 #include "backend/backend.hpp"
 
-// What every call here is made with, and how its failure is told.
+// Helpers for every call here, and the form of their failures.
 namespace iocp {
 
 inline int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
 
+inline bool is_internet(const Socket& socket) noexcept {
+    return socket.family == AF_INET || socket.family == AF_INET6;
+}
+
 inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
-// A signal never ends a call that does not wait: it is made again.
+// Makes the call again when a signal has ended it.
 template <class Call>
 auto retry(Call&& call) noexcept {
     auto result = call();
@@ -29,8 +34,8 @@ inline bool set_nonblocking(int fd, bool on) noexcept {
            ::fcntl(fd, F_SETFL, on ? (flags | O_NONBLOCK) : (flags & ~O_NONBLOCK)) == 0;
 }
 
-// The open file does not wait for the one call that has no flag to say so, and is then as it was:
-// its mode belongs to every holder of it.
+// Makes the open file non-blocking for one call that has no flag for it, and restores the mode. The
+// mode belongs to every holder of the file.
 class Nonblocking {
 public:
     explicit Nonblocking(int fd) noexcept : fd_(fd), found_(::fcntl(fd, F_GETFL)) {

@@ -1,13 +1,16 @@
 #include "backend/linux/epoll_backend.hpp"
 
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <iterator>
+#include <utility>
+
+#include "backend/linux/call.hpp"
 
 namespace iocp {
 
@@ -16,7 +19,7 @@ namespace {
 constexpr int events_per_wait = 32;  // small turns keep the caches warm
 constexpr std::uint64_t wake_token = ~std::uint64_t{0};
 
-// epoll_pwait2(2) takes nanoseconds; kernels before 5.11 take milliseconds, rounded up so that no
+// epoll_pwait2(2) takes nanoseconds. Kernels before 5.11 take milliseconds, rounded up so that no
 // wait ends early.
 int wait_for_events(int fd, epoll_event* events, std::int64_t timeout_ns) noexcept {
 #ifdef SYS_epoll_pwait2
@@ -38,6 +41,22 @@ int wait_for_events(int fd, epoll_event* events, std::int64_t timeout_ns) noexce
     return ::epoll_wait(fd, events, events_per_wait, static_cast<int>(milliseconds));
 }
 
+// Returns the packet that ends an operation.
+Packet end_of(const Operation& op, std::int64_t result) noexcept {
+    Packet packet;
+    packet.operation = op.id;
+    packet.result = result;
+    return packet;
+}
+
+// Returns the packet of an operation that can start again.
+Packet restart_of(const Operation& op) noexcept {
+    Packet packet;
+    packet.operation = op.id;
+    packet.ready = true;
+    return packet;
+}
+
 }  // namespace
 
 EpollBackend::EpollBackend() : events_(std::make_unique<epoll_event[]>(events_per_wait)) {}
@@ -49,15 +68,14 @@ std::unique_ptr<EpollBackend> EpollBackend::create(BackendReason& why) {
         why = made->refusal("epoll_create1", errno);
         return nullptr;
     }
-    made->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (made->wake_fd_ < 0) {
-        why = made->refusal("eventfd", errno);
+    if (const int code = made->wake_.open(); code != 0) {
+        why = made->refusal("eventfd", code);
         return nullptr;
     }
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = wake_token;
-    if (::epoll_ctl(made->epoll_fd_, EPOLL_CTL_ADD, made->wake_fd_, &event) != 0) {
+    if (::epoll_ctl(made->epoll_fd_, EPOLL_CTL_ADD, made->wake_.fd(), &event) != 0) {
         why = made->refusal("epoll_ctl", errno);
         return nullptr;
     }
@@ -65,15 +83,13 @@ std::unique_ptr<EpollBackend> EpollBackend::create(BackendReason& why) {
 }
 
 EpollBackend::~EpollBackend() {
-    if (wake_fd_ >= 0) {
-        (void)::close(wake_fd_);
-    }
     if (epoll_fd_ >= 0) {
         (void)::close(epoll_fd_);
     }
 }
 
-// Registering reports what is there already, so no edge is lost between an attempt and this.
+// Registers the socket. epoll then reports its present readiness, so no edge is lost after an
+// attempt.
 int EpollBackend::watch(Socket& socket) {
     if ((socket.backend_bits & bit_watched) != 0) {
         return 0;
@@ -84,7 +100,7 @@ int EpollBackend::watch(Socket& socket) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.u64 = socket.id.packed();
-    if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, static_cast<int>(socket.handle), &event) != 0) {
+    if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd_of(socket), &event) != 0) {
         return errno;
     }
     watched_[socket.id.slot] = &socket;
@@ -95,7 +111,7 @@ int EpollBackend::watch(Socket& socket) {
 void EpollBackend::forget(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_watched) != 0) {
         epoll_event event{};
-        (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, static_cast<int>(socket.handle), &event);
+        (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd_of(socket), &event);
         watched_[socket.id.slot] = nullptr;
         socket.backend_bits &= ~bit_watched;
     }
@@ -113,25 +129,26 @@ void EpollBackend::close(Socket& socket) {
 
 StartResult EpollBackend::start(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
-    if (op.kind == Kind::connect && !op.begun) {
-        const StartResult result = connect_now(op);  // before it, the socket would report a hang-up
+    if (op.kind == OperationKind::connect && !op.asked) {
+        // Before watch(), because the unconnected socket would report a hang-up.
+        const StartResult result = connect_now(op);
         if (result.start != Start::pending) {
             return result;
         }
     }
     if (const int code = watch(socket); code != 0) {
-        return {Start::failed, code};
+        return failed(code);
     }
-    if (op.kind == Kind::connect) {
+    if (op.kind == OperationKind::connect) {
         return connect_now(op);
     }
     if (goes_blind(op)) {
         return send_blind(op);
     }
-    if (op.kind == Kind::disconnect) {
+    if (op.kind == OperationKind::disconnect) {
         const StartResult result = disconnect_now(op);
         if (result.start == Start::done && op.reuse) {
-            forget(socket);  // a new connection is registered anew
+            forget(socket);  // the next connection is registered anew
         }
         return result;
     }
@@ -141,37 +158,33 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
         }
         return op.from_file ? send_file(op) : attempt(op, count);
     }
-    const bool blocked = (socket.backend_bits & bit_unreadable) != 0 && !reads_aside(op);
+    const bool blocked = (socket.backend_bits & bit_unreadable) != 0 && !reads_notified(op);
     return blocked ? StartResult{} : attempt(op, count);
 }
 
-// One step a turn, so that no file keeps the port from its other sockets.
+// Sends one step in each turn, so that no file keeps the port from its other sockets.
 StartResult EpollBackend::send_file(Operation& op) {
-    if (op.going) {
+    if (op.asked) {
         const StartResult result = send_file_now(op);
-        op.going = result.start == Start::pending;
+        op.asked = result.start == Start::pending;
         return result;
     }
-    Packet packet;
-    packet.operation = op.id;
-    packet.ready = true;
-    answers_.push_back(std::move(packet));
-    op.going = true;
+    answers_.push_back(restart_of(op));
+    op.asked = true;
     return {};
 }
 
-void EpollBackend::cancel(Operation& op) {
-    Packet packet;
-    packet.operation = op.id;
-    packet.result = -ECANCELED;
-    answers_.push_back(std::move(packet));
+void EpollBackend::cancel(Operation& op) { answers_.push_back(end_of(op, -ECANCELED)); }
+
+void EpollBackend::take_cancelled(std::vector<Packet>& out) {
+    out.reserve(out.size() + answers_.size());
+    std::move(answers_.begin(), answers_.end(), std::back_inserter(out));
+    answers_.clear();
 }
 
-void EpollBackend::take_cancelled(std::vector<Packet>& out) { out.swap(answers_); }
-
 int EpollBackend::withdraw(Operation& op) {
-    forget(
-        *op.socket);  // the next attempt registers it anew, and is told of no hang-up of this one
+    // The next attempt registers anew and gets no hang-up of this one.
+    forget(*op.socket);
     return LinuxBackend::withdraw(op);
 }
 
@@ -182,7 +195,7 @@ void EpollBackend::publish() {
 
 void EpollBackend::wait(std::int64_t timeout_ns) {
     if (event_count_ != 0) {
-        return;  // there was no memory to take what the wait before this one brought
+        return;  // the last wait's events are still untaken for lack of memory
     }
     const int count = wait_for_events(epoll_fd_, events_.get(), answered_ ? 0 : timeout_ns);
     event_count_ = count > 0 ? count : 0;
@@ -194,29 +207,22 @@ void EpollBackend::edge(std::uint32_t mask, Socket& socket, std::vector<Packet>&
         if ((mask & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
             socket.backend_bits |= bit_read_on;
         }
-        Operation* op = socket.receiving.started != 0 ? socket.receiving.head : nullptr;
-        // An edge may be older than the operation: a zero-byte receive looks again.
-        const StartResult look = op != nullptr && op->kind == Kind::zero_byte
+        Operation* op = socket.receiving.request();
+        // An edge may be older than the operation, so a zero-byte receive checks again.
+        const StartResult look = op != nullptr && op->kind == OperationKind::zero_byte
                                      ? attempt(*op, 1)
                                      : StartResult{Start::done, 0};
         if (op != nullptr && look.start != Start::pending) {
-            Packet packet;
-            packet.operation = op->id;
-            packet.ready = look.start == Start::done;
-            packet.result = packet.ready ? 0 : -look.value;
-            out.push_back(std::move(packet));
+            out.push_back(look.start == Start::done ? restart_of(*op) : end_of(*op, -look.value));
         }
     }
-    const Operation* sending = socket.sending.started != 0 ? socket.sending.head : nullptr;
-    const bool ended =
-        (mask & EPOLLRDHUP) != 0 && sending != nullptr && sending->kind == Kind::disconnect;
+    const Operation* sending = socket.sending.request();
+    const bool ended = (mask & EPOLLRDHUP) != 0 && sending != nullptr &&
+                       sending->kind == OperationKind::disconnect;
     if (ended || (mask & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
         socket.backend_bits &= ~bit_unwritable;
         if (sending != nullptr) {
-            Packet packet;
-            packet.operation = sending->id;
-            packet.ready = true;
-            out.push_back(std::move(packet));
+            out.push_back(restart_of(*sending));
         }
     }
 }
@@ -231,8 +237,7 @@ void EpollBackend::reap(std::vector<Packet>& out) {
     for (int i = 0; i < event_count_; ++i) {
         const epoll_event& event = events_[static_cast<std::size_t>(i)];
         if (event.data.u64 == wake_token) {
-            std::uint64_t value = 0;
-            (void)!::read(wake_fd_, &value, sizeof value);
+            wake_.clear();
             continue;
         }
         const SlotId id = SlotId::unpack(event.data.u64);
@@ -242,11 +247,6 @@ void EpollBackend::reap(std::vector<Packet>& out) {
         }
     }
     event_count_ = 0;
-}
-
-void EpollBackend::wake() noexcept {
-    const std::uint64_t one = 1;
-    (void)!::write(wake_fd_, &one, sizeof one);
 }
 
 }  // namespace iocp

@@ -10,8 +10,8 @@ struct epoll_event;
 
 namespace iocp {
 
-// Readiness turned into completions: every socket is registered once, edge-triggered, and what an
-// edge promises is attempted by the start that follows it.
+// Turns readiness into completions. Every socket is registered once, edge-triggered. An edge makes
+// the core start the operation again, and that start attempts it.
 class EpollBackend final : public LinuxBackend {
 public:
     static std::unique_ptr<EpollBackend> create(BackendReason& why);
@@ -33,7 +33,6 @@ public:
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
     void reap(std::vector<Packet>& out) override;
-    void wake() noexcept override;
     [[nodiscard]] bool locks_memory() const noexcept override { return false; }
     [[nodiscard]] std::uint32_t kernel_locked(const Operation&) const noexcept override {
         return 0;
@@ -47,13 +46,13 @@ private:
     void edge(std::uint32_t mask, Socket& socket, std::vector<Packet>& out);
 
     int epoll_fd_{-1};
-    int wake_fd_{-1};
     std::unique_ptr<epoll_event[]> events_;
     int event_count_{0};
     bool waiting_{false};           // between publish() and reap()
     bool answered_{false};          // answers are there: the wait must not last
     std::vector<Socket*> watched_;  // by the socket's slot
-    std::vector<Packet> answers_;   // to cancel(), and to what goes on, for the next reap()
+    // For the next reap(): the answers to cancel(), and file sends that go on.
+    std::vector<Packet> answers_;
 };
 
 }  // namespace iocp

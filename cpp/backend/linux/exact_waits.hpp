@@ -3,13 +3,15 @@
 #include <cstdint>
 #include <unordered_map>
 
+#include "backend/linux/slot_set.hpp"
+
 namespace iocp {
 
-// What a ring polls in place of a socket whose peer has shut down its side, or that has an error
-// which nobody takes (a queue of errors not read, a connection that is over). A poll by io_uring
-// ends with these, asked for or not, so one for anything else would end at once, again and again.
-// An epoll instance is ready for exactly what it was asked for, and for a new error. One for each
-// wait, for the while that it lasts.
+// The epoll instances that a ring polls in place of some sockets: those whose peer has shut down
+// its side, or that keep an error (an unread error queue, a closed connection). A poll by io_uring
+// reports both even if it did not ask for them, so it would end at once, again and again. An epoll
+// instance is ready for exactly the requested events, and for a new error. Each wait has its own
+// instance. An operation needs one after a poll that ended for nothing.
 class ExactWaits {
 public:
     ExactWaits() = default;
@@ -17,18 +19,28 @@ public:
     ExactWaits(const ExactWaits&) = delete;
     ExactWaits& operator=(const ExactWaits&) = delete;
 
-    // The descriptor to be polled for POLLIN by this name, or a negative error number. `stands`:
-    // there is an error or a hang-up and nothing else; only the next one will be reported.
+    // Makes later calls of need() for the operation in this slot take no memory.
+    void reserve(std::uint32_t slot) { needed_.reserve(slot); }
+    // Notes that the next poll of the operation in this slot must be exact.
+    void need(std::uint32_t slot) { needed_.insert(slot); }
+    void need_no_more(std::uint32_t slot) noexcept { needed_.erase(slot); }
+    [[nodiscard]] bool needed(std::uint32_t slot) const noexcept { return needed_.contains(slot); }
+
+    // Returns the descriptor to poll for POLLIN under this name, or a negative error number.
+    // `stands`: the socket has only an error or a hang-up, and the instance reports only the next
+    // one.
     int begin(std::uint64_t name, int fd, std::uint32_t events, bool& stands);
-    // The request of this name, one of these or not, is over.
+    // Closes the instance of the request of this name, if it has one. The request is over.
     void over(std::uint64_t name) noexcept;
-    // The ring that polled them is gone.
+    // Closes all instances; the ring that polled them is gone. The needs stay: the operations are
+    // started again.
     void clear() noexcept;
 
 private:
     static void close(int instance) noexcept;
 
-    std::unordered_map<std::uint64_t, int> instances_;
+    std::unordered_map<std::uint64_t, int> instances_;  // by the name of the request
+    SlotSet needed_;  // operations whose last poll ended for nothing
 };
 
 }  // namespace iocp

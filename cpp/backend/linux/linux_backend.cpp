@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,8 +21,8 @@ namespace iocp {
 
 namespace {
 
-// IOV_MAX of Linux: what one call takes.
-constexpr std::size_t most_parts = 1024;
+// IOV_MAX of Linux: the maximum number of parts in one call.
+constexpr std::size_t max_parts = 1024;
 
 bool would_block(int code) noexcept { return code == EAGAIN || code == EWOULDBLOCK; }
 
@@ -31,8 +30,8 @@ const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
 }
 
-// With SO_LINGER and a time close(2) waits, whatever the mode of the file. Without, the kernel
-// goes on with what is unsent just the same, and nobody waits for it.
+// Clears SO_LINGER if it has a time, because close(2) then waits whatever the mode of the file.
+// Without it the kernel still sends the rest, and no thread waits.
 void never_linger(int fd) noexcept {
     linger found{};
     socklen_t length = sizeof found;
@@ -132,7 +131,7 @@ Nagle LinuxBackend::nagle(const Socket& socket) noexcept {
     socklen_t length = sizeof nodelay;
     if (::getsockopt(fd_of(socket), IPPROTO_TCP, TCP_NODELAY, &nodelay, &length) != 0 ||
         nodelay != 0) {
-        return Nagle::off;  // also of what is not TCP
+        return Nagle::off;  // also for sockets that are not TCP
     }
     int unsent = 0;
     return ::ioctl(fd_of(socket), SIOCOUTQNSD, &unsent) == 0 && unsent > 0 ? Nagle::holding
@@ -149,7 +148,7 @@ void LinuxBackend::reset_on_close(Socket& socket) {
     (void)::setsockopt(fd_of(socket), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
 }
 
-// What other holders of the open file find is the mode that they left.
+// Restores the mode of the open file, which its other holders find.
 void LinuxBackend::let_go(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_nonblocking) != 0) {
         (void)set_nonblocking(fd_of(socket), false);
@@ -162,8 +161,8 @@ void LinuxBackend::detach(Socket& socket) {
     paths_.forget(fd_of(socket));
 }
 
-// Closes this descriptor. The connection goes on for other holders of it: the library cannot know
-// them all (fork, dup), so only shutdown() and disconnect() end it for everyone.
+// Closes this descriptor. The connection goes on for its other holders, which the library cannot
+// know (fork, dup). Only shutdown() and disconnect() end it for all.
 void LinuxBackend::close(Socket& socket) {
     let_go(socket);
     if (socket.shared) {
@@ -175,7 +174,7 @@ void LinuxBackend::close(Socket& socket) {
     (void)::close(fd_of(socket));
 }
 
-// What a call that never waits came to; that it would have waited is noted with the socket.
+// Returns the result of a call that never waits, and notes in the socket that it would have waited.
 StartResult LinuxBackend::came_to(Socket& socket, std::int64_t result,
                                   std::uint32_t blocked) noexcept {
     if (result >= 0) {
@@ -200,7 +199,7 @@ StartResult LinuxBackend::poll_now(const Socket& socket, short events) {
     return {count > 0 ? Start::done : Start::pending, 0};
 }
 
-// Asking arms the edge that tells of room later: the kernel notes that somebody waits for it.
+// Polling arms the edge that reports room later: the kernel then notes a waiter.
 StartResult LinuxBackend::room_now(Socket& socket) {
     const StartResult result = poll_now(socket, POLLOUT);
     if (result.start == Start::pending) {
@@ -209,8 +208,9 @@ StartResult LinuxBackend::room_now(Socket& socket) {
     return result;
 }
 
-bool LinuxBackend::fills(std::int32_t flags) const noexcept {
-    constexpr int elsewhere = MSG_PEEK | MSG_OOB | MSG_ERRQUEUE;  // nothing of the stream is taken
+bool LinuxBackend::waits_for_all(std::int32_t flags) const noexcept {
+    // Receives with these flags take no bytes of the stream.
+    constexpr int elsewhere = MSG_PEEK | MSG_OOB | MSG_ERRQUEUE;
     return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
 }
 
@@ -218,22 +218,18 @@ int LinuxBackend::receive_flags(const Operation& op) noexcept {
     return (op.flags & ~MSG_WAITALL) | MSG_CMSG_CLOEXEC;
 }
 
-bool LinuxBackend::reads_aside(const Operation& op) noexcept {
+bool LinuxBackend::reads_notified(const Operation& op) noexcept {
     return (op.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
 }
 
 StartResult LinuxBackend::receive_now(Operation& op) {
     Socket& socket = *op.socket;
-    std::array<iovec, most_parts> parts;
-    std::size_t count = 0;
-    op.each_part([&](std::byte* data, std::size_t length) {
-        parts[count++] = {data, length};
-        return count < parts.size();
-    });
+    std::array<iovec, max_parts> parts;
+    const std::size_t count = list_parts(op, 1, parts.data(), parts.size());
     msghdr header = header_of(op, parts.data(), count);
     const int flags = receive_flags(op) | MSG_DONTWAIT;
     const ssize_t got = retry([&] { return ::recvmsg(fd_of(socket), &header, flags); });
-    StartResult result = came_to(socket, got, reads_aside(op) ? 0 : bit_unreadable);
+    StartResult result = came_to(socket, got, reads_notified(op) ? 0 : bit_unreadable);
     if (result.start == Start::done) {
         result.flags = take_answer(op, header);
     }
@@ -245,8 +241,8 @@ StartResult LinuxBackend::read(Socket& socket, std::byte* data, std::size_t leng
     return came_to(socket, got, bit_unreadable);
 }
 
-// Of SOCK_SEQPACKET an empty message and the end of the connection are read alike: it is the end
-// once the peer has ended its side and no byte is left.
+// Returns whether a SOCK_SEQPACKET read of 0 bytes is the end of the connection, not an empty
+// message. It is the end if the peer has shut down its side and no byte is left.
 bool LinuxBackend::sends_no_more(const Socket& socket) noexcept {
     pollfd entry{fd_of(socket), POLLRDHUP, 0};
     int bytes = 0;
@@ -254,7 +250,7 @@ bool LinuxBackend::sends_no_more(const Socket& socket) noexcept {
            ::ioctl(fd_of(socket), FIONREAD, &bytes) == 0 && bytes == 0;
 }
 
-// What is longer than its room is told by its true length.
+// MSG_TRUNC makes recvfrom(2) return the true length of a datagram, which shows that it was cut.
 StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
                                     Address& from) {
     socklen_t size = from.bytes.size();
@@ -272,8 +268,8 @@ StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t
     return result;
 }
 
-// A short read empties the socket, except where something stands in the way of the rest that no
-// further edge will tell of: an end of stream, urgent data, descriptors passed along with bytes.
+// A short read empties the socket, with three exceptions that no further edge reports. An end of
+// stream, urgent data, or descriptors passed along with bytes stop a read early.
 bool LinuxBackend::drained(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_read_on) != 0 || socket.family == AF_UNIX) {
         return false;
@@ -289,20 +285,10 @@ std::int64_t LinuxBackend::available(Socket& socket) {
 
 StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
-    std::array<iovec, most_parts> parts;
-    std::size_t used = 0;
-    const Operation* at = &op;
-    for (unsigned i = 0; i < count && used < parts.size(); ++i, at = at->next) {
-        at->each_part([&](std::byte* data, std::size_t length) {
-            if (used == parts.size()) {
-                return false;
-            }
-            parts[used++] = {data, length};
-            return true;
-        });
-    }
+    std::array<iovec, max_parts> parts;
+    const std::size_t used = list_parts(op, count, parts.data(), parts.size());
     const int flags = op.flags | MSG_DONTWAIT | MSG_NOSIGNAL;
-    if (used == 1 && !op.is_message) {  // most sends: a header less for the kernel to copy
+    if (used == 1 && !op.is_message) {  // most sends: saves the kernel the copy of a header
         const iovec part = parts[0];
         return came_to(socket, retry([&] {
                            return ::send(fd_of(socket), part.iov_base, part.iov_len, flags);
@@ -316,8 +302,8 @@ StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
 
 bool LinuxBackend::goes_blind(const Operation& op) noexcept {
     const Socket& socket = *op.socket;
-    return op.kind == Kind::send && op.is_message && socket.family == AF_UNIX && !socket.stream &&
-           op.message()->address.length != 0;
+    return op.kind == OperationKind::send && op.is_message && socket.family == AF_UNIX &&
+           !socket.stream && op.message()->address.length != 0;
 }
 
 StartResult LinuxBackend::send_blind(Operation& op) {
@@ -327,8 +313,8 @@ StartResult LinuxBackend::send_blind(Operation& op) {
 
 StartResult LinuxBackend::accept_now(Operation& op) {
     Socket& socket = *op.socket;
-    // No flag makes one accept4(2) not wait: a listener is non-blocking while it is here. Another
-    // holder of it may have changed that since the last call.
+    // No flag keeps a single accept4(2) from waiting, so the listener must be non-blocking here.
+    // Another holder may have changed its mode since the last call.
     const int mode = ::fcntl(fd_of(socket), F_GETFL);
     if (mode >= 0 && (mode & O_NONBLOCK) == 0) {
         if (::fcntl(fd_of(socket), F_SETFL, mode | O_NONBLOCK) != 0) {
@@ -336,7 +322,7 @@ StartResult LinuxBackend::accept_now(Operation& op) {
         }
         socket.backend_bits |= bit_nonblocking;
     }
-    // The peer's name is had here or never: of a connection that was reset nothing else tells it.
+    // Only accept4(2) still names the peer of a connection that was reset.
     Message* message = op.message();
     sockaddr* where = nullptr;
     socklen_t length = 0;
@@ -353,18 +339,18 @@ StartResult LinuxBackend::accept_now(Operation& op) {
     return fd >= 0 ? StartResult{Start::done, 0, fd} : came_to(socket, fd, bit_unreadable);
 }
 
-// Asks the system to connect, or, asked again, how it went: the answer of connect(2) itself leaves
-// the socket ready for another try, which reading SO_ERROR does not.
+// Asks the system to connect, or for the result of the attempt. A second connect(2) returns the
+// result and leaves the socket ready for another try; reading SO_ERROR would not.
 StartResult LinuxBackend::connect_now(Operation& op) {
     const int fd = fd_of(*op.socket);
     const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
-    const bool again = op.begun;
+    const bool again = op.asked;
     int code = 0;
     {
         const Nonblocking nonblocking(fd);
         code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
     }
-    op.begun = code != EAGAIN;  // refused without a trace
+    op.asked = code != EAGAIN;  // refused without a trace
     if (code == 0 || (again && code == EISCONN)) {
         return {Start::done, 0};
     }
@@ -374,10 +360,10 @@ StartResult LinuxBackend::connect_now(Operation& op) {
     return failed(code);
 }
 
-// The table of R29. A flag that is not here would wait or not as the backend happens to call the
-// system, or is about memory that the caller must not touch for longer than its operation lasts.
+// The table of R29. Other flags are refused. They would wait or not depending on how the backend
+// calls the system, or use the caller's memory beyond the operation.
 std::int32_t LinuxBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
-    const bool internet = socket.family == AF_INET || socket.family == AF_INET6;
+    const bool internet = is_internet(socket);
     const bool datagram = socket.type == SOCK_DGRAM;
     std::int32_t flags = socket.stream ? MSG_OOB : 0;
     if (!sending) {
@@ -396,23 +382,23 @@ std::int32_t LinuxBackend::flags_taken(const Socket& socket, bool sending) const
 
 StartResult LinuxBackend::attempt(Operation& op, unsigned count) {
     switch (op.kind) {
-        case Kind::receive:
+        case OperationKind::receive:
             return receive_now(op);
-        case Kind::zero_byte:
+        case OperationKind::zero_byte:
             return poll_now(*op.socket, POLLIN | POLLRDHUP);
-        case Kind::writable:
+        case OperationKind::writable:
             return room_now(*op.socket);
-        case Kind::send:
+        case OperationKind::send:
             return op.from_file ? send_file_now(op) : send_now(op, count);
-        case Kind::connect:
+        case OperationKind::connect:
             return connect_now(op);
-        case Kind::disconnect:
+        case OperationKind::disconnect:
             return disconnect_now(op);
-        case Kind::accept:
-        case Kind::accept_each:
+        case OperationKind::accept:
+        case OperationKind::accept_each:
             return accept_now(op);
-        case Kind::receive_each:
-            return op.watching ? poll_now(*op.socket, POLLIN | POLLRDHUP) : receive_now(op);
+        case OperationKind::receive_each:
+            return op.readiness_only ? poll_now(*op.socket, POLLIN | POLLRDHUP) : receive_now(op);
     }
     return failed(EINVAL);
 }

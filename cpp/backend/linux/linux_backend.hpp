@@ -7,10 +7,11 @@
 
 #include "backend/backend.hpp"
 #include "backend/linux/bound_paths.hpp"
+#include "backend/linux/wake_event.hpp"
 
 namespace iocp {
 
-// Everything about sockets that epoll and io_uring share: calls that never wait.
+// The socket calls that epoll and io_uring share. None of them waits.
 class LinuxBackend : public Backend {
 public:
     int open(int family, int type, int protocol, Handle& out) override;
@@ -30,7 +31,7 @@ public:
 
     [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
                                            bool sending) const noexcept override;
-    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
+    [[nodiscard]] bool waits_for_all(std::int32_t flags) const noexcept override;
     int withdraw(Operation& op) override;
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
@@ -41,6 +42,7 @@ public:
     std::int64_t available(Socket& socket) override;
 
     [[nodiscard]] std::int64_t now() const noexcept override;
+    void wake() noexcept override { wake_.set(); }
     [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
     [[nodiscard]] bool ends_sending(int code) const noexcept override;
     [[nodiscard]] bool queue_full(const Operation& op, int code) const noexcept override;
@@ -50,33 +52,37 @@ public:
     [[nodiscard]] int memory_code() const noexcept override;
 
 protected:
-    // Bits of Socket::backend_bits.
-    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // O_NONBLOCK was set by us
-    static constexpr std::uint32_t bit_watched = 1U << 1U;      // known to epoll
-    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read would block: seen
-    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write would block: seen
-    static constexpr std::uint32_t bit_read_on = 1U << 4U;      // a short read proves nothing
+    // Bits of Socket::backend_bits. Those from 8 on are io_uring's own.
+    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // we set O_NONBLOCK
+    static constexpr std::uint32_t bit_watched = 1U << 1U;      // registered with epoll
+    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read was seen to block
+    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write was seen to block
+    // A short read does not prove that the socket is empty.
+    static constexpr std::uint32_t bit_read_on = 1U << 4U;
 
-    // Why the system refused what the backend is made of.
+    // Returns the reason why the system refused a part of the backend.
     [[nodiscard]] BackendReason refusal(const char* call, int code) const;
-    // The caller's flags for a receive. Never MSG_WAITALL: io_uring would wait for the rest itself,
-    // run messages of a packet socket together, peek the same bytes twice, and hide the error that
-    // came after a part.
+    // Returns the caller's flags for a receive, never with MSG_WAITALL. With it io_uring would wait
+    // for the rest itself, and hide an error that follows a part. It would also join messages of a
+    // packet socket, and peek the same bytes twice.
     static int receive_flags(const Operation& op) noexcept;
-    // Whether it takes something else than what makes the socket readable.
-    static bool reads_aside(const Operation& op) noexcept;
+    // Returns whether the receive takes data that does not make the socket readable.
+    static bool reads_notified(const Operation& op) noexcept;
     static StartResult poll_now(const Socket& socket, short events);
     static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
-    // Whether nothing would tell of room for it: a poll speaks of the peer of a socket, and it goes
-    // to somebody else of AF_UNIX.
+    // Returns whether no event would report room for the send. A poll reports on the socket's own
+    // peer, and this send goes to another AF_UNIX socket.
     static bool goes_blind(const Operation& op) noexcept;
-    // Such a send: refused (EAGAIN) where it would wait.
+    // Makes a send for which goes_blind() is true. The system refuses it (EAGAIN) where it would
+    // wait.
     static StartResult send_blind(Operation& op);
     static StartResult connect_now(Operation& op);
     static StartResult disconnect_now(Operation& op);
     // Sends a part of the file.
     StartResult send_file_now(Operation& op);
+
+    WakeEvent wake_;  // among the events of every wait
 
 private:
     StartResult copy_file_now(Operation& op);

@@ -11,8 +11,8 @@ namespace iocp {
 
 namespace {
 
-// Whether the other end has acknowledged everything, the end of the stream included. Until then
-// connect(2) with AF_UNSPEC would lose it, or reset the connection.
+// Returns whether the peer has acknowledged everything, including the end of the stream. Before
+// that connect(2) with AF_UNSPEC would lose the end, or reset the connection.
 bool all_over(int fd) noexcept {
     tcp_info info{};
     socklen_t length = sizeof info;
@@ -22,7 +22,7 @@ bool all_over(int fd) noexcept {
 
 }  // namespace
 
-// connect(2) with AF_UNSPEC: the socket is as one that was never connected.
+// Calls connect(2) with AF_UNSPEC, which makes the socket like a new one.
 int LinuxBackend::unname_peer(Socket& socket) noexcept {
     const sockaddr nobody{AF_UNSPEC, {}};
     if (::connect(fd_of(socket), &nobody, sizeof nobody) != 0) {
@@ -36,11 +36,11 @@ int LinuxBackend::unname_peer(Socket& socket) noexcept {
 StartResult LinuxBackend::disconnect_now(Operation& op) {
     Socket& socket = *op.socket;
     const int fd = fd_of(socket);
-    // Nothing is left to end where the connection is gone already.
-    if (!op.going && ::shutdown(fd, SHUT_WR) != 0 && errno != ENOTCONN) {
+    // ENOTCONN: the connection is gone already, and nothing is left to end.
+    if (!op.asked && ::shutdown(fd, SHUT_WR) != 0 && errno != ENOTCONN) {
         return failed(errno);
     }
-    op.going = true;
+    op.asked = true;
     pollfd entry{fd, POLLRDHUP, 0};
     if (retry([&] { return ::poll(&entry, 1, 0); }) < 0) {
         return failed(errno);
@@ -63,10 +63,10 @@ StartResult LinuxBackend::disconnect_now(Operation& op) {
     return left != 0 ? failed(left) : StartResult{Start::done, 0};
 }
 
-// The kernel gives the attempt up, and resets a connection that came about meanwhile. What it notes
-// as the error of that is taken here.
+// Makes the kernel give up the attempt; it resets a connection that was made meanwhile. Then takes
+// the error that the kernel notes for that.
 int LinuxBackend::withdraw(Operation& op) {
-    if (!op.begun) {
+    if (!op.asked) {
         return 0;
     }
     Socket& socket = *op.socket;

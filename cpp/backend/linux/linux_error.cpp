@@ -1,4 +1,4 @@
-// The one table of what a Linux error number means for its socket (R05, R08, R10, R32).
+// The only table of Linux error numbers and their effects on the socket (R05, R08, R10, R32).
 #include <fcntl.h>
 #include <sys/socket.h>
 
@@ -24,11 +24,11 @@ bool LinuxBackend::exhausted(int code) const noexcept {
     return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;
 }
 
-// A connect that does not wait is refused so by a listener of AF_UNIX; elsewhere EAGAIN means that
-// the system has no port left. Of a disconnect it says that not everything was acknowledged yet.
+// A connect that does not wait gets EAGAIN from a full AF_UNIX listener; elsewhere EAGAIN means
+// that no port is left. For a disconnect it means that not everything is acknowledged yet.
 bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
-    return code == EAGAIN && (goes_blind(op) || op.kind == Kind::disconnect ||
-                              (op.kind == Kind::connect && op.socket->family == AF_UNIX));
+    return code == EAGAIN && (goes_blind(op) || op.kind == OperationKind::disconnect ||
+                              (op.kind == OperationKind::connect && op.socket->family == AF_UNIX));
 }
 
 bool LinuxBackend::ends_sending(int code) const noexcept { return code == EPIPE; }
@@ -45,13 +45,13 @@ bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {
     }
     switch (code) {
         case EBADF:
-            // It may be about a descriptor that goes along with the bytes, or about the file.
+            // The bad descriptor may be ancillary data or the file, not the socket.
             return ::fcntl(fd_of(*op.socket), F_GETFD) < 0;
         case ENOTSOCK:
             return true;
         case EINVAL:
         case EOPNOTSUPP:
-            return op.kind == Kind::accept_each;  // not a listener, or no longer one
+            return op.kind == OperationKind::accept_each;  // not a listener, or no longer one
         case ECONNRESET:
         case EPIPE:
         case ETIMEDOUT:
@@ -60,9 +60,9 @@ bool LinuxBackend::fatal(const Operation& op, int code) const noexcept {
         case ENETUNREACH:
         case ECONNABORTED:
         case ENETRESET:
-            // What befalls one accepted or refused connection is not the listener's end, nor a
-            // datagram socket's; an unsuccessful connect may be tried again, and what is refused
-            // for want of a connection ends none.
+            // These errors end only a connected stream. One failed connection does not end its
+            // listener, one failed datagram does not end its socket, and an unconnected socket may
+            // connect again.
             return op.socket->connected && op.socket->stream;
         default:
             return false;

@@ -19,13 +19,13 @@ namespace iocp {
 
 namespace {
 
-// What one step sends: other sockets have their turn between two of them.
-constexpr std::size_t most_bytes = std::size_t{1} << 20U;
+// Maximum bytes of one step, so that other sockets have their turn.
+constexpr std::size_t max_bytes = std::size_t{1} << 20U;
 
-// And what it sends where it has to copy, which stays in the cache.
+// Maximum bytes of a step that copies, so that they stay in the cache.
 constexpr std::size_t copied_bytes = std::size_t{128} << 10U;
 
-// sendfile(2) has no MSG_NOSIGNAL: the signal goes to this thread, which takes it back.
+// Takes back the SIGPIPE that sendfile(2) raises in this thread, because it has no MSG_NOSIGNAL.
 class WithoutSigpipe {
 public:
     WithoutSigpipe() noexcept {
@@ -68,7 +68,7 @@ StartResult LinuxBackend::send_file_now(Operation& op) {
     const WithoutSigpipe without_sigpipe;
     const ssize_t went = retry([&] {
         return ::sendfile(fd, static_cast<int>(SentFile::of(op).handle()), &at,
-                          std::min(op.remaining(), most_bytes));
+                          std::min(op.remaining(), max_bytes));
     });
     if (went < 0 && errno == EINVAL) {
         return copy_file_now(op);  // a file of /proc gives its bytes to read(2) alone
@@ -76,8 +76,8 @@ StartResult LinuxBackend::send_file_now(Operation& op) {
     return came_to(socket, went, bit_unwritable);
 }
 
-// sendfile(2) has no MSG_DONTWAIT, and another holder of the socket may change its mode while the
-// call is made: so where there are others the bytes are copied.
+// Copies the bytes where the socket has other holders: sendfile(2) has no MSG_DONTWAIT, and a
+// holder may change the file's mode during the call.
 StartResult LinuxBackend::copy_file_now(Operation& op) {
     if (copied_ == nullptr) {
         copied_.reset(new (std::nothrow) std::byte[copied_bytes]);
@@ -115,7 +115,7 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
         out->length_ = found.st_size;
     }
     if (out->length_ == 0) {
-        // A file of /proc says that it is empty, and has something to read.
+        // A file of /proc reports length 0 and has data.
         std::byte first{};
         const ssize_t there = retry([&] { return ::pread(fd, &first, 1, 0); });
         out->length_ = there > 0 ? unknown_length : 0;

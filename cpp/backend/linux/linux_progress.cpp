@@ -1,4 +1,4 @@
-// LinuxBackend: how far a peer has got with what was sent to it.
+// LinuxBackend: how much of the sent data a peer has taken.
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -11,8 +11,8 @@
 
 namespace iocp {
 
-// TCP counts what was acknowledged. Elsewhere the system tells what it still holds, which falls as
-// the peer reads: AF_UNIX by the blocks that it stored.
+// TCP counts acknowledged bytes. Other sockets report the bytes that the system still holds, which
+// fall as the peer reads; AF_UNIX counts them by stored blocks.
 std::uint64_t LinuxBackend::bytes_taken(const Socket& socket) noexcept {
     const int fd = static_cast<int>(socket.handle);
     tcp_info info{};

@@ -1,11 +1,7 @@
-#include <pthread.h>
-#include <unistd.h>
-
-#include <atomic>
-
 #include "backend/linux/epoll_backend.hpp"
 #include "backend/linux/uring_backend.hpp"
 #include "backend/sim/sim_backend.hpp"
+#include "base/process.hpp"
 
 namespace iocp {
 
@@ -62,25 +58,6 @@ std::vector<Surveyed> survey_backends() {
         pool->close();
     }
     return result;
-}
-
-namespace {
-
-std::atomic<std::uint32_t> generation{0};
-
-}  // namespace
-
-// The process, not a port, is what forks: this one counter belongs to it.
-std::uint32_t fork_generation() noexcept {
-    static const int registered = ::pthread_atfork(
-        nullptr, nullptr, [] { generation.fetch_add(1, std::memory_order_relaxed); });
-    (void)registered;
-    return generation.load(std::memory_order_relaxed);
-}
-
-std::size_t system_page_size() noexcept {
-    static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    return size;
 }
 
 }  // namespace iocp

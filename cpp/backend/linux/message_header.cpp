@@ -1,7 +1,5 @@
 #include "backend/linux/message_header.hpp"
 
-#include <sys/uio.h>
-
 namespace iocp {
 
 msghdr header_of(const Operation& op, iovec* parts, std::size_t count) noexcept {
@@ -19,7 +17,7 @@ msghdr header_of(const Operation& op, iovec* parts, std::size_t count) noexcept 
     } else if (header.msg_namelen == 0) {
         header.msg_name = nullptr;
     }
-    // What goes along with a stream's bytes goes with the first of them.
+    // Ancillary data of a stream goes with its first byte.
     if (message->control != nullptr && op.transferred == 0) {
         header.msg_control = message->control;
         header.msg_controllen = message->control_length;

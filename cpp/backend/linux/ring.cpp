@@ -12,14 +12,15 @@ namespace iocp::uring {
 
 namespace {
 
-constexpr unsigned least_entries = 32;
+constexpr unsigned min_entries = 32;
 constexpr unsigned completions_per_entry = 16;
 
 }  // namespace
 
-Ring::~Ring() { give_back(); }
+Ring::~Ring() { close(); }
 
-void Ring::give_back() noexcept {
+void Ring::close() noexcept {
+    enabled_ = false;
     if (sqes_ != nullptr) {
         (void)::munmap(std::exchange(sqes_, nullptr), sqes_bytes_);
     }
@@ -32,17 +33,17 @@ void Ring::give_back() noexcept {
 }
 
 int Ring::open(unsigned entries, bool shared, std::string& reason) {
-    // Best first; each step gives up what an older kernel does not know. What a request is still to
-    // do is done in the thread that submitted it: a shared ring has that thread interrupted, for it
-    // may be away for long.
+    // The ladder begins with the best flags; each step gives up a feature that older kernels lack.
+    // The thread that submitted a request also finishes it. A shared ring interrupts that thread,
+    // because it may stay away for long.
     constexpr std::uint32_t own = setup_r_disabled | setup_coop_taskrun | setup_single_issuer;
     const std::uint32_t base = setup_cqsize | setup_clamp | setup_submit_all | (shared ? 0U : own);
     const std::uint32_t defer = shared ? 0U : setup_defer_taskrun;
     const std::array<std::uint32_t, 3> ladder{base | defer | setup_no_sqarray, base | defer, base};
     int code = 0;
-    for (unsigned size = entries; size >= least_entries || size == entries; size /= 2) {
+    for (unsigned size = entries; size >= min_entries || size == entries; size /= 2) {
         for (const std::uint32_t flags : ladder) {
-            give_back();  // what an attempt that failed part-way has made
+            close();  // the half-made ring of a failed attempt
             code = setup(size, flags);
             if (code != EINVAL) {
                 break;
@@ -56,6 +57,7 @@ int Ring::open(unsigned entries, bool shared, std::string& reason) {
         (features_ & feat_nodrop) != 0 && (features_ & feat_submit_stable) != 0) {
         return 0;
     }
+    close();
     switch (code) {
         case 0:
         case EINVAL:
@@ -87,7 +89,6 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
         return errno;
     }
     fd_ = static_cast<int>(fd);
-    setup_flags_ = params.flags;
     features_ = params.features;
     const std::size_t sq_bytes = params.sq_off.array + (params.sq_entries * sizeof(std::uint32_t));
     const std::size_t cq_bytes = params.cq_off.cqes + (params.cq_entries * sizeof(Cqe));
@@ -111,7 +112,6 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
     };
     sq_head_ = word(params.sq_off.head);
     sq_tail_ = word(params.sq_off.tail);
-    sq_flags_ = word(params.sq_off.flags);
     sq_mask_ = *word(params.sq_off.ring_mask);
     sq_entries_ = params.sq_entries;
     if ((flags & setup_no_sqarray) == 0) {
@@ -125,10 +125,15 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
     cq_mask_ = *word(params.cq_off.ring_mask);
     cqes_ = reinterpret_cast<Cqe*>(base + params.cq_off.cqes);
     local_tail_ = *sq_tail_;
+    enabled_ = (flags & setup_r_disabled) == 0;
     return 0;
 }
 
-int Ring::enable() const noexcept { return -register_with(register_enable_rings, nullptr, 0); }
+int Ring::enable() noexcept {
+    const int code = -register_with(register_enable_rings, nullptr, 0);
+    enabled_ = enabled_ || code == 0;
+    return code;
+}
 
 Sqe* Ring::next() noexcept {
     if (!is_open() || local_tail_ - load_acquire(sq_head_) == sq_entries_) {

@@ -7,7 +7,7 @@
 
 namespace iocp::uring {
 
-// One io_uring instance and its shared memory: entries in, entries out, no meaning.
+// One io_uring instance and its shared memory. It moves entries in and out, without their meaning.
 class Ring {
 public:
     Ring() = default;
@@ -15,34 +15,39 @@ public:
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
-    // Sets the ring up for one issuing thread, disabled until enable(), or, `shared`, for any that
-    // enter one at a time. Where the lock limit refuses `entries`, fewer are tried. Returns 0, or
-    // an errno and, in `reason`, what it means.
+    // Sets the ring up for one issuing thread, disabled until enable(). A `shared` ring takes any
+    // thread, one at a time, and is enabled at once. Where the lock limit refuses `entries`, it
+    // tries fewer. Returns 0, or an errno with its meaning in `reason`. Precondition: it is not
+    // open.
     int open(unsigned entries, bool shared, std::string& reason);
     [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
-    // The calling thread becomes the only one that may enter(). Returns an errno or 0.
-    [[nodiscard]] int enable() const noexcept;
+    // Ends the ring with all its requests. Their completions are lost.
+    void close() noexcept;
+    // Binds the ring to the calling thread: no other thread may enter(). Returns an errno or 0.
+    [[nodiscard]] int enable() noexcept;
+    // Returns whether the ring is open and a thread may enter() it.
+    [[nodiscard]] bool enabled() const noexcept { return enabled_; }
 
-    // A cleared entry, or null while the submission queue is full or not open.
+    // Returns a cleared entry, or null if the submission queue is full or not open.
     [[nodiscard]] Sqe* next() noexcept;
-    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: it takes none
-    // meanwhile, for the ring is not enabled.
+    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: the ring is not
+    // enabled, so the kernel takes none meanwhile.
     template <class Visit>
     void each_queued(Visit&& visit) {
         for (std::uint32_t at = load_acquire(sq_head_); at != local_tail_; ++at) {
             visit(sqes_[at & sq_mask_]);
         }
     }
-    // Makes the entries taken so far visible to enter(); returns how many are not submitted yet.
+    // Makes the entries taken so far visible to enter(). Returns how many are not submitted yet.
     unsigned publish() noexcept;
-    // Returns what io_uring_enter(2) returned, or the negated errno.
-    // After patience_us microseconds a single completion is enough, whatever wait_for says.
+    // Returns the result of io_uring_enter(2), or the negated errno. After patience_us microseconds
+    // one completion ends the wait, whatever wait_for says.
     int enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
               std::uint32_t patience_us = 0) const noexcept;
     int register_with(unsigned opcode, void* argument, unsigned count) const noexcept;
 
-    // Calls take(const Cqe&) for each entry that is there, in order. One that it returns false for
-    // stays, with those behind it: then the answer is false too.
+    // Calls take(const Cqe&) for each entry, in order. An entry for which it returns false stays,
+    // and so do those behind it. Returns whether all were taken.
     template <class Take>
     bool each_completion(Take&& take) {
         std::uint32_t head = *cq_head_;
@@ -61,12 +66,8 @@ public:
             }
         }
     }
-    [[nodiscard]] bool overflowed() const noexcept {
-        return (load_acquire(sq_flags_) & sq_cq_overflow) != 0;
-    }
 
     [[nodiscard]] unsigned entries() const noexcept { return sq_entries_; }
-    [[nodiscard]] unsigned flags() const noexcept { return setup_flags_; }
     [[nodiscard]] std::uint32_t features() const noexcept { return features_; }
 
 private:
@@ -77,10 +78,9 @@ private:
         __atomic_store_n(at, value, __ATOMIC_RELEASE);
     }
     int setup(unsigned entries, std::uint32_t flags) noexcept;
-    void give_back() noexcept;
 
     int fd_{-1};
-    std::uint32_t setup_flags_{0};
+    bool enabled_{false};
     std::uint32_t features_{0};
     void* ring_memory_{nullptr};
     std::size_t ring_bytes_{0};
@@ -88,7 +88,6 @@ private:
     std::size_t sqes_bytes_{0};
     std::uint32_t* sq_head_{nullptr};
     std::uint32_t* sq_tail_{nullptr};
-    std::uint32_t* sq_flags_{nullptr};
     std::uint32_t* sq_array_{nullptr};
     std::uint32_t sq_mask_{0};
     std::uint32_t sq_entries_{0};

@@ -6,14 +6,14 @@
 
 namespace iocp {
 
-// A set of slots, one bit each; it grows to the largest slot it ever held.
+// A set of slots, one bit each. It grows to the largest slot that it ever held.
 class SlotSet {
 public:
     void insert(std::uint32_t slot) {
         reserve(slot);
         words_[slot / word_bits] |= bit(slot);
     }
-    // From here on the slot's insert() needs no memory.
+    // Makes later inserts of this slot need no memory.
     void reserve(std::uint32_t slot) {
         const std::size_t word = slot / word_bits;
         if (word >= words_.size()) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/slot_table.hpp"
+#include "base/slot_table.hpp"
 
 namespace iocp {
 
@@ -11,7 +11,7 @@ void StandingReceives::began(std::uint64_t name, int fd) {
     if (id.slot >= standing_.size()) {
         standing_.resize(id.slot + std::size_t{1});
     }
-    doubted_.reserve(standing_.size());  // a completion finds its place in it
+    doubted_.reserve(standing_.size());  // so that completed() can add any of them without memory
     Standing& entry = standing_[id.slot];
     entry.generation = id.generation;
     entry.fd = fd;
@@ -47,7 +47,8 @@ void StandingReceives::completed(const uring::Cqe& cqe) {
     }
 }
 
-// Those whose next completion is due stay in doubt, and are asked about if it has not come by then.
+// Finds the lost requests. A request whose next completion the kernel has announced stays in doubt.
+// Its socket is polled if that completion has not come by the next call.
 void StandingReceives::find_lost() {
     asked_.clear();
     if (doubted_.empty()) {

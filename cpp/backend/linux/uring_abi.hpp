@@ -1,9 +1,8 @@
 #pragma once
 
-// The part of the kernel's io_uring interface that this library uses, written down here because the
-// headers of the building system are often older than the kernel that runs the package. Names
-// follow io_uring_setup(2), io_uring_enter(2) and io_uring_register(2) of the kernel's
-// documentation.
+// The part of the kernel's io_uring interface that this library uses. It is written down here
+// because the headers of the building system are often older than the kernel that runs the package.
+// Names follow io_uring_setup(2), io_uring_enter(2) and io_uring_register(2).
 #include <cstddef>
 #include <cstdint>
 
@@ -65,7 +64,7 @@ struct Timespec {
     long long nsec;
 };
 
-// One entry of a ring of provided buffers; the ring's tail lies over `resv` of the first entry.
+// One entry of a ring of provided buffers. The ring's tail lies over `resv` of the first entry.
 struct Buf {
     std::uint64_t addr;
     std::uint32_t len;
@@ -97,7 +96,7 @@ struct RsrcRegister {
 };
 static_assert(sizeof(RsrcRegister) == 32);
 
-// What the kernel answers about each of its operations.
+// The kernel's answer about each of its operations.
 struct ProbeOp {
     std::uint8_t op, resv;
     std::uint16_t flags;
@@ -124,15 +123,12 @@ inline constexpr std::uint32_t setup_no_sqarray = 1U << 16U;
 inline constexpr std::uint32_t feat_single_mmap = 1U << 0U;
 inline constexpr std::uint32_t feat_nodrop = 1U << 1U;
 inline constexpr std::uint32_t feat_submit_stable = 1U << 2U;
-inline constexpr std::uint32_t feat_fast_poll = 1U << 5U;
 inline constexpr std::uint32_t feat_ext_arg = 1U << 8U;
 
 inline constexpr std::uint32_t feat_min_timeout = 1U << 15U;
 
 inline constexpr std::uint32_t enter_getevents = 1U << 0U;
 inline constexpr std::uint32_t enter_ext_arg = 1U << 3U;
-
-inline constexpr std::uint32_t sq_cq_overflow = 1U << 1U;
 
 inline constexpr unsigned register_probe = 8;
 inline constexpr unsigned register_buffers = 15;

@@ -8,14 +8,14 @@
 
 namespace iocp::sim {
 
-// Bytes in the order they came, named by their position since the first one ever.
+// Bytes in arrival order, named by their position since the first one ever.
 class ByteQueue {
 public:
     void append(const std::byte* data, std::size_t length) {
         const std::size_t at = extend(length);
         std::copy_n(data, length, bytes_.data() + at);
     }
-    // Room for `length` bytes at the end, for the caller to fill.
+    // Returns room for `length` bytes at the end; the caller fills it.
     std::byte* grow(std::size_t length) {
         const std::size_t at = extend(length);
         return bytes_.data() + at;
@@ -40,7 +40,7 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return bytes_.size() - head_; }
 
 private:
-    static constexpr std::size_t idle_bytes = 4096;  // what an empty queue may keep
+    static constexpr std::size_t idle_bytes = 4096;  // the capacity that an empty queue may keep
 
     std::size_t extend(std::size_t length) {
         if (head_ > bytes_.size() / 2) {

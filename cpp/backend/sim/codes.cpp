@@ -1,6 +1,6 @@
 #include "backend/sim/codes.hpp"
 
-#include "core/socket.hpp"
+#include "ops/socket.hpp"
 
 #ifdef _WIN32
 #include <winsock2.h>
@@ -34,10 +34,10 @@ const int flags_of_receives =
 
 bool code_is_fatal(const Operation& op, int code) noexcept {
     if (code == code_bad_handle) {
-        return !op.from_file;  // else it may be the file that cannot be read
+        return !op.from_file;  // the bad handle may be the file's
     }
     if (code == code_invalid) {
-        return op.kind == Kind::accept_each;  // not a listener, or no longer one
+        return op.kind == OperationKind::accept_each;  // not a listener, or no longer one
     }
     const bool ends = code == code_reset || code == code_broken || code == code_timed_out;
     return ends && op.socket->connected && op.socket->stream;

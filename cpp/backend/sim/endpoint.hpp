@@ -10,44 +10,44 @@
 #include "backend/sim/name.hpp"
 #include "backend/sim/outgoing.hpp"
 #include "backend/sim/system.hpp"
-#include "core/operation.hpp"
-#include "core/socket.hpp"
+#include "ops/operation.hpp"
+#include "ops/socket.hpp"
 
 namespace iocp::sim {
 
 struct Endpoint;
 
-// What one port runs on: its memory, its network card, and the packets that wait for it.
+// The machine of one port: its memory, its network card, and the packets that wait for the port.
 struct Machine {
     struct Due {
         SlotId endpoint;
         bool sending;
     };
     System system;
-    std::uint32_t address{0};   // where its sockets connect from
-    std::int64_t card_free{0};  // when the card has sent what it was given
+    std::uint32_t address{0};   // the address of its outgoing connections
+    std::int64_t card_free{0};  // when the card has sent its last segment
     Vector<Due> due;
     bool woken{false};
 };
 
-// What a port has asked for and not got yet, at most one for each direction of an endpoint.
+// A request of a port that is not answered yet, at most one for each direction of an endpoint.
 struct Request {
     bool active{false};
     bool due{false};    // its packet waits for the port
-    bool ready{false};  // starting it again will do something
-    bool watch{false};  // holds no memory: to be told is all it wants
+    bool ready{false};  // starting it again will make progress
+    bool watch{false};  // a readiness wait, without memory
     bool peek{false};
-    Kind kind{Kind::receive};
+    OperationKind kind{OperationKind::receive};
     SlotId operation;
     std::uint64_t begin{0};  // of a locked send
     std::uint64_t end{0};
     std::int64_t result{0};
     std::int64_t price{0};     // taken from the pool
     std::uint32_t pages{0};    // locked by a receive
-    Vector<ConstBytes> parts;  // where a locked receive goes
+    Vector<ConstBytes> parts;  // the memory of a locked receive
 };
 
-// What only a listener has.
+// The part of an endpoint that only a listener has.
 struct Listening {
     std::size_t backlog{0};
     std::size_t embryos{0};  // connections whose handshake is not over
@@ -57,16 +57,16 @@ struct Listening {
 enum class Stage : std::uint8_t {
     idle,
     listening,
-    connecting,  // a SYN is out
-    embryo,      // a SYN came, the answer is out
+    connecting,  // a SYN was sent
+    embryo,      // a SYN came and was answered
     connected,
     over,  // reset, timed out, or refused
 };
 
-// The name of no endpoint: {} is that of the first.
+// Names no endpoint. The default SlotId{} cannot stand for none, because it names the first.
 inline constexpr SlotId nobody{~std::uint32_t{0}, 0};
 
-// No system has a descriptor this high: a call of the system that is given a handle refuses it.
+// No system has a descriptor this high, so a system call that is given a handle refuses it.
 inline constexpr Handle first_handle = Handle{1} << 30U;
 constexpr Handle handle_of(std::uint32_t slot) noexcept {
     return first_handle + static_cast<Handle>(slot);
@@ -74,7 +74,7 @@ constexpr Handle handle_of(std::uint32_t slot) noexcept {
 
 struct EndpointTimer {
     std::int64_t due{-1};     // -1: not armed
-    std::int64_t queued{-1};  // when the event that looks at it comes
+    std::int64_t queued{-1};  // when the event that checks it comes
 };
 
 // One socket of the model.
@@ -85,22 +85,22 @@ struct Endpoint {
     Machine* machine{nullptr};
     Stage stage{Stage::idle};
     bool in_use{false};
-    bool owned{false};          // its handle is not closed
-    bool held{false};           // and some port has it
-    bool was_connected{false};  // so no connect of it can ever be made again
-    bool awaited{false};        // some listener has it: an embryo, or not accepted yet
+    bool owned{false};          // its handle is open
+    bool held{false};           // a port has it
+    bool was_connected{false};  // so it can never connect again
+    bool awaited{false};        // belongs to a listener, which has not accepted it yet
     bool bound{false};          // `bound_name` is in the table of names
     bool reusable{false};       // SO_REUSEADDR
     bool resets{false};         // its close is a reset
     bool nagle{true};
-    bool answered{false};      // has sent after it received: acknowledgements may ride along
-    bool stalled{false};       // nobody reads it any more
-    bool vanished{false};      // nothing reaches it, nothing comes from it
+    bool answered{false};      // has sent after it received: acknowledgements may go along
+    bool stalled{false};       // its reader has stopped
+    bool vanished{false};      // nothing reaches it or leaves it
     bool sized{false};         // SO_SNDBUF was set
-    bool window_sized{false};  // SO_RCVBUF was
+    bool window_sized{false};  // SO_RCVBUF was set
     bool read_shut{false};
-    bool changed{false};  // in the list of those to be looked after
-    int error{0};         // what ended it
+    bool changed{false};  // in the list of endpoints to serve
+    int error{0};         // the error that ended it
     Name bound_name;
     Name local;
     Name remote;
@@ -111,7 +111,7 @@ struct Endpoint {
     std::uint64_t receive_buffer{0};
     std::uint64_t receive_window{0};
     std::uint64_t read_lately{0};   // since `read_since`, at most a round trip ago
-    std::uint64_t read_at_most{0};  // in a round trip before; 0: none is over
+    std::uint64_t read_at_most{0};  // maximum bytes read in a round trip that is over; 0: none is
     std::int64_t read_since{0};
     Outgoing out;
     Incoming in;
@@ -125,7 +125,7 @@ struct Endpoint {
     std::uint64_t timed{Incoming::none};  // the position whose acknowledgement is timed
     std::int64_t timed_since{0};
     std::uint32_t retries{0};
-    std::uint32_t duplicates{0};  // acknowledgements in a row that tell nothing new
+    std::uint32_t duplicates{0};  // acknowledgements in a row without news
 
     void recycle() noexcept {
         const SlotId name = id;

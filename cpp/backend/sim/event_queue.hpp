@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "backend/sim/memory.hpp"
-#include "core/slot_table.hpp"
+#include "base/slot_table.hpp"
 
 namespace iocp::sim {
 
@@ -14,11 +14,11 @@ enum Flag : std::uint8_t {
     flag_ack = 1U << 1U,
     flag_fin = 1U << 2U,
     flag_reset = 1U << 3U,
-    flag_update = 1U << 4U,  // nothing but a window that has grown
+    flag_update = 1U << 4U,  // only a window that has grown
 };
 
-// What travels. It names bytes of its sender's stream and does not carry them: the sender keeps
-// them until they are acknowledged, which is why its pages stay locked.
+// A segment. It names bytes of its sender's stream and does not carry them. The sender keeps them
+// until they are acknowledged, so its pages stay locked.
 struct Segment {
     SlotId from;
     SlotId to;
@@ -31,10 +31,10 @@ struct Segment {
 
 enum class EventKind : std::uint8_t {
     segment,     // `segment` arrives
-    retransmit,  // timers of the endpoint `segment.to`
+    retransmit,  // this and the next two: timers of the endpoint `segment.to`
     acknowledge,
     flush,
-    mishap,
+    fault,
 };
 inline constexpr std::size_t timer_kinds = 3;  // retransmit, acknowledge, flush
 
@@ -45,7 +45,7 @@ struct Event {
     Segment segment;
 };
 
-// What is to come, soonest first; events of one instant in the order they were made.
+// The coming events, soonest first. Events of one instant keep the order in which they were made.
 class EventQueue {
 public:
     void push(std::int64_t when, EventKind kind, const Segment& segment) {

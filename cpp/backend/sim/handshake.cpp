@@ -1,8 +1,8 @@
-// The transport's beginnings of a connection.
+// Transport: the handshake that begins a connection.
 #include <algorithm>
 #include <utility>
 
-#include "backend/sim/mishap.hpp"
+#include "backend/sim/injected_fault.hpp"
 #include "backend/sim/transport.hpp"
 
 namespace iocp::sim {
@@ -15,7 +15,7 @@ void Transport::connect(Endpoint& endpoint, const Name& to) {
     stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
 }
 
-// The SYN of a connecting end, the SYN and acknowledgement of one that was connected to.
+// Sends the SYN of a connecting end, or the SYN and acknowledgement of its peer.
 void Transport::send_syn(Endpoint& endpoint) {
     Segment segment;
     segment.to = endpoint.peer;
@@ -91,9 +91,9 @@ void Transport::handshake(Endpoint& endpoint, const Segment& segment) {
         endpoint.out.edge = segment.window;
         established(endpoint);
         endpoint.in.acknowledge_now = true;
-        schedule_mishaps(endpoint);
+        schedule_faults(endpoint);
     } else if (answer) {
-        endpoint.in.acknowledge_now = true;  // ours was lost
+        endpoint.in.acknowledge_now = true;  // our acknowledgement was lost
     } else if (endpoint.stage == Stage::embryo) {
         established(endpoint);
         Endpoint* listener = stack_.find(endpoint.listener);
@@ -107,21 +107,22 @@ void Transport::handshake(Endpoint& endpoint, const Segment& segment) {
     }
 }
 
-// The seed decides which mishaps a connection will meet, when, and at which end.
-void Transport::schedule_mishaps(Endpoint& endpoint) {
+// Lets the seed decide which faults a connection meets, when, and at which end.
+void Transport::schedule_faults(Endpoint& endpoint) {
     const Parameters& values = stack_.values;
-    const std::pair<Mishap, std::int64_t> rates[] = {{Mishap::reset, values.reset_rate},
-                                                     {Mishap::half_close, values.half_close_rate},
-                                                     {Mishap::stall, values.stall_rate},
-                                                     {Mishap::vanish, values.vanish_rate}};
-    for (const auto& [mishap, rate] : rates) {
+    const std::pair<InjectedFault, std::int64_t> rates[] = {
+        {InjectedFault::reset, values.reset_rate},
+        {InjectedFault::half_close, values.half_close_rate},
+        {InjectedFault::stall, values.stall_rate},
+        {InjectedFault::vanish, values.vanish_rate}};
+    for (const auto& [fault, rate] : rates) {
         if (stack_.random.chance(rate)) {
             Segment target;
             target.to = stack_.random.below(2) == 0 ? endpoint.id : endpoint.peer;
-            target.flags = static_cast<std::uint8_t>(mishap);
-            const auto span = static_cast<std::uint64_t>(values.mishap_span) + 1;
+            target.flags = static_cast<std::uint8_t>(fault);
+            const auto span = static_cast<std::uint64_t>(values.fault_span) + 1;
             const auto after = static_cast<std::int64_t>(stack_.random.next() % span);
-            stack_.events.push(stack_.now() + after, EventKind::mishap, target);
+            stack_.events.push(stack_.now() + after, EventKind::fault, target);
         }
     }
 }

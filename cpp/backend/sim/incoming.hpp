@@ -14,17 +14,17 @@ namespace iocp::sim {
 // receive buffer, which keeps the window open (003, 6).
 class Incoming {
 public:
-    std::uint64_t next{0};            // expected
-    std::uint64_t edge{0};            // told to the peer
-    std::uint64_t fin_at{none};       // where the peer's end lies, once it has come
+    std::uint64_t next{0};            // the next expected position
+    std::uint64_t edge{0};            // the end of the window that the peer knows
+    std::uint64_t fin_at{none};       // the position of the peer's end, once it has come
     std::uint32_t unacknowledged{0};  // segments since the last acknowledgement
     bool acknowledge_now{false};
     bool update_window{false};
     bool ended{false};  // everything up to the peer's end is here
     ByteQueue bytes;    // in order, not read yet
 
-    // Notes that [begin, end) is here and returns up to where the stream is now whole; everything
-    // from `next` to there is the caller's to append.
+    // Notes that [begin, finish) has arrived. Returns the position up to which the stream is now
+    // whole; the caller must append the bytes from `next` to there.
     std::uint64_t note(std::uint64_t begin, std::uint64_t finish) {
         if (begin > next) {
             islands_.insert(
@@ -40,7 +40,7 @@ public:
         islands_.erase(islands_.begin(), islands_.begin() + static_cast<std::ptrdiff_t>(used));
         return whole;
     }
-    // Moves into the receive buffer what it has room for; bytes copied.
+    // Moves bytes into the receive buffer while it has room. Returns how many were copied.
     std::size_t absorb(std::uint64_t capacity) noexcept {
         absorbed_ = std::max(absorbed_, bytes.front());
         const std::uint64_t upto = std::min(bytes.back(), bytes.front() + capacity);
@@ -48,7 +48,7 @@ public:
         absorbed_ += moved;
         return static_cast<std::size_t>(moved);
     }
-    // Room in the transport's window of `window` bytes.
+    // Returns the room in a transport window of `window` bytes.
     [[nodiscard]] std::uint64_t room(std::uint64_t window) const noexcept {
         const std::uint64_t held = bytes.back() - std::max(absorbed_, bytes.front());
         return held < window ? window - held : 0;
@@ -57,7 +57,7 @@ public:
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
 private:
-    Vector<std::pair<std::uint64_t, std::uint64_t>> islands_;  // came before what is missing
+    Vector<std::pair<std::uint64_t, std::uint64_t>> islands_;  // arrived before the missing bytes
     std::uint64_t absorbed_{0};
 };
 

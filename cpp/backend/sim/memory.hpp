@@ -13,8 +13,8 @@
 
 namespace iocp::sim {
 
-// Memory of the modelled machines. A kernel makes its own small allocations wait for memory instead
-// of failing half-way through a segment, and so does the model: for a second at most.
+// Memory of the modelled machines. A kernel's small allocations wait for memory instead of failing
+// half-way through a segment. So does the model, for at most a second.
 template <class T>
 class Patient {
 public:
@@ -33,7 +33,7 @@ public:
             if (void* memory = ::operator new(bytes, std::nothrow)) {
                 return static_cast<T*>(memory);
             }
-            if (tries == most_tries) {
+            if (tries == max_tries) {
                 throw std::bad_alloc();
             }
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -46,8 +46,8 @@ public:
     }
 
 private:
-    static constexpr unsigned most_tries = 1000;
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): what a deque keeps is pointers
+    static constexpr unsigned max_tries = 1000;
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): a deque keeps pointers
     static constexpr std::size_t each = sizeof(T);
 };
 

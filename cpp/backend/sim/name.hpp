@@ -3,7 +3,7 @@
 #include <compare>
 #include <cstdint>
 
-#include "backend/address.hpp"
+#include "base/address.hpp"
 
 namespace iocp::sim {
 
@@ -20,7 +20,7 @@ struct Name {
 
 inline constexpr std::uint32_t loopback = 0x7f00'0001U;
 
-// False: not an IPv4 address.
+// Returns false if it is not an IPv4 address.
 bool name_from_address(const Address& address, Name& out) noexcept;
 Address address_from_name(const Name& name) noexcept;
 

@@ -14,14 +14,14 @@ namespace {
 
 constexpr int tcp_no_delay = 1;  // TCP_NODELAY, on every platform
 #ifdef SO_EXCLUSIVEADDRUSE
-constexpr int share_option = SO_EXCLUSIVEADDRUSE;  // what a server sets to be started again at once
+constexpr int share_option = SO_EXCLUSIVEADDRUSE;  // a server sets it to be started again at once
 #else
 constexpr int share_option = SO_REUSEADDR;
 #endif
 
-constexpr int most_size = INT_MAX / 2;  // twice as much can be told
+constexpr int max_size = INT_MAX / 2;  // because twice the size may be reported
 
-// What is told of a size that was set to `size`.
+// Returns the size that getsockopt() reports for `size`.
 int told(std::uint64_t size, bool doubled) noexcept {
     return static_cast<int>(doubled ? 2 * size : size);
 }
@@ -41,7 +41,7 @@ int SimBackend::get_option(const Socket& socket, int level, int option, void* va
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             number = values.receive_option_window != 0 ? told(endpoint.receive_window, doubled)
                                                        : static_cast<int>(endpoint.receive_buffer);
-            number = std::max(number, static_cast<int>(values.least_receive_option));
+            number = std::max(number, static_cast<int>(values.min_receive_option));
         } else if (level == SOL_SOCKET && option == share_option) {
             number = endpoint.reusable ? 1 : 0;
         } else if (level == SOL_SOCKET && option == SO_TYPE) {
@@ -64,7 +64,7 @@ Nagle SimBackend::nagle(const Socket& socket) noexcept {
     });
 }
 
-// AFD sends from the caller's pages when its buffer is off; the model's Linux has no zero copy.
+// AFD sends from the caller's pages when its buffer is off. The model's Linux has no zero copy.
 bool SimBackend::send_direct(Socket& socket, bool on) {
     const Parameters& values = world_->stack.values;
     return values.locks != 0 && with(socket.handle, false, [&](Endpoint& endpoint) {
@@ -80,18 +80,18 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
         const Parameters& values = world_->stack.values;
         int number = 0;
         std::memcpy(&number, value, std::min(length, sizeof number));
-        const auto size = static_cast<std::uint64_t>(std::clamp(number, 0, most_size));
+        const auto size = static_cast<std::uint64_t>(std::clamp(number, 0, max_size));
         const bool doubled = values.doubles_sizes != 0;
         if (level == IPPROTO_TCP && option == tcp_no_delay) {
             endpoint.nagle = number == 0;
         } else if (level == SOL_SOCKET && option == SO_SNDBUF) {
-            const auto least = static_cast<std::uint64_t>(values.least_send_buffer);
-            endpoint.send_buffer = std::max(doubled ? 2 * size : size, least);
+            const auto minimum = static_cast<std::uint64_t>(values.min_send_buffer);
+            endpoint.send_buffer = std::max(doubled ? 2 * size : size, minimum);
             endpoint.sized = true;
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
-            const auto least = static_cast<std::uint64_t>(values.least_receive_window);
+            const auto minimum = static_cast<std::uint64_t>(values.min_receive_window);
             if (values.receive_option_window != 0) {
-                endpoint.receive_window = std::max(size, least);
+                endpoint.receive_window = std::max(size, minimum);
                 endpoint.window_sized = true;
             } else {
                 endpoint.receive_buffer = size;

@@ -44,7 +44,7 @@ Outgoing::Reach Outgoing::reach(std::uint64_t position) const noexcept {
         return {position, false};
     }
     const Chunk& first = chunks_[at];
-    // The parts of one gathered send lie in one request and share segments; two sends never do.
+    // The parts of one gathered send are one request and share segments. Two sends never do.
     while (first.locked() && at + 1 < chunks_.size() && chunks_[at + 1].locked() &&
            chunks_[at + 1].operation.packed() == first.operation.packed()) {
         ++at;
@@ -107,7 +107,7 @@ std::uint32_t Outgoing::cut(std::uint64_t begin) {
     if (rest.empty()) {
         return 0;
     }
-    const std::uint64_t sent = most;
+    const std::uint64_t sent = maximum;
     std::uint32_t pages = 0;
     end = rest.back().begin;
     std::for_each(rest.rbegin(), rest.rend(), [&](const Chunk& chunk) {

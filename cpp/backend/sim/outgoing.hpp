@@ -5,42 +5,44 @@
 
 #include "backend/sim/byte_queue.hpp"
 #include "backend/sim/memory.hpp"
-#include "core/slot_table.hpp"
+#include "base/slot_table.hpp"
 
 namespace iocp::sim {
 
-// A run of a stream that is not acknowledged yet: in the send buffer, or in its caller's pages.
+// A run of unacknowledged bytes of a stream, in the send buffer or in the caller's pages.
 struct Chunk {
     std::uint64_t begin{0};
     std::uint64_t end{0};
-    const std::byte* memory{nullptr};  // of `begin`; null: in the buffer
-    std::uint64_t position{0};         // in the buffer, of `begin`
-    SlotId operation;                  // whose pages they are
+    const std::byte* memory{nullptr};  // memory of `begin`; null: in the buffer
+    std::uint64_t position{0};         // position of `begin` in the buffer
+    SlotId operation;                  // the owner of the pages
     std::uint32_t pages{0};
 
     [[nodiscard]] bool locked() const noexcept { return memory != nullptr; }
 };
 
-// The sending half of a connection. It is its own send window: what is neither in the buffer nor in
-// locked pages is gone, so nothing leaves it before it is acknowledged (003, 2.2).
+// The sending half of a connection. It is its own send window: only the buffer and locked pages
+// hold the bytes, so they stay until they are acknowledged (003, 2.2).
 class Outgoing {
 public:
-    // Positions in the stream; acknowledged <= next <= most <= end + 1, where the one is the end.
+    // Positions in the stream. acknowledged <= next <= most <= end + 1, where the 1 is the end
+    // itself.
     std::uint64_t acknowledged{0};
-    std::uint64_t next{0};       // to be sent next
-    std::uint64_t most{0};       // was sent, at least once, up to here
-    std::uint64_t end{0};        // was posted
-    std::uint64_t handed{0};     // was given to the transport
+    std::uint64_t next{0};       // the next to send
+    std::uint64_t maximum{0};    // sent at least once up to here
+    std::uint64_t end{0};        // posted up to here
+    std::uint64_t handed{0};     // given to the transport up to here
     std::uint64_t edge{0};       // the peer has room up to here
-    std::uint64_t small_end{0};  // of the last segment that was not full
+    std::uint64_t small_end{0};  // the end of the last segment that was not full
     bool finished{false};        // nothing follows `end`
 
-    // The bytes of one send: what follows is copied for it.
+    // Begins a send; the following copy() calls belong to it.
     void begin_copied_send() { copied_sends_.push_back({end, end}); }
     void copy(const std::byte* data, std::size_t length);
     void lock(const std::byte* data, std::size_t length, SlotId operation, std::uint32_t pages);
 
-    // How far a segment that begins at `position` may reach, and whose memory it is.
+    // The end of the chunk that a segment at `position` may reach, and whether its memory is
+    // locked.
     struct Reach {
         std::uint64_t end{0};
         bool locked{false};
@@ -48,14 +50,14 @@ public:
     [[nodiscard]] Reach reach(std::uint64_t position) const noexcept;
     // Copies a part of the stream that is not acknowledged yet.
     void read(std::uint64_t position, std::size_t length, std::byte* out) const noexcept;
-    // Lets go of everything before `position`; the pages that are free again.
+    // Drops everything before `position`. Returns the pages that become free.
     std::uint32_t acknowledge(std::uint64_t position);
-    // Takes the caller's memory from `begin` on out of the stream: what was sent is copied, the
-    // rest is forgotten. The pages that are free again.
+    // Removes the caller's memory from `begin` on: sent bytes are copied, the rest is dropped.
+    // Returns the pages that become free.
     std::uint32_t cut(std::uint64_t begin);
 
     [[nodiscard]] std::size_t buffered() const noexcept { return buffer_.size(); }
-    // Bytes of the copied sends of which any byte is not acknowledged.
+    // Bytes of the copied sends that have any unacknowledged byte.
     [[nodiscard]] std::size_t buffered_sends() const noexcept { return copied_; }
     [[nodiscard]] bool in_flight() const noexcept { return next != acknowledged; }
     [[nodiscard]] bool empty() const noexcept { return chunks_.empty(); }
@@ -70,7 +72,7 @@ private:
     };
     Vector<Chunk> chunks_;
     Deque<CopiedSend> copied_sends_;
-    std::size_t copied_{0};  // bytes of them
+    std::size_t copied_{0};  // bytes of `copied_sends_`
     ByteQueue buffer_;
 };
 

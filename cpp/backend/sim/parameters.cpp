@@ -24,12 +24,12 @@ Parameters linux_tcp() {
     values.whole_sends = 0;
     values.send_piece = 65'536;
     values.doubles_sizes = 1;
-    values.least_send_buffer = 4608;
-    values.least_receive_option = 2304;
+    values.min_send_buffer = 4608;
+    values.min_receive_option = 2304;
     values.receive_option_window = 1;
     values.end_outlives_reset = 1;
     values.receive_window = 65'535;
-    values.least_receive_window = 576;
+    values.min_receive_window = 576;
     values.window_limit = 3 << 20;
     values.nagle_small_only = 1;
     values.ack_delay = 40'000'000;
@@ -56,13 +56,13 @@ const std::vector<ParameterName>& parameter_names() {
         {"flush_interval", &Parameters::flush_interval},
         {"blocking_sends", &Parameters::blocking_sends},
         {"doubles_sizes", &Parameters::doubles_sizes},
-        {"least_send_buffer", &Parameters::least_send_buffer},
-        {"least_receive_option", &Parameters::least_receive_option},
+        {"min_send_buffer", &Parameters::min_send_buffer},
+        {"min_receive_option", &Parameters::min_receive_option},
         {"receive_option_window", &Parameters::receive_option_window},
         {"end_outlives_reset", &Parameters::end_outlives_reset},
         {"mss", &Parameters::mss},
         {"receive_window", &Parameters::receive_window},
-        {"least_receive_window", &Parameters::least_receive_window},
+        {"min_receive_window", &Parameters::min_receive_window},
         {"window_limit", &Parameters::window_limit},
         {"nagle", &Parameters::nagle},
         {"nagle_small_only", &Parameters::nagle_small_only},
@@ -94,7 +94,7 @@ const std::vector<ParameterName>& parameter_names() {
         {"half_close_rate", &Parameters::half_close_rate},
         {"stall_rate", &Parameters::stall_rate},
         {"vanish_rate", &Parameters::vanish_rate},
-        {"mishap_span", &Parameters::mishap_span},
+        {"fault_span", &Parameters::fault_span},
         {"lose_segment", &Parameters::lose_segment},
         {"late_segment", &Parameters::late_segment},
         {"shorten_operation", &Parameters::shorten_operation},

@@ -4,7 +4,7 @@
 
 namespace iocp::sim {
 
-// splitmix64: 64 bits of state, the same numbers from the same seed on every platform.
+// splitmix64: 64 bits of state, and the same numbers from the same seed on every platform.
 class Random {
 public:
     explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
@@ -16,9 +16,9 @@ public:
         value = (value ^ (value >> 27U)) * 0x94d049bb133111ebULL;
         return value ^ (value >> 31U);
     }
-    // From 0 up to, not including, `bound`; 0 for a bound of 0.
+    // Returns a number from 0 up to, not including, `bound`; 0 for a bound of 0.
     std::uint64_t below(std::uint32_t bound) noexcept { return ((next() >> 32U) * bound) >> 32U; }
-    // True in `millionths` of 1,000,000 cases. What never happens takes no number.
+    // Returns true in `millionths` of 1,000,000 cases. A chance of 0 takes no number.
     bool chance(std::int64_t millionths) noexcept {
         return millionths > 0 && static_cast<std::int64_t>(below(1'000'000)) < millionths;
     }

@@ -3,14 +3,14 @@
 
 #include "backend/sim/codes.hpp"
 #include "backend/sim/socket_layer.hpp"
-#include "core/page_span.hpp"
+#include "base/page_span.hpp"
 #include "native_sockets.hpp"
 
 namespace iocp::sim {
 
 namespace {
 
-// What a read that finds no bytes comes to.
+// Returns the result of a read that finds no bytes.
 StartResult nothing_to_read(const Endpoint& endpoint, const Parameters& values) noexcept {
     if (endpoint.stage == Stage::over && endpoint.in.ended && values.end_outlives_reset != 0) {
         return {Start::done, 0};
@@ -37,7 +37,7 @@ bool SocketLayer::readable(const Endpoint& endpoint) noexcept {
            endpoint.stage == Stage::over || endpoint.stage == Stage::idle;
 }
 
-// A call may move less than it could, if the seed says so.
+// Shortens a call's length if the seed says so.
 std::size_t SocketLayer::shortened(std::size_t length) {
     if (length <= 1) {
         return length;
@@ -110,7 +110,7 @@ StartResult SocketLayer::receive(Endpoint& endpoint, Operation& op) {
     return {Start::done, static_cast<std::int64_t>(got)};
 }
 
-// A receive that waits: its pages are locked, and what arrives goes straight there (003, 6.1).
+// Locks the pages of a receive that waits; arriving bytes go straight there (003, 6.1).
 StartResult SocketLayer::lock_receive(Endpoint& endpoint, Operation& op) {
     Request& request = endpoint.receiving;
     const StartResult result = wait(endpoint, op, request, false);
@@ -132,7 +132,7 @@ StartResult SocketLayer::lock_receive(Endpoint& endpoint, Operation& op) {
     return result;
 }
 
-// Moves what has arrived into the pages of the receive that waits.
+// Moves the arrived bytes into the pages of the waiting receive.
 void SocketLayer::fill(Endpoint& endpoint) {
     const Request& request = endpoint.receiving;
     Incoming& in = endpoint.in;

@@ -4,6 +4,7 @@
 
 #include "backend/families.hpp"
 #include "backend/sim/codes.hpp"
+#include "base/process.hpp"
 #include "native_sockets.hpp"
 
 namespace iocp::sim {
@@ -22,7 +23,7 @@ Machine& machine_of(World& world) {
 SimBackend::SimBackend(std::shared_ptr<World> world)
     : world_(std::move(world)), machine_(machine_of(*world_)) {}
 
-// What the port left open ends as when a process dies: with a reset.
+// Resets the port's open sockets, as the end of a process does.
 SimBackend::~SimBackend() {
     const World::Access access(*world_);
     world_->stack.endpoints.each([&](Endpoint& endpoint) {
@@ -44,7 +45,7 @@ int SimBackend::open(int family, int type, int /*protocol*/, Handle& out) {
     return family == family_inet ? world_->sockets().open(machine_, type, out) : code_not_here;
 }
 
-// A socket that another port had comes here with everything that is said of it.
+// Describes a socket. A socket of another port moves to this machine with all its state.
 int SimBackend::describe(Handle handle, Socket& out) {
     return with(handle, code_bad_handle, [&](Endpoint& endpoint) {
         if (endpoint.held) {
@@ -105,7 +106,7 @@ void SimBackend::reset_on_close(Socket& socket) {
     });
 }
 
-// The handle stays open, for whoever adopts it next.
+// The handle stays open for the next port to adopt.
 void SimBackend::detach(Socket& socket) {
     with(socket.handle, 0, [](Endpoint& endpoint) {
         endpoint.held = false;
@@ -120,12 +121,12 @@ void SimBackend::close(Socket& socket) {
     });
 }
 
-// As the system's own stream sockets, without urgent data and a queue of errors.
+// The flags of the system's own stream sockets, except urgent data and the error queue.
 std::int32_t SimBackend::flags_taken(const Socket& /*socket*/, bool sending) const noexcept {
     return sending ? flags_of_sends : flags_of_receives;
 }
 
-bool SimBackend::fills(std::int32_t flags) const noexcept {
+bool SimBackend::waits_for_all(std::int32_t flags) const noexcept {
     return (flags & MSG_WAITALL) != 0 && (flags & (MSG_PEEK | MSG_OOB)) == 0;
 }
 
@@ -202,7 +203,7 @@ void SimBackend::take_due(std::vector<Packet>& out) {
 std::uint32_t SimBackend::kernel_locked(const Operation& op) const noexcept {
     return with(op.socket->handle, 0U, [&](const Endpoint& endpoint) {
         const Request& receiving = endpoint.receiving;
-        std::uint32_t pages = op.kind == Kind::send ? endpoint.out.locked_pages(op.id) : 0;
+        std::uint32_t pages = op.kind == OperationKind::send ? endpoint.out.locked_pages(op.id) : 0;
         if (receiving.active && receiving.operation.packed() == op.id.packed()) {
             pages += receiving.pages;
         }

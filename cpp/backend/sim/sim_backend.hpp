@@ -8,7 +8,7 @@
 
 namespace iocp::sim {
 
-// One port's share of a world: a machine of its own, and the sockets on it.
+// One port's share of a world: its own machine and the machine's sockets.
 class SimBackend final : public Backend {
 public:
     explicit SimBackend(std::shared_ptr<World> world);
@@ -37,7 +37,7 @@ public:
 
     [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
                                            bool sending) const noexcept override;
-    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
+    [[nodiscard]] bool waits_for_all(std::int32_t flags) const noexcept override;
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
@@ -64,7 +64,7 @@ public:
     [[nodiscard]] bool cancelled(int code) const noexcept override;
 
 private:
-    // Calls body(Endpoint&) with the world's lock; `otherwise` when there is no such socket.
+    // Calls body(Endpoint&) with the world's lock. Returns `otherwise` if there is no such socket.
     template <class Result, class Body>
     Result with(Handle handle, Result otherwise, Body&& body) const {
         const World::Access access(*world_);

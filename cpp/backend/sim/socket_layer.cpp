@@ -1,4 +1,4 @@
-// The life of sockets, and what becomes of those who wait for them.
+// The life of sockets, and the requests that wait for them.
 #include "backend/sim/socket_layer.hpp"
 
 #include <algorithm>
@@ -97,7 +97,7 @@ void SocketLayer::close(Endpoint& endpoint) {
         abandon_listener(endpoint);
     } else if (endpoint.stage == Stage::connected) {
         if (endpoint.resets || endpoint.in.bytes.size() != 0) {
-            transport_.abort(endpoint);  // what nobody will read is answered with a reset
+            transport_.abort(endpoint);  // bytes that no reader will take are answered with a reset
         } else {
             transport_.finish(endpoint);
         }
@@ -119,32 +119,33 @@ bool SocketLayer::pair(Machine& machine, Handle& one, Handle& other) {
     return true;
 }
 
-bool SocketLayer::befall(Endpoint& endpoint, Mishap mishap) {
+bool SocketLayer::inject_fault(Endpoint& endpoint, InjectedFault fault) {
     if (endpoint.stage != Stage::connected) {
         return false;
     }
-    ++stack_.counts.mishaps;
+    ++stack_.counts.faults;
     stack_.touch(endpoint);
-    switch (mishap) {
-        case Mishap::reset:
+    switch (fault) {
+        case InjectedFault::reset:
             if (Endpoint* peer = stack_.find(endpoint.peer)) {
                 transport_.fail_by_reset(*peer);
             }
             transport_.fail_by_reset(endpoint);
             break;
-        case Mishap::half_close: {
+        case InjectedFault::half_close: {
             Request& request = endpoint.sending;
-            if (request.active && !request.due && request.kind == Kind::send && !request.watch) {
+            if (request.active && !request.due && request.kind == OperationKind::send &&
+                !request.watch) {
                 due(endpoint, true, -code_broken, false);
             }
             endpoint.machine->system.unlock(endpoint.out.cut(endpoint.out.acknowledged));
             transport_.finish(endpoint);
             break;
         }
-        case Mishap::stall:
+        case InjectedFault::stall:
             endpoint.stalled = true;
             break;
-        case Mishap::vanish:
+        case InjectedFault::vanish:
             endpoint.vanished = true;
             break;
     }
@@ -175,7 +176,7 @@ StartResult SocketLayer::connect(Endpoint& endpoint, Operation& op) {
         return failed(code_not_here);
     }
     if (endpoint.stage == Stage::over && !endpoint.was_connected) {
-        stack_.renew(endpoint);  // an attempt that came to nothing
+        stack_.renew(endpoint);  // after a failed attempt
     }
     if (endpoint.stage != Stage::idle) {
         return failed(endpoint.stage == Stage::connected ? code_already_connected : code_invalid);
@@ -212,41 +213,42 @@ StartResult SocketLayer::wait(Endpoint& endpoint, const Operation& op, Request& 
 
 StartResult SocketLayer::attempt(Endpoint& endpoint, Operation& op, unsigned count) {
     switch (op.kind) {
-        case Kind::receive:
+        case OperationKind::receive:
             return receive(endpoint, op);
-        case Kind::receive_each:
-            if (!op.watching) {
+        case OperationKind::receive_each:
+            if (!op.readiness_only) {
                 return receive(endpoint, op);
             }
             [[fallthrough]];
-        case Kind::zero_byte:
+        case OperationKind::zero_byte:
             return {readable(endpoint) ? Start::done : Start::pending, 0};
-        case Kind::writable:
+        case OperationKind::writable:
             return {writable(endpoint) ? Start::done : Start::pending, 0};
-        case Kind::send:
+        case OperationKind::send:
             return op.from_file ? copy_file(endpoint, op) : copy_sends(endpoint, op, count);
-        case Kind::accept:
-        case Kind::accept_each:
+        case OperationKind::accept:
+        case OperationKind::accept_each:
             return accept(endpoint, op);
-        case Kind::disconnect:
+        case OperationKind::disconnect:
             return failed(code_not_offered);
-        case Kind::connect:
+        case OperationKind::connect:
             break;
     }
     return failed(code_invalid);
 }
 
 StartResult SocketLayer::start(Endpoint& endpoint, Operation& op, unsigned count) {
-    if (op.kind == Kind::connect) {
+    if (op.kind == OperationKind::connect) {
         return connect(endpoint, op);
     }
-    const bool sends = op.kind == Kind::send;
+    const bool sends = op.kind == OperationKind::send;
     const StartResult tried = attempt(endpoint, op, count);
     if (tried.start != Start::pending) {
         return tried;
     }
-    const bool holds = sends || op.kind == Kind::receive || op.kind == Kind::receive_each;
-    if (stack_.values.locks == 0 || !holds || op.watching || op.from_file) {
+    const bool holds =
+        sends || op.kind == OperationKind::receive || op.kind == OperationKind::receive_each;
+    if (stack_.values.locks == 0 || !holds || op.readiness_only || op.from_file) {
         return wait(endpoint, op, op.sending() ? endpoint.sending : endpoint.receiving, true);
     }
     return sends ? lock_sends(endpoint, op, count) : lock_receive(endpoint, op);
@@ -262,19 +264,19 @@ void SocketLayer::due(Endpoint& endpoint, bool sending, std::int64_t result, boo
                 static_cast<std::uint64_t>(result > 0 ? result : 0));
 }
 
-// A request that was given back before its time. What a send put on the wire stays sent; the model
-// copies it, so that the caller's pages are free at once.
+// Ends a request before its time. The bytes that a send put on the wire stay sent; the model copies
+// them, so that the caller's pages are free at once.
 void SocketLayer::cancel(Endpoint& endpoint, bool sending) {
     Request& request = sending ? endpoint.sending : endpoint.receiving;
     if (!request.active || request.due) {
         return;
     }
     std::int64_t result = -code_cancelled;
-    if (request.kind == Kind::send && !request.watch) {
-        const std::uint64_t sent = std::clamp(endpoint.out.most, request.begin, request.end);
+    if (request.kind == OperationKind::send && !request.watch) {
+        const std::uint64_t sent = std::clamp(endpoint.out.maximum, request.begin, request.end);
         endpoint.machine->system.unlock(endpoint.out.cut(request.begin));
         result = sent > request.begin ? static_cast<std::int64_t>(sent - request.begin) : result;
-    } else if (request.kind == Kind::connect) {
+    } else if (request.kind == OperationKind::connect) {
         transport_.fail(endpoint, code_reset);
     }
     due(endpoint, sending, result, false);

@@ -1,37 +1,37 @@
 #pragma once
 
 #include "backend/backend.hpp"
-#include "backend/sim/mishap.hpp"
+#include "backend/sim/injected_fault.hpp"
 #include "backend/sim/transport.hpp"
 
 namespace iocp::sim {
 
-// What the system offers above the transport: AFD with its buffers and locked pages, or Linux's
-// sockets, by the parameters.
+// The system above the transport, by the parameters: AFD with its buffers and locked pages, or
+// Linux's sockets.
 class SocketLayer {
 public:
     SocketLayer(Stack& stack, Transport& transport) : stack_(stack), transport_(transport) {}
 
-    // Errors are the platform's numbers, 0 for success.
+    // Errors are the platform's numbers; 0 is success.
     int open(Machine& machine, int type, Handle& out);
     int bind(Endpoint& endpoint, const Name& name);
     int listen(Endpoint& endpoint, int backlog);
     int shutdown(Endpoint& endpoint, bool receiving, bool sending);
-    // The handle is gone; what was sent still goes.
+    // Closes the handle; sent data still goes out.
     void close(Endpoint& endpoint);
     bool pair(Machine& machine, Handle& one, Handle& other);
-    // False: it did not befall the endpoint, whose connection is over.
-    bool befall(Endpoint& endpoint, Mishap mishap);
+    // Injects the fault. Returns false if the endpoint's connection is over.
+    bool inject_fault(Endpoint& endpoint, InjectedFault fault);
 
     StartResult attempt(Endpoint& endpoint, Operation& op, unsigned count);
     StartResult start(Endpoint& endpoint, Operation& op, unsigned count);
     void cancel(Endpoint& endpoint, bool sending);
     StartResult read(Endpoint& endpoint, std::byte* data, std::size_t length);
     [[nodiscard]] static bool readable(const Endpoint& endpoint) noexcept;
-    // The packet of a request whose time has come.
+    // Returns the packet of a finished request.
     Packet take_packet(Endpoint& endpoint, bool sending);
-    // After an event or a call: tells those who wait of what has become of the endpoint, lets it
-    // answer, and forgets it when nobody needs it.
+    // Serves the endpoint after an event or a call: notifies its waiting requests, lets it answer,
+    // and forgets it when neither a port nor the connection needs it.
     void look_after(Endpoint& endpoint);
 
 private:
@@ -42,7 +42,7 @@ private:
     StartResult lock_receive(Endpoint& endpoint, Operation& op);
     StartResult accept(Endpoint& endpoint, const Operation& op);
     StartResult connect(Endpoint& endpoint, Operation& op);
-    // Notes that the port waits for something; failed when the pool has no room for the request.
+    // Notes that the port waits. Fails if the pool has no room for the request.
     StartResult wait(Endpoint& endpoint, const Operation& op, Request& request, bool watch);
     [[nodiscard]] int refusal_of_send(const Endpoint& endpoint) const noexcept;
     [[nodiscard]] std::uint64_t buffered(const Endpoint& endpoint) const noexcept;

@@ -7,7 +7,7 @@ namespace iocp::sim {
 
 namespace {
 
-// Where the sockets of the n-th machine connect from: 10.0.128.n.
+// The n-th machine connects from 10.0.128.n.
 constexpr std::uint32_t first_address = 0x0a00'8000U;
 constexpr std::uint16_t first_free_port = 49'152;
 constexpr std::int64_t second = 1'000'000'000;
@@ -33,7 +33,7 @@ Endpoint* Stack::add_endpoint(Machine& machine) {
     endpoint.machine = &machine;
     endpoint.nagle = values.nagle != 0;
     endpoint.send_buffer =
-        static_cast<std::uint64_t>(std::max(values.send_buffer, values.least_send_buffer));
+        static_cast<std::uint64_t>(std::max(values.send_buffer, values.min_send_buffer));
     endpoint.receive_buffer = static_cast<std::uint64_t>(values.receive_buffer);
     endpoint.receive_window = static_cast<std::uint64_t>(values.receive_window);
     endpoint.timeout = values.retransmit_first;
@@ -99,7 +99,8 @@ void Stack::arm(Endpoint& endpoint, EventKind kind, std::int64_t when) {
     }
 }
 
-// Looks at the first event, and puts it back at its later time if its timer was set forward.
+// Returns whether the first event still has an effect. An event whose timer was set to a later time
+// goes back into the queue at that time.
 bool Stack::live(const Event& event) {
     Endpoint* endpoint = find(event.segment.to);
     if (event.kind == EventKind::segment) {
@@ -108,7 +109,7 @@ bool Stack::live(const Event& event) {
     if (endpoint == nullptr) {
         return false;
     }
-    if (event.kind == EventKind::mishap) {
+    if (event.kind == EventKind::fault) {
         return endpoint->stage == Stage::connected;
     }
     EndpointTimer& armed = timer(*endpoint, event.kind);
@@ -144,7 +145,7 @@ bool Stack::next_event(std::int64_t limit, Event& out) {
         }
         advance(out.when);
         ++counts.events;
-        if (out.kind != EventKind::segment && out.kind != EventKind::mishap) {
+        if (out.kind != EventKind::segment && out.kind != EventKind::fault) {
             EndpointTimer& armed = timer(*find(out.segment.to), out.kind);
             armed = {};
         }
@@ -154,12 +155,12 @@ bool Stack::next_event(std::int64_t limit, Event& out) {
 }
 
 bool Stack::lost(const Segment& segment) {
-    // What only reopens a window is never lost: no timer of the model asks for it again.
+    // A segment that only reopens a window is never lost: no timer of the model asks for it again.
     return (segment.flags & flag_update) == 0 &&
            (is_number(values.lose_segment, counts.segments) || random.chance(values.loss));
 }
 
-// The delay of one way, with what the seed adds to it.
+// Returns the delay of one way, with what the seed adds.
 std::int64_t Stack::travel() {
     std::int64_t delay = values.delay;
     if (values.jitter > 0) {
@@ -209,7 +210,7 @@ void Stack::answer_stray(const Segment& stray) {
     answer.from = stray.to;
     answer.to = stray.from;
     if ((stray.flags & flag_fin) != 0 && stray.length == 0) {
-        // As a host answers whose end was closed before: it remembers the connection for a while.
+        // Acknowledges the end, as a host in TIME_WAIT does.
         answer.flags = flag_ack;
         answer.acknowledged = stray.sequence + 1;
     } else if (stray.length != 0 || (stray.flags & flag_syn) != 0) {

@@ -16,19 +16,20 @@ namespace iocp::sim {
 
 struct Counts {
     std::uint64_t events{0};
-    std::uint64_t segments{0};       // that left, of every kind
+    std::uint64_t segments{0};       // sent, of every kind
     std::uint64_t data_segments{0};  // of those, with data
-    std::uint64_t data_bytes{0};     // in them
+    std::uint64_t data_bytes{0};     // in the data segments
     std::uint64_t retransmissions{0};
     std::uint64_t lost{0};
-    std::uint64_t delayed_acks{0};     // that the timer sent
+    std::uint64_t delayed_acks{0};     // sent by the timer
     std::uint64_t copied_bytes{0};     // into a buffer of the socket layer
     std::uint64_t delivered_bytes{0};  // to readers
-    std::uint64_t mishaps{0};
-    std::uint64_t divisible_calls{0};  // that could have moved a part only
+    std::uint64_t faults{0};
+    std::uint64_t divisible_calls{0};  // calls that could have moved only a part
 };
 
-// What transport and socket layer share: the endpoints, what is to come, the wire, and the trace.
+// The state that transport and socket layer share: endpoints, coming events, the wire, and the
+// trace.
 class Stack {
 public:
     Stack(const Parameters& parameters, std::uint64_t seed) : values(parameters), random(seed) {}
@@ -39,7 +40,7 @@ public:
     EventQueue events;
     SlotTable<Endpoint> endpoints;
     Map<Name, SlotId> names;
-    Vector<SlotId> changed;  // endpoints to be looked after before the event is over
+    Vector<SlotId> changed;  // endpoints to serve before the event is over
     Counts counts;
 
     [[nodiscard]] std::int64_t now() const noexcept {
@@ -55,13 +56,13 @@ public:
     [[nodiscard]] const std::vector<std::unique_ptr<Machine>>& machines() const noexcept {
         return machines_;
     }
-    // A new endpoint, or null when the machine's pool has no room for it.
+    // Returns a new endpoint, or null if the machine's pool has no room for it.
     Endpoint* add_endpoint(Machine& machine);
-    // Makes it as if it had just been opened, and bound as it is. What is on its way to it, or in
-    // the queue of events, names an endpoint that is gone.
+    // Makes the endpoint as if it had just been opened, but keeps its name bound. Segments and
+    // events on their way to it name an endpoint that is gone.
     void renew(Endpoint& endpoint);
-    void release(Endpoint& endpoint);  // gives back what it holds and its slot
-    // The live endpoint of that name, or null.
+    void release(Endpoint& endpoint);  // gives back its resources and its slot
+    // Returns the live endpoint of that name, or null.
     [[nodiscard]] Endpoint* find(SlotId id) noexcept {
         Endpoint* endpoint = endpoints.find(id);
         return endpoint != nullptr && endpoint->in_use ? endpoint : nullptr;
@@ -74,15 +75,15 @@ public:
     [[nodiscard]] static EndpointTimer& timer(Endpoint& endpoint, EventKind kind) noexcept {
         return endpoint.timers[static_cast<std::size_t>(kind) - 1];
     }
-    // The next event that means something, if it comes by `limit`: the clock goes there. Events
-    // that mean nothing any more move no clock.
+    // Takes the next live event, if it comes by `limit`, and moves the clock there. Dead events
+    // move no clock.
     bool next_event(std::int64_t limit, Event& out);
-    // Whether anything is to come at all.
+    // Returns whether no live event is to come.
     [[nodiscard]] bool idle();
 
     // Gives a segment to the card and the wire.
     void emit(Endpoint& from, Segment segment);
-    // The answer of a host to a segment for an endpoint that it does not have.
+    // Answers a segment for an endpoint that the host does not have.
     void answer_stray(const Segment& stray);
 
     void touch(Endpoint& endpoint) {

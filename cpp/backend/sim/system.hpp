@@ -6,7 +6,7 @@
 
 namespace iocp::sim {
 
-// What one host has to lend: pages to lock and the non-paged pool. Both are given back exactly as
+// The resources that one host lends: pages to lock and the non-paged pool. Both return exactly as
 // they were taken.
 class System {
 public:

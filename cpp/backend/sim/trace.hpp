@@ -7,11 +7,11 @@
 
 namespace iocp::sim {
 
-// What a line of the trace tells of.
+// The events that a line of the trace records.
 enum class Step : std::uint8_t {
     sent,           // a segment left
     arrived,        // a segment arrived
-    lost,           // a segment did not
+    lost,           // a segment was lost
     retransmitted,  // a segment left again
     copied,         // bytes went into a buffer of the socket layer
     delivered,      // bytes went to the reader
@@ -35,8 +35,9 @@ struct TraceLine {
     std::uint32_t window{0};
 };
 
-// Everything that happened, as one number, and line by line while lines are kept. No address of
-// memory and no real time goes in: the same seed gives the same number on every platform.
+// Everything that happened, as one number, and line by line while lines are kept. It contains no
+// address of memory and no real time, so that the same seed gives the same number on every
+// platform.
 class Trace {
 public:
     void add(const TraceLine& line) {
@@ -56,7 +57,7 @@ public:
     void clear() noexcept { lines_.clear(); }
 
 private:
-    // FNV-1a over words, with a rotation so that high bits come down.
+    // FNV-1a over words, with a rotation that brings high bits down.
     void mix(std::uint64_t word) noexcept {
         hash_ = (hash_ ^ word) * 0x100000001b3ULL;
         hash_ = (hash_ << 29U) | (hash_ >> 35U);

@@ -1,4 +1,4 @@
-// The transport's sending and receiving of a stream.
+// Transport: sends and receives the segments of a stream.
 #include "backend/sim/transport.hpp"
 
 #include <algorithm>
@@ -11,9 +11,9 @@ namespace {
 
 constexpr std::uint32_t enough_duplicates = 3;
 constexpr std::uint64_t first_flight = 10;  // segments, TCP_INIT_CWND
-constexpr std::int64_t longest_timeout = 120'000'000'000;
+constexpr std::int64_t max_timeout = 120'000'000'000;
 
-std::uint64_t least(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {
+std::uint64_t minimum(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {
     return std::min(a, std::min(b, c));
 }
 
@@ -24,13 +24,13 @@ std::uint64_t Transport::candidate_edge(const Endpoint& endpoint) const {
     return std::max(in.edge, in.next + in.room(endpoint.receive_window));
 }
 
-// How much a window must grow before it is worth telling.
+// Returns how much a window must grow before the peer is notified.
 std::uint64_t Transport::window_step(const Endpoint& endpoint) const {
     return std::min(2 * static_cast<std::uint64_t>(stack_.values.mss),
                     std::max<std::uint64_t>(endpoint.receive_window / 2, 1));
 }
 
-// What every segment of a connection says besides its data; the acknowledgement rides along.
+// Sets the fields of a segment besides its data. Every segment carries the acknowledgement.
 void Transport::stamp(Endpoint& endpoint, Segment& segment) {
     Incoming& in = endpoint.in;
     const std::uint64_t edge = candidate_edge(endpoint);
@@ -60,7 +60,7 @@ void Transport::send_ack(Endpoint& endpoint, std::uint8_t extra) {
     emit(endpoint, segment);
 }
 
-// Bytes of the next segment; 0: nothing may go now.
+// Returns the bytes of the next segment; 0 if none may go now.
 std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
     const Outgoing& out = endpoint.out;
     const std::uint64_t upto = std::min(out.handed, out.end);
@@ -69,19 +69,20 @@ std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
     }
     const auto mss = static_cast<std::uint64_t>(stack_.values.mss);
     const Outgoing::Reach reach = out.reach(out.next);
-    const std::uint64_t wanted = least(mss, upto - out.next, reach.end - out.next);
+    const std::uint64_t wanted = minimum(mss, upto - out.next, reach.end - out.next);
     const std::uint64_t length = std::min(wanted, out.edge - out.next);
     const auto granted = static_cast<std::uint32_t>(length);
-    if (!out.in_flight() || out.next < out.most) {
+    if (!out.in_flight() || out.next < out.maximum) {
         return granted;
     }
     if (length < wanted) {
-        return 0;  // the window has no room for a whole segment, and what is in flight will make it
+        // The window has no room for a whole segment, and the bytes in flight will make it.
+        return 0;
     }
     if (reach.locked && stack_.values.blocking_sends != 0) {
-        return 0;  // for a caller that waits for each acknowledgement (003, 4.1)
+        return 0;  // the caller waits for each acknowledgement (003, 4.1)
     }
-    // Less than a full segment of locked memory waits for everything before it (003, 4.2).
+    // Locked memory of less than a full segment waits for everything before it (003, 4.2).
     if (length == mss || !endpoint.nagle || (out.finished && !reach.locked)) {
         return granted;
     }
@@ -94,7 +95,7 @@ void Transport::send_data(Endpoint& endpoint, std::uint64_t position, std::uint3
     Segment segment;
     segment.sequence = position;
     segment.length = length;
-    if (position < out.most) {
+    if (position < out.maximum) {
         ++stack_.counts.retransmissions;
         stack_.note(Step::retransmitted, endpoint, position, length);
     } else if (endpoint.timed == Incoming::none) {
@@ -104,7 +105,7 @@ void Transport::send_data(Endpoint& endpoint, std::uint64_t position, std::uint3
     if (length < static_cast<std::uint64_t>(stack_.values.mss)) {
         out.small_end = std::max(out.small_end, position + length);
     }
-    out.most = std::max(out.most, position + length);
+    out.maximum = std::max(out.maximum, position + length);
     endpoint.answered = endpoint.answered || endpoint.in.next != 0;
     emit(endpoint, segment);
 }
@@ -115,7 +116,7 @@ void Transport::send_end(Endpoint& endpoint) {
     segment.sequence = out.end;
     segment.flags = flag_fin;
     out.next = out.end + 1;
-    out.most = std::max(out.most, out.next);
+    out.maximum = std::max(out.maximum, out.next);
     emit(endpoint, segment);
 }
 
@@ -143,8 +144,8 @@ void Transport::output(Endpoint& endpoint) {
     }
 }
 
-// The socket layer gives the transport a full segment at once, anything less once an interval
-// (003, 3.3). What is locked drives everything before it out.
+// Gives the transport a full segment at once, and anything less once in an interval (003, 3.3).
+// Locked memory drives out everything before it.
 void Transport::posted(Endpoint& endpoint, bool at_once) {
     Outgoing& out = endpoint.out;
     const Parameters& values = stack_.values;
@@ -168,8 +169,8 @@ void Transport::finish(Endpoint& endpoint) {
     }
 }
 
-// Linux's dynamic right-sizing (tcp_rcv_space_adjust): more read in a round trip than in any before
-// means that the sender speeds up, and the window goes ahead of it.
+// Linux's dynamic right-sizing (tcp_rcv_space_adjust). A round trip with more bytes read
+// than any before means that the sender speeds up, so the window grows ahead of it.
 void Transport::grow_window(Endpoint& endpoint, std::uint64_t length) {
     endpoint.read_lately += length;
     const std::int64_t now = stack_.now();
@@ -223,14 +224,14 @@ void Transport::measure(Endpoint& endpoint, std::uint64_t upto) {
     if (endpoint.round_trip != 0) {
         endpoint.timeout = std::min(std::max(endpoint.round_trip + (4 * endpoint.variation),
                                              stack_.values.retransmit_least),
-                                    longest_timeout);
+                                    max_timeout);
     }
 }
 
 void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
     Outgoing& out = endpoint.out;
-    if (segment.acknowledged > out.most) {
-        return;  // of what was never sent
+    if (segment.acknowledged > out.maximum) {
+        return;  // it acknowledges bytes that were never sent
     }
     const std::uint64_t edge = segment.acknowledged + segment.window;
     const bool opened = edge > out.edge;
@@ -258,7 +259,7 @@ void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
     }
 }
 
-// The first segment that is missing, once.
+// Sends the first missing segment once.
 void Transport::retransmit(Endpoint& endpoint) {
     Outgoing& out = endpoint.out;
     endpoint.timed = Incoming::none;
@@ -267,8 +268,8 @@ void Transport::retransmit(Endpoint& endpoint) {
         return;
     }
     const std::uint64_t length =
-        least(static_cast<std::uint64_t>(stack_.values.mss), out.most - out.acknowledged,
-              out.reach(out.acknowledged).end - out.acknowledged);
+        minimum(static_cast<std::uint64_t>(stack_.values.mss), out.maximum - out.acknowledged,
+                out.reach(out.acknowledged).end - out.acknowledged);
     send_data(endpoint, out.acknowledged, static_cast<std::uint32_t>(length));
 }
 
@@ -283,7 +284,7 @@ void Transport::data_arrives(Endpoint& endpoint, const Segment& segment) {
     if (has_end) {
         in.fin_at = finish;
     }
-    // Bytes are read from their sender when they arrive; an end without any needs none.
+    // Arriving bytes are read from their sender; an end without bytes needs no sender.
     const bool unreadable = sender == nullptr && (segment.length != 0 || finish != in.next);
     if (finish + (has_end ? 1U : 0U) <= in.next || unreadable) {
         in.acknowledge_now = true;  // known already: the acknowledgement was lost
@@ -302,8 +303,7 @@ void Transport::data_arrives(Endpoint& endpoint, const Segment& segment) {
         in.ended = true;
         in.acknowledge_now = true;
     } else if (whole != finish || segment.sequence > before || ++in.unacknowledged >= 2) {
-        in.acknowledge_now =
-            true;  // something is missing, has just been filled in, or is the second
+        in.acknowledge_now = true;  // a segment is missing, has filled a gap, or is the second
     } else {
         stack_.arm(endpoint, EventKind::acknowledge, stack_.now() + stack_.values.ack_delay);
     }
@@ -327,7 +327,7 @@ void Transport::arrive(const Segment& segment) {
         return;
     }
     if (!endpoint->owned && !endpoint->awaited && segment.length != 0) {
-        abort(*endpoint);  // closed: nobody will read it
+        abort(*endpoint);  // closed: no reader will take it
         return;
     }
     stack_.touch(*endpoint);
@@ -359,7 +359,7 @@ void Transport::expire(Endpoint& endpoint, EventKind kind) {
         return;
     }
     ++endpoint.retries;
-    endpoint.timeout = std::min(2 * endpoint.timeout, longest_timeout);
+    endpoint.timeout = std::min(2 * endpoint.timeout, max_timeout);
     stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
     if (opening) {
         send_syn(endpoint);
@@ -367,7 +367,7 @@ void Transport::expire(Endpoint& endpoint, EventKind kind) {
     }
     endpoint.timed = Incoming::none;
     endpoint.duplicates = 0;
-    endpoint.out.next = endpoint.out.acknowledged;  // everything from here on again
+    endpoint.out.next = endpoint.out.acknowledged;  // sends everything from here again
     output(endpoint);
 }
 
@@ -398,8 +398,8 @@ void Transport::fail(Endpoint& endpoint, int code) {
     }
 }
 
-// Where the end of the peer's stream goes before its reset, only sending is left to fail
-// (tcp_reset() in CLOSE_WAIT).
+// If the end of the peer's stream came before its reset, only sending fails (tcp_reset() in
+// CLOSE_WAIT).
 void Transport::fail_by_reset(Endpoint& endpoint) {
     const bool sending_alone = endpoint.stage == Stage::connected && endpoint.in.ended &&
                                !endpoint.out.finished && stack_.values.end_outlives_reset != 0;

@@ -4,36 +4,37 @@
 
 namespace iocp::sim {
 
-// TCP as document 003 tells of it: window-limited, without congestion control. Whatever it changes
-// at an endpoint it touches, so that the socket layer looks after it before the event is over.
+// TCP as document 003 describes it: limited by windows, without congestion control. It touches
+// every endpoint that it changes, so that the socket layer serves the endpoint before the event is
+// over.
 class Transport {
 public:
     explicit Transport(Stack& stack) : stack_(stack) {}
 
     void connect(Endpoint& endpoint, const Name& to);
-    // Sends what may go, and what has to be acknowledged.
+    // Sends the data that may go, and the acknowledgements that are due.
     void output(Endpoint& endpoint);
-    // The stream ends behind what was posted.
+    // Ends the stream behind the posted bytes.
     void finish(Endpoint& endpoint);
     // Ends the connection at once; the peer gets a reset.
     void abort(Endpoint& endpoint);
     // Ends the connection at this end alone.
     void fail(Endpoint& endpoint, int code);
-    // The peer has reset the connection.
+    // Ends the connection because the peer has reset it.
     void fail_by_reset(Endpoint& endpoint);
-    // A reader took `length` bytes: what that means for the window and the acknowledgement.
+    // Notes that a reader took `length` bytes: updates the window and the acknowledgement.
     void was_read(Endpoint& endpoint, std::uint64_t length);
-    // New bytes are in the buffer or locked: what of them the transport gets now.
+    // Gives the transport its part of new bytes in the buffer or in locked pages.
     void posted(Endpoint& endpoint, bool at_once);
 
-    // A closed endpoint does not wait for ever for a window to open.
+    // Bounds the time that a closed endpoint waits for a window to open.
     void give_up_later(Endpoint& endpoint);
 
     void arrive(const Segment& segment);
     void expire(Endpoint& endpoint, EventKind kind);
-    // Whether the connection needs nothing more of this endpoint, whose port has closed it.
+    // Returns whether the connection no longer needs this endpoint, which its port has closed.
     [[nodiscard]] static bool settled(const Endpoint& endpoint) noexcept;
-    // Two ends of one connection, without a handshake.
+    // Makes two ends of one connection, without a handshake.
     void join(Endpoint& one, Endpoint& other);
 
 private:
@@ -41,7 +42,7 @@ private:
     void syn_arrives(const Segment& segment);
     void handshake(Endpoint& endpoint, const Segment& segment);
     void established(Endpoint& endpoint);
-    void schedule_mishaps(Endpoint& endpoint);
+    void schedule_faults(Endpoint& endpoint);
     void acknowledged(Endpoint& endpoint, const Segment& segment);
     void data_arrives(Endpoint& endpoint, const Segment& segment);
     void measure(Endpoint& endpoint, std::uint64_t upto);

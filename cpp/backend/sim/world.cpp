@@ -8,7 +8,7 @@ namespace iocp::sim {
 
 namespace {
 
-constexpr unsigned steps_per_wait = 100'000;  // then the waiting thread looks up
+constexpr unsigned steps_per_wait = 100'000;  // maximum before a wait returns to its caller
 
 }  // namespace
 
@@ -29,8 +29,8 @@ void World::settle() {
     }
 }
 
-// The mishap is an event of its own: the one that it comes before is looked at again after it.
-bool World::befall_before(const Event& event) {
+// The fault is an event of its own: the event it precedes is checked again after it.
+bool World::inject_due_faults(const Event& event) {
     constexpr std::array<std::int64_t Parameters::*, 4> numbers{
         &Parameters::reset_event, &Parameters::half_close_event, &Parameters::stall_event,
         &Parameters::vanish_event};
@@ -39,13 +39,13 @@ bool World::befall_before(const Event& event) {
             continue;
         }
         Endpoint* endpoint = stack.find(event.segment.to);
-        if (event.kind == EventKind::segment || event.kind == EventKind::mishap) {
+        if (event.kind == EventKind::segment || event.kind == EventKind::fault) {
             stack.events.push(event.when, event.kind, event.segment);
         } else if (endpoint != nullptr) {
             stack.arm(*endpoint, event.kind, event.when);
         }
         if (endpoint != nullptr) {
-            (void)sockets_.befall(*endpoint, static_cast<Mishap>(i));
+            (void)sockets_.inject_fault(*endpoint, static_cast<InjectedFault>(i));
         }
         return true;
     }
@@ -57,15 +57,15 @@ bool World::step(std::int64_t limit) {
     if (!stack.next_event(limit, event)) {
         return false;
     }
-    if (befall_before(event)) {
+    if (inject_due_faults(event)) {
         settle();
         return true;
     }
     if (event.kind == EventKind::segment) {
         transport_.arrive(event.segment);
-    } else if (event.kind == EventKind::mishap) {
-        (void)sockets_.befall(*stack.find(event.segment.to),
-                              static_cast<Mishap>(event.segment.flags));
+    } else if (event.kind == EventKind::fault) {
+        (void)sockets_.inject_fault(*stack.find(event.segment.to),
+                                    static_cast<InjectedFault>(event.segment.flags));
     } else {
         transport_.expire(*stack.find(event.segment.to), event.kind);
     }
@@ -73,7 +73,7 @@ bool World::step(std::int64_t limit) {
     return true;
 }
 
-// Lets the time pass that a thread which slept takes to run.
+// Lets time pass until a thread that slept runs.
 void World::wake_late(std::int64_t limit) {
     const std::int64_t until = std::min(limit, stack.now() + stack.values.wake_delay);
     unsigned steps = 0;
@@ -89,7 +89,7 @@ bool World::wait(Machine& machine, std::int64_t timeout) {
     const std::int64_t limit = timeout < 0 || timeout > never - now ? never : now + timeout;
     unsigned steps = 0;
     while (steps < steps_per_wait && step(now)) {
-        ++steps;  // what has happened by now is seen before the wait ends
+        ++steps;  // events up to now happen before the wait ends
     }
     bool due = true;
     const bool sleeps = !machine.woken && machine.due.empty() && limit != now;

@@ -12,12 +12,13 @@
 namespace iocp::sim {
 
 // One model: its clock, its machines, its network. Ports share it by sharing the object. Its lock
-// is taken after a port's, and nothing is called while it is held.
+// is taken after a port's, and no function is called back while it is held.
 class World {
 public:
     World(const Parameters& parameters, std::uint64_t seed);
 
-    // Whoever touches `stack` or `sockets` holds it and calls settle() before letting go.
+    // Holds the lock for code that uses `stack` or `sockets`. Its destructor serves the changed
+    // endpoints.
     class Access {
     public:
         explicit Access(World& world) : lock_(world.mutex_), world_(world) {}
@@ -33,21 +34,22 @@ public:
     Stack stack;
     SocketLayer& sockets() noexcept { return sockets_; }
 
-    // Lets virtual time pass until the machine has packets or was woken, or until `timeout`
-    // nanoseconds (negative: for ever) are over. False: nothing is to come that could end it.
+    // Lets virtual time pass until the machine has packets or was woken, or for `timeout`
+    // nanoseconds (negative: for ever). Returns false if no event can ever end the wait.
     bool wait(Machine& machine, std::int64_t timeout);
-    // The same for whichever machine is first; false: the time is over, and none has anything.
+    // Lets virtual time pass until any machine has packets or was woken, or for `timeout`. Returns
+    // false if the time has passed without that.
     bool pass(std::int64_t timeout);
     void wake(Machine& machine) noexcept;
-    // One event, if it comes by `limit`. Precondition: the lock is held.
+    // Lets one event happen, if it comes by `limit`. Precondition: the lock is held.
     bool step(std::int64_t limit);
 
 private:
     void settle();
     [[nodiscard]] bool anyone_due() const noexcept;
     void wake_late(std::int64_t limit);
-    // Lets the mishap come before the event whose number it has; false: it has none.
-    bool befall_before(const Event& event);
+    // Injects the fault that is due before this event. Returns false if there is none.
+    bool inject_due_faults(const Event& event);
 
     std::mutex mutex_;
     std::condition_variable posted_;

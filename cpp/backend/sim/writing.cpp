@@ -1,4 +1,5 @@
-// The socket layer's sending side: copies while there is room, locked pages when there is none.
+// The socket layer's sending side: it copies while there is room, and locks pages when there is
+// none.
 #include <algorithm>
 #include <vector>
 
@@ -10,7 +11,7 @@ namespace iocp::sim {
 
 namespace {
 
-constexpr std::size_t most_of_a_file = std::size_t{64} << 10U;  // that one step reads
+constexpr std::size_t max_of_a_file = std::size_t{64} << 10U;  // that one step reads
 
 }  // namespace
 
@@ -22,15 +23,15 @@ std::uint64_t SocketLayer::buffer_size(const Endpoint& endpoint) const noexcept 
     return std::max(endpoint.send_buffer, window);
 }
 
-// Linux looks at the buffer's size only when it begins a piece of several segments, and the
-// transport cuts what it can send off the one before: so a send goes on for as long as that can
-// send, and a piece more. Bytes from the end of what was posted.
+// Returns the bytes from the end of the posted data that a Linux send may still take. Linux checks
+// the buffer's size only when it begins a piece of several segments, and the transport cuts
+// segments off the piece before. So a send goes on while the transport can send, and a piece more.
 std::uint64_t SocketLayer::piece(const Endpoint& endpoint) const noexcept {
     const Outgoing& out = endpoint.out;
     const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
-    const auto most = static_cast<std::uint64_t>(stack_.values.send_piece);
+    const auto maximum = static_cast<std::uint64_t>(stack_.values.send_piece);
     const std::uint64_t window = out.edge - out.acknowledged;
-    const std::uint64_t size = std::min(most, window / 2) / segment * segment;
+    const std::uint64_t size = std::min(maximum, window / 2) / segment * segment;
     const std::uint64_t upto = out.edge + size;
     return size > segment && upto > out.end ? upto - out.end : 0;
 }
@@ -39,14 +40,14 @@ std::uint64_t SocketLayer::buffered(const Endpoint& endpoint) const noexcept {
     return stack_.values.whole_sends != 0 ? endpoint.out.buffered_sends() : endpoint.out.buffered();
 }
 
-// Bytes of a send that the buffer takes now. AFD takes all or nothing, but of a call that must not
-// lock its pages what fits, and without a buffer a segment at a time.
+// Returns the bytes of a send that the buffer takes now. AFD takes all or nothing. A call that must
+// not lock its pages gives the part that fits, or without a buffer one segment at a time.
 std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) const noexcept {
     const std::size_t length = op.remaining();
     const std::uint64_t size = buffer_size(endpoint);
     const std::uint64_t used = buffered(endpoint);
     const std::uint64_t left = used < size ? size - used : 0;
-    if (stack_.values.locks == 0 || op.watching || op.from_file) {
+    if (stack_.values.locks == 0 || op.readiness_only || op.from_file) {
         const bool alone = size == 0 && endpoint.out.empty();
         const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
         const bool more = stack_.values.locks == 0 && stack_.values.one_more_send != 0;
@@ -60,7 +61,7 @@ std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) con
 
 bool SocketLayer::writable(const Endpoint& endpoint) const noexcept {
     if (endpoint.stage != Stage::connected || endpoint.out.finished) {
-        return endpoint.stage != Stage::connecting;  // a send says what is wrong
+        return endpoint.stage != Stage::connecting;  // true: the send reports the error
     }
     const std::uint64_t size = buffer_size(endpoint);
     const std::uint64_t used = buffered(endpoint);
@@ -80,7 +81,7 @@ int SocketLayer::refusal_of_send(const Endpoint& endpoint) const noexcept {
     return endpoint.out.finished ? code_broken : 0;
 }
 
-// Copies what of a run of sends the buffer takes; pending: nothing of it.
+// Copies the part of a run of sends that the buffer takes. pending: no part.
 StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned count) {
     if (const int code = refusal_of_send(endpoint); code != 0) {
         return {Start::failed, code};
@@ -121,7 +122,7 @@ StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned 
     return {Start::done, static_cast<std::int64_t>(total)};
 }
 
-// A file's bytes go through the send buffer, as many as it takes at a time: no page of a caller's
+// Copies a file's bytes through the send buffer, as many as it takes at a time. No page of a caller
 // is locked for them.
 StartResult SocketLayer::copy_file(Endpoint& endpoint, Operation& op) {
     if (op.remaining() == 0) {
@@ -130,7 +131,7 @@ StartResult SocketLayer::copy_file(Endpoint& endpoint, Operation& op) {
     if (const int code = refusal_of_send(endpoint); code != 0) {
         return {Start::failed, code};
     }
-    const std::size_t left = shortened(std::min(room(endpoint, op), most_of_a_file));
+    const std::size_t left = shortened(std::min(room(endpoint, op), max_of_a_file));
     if (left == 0) {
         return {};
     }
@@ -152,7 +153,7 @@ StartResult SocketLayer::copy_file(Endpoint& endpoint, Operation& op) {
     return {Start::done, static_cast<std::int64_t>(got)};
 }
 
-// The buffer is passed by: the transport sends from the callers' pages, which stay locked until the
+// Bypasses the buffer: the transport sends from the callers' pages, which stay locked until the
 // peer has acknowledged them (003, 4).
 StartResult SocketLayer::lock_sends(Endpoint& endpoint, Operation& op, unsigned count) {
     Request& request = endpoint.sending;
@@ -201,7 +202,7 @@ void SocketLayer::serve_sender(Endpoint& endpoint) {
         }
     } else if (over) {
         due(endpoint, true, -endpoint.error, false);
-    } else if (request.kind == Kind::connect) {
+    } else if (request.kind == OperationKind::connect) {
         if (endpoint.stage == Stage::connected) {
             due(endpoint, true, 0, false);
         }

@@ -1,4 +1,4 @@
-// Winsock has control data for a few options of datagrams; the library passes none.
+// Passes no ancillary data: Winsock has control data only for a few options of datagrams.
 #include "backend/ancillary.hpp"
 
 namespace iocp {

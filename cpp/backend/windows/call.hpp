@@ -7,7 +7,7 @@
 #include "backend/windows/winsock.hpp"
 #include "backend/windows/winsock_error.hpp"
 
-// What every call of Winsock here is made with, and how its failure is told.
+// Helpers for every Winsock call here, and the form of their failures.
 namespace iocp {
 
 inline SOCKET socket_of(const Socket& socket) noexcept {
@@ -20,7 +20,7 @@ inline int last_error() noexcept {
 
 inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
-// What a call without an OVERLAPPED came to.
+// Returns the result of a call without an OVERLAPPED.
 inline StartResult came_to(int returned, DWORD bytes, bool stream) noexcept {
     if (returned == 0) {
         return {Start::done, static_cast<std::int64_t>(bytes)};
@@ -29,7 +29,7 @@ inline StartResult came_to(int returned, DWORD bytes, bool stream) noexcept {
     return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
 }
 
-// The same of a receive: after a shutdown there is nothing, for good.
+// Returns the result of a receive. After a shutdown it is the end of the stream.
 inline StartResult received(int returned, DWORD bytes, bool stream) noexcept {
     const StartResult result = came_to(returned, bytes, stream);
     return result.start == Start::failed && result.value == WSAESHUTDOWN
@@ -37,15 +37,16 @@ inline StartResult received(int returned, DWORD bytes, bool stream) noexcept {
                : result;
 }
 
-// A datagram that was longer than its room: taken, and cut.
+// Returns the result of a datagram that was longer than its room: it is taken and cut.
 inline StartResult cut(std::size_t room) noexcept {
     return {Start::done, static_cast<std::int64_t>(room), no_handle, MSG_TRUNC};
 }
 
-// The buffers of one call, as many as it takes.
+// The buffers of one call, up to its maximum.
 class Parts {
 public:
-    // What is still to go of an operation; false when not all of it has found room.
+    // Adds the parts of an operation that are still to send or fill. Returns false if some found no
+    // room.
     bool add(const Operation& op) {
         return op.each_part([this](std::byte* data, std::size_t length) {
             if (count_ == parts_.size()) {
@@ -55,20 +56,20 @@ public:
             return true;
         });
     }
-    // The same of `count` operations of a lane; they end where the room does.
+    // Adds `count` operations of a lane, as far as there is room.
     void add(const Operation& op, unsigned count) {
         const Operation* at = &op;
         for (unsigned i = 0; i < count && add(*at); ++i) {
             at = at->next;
         }
     }
-    // Room for one more is the caller's to see to.
+    // Adds one part. Precondition: there is room.
     void add(std::byte* data, std::size_t length) noexcept {
-        constexpr std::size_t most_bytes = std::size_t{1} << 30U;
-        parts_[count_++] = {static_cast<ULONG>(length < most_bytes ? length : most_bytes),
+        constexpr std::size_t max_bytes = std::size_t{1} << 30U;
+        parts_[count_++] = {static_cast<ULONG>(length < max_bytes ? length : max_bytes),
                             reinterpret_cast<char*>(data)};
     }
-    // Winsock wants one at least: an empty one where there is nothing.
+    // Returns the buffers. Winsock needs at least one, so an empty one is added if there is none.
     WSABUF* data() noexcept {
         if (count_ == 0) {
             add(nullptr, 0);
@@ -78,8 +79,8 @@ public:
     [[nodiscard]] DWORD count() const noexcept { return count_; }
 
 private:
-    static constexpr std::size_t most = 1024;
-    std::array<WSABUF, most> parts_;
+    static constexpr std::size_t maximum = 1024;
+    std::array<WSABUF, maximum> parts_;
     DWORD count_{0};
 };
 

@@ -1,4 +1,4 @@
-// IocpBackend: accepts that stand posted, and their connections.
+// IocpBackend: posted accepts and their connections.
 #include <algorithm>
 #include <new>
 
@@ -16,7 +16,7 @@ Listener* IocpBackend::listener_of(SlotId socket) noexcept {
     return nullptr;
 }
 
-// The address has length 0 where the connection is over: Windows then names no peer.
+// Returns length 0 for a connection that is over, because Windows then names no peer.
 Address IocpBackend::peer_of(SOCKET socket) noexcept {
     Address peer{};
     int length = static_cast<int>(peer.bytes.size());
@@ -43,7 +43,7 @@ StartResult IocpBackend::accept(Operation& op) {
         listener = fresh.get();
         listeners_.push_back(std::move(fresh));
     }
-    listener->wanted = op.kind == Kind::accept_each ? posted_accepts_ : 1;
+    listener->wanted = op.kind == OperationKind::accept_each ? posted_accepts_ : 1;
     listener->is_awaited = false;
     if (listener->arrived.empty()) {
         const int code = post_accepts(*listener);
@@ -65,7 +65,7 @@ StartResult IocpBackend::accept(Operation& op) {
     return {};
 }
 
-// Keeps `wanted` accepts posted; the error that stopped it short, else 0.
+// Keeps `wanted` accepts posted. Returns the error that stopped it, or 0.
 int IocpBackend::post_accepts(Listener& listener) {
     listener.arrived.reserve(2 * std::size_t{listener.wanted});
     while (listener.posted < listener.wanted && listener.arrived.size() < listener.wanted) {
@@ -93,7 +93,7 @@ int IocpBackend::post_accept(Listener& listener) {
         return code;
     }
     request->socket = listener.socket;
-    request->kind = Kind::accept;
+    request->kind = OperationKind::accept;
     request->accepting = static_cast<Handle>(made);
     DWORD bytes = 0;
     const bool at_once = winsock_.accept_ex(listener.handle, made, request->addresses->bytes.data(),
@@ -115,7 +115,7 @@ int IocpBackend::post_accept(Listener& listener) {
     return 0;
 }
 
-// One posted accept is over: with a connection, an error, or, when it was cancelled, nothing.
+// Ends one posted accept: with a connection, an error, or nothing if it was cancelled.
 void IocpBackend::accept_finished(Listener& listener, Request& request, int code) {
     Request** at = &listener.first;
     while (*at != &request) {
@@ -126,7 +126,7 @@ void IocpBackend::accept_finished(Listener& listener, Request& request, int code
     const auto made = static_cast<SOCKET>(request.accepting);
     requests_.give_back(request);
     if (code == 0) {
-        // Without it the connection has no peer, cannot be shut down, and has none of the
+        // Without this option the connection has no peer, cannot be shut down, and lacks the
         // listener's options (Microsoft, AcceptEx, remarks).
         code = winsock_.set_option(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                                    reinterpret_cast<const char*>(&listener.handle),
@@ -160,7 +160,7 @@ void IocpBackend::accept_packet(Listener& listener, Request& request, std::vecto
     forget_listener(listener);
 }
 
-// The socket goes; the listener stays until its last packet has come.
+// Ends the socket of a listener. The listener stays until its last packet.
 void IocpBackend::end_listener(SlotId socket) {
     Listener* listener = listener_of(socket);
     if (listener == nullptr) {

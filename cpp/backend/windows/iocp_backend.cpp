@@ -13,10 +13,10 @@ namespace {
 HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
 
 constexpr ULONG afd_poll_code = 0x0001'2024;
-// Room to send, and every way in which there will never be any.
+// Room to send, and every event after which there never will be any.
 constexpr ULONG afd_room = 0x0004 | 0x0010 | 0x0020 | 0x0100;
 
-// Whether the socket's provider is an IFS one.
+// Returns whether the socket's provider makes IFS handles.
 bool of_the_system(SOCKET socket) noexcept {
     WSAPROTOCOL_INFOW info{};
     int length = sizeof info;
@@ -25,7 +25,10 @@ bool of_the_system(SOCKET socket) noexcept {
            (info.dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
 }
 
-// Waits end no earlier than asked.
+// The time from a cancel to its repetition.
+constexpr std::int64_t cancel_patience_ns = 10'000'000;
+
+// Rounds up, so that no wait ends early.
 DWORD milliseconds(std::int64_t nanoseconds) noexcept {
     constexpr std::int64_t longest = 0x7fff'ffff;
     if (nanoseconds < 0) {
@@ -51,8 +54,8 @@ std::unique_ptr<IocpBackend> IocpBackend::create(const Winsock& winsock,
     return std::unique_ptr<IocpBackend>(new IocpBackend(winsock, options, port));
 }
 
-// Precondition: every socket was closed or detached. What closed listeners had posted is still to
-// report: the kernel owns those requests until then.
+// Precondition: every socket is closed or detached. The accepts of closed listeners must still
+// report, because the kernel owns those requests until then.
 IocpBackend::~IocpBackend() {
     std::vector<Packet> ignored;
     const std::int64_t patience = now() + 5'000'000'000;
@@ -67,7 +70,7 @@ IocpBackend::~IocpBackend() {
         (void)new RequestPool(std::move(requests_));
     }
     if (interrupt_.registration != nullptr) {
-        // Returns when no callback runs any more: it writes to this object and to the port.
+        // Waits until no callback runs, because a callback writes to this object and to the port.
         (void)::UnregisterWaitEx(interrupt_.registration, INVALID_HANDLE_VALUE);
     }
     if (afd_ != INVALID_HANDLE_VALUE) {
@@ -82,8 +85,8 @@ void CALLBACK IocpBackend::interrupted(void* self, BOOLEAN /*timed_out*/) {
     backend.wake();
 }
 
-// Precondition: the interpreter has not looked for signals since the wait that was interrupted, so
-// that a signal which comes before the event is reset is found all the same.
+// Precondition: the interpreter has not checked for signals since the interrupted wait. So it also
+// finds a signal that comes before the event is reset.
 void IocpBackend::await_interrupt() {
     if (interrupt_.event == nullptr) {
         return;
@@ -109,7 +112,7 @@ IocpBackend::Member* IocpBackend::member_of(SlotId socket) noexcept {
     return same ? &member : nullptr;
 }
 
-// The socket's packets come to this port from here on, under the socket's name.
+// Joins the socket to this port. Its packets carry the socket's name from now on.
 int IocpBackend::join(Socket& socket) {
     if (member_of(socket.id) != nullptr) {
         return 0;
@@ -126,8 +129,8 @@ int IocpBackend::join(Socket& socket) {
     member.socket = handle;
     member.id = socket.id;
     member.stream = socket.stream;
-    // Only where the provider's sockets are handles of the system: a layer above them would queue
-    // packets of its own (Microsoft, SetFileCompletionNotificationModes, remarks).
+    // Only where the provider's sockets are system handles: a layer above them would queue its own
+    // packets (Microsoft, SetFileCompletionNotificationModes, remarks).
     member.skips =
         of_the_system(handle) &&
         winsock_.set_modes(handle_of(handle), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
@@ -141,13 +144,13 @@ Request* IocpBackend::new_request(Operation& op) noexcept {
         request->socket = op.socket->id;
         request->operation = op.id;
         request->kind = op.kind;
-        request->looking = op.watching || op.kind == Kind::zero_byte;
+        request->readiness_only = op.readiness_only || op.kind == OperationKind::zero_byte;
     }
     return request;
 }
 
-// What the call that started a request came to. The request is the kernel's until its packet, or,
-// where none will come, back in the pool.
+// Returns the result of the call that started a request. The kernel owns the request until its
+// packet. Where none will come, the request returns to the pool.
 StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, DWORD bytes) {
     Member& member = *member_of(op.socket->id);
     const int code = at_once ? 0 : code_of_socket(last_error(), member.stream);
@@ -160,9 +163,9 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
         return {};
     }
     if (code == WSAEMSGSIZE && !op.sending()) {
-        // A datagram longer than its room: its packet is queued as well.
+        // A datagram was longer than its room. Its packet is queued as well.
         request.answered = true;
-        return request.looking ? StartResult{Start::done, 0} : cut(op.remaining());
+        return request.readiness_only ? StartResult{Start::done, 0} : cut(op.remaining());
     }
     requests_.give_back(request);
     return failed(code);
@@ -170,14 +173,14 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
 
 StartResult IocpBackend::receive(Operation& op) {
     Member& member = *member_of(op.socket->id);
-    if (op.watching && op.kind == Kind::receive) {
+    if (op.readiness_only && op.kind == OperationKind::receive) {
         return watch(op);
     }
-    if (op.watching || op.kind == Kind::zero_byte) {
+    if (op.readiness_only || op.kind == OperationKind::zero_byte) {
         return look(op);
     }
     if (member.pending_error != 0) {
-        return receive_now(op);  // never pending: what is there, or that error
+        return receive_now(op);  // never pending: returns data or that error
     }
     Request* request = new_request(op);
     if (request == nullptr) {
@@ -195,7 +198,8 @@ StartResult IocpBackend::receive(Operation& op) {
     return result;
 }
 
-// Readiness, and what an error of a datagram socket is as well: the read that follows has it.
+// Starts a readiness wait. A datagram socket's error counts as readiness: the following read
+// returns it.
 StartResult IocpBackend::look(Operation& op) {
     Member& member = *member_of(op.socket->id);
     if (member.pending_error != 0) {
@@ -207,7 +211,7 @@ StartResult IocpBackend::look(Operation& op) {
     }
     Parts parts;
     WSABUF* first = parts.data();
-    // A datagram would be lost to a receive without room: it is only looked at.
+    // A receive without room would lose the datagram, so it peeks.
     DWORD flags = op.socket->stream ? 0 : MSG_PEEK;
     DWORD bytes = 0;
     const bool at_once = winsock_.receive(socket_of(*op.socket), first, parts.count(), &bytes,
@@ -220,8 +224,8 @@ StartResult IocpBackend::look(Operation& op) {
     return result;
 }
 
-// What is found at once is read at once: a receive that is done has its bytes. Where the read finds
-// nothing after all, the next turn starts it again.
+// Reads at once if the socket is readable, because a receive that is done has its bytes. If the
+// read then finds nothing, the next turn starts the receive again.
 StartResult IocpBackend::watch(Operation& op) {
     const StartResult seen = look(op);
     if (seen.start != Start::done) {
@@ -257,13 +261,13 @@ StartResult IocpBackend::connect(Operation& op) {
     const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
     const auto* where = reinterpret_cast<const sockaddr*>(address.bytes.data());
     const SOCKET handle = socket_of(socket);
-    op.begun = true;
+    op.asked = true;
     if (!socket.stream) {
         return winsock_.connect(handle, where, static_cast<int>(address.length)) == 0
                    ? StartResult{Start::done, 0}
                    : failed(last_error());
     }
-    // ConnectEx wants a bound socket.
+    // ConnectEx needs a bound socket.
     sockaddr_storage own_name{};
     int length = sizeof own_name;
     if (::getsockname(handle, reinterpret_cast<sockaddr*>(&own_name), &length) != 0 ||
@@ -290,17 +294,18 @@ StartResult IocpBackend::connect(Operation& op) {
     return code == 0 ? result : failed(code);
 }
 
-// Without it the socket has no peer and cannot be shut down (Microsoft, ConnectEx, remarks).
+// Without this option the socket has no peer and cannot be shut down (Microsoft, ConnectEx,
+// remarks).
 int IocpBackend::connected(SOCKET socket) const noexcept {
     return winsock_.set_option(socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, nullptr, 0) == 0
                ? 0
                : last_error();
 }
 
-// A cancelled ConnectEx leaves a socket that connects no more, and the system below Wine 8.0 goes
-// on with the attempt. Only the socket's end is the attempt's; a peer that it reached gets a reset.
+// A cancelled ConnectEx leaves a socket that cannot connect again, and the system below Wine 8.0
+// continues the attempt. Only closing the socket ends it; a peer that it reached gets a reset.
 int IocpBackend::withdraw(Operation& op) {
-    if (!op.begun || !op.socket->stream) {
+    if (!op.asked || !op.socket->stream) {
         return 0;
     }
     reset_on_close(*op.socket);
@@ -312,31 +317,31 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
         return failed(code);
     }
     switch (op.kind) {
-        case Kind::receive:
-        case Kind::zero_byte:
-        case Kind::receive_each:
+        case OperationKind::receive:
+        case OperationKind::zero_byte:
+        case OperationKind::receive_each:
             return receive(op);
-        case Kind::send:
+        case OperationKind::send:
             if (op.from_file) {
                 return send_file(op);
             }
-            return op.watching ? wait_for_room(op) : send(op, count);
-        case Kind::connect:
+            return op.readiness_only ? wait_for_room(op) : send(op, count);
+        case OperationKind::connect:
             return connect(op);
-        case Kind::disconnect:
+        case OperationKind::disconnect:
             return disconnect(op);
-        case Kind::writable:
+        case OperationKind::writable:
             return wait_for_room(op);
-        case Kind::accept:
-        case Kind::accept_each:
+        case OperationKind::accept:
+        case OperationKind::accept_each:
             return accept(op);
     }
     return failed(WSAEINVAL);
 }
 
-// The packet of the request still comes; if it has finished already, with its success.
+// The packet of the request still follows. It reports success if the request has already finished.
 void IocpBackend::cancel(Operation& op) {
-    if (op.kind == Kind::accept || op.kind == Kind::accept_each) {
+    if (op.kind == OperationKind::accept || op.kind == OperationKind::accept_each) {
         answers_.reserve(answers_.size() + 1);
         if (Listener* listener = listener_of(op.socket->id)) {
             listener->is_awaited = false;
@@ -355,9 +360,38 @@ void IocpBackend::cancel(Operation& op) {
                        : op.sending()    ? member->sending
                                          : member->receiving;
     if (request != nullptr) {
-        const HANDLE handle = request->kind == Kind::writable ? afd_ : handle_of(member->socket);
-        (void)winsock_.cancel(handle, &request->overlapped);
+        end(*member, *request);
     }
+}
+
+// Asks the system to end a request of this member.
+void IocpBackend::end(const Member& member, Request& request) noexcept {
+    if (!request.cancelled) {
+        request.cancelled = true;
+        if (open_cancels_ == 0) {
+            repeat_at_ = now() + cancel_patience_ns;
+            if (waiting_) {
+                wake();  // the next wait is short
+            }
+        }
+        ++open_cancels_;
+    }
+    (void)winsock_.cancel(request.kind == OperationKind::writable ? afd_ : handle_of(member.socket),
+                          &request.overlapped);
+}
+
+// Wine 8.0 loses a cancel that comes while it continues a partly finished request, and keeps the
+// request pending. Its operation would never complete, and the port could never close. A repeated
+// cancel of a request that is cancelled already does nothing.
+void IocpBackend::repeat_cancels() noexcept {
+    for (const Member& member : members_) {
+        for (Request* request : {member.receiving, member.sending}) {
+            if (request != nullptr && request->cancelled) {
+                end(member, *request);
+            }
+        }
+    }
+    repeat_at_ = now() + cancel_patience_ns;
 }
 
 void IocpBackend::publish() {
@@ -365,17 +399,20 @@ void IocpBackend::publish() {
         await_interrupt();
     }
     waiting_ = true;
-    answered_ = !answers_.empty();
+    max_wait_ns_ = !answers_.empty() ? 0 : open_cancels_ != 0 ? cancel_patience_ns : -1;
 }
 
 void IocpBackend::wait(std::int64_t timeout_ns) {
     if (entry_count_ != 0) {
-        return;  // there was no memory to take what the wait before this one brought
+        return;  // the last wait's packets are still untaken for lack of memory
+    }
+    if (max_wait_ns_ >= 0 && (timeout_ns < 0 || timeout_ns > max_wait_ns_)) {
+        timeout_ns = max_wait_ns_;
     }
     ULONG count = 0;
     const BOOL good =
         ::GetQueuedCompletionStatusEx(port_, entries_.data(), static_cast<ULONG>(entries_.size()),
-                                      &count, answered_ ? 0 : milliseconds(timeout_ns), FALSE);
+                                      &count, milliseconds(timeout_ns), FALSE);
     entry_count_ = good != FALSE ? count : 0;
 }
 
@@ -383,7 +420,7 @@ int IocpBackend::open_afd() {
     if (afd_ != INVALID_HANDLE_VALUE) {
         return 0;
     }
-    // The rest of the name is ours; it only tells handles apart.
+    // The rest of the name is ours and only distinguishes handles.
     wchar_t text[] = L"\\Device\\Afd\\iocp_sock";
     UNICODE_STRING name{};
     name.Buffer = text;
@@ -409,8 +446,8 @@ int IocpBackend::open_afd() {
     return 0;
 }
 
-// Writability is asked of AFD, as select() does: Microsoft's text promises no wait of a zero-byte
-// WSASend.
+// Asks AFD for writability, as select() does. Microsoft's text does not promise that a zero-byte
+// WSASend waits.
 StartResult IocpBackend::wait_for_room(Operation& op) {
     if (const int code = open_afd(); code != 0) {
         return failed(code);
@@ -426,7 +463,7 @@ StartResult IocpBackend::wait_for_room(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    request->kind = Kind::writable;  // also of a send that waits before it goes
+    request->kind = OperationKind::writable;  // also for a send that waits before it starts
     request->poll.reset(new (std::nothrow) AfdPoll{});
     if (request->poll == nullptr) {
         requests_.give_back(*request);
@@ -446,27 +483,29 @@ StartResult IocpBackend::wait_for_room(Operation& op) {
         requests_.give_back(*request);
         return failed(winsock_code(::RtlNtStatusToDosError(status)));
     }
-    member.sending = request;  // answered at once or not, its packet comes
+    member.sending = request;  // its packet follows, answered at once or not
     return {};
 }
 
-// An error of the socket is room as well: the send that follows has it.
+// Returns the failure of the poll itself. An error of the socket counts as room: the following send
+// returns it.
 int IocpBackend::poll_failure(const Request& request) noexcept {
     const auto status = static_cast<NTSTATUS>(request.overlapped.Internal);
     return status < 0 ? winsock_code(::RtlNtStatusToDosError(status)) : 0;
 }
 
-// A receive of no bytes is not the end by itself: under Wine 8.0 one that data reaches while the
-// thread that posted it ends completes like that, and leaves the data.
+// Returns whether a receive of no bytes is the end of the stream. Under Wine 8.0 it may also mean
+// that the posting thread ended while data came. The data is then still there.
 bool IocpBackend::at_end(SOCKET socket) noexcept {
     char byte = 0;
     return ::recv(socket, &byte, 1, MSG_PEEK) == 0;
 }
 
-// Under Wine 8.0 a send's packet comes though the send is not over, and says nothing of the bytes
-// that went, when the thread that posted it has ended. The stream cannot go on behind them.
+// Returns whether a send's packet came before the send ended. Under Wine 8.0 it does when the
+// posting thread has ended, and it does not say how many bytes went. The stream cannot go on behind
+// them.
 bool IocpBackend::lost_with_its_thread(const Request& request) noexcept {
-    return request.kind == Kind::send && !request.looking &&
+    return request.kind == OperationKind::send && !request.readiness_only &&
            static_cast<NTSTATUS>(request.overlapped.Internal) == STATUS_PENDING;
 }
 
@@ -484,11 +523,12 @@ int IocpBackend::failure_of(SOCKET socket, Request& request) const noexcept {
 
 void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
                             std::vector<Packet>& out) {
-    const bool receiving = request.kind == Kind::receive || request.kind == Kind::zero_byte ||
-                           request.kind == Kind::receive_each;
+    const bool receiving = request.kind == OperationKind::receive ||
+                           request.kind == OperationKind::zero_byte ||
+                           request.kind == OperationKind::receive_each;
     Request*& place = receiving ? member.receiving : member.sending;
     place = nullptr;
-    int code = request.kind == Kind::writable
+    int code = request.kind == OperationKind::writable
                    ? poll_failure(request)
                    : code_of_socket(failure_of(member.socket, request), member.stream);
     if (member.stream && bytes == 0 && lost_with_its_thread(request)) {
@@ -501,27 +541,27 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
         code = 0;
         bytes = 0;
     }
-    if (request.kind == Kind::writable) {
+    if (request.kind == OperationKind::writable) {
         packet.result = 0;
-        packet.ready = request.looking;  // a send that waits for room before it goes
-    } else if (receiving && !request.looking && member.stream && code == 0 && bytes == 0 &&
+        packet.ready = request.readiness_only;  // a send that waited for room before it starts
+    } else if (receiving && !request.readiness_only && member.stream && code == 0 && bytes == 0 &&
                !member.deaf) {
         packet.ready = !at_end(member.socket);
         code = !packet.ready && was_reset(member.socket) ? WSAECONNRESET : 0;
-    } else if (request.looking && !code_cancelled(code)) {
-        // Looking found something; an error is what the read that follows will find.
+    } else if (request.readiness_only && !code_cancelled(code)) {
+        // The readiness wait found something. The following read will return any error.
         member.pending_error = code == WSAEMSGSIZE ? 0 : code;
-        packet.ready = request.kind != Kind::zero_byte;
+        packet.ready = request.kind != OperationKind::zero_byte;
         packet.result = 0;
         code = 0;
-    } else if (request.kind == Kind::connect && code == 0) {
+    } else if (request.kind == OperationKind::connect && code == 0) {
         code = connected(member.socket);
         packet.result = 0;
     } else if (code == WSAEMSGSIZE && receiving) {
         code = 0;
         packet.flags = MSG_TRUNC;
-    } else if (request.kind == Kind::send && bytes != 0) {
-        code = 0;  // what went of a cancelled send has gone
+    } else if (request.kind == OperationKind::send && bytes != 0) {
+        code = 0;  // the sent part of a cancelled send counts
     }
     if (code != 0) {
         packet.result = -static_cast<std::int64_t>(code);
@@ -541,8 +581,8 @@ void IocpBackend::reap(std::vector<Packet>& out) {
         if (entry.lpOverlapped == nullptr) {
             continue;  // a wake
         }
-        // Only what has joined under a name still known here is ours: the handle of a detached
-        // socket stays bound to the port, and its next owner's requests report here too.
+        // Takes only packets whose name is still known here. The handle of a detached socket stays
+        // bound to the port, so its next owner's requests report here too.
         const bool of_a_request =
             entry.lpCompletionKey == afd_key || entry.lpCompletionKey == announced_key;
         const SlotId name = of_a_request
@@ -557,16 +597,20 @@ void IocpBackend::reap(std::vector<Packet>& out) {
         if (request.announced && entry.lpCompletionKey != announced_key) {
             continue;
         }
-        if (request.kind == Kind::accept) {
+        if (request.kind == OperationKind::accept) {
             accept_packet(*listener, request, out);
         } else {
             if (!request.answered) {
                 packet_of(*member, request, entry.dwNumberOfBytesTransferred, out);
             }
+            open_cancels_ -= request.cancelled ? 1U : 0U;
             requests_.give_back(request);
         }
     }
     entry_count_ = 0;
+    if (open_cancels_ != 0 && now() >= repeat_at_) {
+        repeat_cancels();
+    }
     await_interrupt();
 }
 
@@ -587,7 +631,7 @@ std::int64_t IocpBackend::now() const noexcept {
            (count.QuadPart % frequency) * second / frequency;
 }
 
-// Windows locks the buffers of every request in the kernel, page by page, until it is over.
+// Windows locks the buffers of every request in the kernel, page by page, until it ends.
 std::uint32_t IocpBackend::kernel_locked(const Operation& op) const noexcept {
     return op.state.load(std::memory_order_relaxed) == State::queued ? 0 : op.receipt.pages();
 }

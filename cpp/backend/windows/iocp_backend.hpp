@@ -15,8 +15,8 @@ namespace iocp {
 
 class Parts;
 
-// The completion port of Windows. A socket joins it with its first request; a request that finishes
-// at once yields no packet where the provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
+// The completion port of Windows. A socket joins it with its first request. A request that finishes
+// at once leaves no packet where the provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
 class IocpBackend final : public Backend {
 public:
     static std::unique_ptr<IocpBackend> create(const Winsock& winsock,
@@ -27,7 +27,7 @@ public:
 
     [[nodiscard]] std::string_view name() const noexcept override { return "iocp"; }
     [[nodiscard]] Capabilities capabilities() const noexcept override {
-        return {.busy = Receive::direct, .start_reads = true};
+        return {.busy = ReceiveStrategy::direct, .start_reads = true};
     }
 
     int open(int family, int type, int protocol, Handle& out) override;
@@ -58,7 +58,7 @@ public:
     bool drained(Socket& socket) noexcept override;
     [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
                                            bool sending) const noexcept override;
-    [[nodiscard]] bool fills(std::int32_t flags) const noexcept override;
+    [[nodiscard]] bool waits_for_all(std::int32_t flags) const noexcept override;
     std::int64_t available(Socket& socket) override;
 
     // Any thread may wait, one at a time: requests of an attached socket outlive their thread.
@@ -80,31 +80,33 @@ public:
     [[nodiscard]] bool cancelled(int code) const noexcept override;
 
 private:
-    // The caller's flags for a receive. Never MSG_WAITALL: calls that must not wait refuse it, and
-    // the core goes on by itself.
+    // Returns the caller's flags for a receive, never with MSG_WAITALL. Calls that must not wait
+    // refuse it, and the core continues the receive by itself.
     static DWORD receive_flags(const Operation& op) noexcept {
         return static_cast<DWORD>(op.flags) & ~static_cast<DWORD>(MSG_WAITALL);
     }
 
-    // Keys of packets that are not a socket's own.
+    // The keys of packets that do not belong to a socket.
     static constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
     static constexpr ULONG_PTR afd_key = wake_key - 1;
     static constexpr ULONG_PTR announced_key = wake_key - 2;
     static constexpr std::size_t entries_per_wait = 64;
 
-    // What this port knows of a socket that has joined it, by the socket's slot.
+    // The port's knowledge of a socket that has joined it, by the socket's slot.
     struct Member {
         SOCKET socket{INVALID_SOCKET};
         SlotId id;
         Request* receiving{nullptr};  // the lane's request in the kernel
         Request* sending{nullptr};
-        int pending_error{0};  // an answer to looking, for the read that follows
-        bool skips{false};     // a request that finishes at once yields no packet
+        int pending_error{0};  // found by a readiness wait; the following read returns it
+        bool skips{false};     // a request that finishes at once leaves no packet
         bool stream{false};
-        bool deaf{false};  // shut down for receiving: what waited to read is at the end
+        // The program has shut the socket down for receiving. Waiting receives end with the end of
+        // the stream.
+        bool deaf{false};
     };
 
-    // Ctrl-C: the event stays set until somebody resets it, so its wait is for once.
+    // Ctrl-C. The event stays set until it is reset, so the registered wait runs only once.
     struct Interrupt {
         HANDLE event{nullptr};
         HANDLE registration{nullptr};
@@ -140,6 +142,8 @@ private:
     StartResult send_file(Operation& op);
     StartResult wait_for_room(Operation& op);
     int open_afd();
+    void end(const Member& member, Request& request) noexcept;
+    void repeat_cancels() noexcept;
     StartResult accept(Operation& op);
     StartResult accept_now(Operation& op);
     static Address peer_of(SOCKET socket) noexcept;
@@ -166,16 +170,20 @@ private:
 
     const Winsock winsock_;
     HANDLE port_;
-    HANDLE afd_{INVALID_HANDLE_VALUE};  // opened for the first wait for room
+    HANDLE afd_{INVALID_HANDLE_VALUE};  // opened by the first wait for room
     unsigned posted_accepts_;
     RequestPool requests_;
     std::vector<Member> members_;
-    std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until the last packet
+    std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until their last packet
     std::array<OVERLAPPED_ENTRY, entries_per_wait> entries_{};
     ULONG entry_count_{0};
     Interrupt interrupt_;
+    std::size_t open_cancels_{0};  // cancelled requests whose packet has not come
+    std::int64_t repeat_at_{0};    // when to repeat them, by now(); meaningless while there is none
+    // The limit of this wait, fixed by publish(): 0 while answers wait for reap(), the time to a
+    // repetition while cancels are open, otherwise -1 for none.
+    std::int64_t max_wait_ns_{-1};
     bool waiting_{false};          // between publish() and reap()
-    bool answered_{false};         // packets are there already: the wait must not last
     std::vector<Packet> answers_;  // for the next reap()
 };
 

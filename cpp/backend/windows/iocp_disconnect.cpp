@@ -16,8 +16,9 @@ StartResult IocpBackend::disconnect(Operation& op) {
     const StartResult result = started(op, *request, at_once, 0);
     if (result.start == Start::pending && !at_once && member.skips &&
         static_cast<LONG>(request->overlapped.Internal) != STATUS_PENDING) {
-        // Over, and said to be pending: Wine 8.0 skips its packet even so. One of ours follows
-        // whatever the system may have queued, and is the one that counts.
+        // The disconnect is over though it is said to be pending, and Wine 8.0 skips its packet
+        // even so. We post a packet behind any that the system may have queued, and only ours
+        // counts.
         request->announced =
             ::PostQueuedCompletionStatus(port_, 0, announced_key, &request->overlapped) != FALSE;
     }

@@ -9,8 +9,8 @@ namespace iocp {
 
 namespace {
 
-// TransmitFile takes 2 GiB less two bytes; the core goes on with the rest.
-constexpr std::size_t most_bytes = std::size_t{1} << 30U;
+// TransmitFile takes at most 2 GiB less two bytes; the core sends the rest.
+constexpr std::size_t max_bytes = std::size_t{1} << 30U;
 
 HANDLE handle_of(const SentFile& file) noexcept { return reinterpret_cast<HANDLE>(file.handle()); }
 
@@ -18,7 +18,7 @@ HANDLE handle_of(const SentFile& file) noexcept { return reinterpret_cast<HANDLE
 
 StartResult IocpBackend::send_file(Operation& op) {
     if (op.remaining() == 0) {
-        return {Start::done, 0};  // to TransmitFile, 0 bytes are the whole file
+        return {Start::done, 0};  // TransmitFile takes 0 bytes for the whole file
     }
     if (!can_send(*op.socket)) {
         return failed(WSAENOTCONN);
@@ -30,13 +30,13 @@ StartResult IocpBackend::send_file(Operation& op) {
     const std::uint64_t position = SentFile::position(op);
     request->overlapped.Offset = static_cast<DWORD>(position);
     request->overlapped.OffsetHigh = static_cast<DWORD>(position >> 32U);
-    const auto count = static_cast<DWORD>(std::min(op.remaining(), most_bytes));
+    const auto count = static_cast<DWORD>(std::min(op.remaining(), max_bytes));
     const bool at_once =
         winsock_.transmit_file(socket_of(*op.socket), handle_of(SentFile::of(op)), count, 0,
                                &request->overlapped, nullptr, 0) != FALSE;
     const StartResult result =
         started(op, *request, at_once, static_cast<DWORD>(request->overlapped.InternalHigh));
-    // What Wine 8.0 says of a connection that is gone.
+    // Wine 8.0 reports WSAENOTCONN for a connection that is gone.
     const bool gone = result.start == Start::failed && result.value == WSAENOTCONN;
     return gone ? failed(WSAECONNRESET) : result;
 }
@@ -59,8 +59,8 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
     return 0;
 }
 
-// A read at an offset moves the position of a synchronous file, which this handle shares with the
-// caller's: it is put back.
+// Restores the position of a synchronous file, because a read at an offset moves it and the
+// caller's handle shares it.
 int SentFile::read(std::uint64_t at, std::byte* out, std::size_t length, std::size_t& got) const {
     const HANDLE file = handle_of(*this);
     LARGE_INTEGER before{};
@@ -69,8 +69,8 @@ int SentFile::read(std::uint64_t at, std::byte* out, std::size_t length, std::si
     place.Offset = static_cast<DWORD>(at);
     place.OffsetHigh = static_cast<DWORD>(at >> 32U);
     DWORD count = 0;
-    const auto most = static_cast<DWORD>(std::min(length, most_bytes));
-    bool good = ::ReadFile(file, out, most, &count, &place) != FALSE;
+    const auto maximum = static_cast<DWORD>(std::min(length, max_bytes));
+    bool good = ::ReadFile(file, out, maximum, &count, &place) != FALSE;
     if (!good && ::GetLastError() == ERROR_IO_PENDING) {
         good = ::GetOverlappedResult(file, &place, &count, TRUE) != FALSE;
     }

@@ -8,7 +8,7 @@ namespace iocp {
 
 namespace {
 
-// What Winsock writes to when a message has come.
+// The data that Winsock writes when a message has come.
 struct Answer {
     INT address_length;
     DWORD flags;
@@ -21,7 +21,7 @@ sockaddr* room_of(Address& address) noexcept {
 
 }  // namespace
 
-// A call that waits writes the sender and the flags when it is over: they lie in the Message.
+// A call that waits writes the sender and the flags when it ends, so they lie in the Message.
 int IocpBackend::call_receive(Operation& op, Parts& parts, DWORD flags, DWORD& bytes,
                               OVERLAPPED* overlapped) const noexcept {
     const SOCKET socket = socket_of(*op.socket);

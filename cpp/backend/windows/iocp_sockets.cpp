@@ -1,4 +1,4 @@
-// IocpBackend: what it does with sockets, never waiting.
+// IocpBackend: the socket calls, none of which waits.
 #include "backend/windows/call.hpp"
 #include "backend/windows/iocp_backend.hpp"
 
@@ -10,7 +10,8 @@ const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
 }
 
-// SIO_TCP_INFO and TCP_INFO_v0 of mstcpip.h, which shows them to programs for Windows 10 1703 only.
+// SIO_TCP_INFO and TCP_INFO_v0 of mstcpip.h, which declares them only for programs that target
+// Windows 10 1703.
 constexpr DWORD tcp_info_code = _WSAIORW(IOC_VENDOR, 39);
 
 struct TcpInfo {
@@ -19,7 +20,7 @@ struct TcpInfo {
     std::uint64_t connected_ms;
     BOOLEAN timestamps;
     std::uint32_t round_trip_us;
-    std::uint32_t least_round_trip_us;
+    std::uint32_t min_round_trip_us;
     std::uint32_t bytes_in_flight;
     std::uint32_t windows[4];
     std::uint64_t bytes_out;
@@ -38,7 +39,8 @@ int set_nonblocking(SOCKET socket, bool on) noexcept {
 
 }  // namespace
 
-// Ours alone, and its calls without an OVERLAPPED never wait; those with one are not affected.
+// Makes the handle ours alone, and its calls without an OVERLAPPED non-blocking. Calls with one are
+// not affected.
 int IocpBackend::own(SOCKET socket) noexcept {
     (void)::SetHandleInformation(reinterpret_cast<HANDLE>(socket), HANDLE_FLAG_INHERIT, 0);
     return set_nonblocking(socket, true);
@@ -98,7 +100,7 @@ int IocpBackend::name_of(const Socket& socket, bool peer, Address& out) {
         if (peer || code != WSAEINVAL) {
             return code;
         }
-        // Not bound yet: the wildcard address, as other systems say.
+        // Not bound yet: the wildcard address, as other systems report it.
         out = {};
         where->sa_family = static_cast<ADDRESS_FAMILY>(socket.family);
         length = socket.family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
@@ -125,7 +127,8 @@ int IocpBackend::set_option(const Socket& socket, int level, int option, const v
                : last_error();
 }
 
-// Windows does not show what it holds back: that it would is all there is to know.
+// Windows does not show the bytes it holds back, so a socket with the algorithm on reports
+// `holding`.
 Nagle IocpBackend::nagle(const Socket& socket) noexcept {
     BOOL nodelay = FALSE;
     int length = sizeof nodelay;
@@ -141,10 +144,9 @@ int IocpBackend::shutdown(Socket& socket, bool receiving, bool sending) {
     }
     Member* member = receiving ? member_of(socket.id) : nullptr;
     if (member != nullptr && member->receiving != nullptr) {
-        // It would wait for ever: Windows lets it.
+        // Windows lets the receive wait for ever, so it is cancelled.
         member->deaf = true;
-        (void)winsock_.cancel(reinterpret_cast<HANDLE>(member->socket),
-                              &member->receiving->overlapped);
+        end(*member, *member->receiving);
     }
     return 0;
 }
@@ -155,8 +157,8 @@ void IocpBackend::reset_on_close(Socket& socket) {
                        reinterpret_cast<const char*>(&hard), sizeof hard);
 }
 
-// Packets of the socket are strangers' from here on. A handle that never became a socket has no
-// name.
+// Forgets the socket, so that its later packets are ignored. A handle that never became a socket
+// has no name.
 void IocpBackend::leave(const Socket& socket) {
     Member* member = member_of(socket.id);
     if (member != nullptr && member->socket == socket_of(socket)) {
@@ -165,7 +167,7 @@ void IocpBackend::leave(const Socket& socket) {
     }
 }
 
-// The handle stays bound to this port, for Windows has no documented way out of one.
+// The handle stays bound to this port: Windows documents no way out of one.
 void IocpBackend::detach(Socket& socket) {
     leave(socket);
     (void)set_nonblocking(socket_of(socket), socket.was_nonblocking);
@@ -181,21 +183,21 @@ int IocpBackend::pending_error(const Socket& socket) noexcept {
     return member != nullptr ? std::exchange(member->pending_error, 0) : 0;
 }
 
-// Wine 8.0 tells one call of a reset, and later ones read the end of the stream: but a poll still
-// sees the error. Windows tells every call, and there the poll costs a connection one call at its
-// end.
+// Returns whether a poll shows an error. Wine 8.0 reports a reset to one call only; later calls
+// read the end of the stream, though a poll still shows the error. Windows reports it to every
+// call, so there the poll only costs one call at a connection's end.
 bool IocpBackend::was_reset(SOCKET socket) noexcept {
     WSAPOLLFD entry{socket, POLLRDNORM, 0};
     return ::WSAPoll(&entry, 1, 0) > 0 && (entry.revents & POLLERR) != 0;
 }
 
-// A receive that is over: the end of a stream which a reset has ended is that reset.
+// Turns the end of a stream that a reset has ended into that reset.
 StartResult IocpBackend::checked(const Socket& socket, const StartResult& result) noexcept {
     const bool end = socket.stream && result.start == Start::done && result.value == 0;
     return end && was_reset(socket_of(socket)) ? failed(WSAECONNRESET) : result;
 }
 
-// The error that a look has met comes behind the bytes of the stream that came before it.
+// Returns the error of a readiness wait after the stream's bytes that came before it.
 StartResult IocpBackend::before_error(const Socket& socket, const StartResult& result) noexcept {
     if (result.start == Start::done && result.value > 0) {
         return result;
@@ -237,8 +239,8 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     return before_error(socket, checked(socket, received(returned, bytes, socket.stream)));
 }
 
-// Acknowledged bytes, where the system has SIO_TCP_INFO (Windows 10; not Wine 8.0). What it sends
-// again, or probes a closed window with, is not among them.
+// Returns acknowledged bytes where the system has SIO_TCP_INFO (Windows 10; not Wine 8.0). Bytes
+// sent again, and probes of a closed window, are left out.
 std::uint64_t IocpBackend::bytes_taken(const Socket& socket) noexcept {
     DWORD version = 0;
     TcpInfo info{};
@@ -250,7 +252,7 @@ std::uint64_t IocpBackend::bytes_taken(const Socket& socket) noexcept {
     return info.bytes_out - info.bytes_retransmitted - info.bytes_in_flight;
 }
 
-// The look that follows says at once if more is there.
+// True: the following readiness wait reports at once if more is there.
 bool IocpBackend::drained(Socket& /*socket*/) noexcept { return true; }
 
 std::int32_t IocpBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
@@ -258,7 +260,7 @@ std::int32_t IocpBackend::flags_taken(const Socket& socket, bool sending) const 
     return urgent | (sending ? MSG_DONTROUTE : MSG_PEEK | MSG_WAITALL);
 }
 
-bool IocpBackend::fills(std::int32_t flags) const noexcept {
+bool IocpBackend::waits_for_all(std::int32_t flags) const noexcept {
     constexpr std::int32_t elsewhere = MSG_PEEK | MSG_OOB;
     return (flags & MSG_WAITALL) != 0 && (flags & elsewhere) == 0;
 }
@@ -291,7 +293,7 @@ StartResult IocpBackend::accept_now(Operation& op) {
         (void)winsock_.close(made);
         return failed(code);
     }
-    // accept() would refuse to name the peer of a connection that is over, and drop it.
+    // accept() would not name the peer of a connection that is over, and would drop it.
     if (Message* message = op.message()) {
         message->address = peer_of(made);
     }
@@ -300,40 +302,40 @@ StartResult IocpBackend::accept_now(Operation& op) {
 
 StartResult IocpBackend::attempt(Operation& op, unsigned count) {
     switch (op.kind) {
-        case Kind::receive:
+        case OperationKind::receive:
             return receive_now(op);
-        case Kind::zero_byte:
+        case OperationKind::zero_byte:
             break;
-        case Kind::receive_each:
-            if (!op.watching) {
+        case OperationKind::receive_each:
+            if (!op.readiness_only) {
                 return receive_now(op);
             }
             break;
-        case Kind::send:
+        case OperationKind::send:
             return op.from_file ? StartResult{} : send_now(op, count);
-        case Kind::accept:
-        case Kind::accept_each: {
+        case OperationKind::accept:
+        case OperationKind::accept_each: {
             Listener* listener = listener_of(op.socket->id);
             return listener != nullptr && !listener->arrived.empty() ? accept(op) : accept_now(op);
         }
-        case Kind::connect:
-        case Kind::disconnect:
+        case OperationKind::connect:
+        case OperationKind::disconnect:
             return {};
-        case Kind::writable:
+        case OperationKind::writable:
             break;
     }
-    const SHORT events = op.kind == Kind::writable ? POLLWRNORM : POLLRDNORM;
+    const SHORT events = op.kind == OperationKind::writable ? POLLWRNORM : POLLRDNORM;
     WSAPOLLFD entry{socket_of(*op.socket), events, 0};
     if (::WSAPoll(&entry, 1, 0) < 0) {
         return failed(last_error());
     }
-    // POLLHUP is also the peer's end, which makes no room: where nothing else makes any, AFD waits.
-    const int found = op.kind == Kind::writable ? entry.revents & ~POLLHUP : entry.revents;
+    // POLLHUP also reports the peer's end, which makes no room. If it is alone, AFD waits for room.
+    const int found = op.kind == OperationKind::writable ? entry.revents & ~POLLHUP : entry.revents;
     return {found != 0 ? Start::done : Start::pending, 0};
 }
 
-// Without a buffer of its own the socket sends from the pages of the request, which stay locked
-// until the peer has acknowledged them (Microsoft, SO_SNDBUF).
+// Switches the socket's send buffer off, or on again. Without it the socket sends from the pages of
+// the request, which stay locked until the peer has acknowledged them (Microsoft, SO_SNDBUF).
 bool IocpBackend::send_direct(Socket& socket, bool on) {
     const int size = on ? 0 : 64 << 10;
     return set_option(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) == 0;

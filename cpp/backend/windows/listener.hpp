@@ -2,21 +2,21 @@
 
 #include <vector>
 
-#include "backend/address.hpp"
 #include "backend/windows/request.hpp"
-#include "core/slot_table.hpp"
+#include "base/address.hpp"
+#include "base/slot_table.hpp"
 
 namespace iocp {
 
-// A connection that AcceptEx made, or the error of one.
+// A connection that AcceptEx made, or the error of a failed one.
 struct Arrival {
     Handle handle{no_handle};
     int code{0};
-    Address peer{};  // of length 0: the connection was over before it could be asked
+    Address peer{};  // length 0: the connection ended before its peer was asked for
 };
 
-// The accepts that stand posted for one listening socket, and what came of them. They are the
-// listener's, not an operation's: an operation only takes what has arrived.
+// The posted accepts of one listening socket, and their results. They belong to the listener, not
+// to an operation: an operation only takes a connection that has arrived.
 struct Listener {
     SlotId socket;
     SOCKET handle{INVALID_SOCKET};
@@ -25,11 +25,11 @@ struct Listener {
     int protocol{0};
     unsigned wanted{1};            // accepts to keep posted
     unsigned posted{0};            // in the kernel now
-    Request* first{nullptr};       // those, linked by `next`
-    std::vector<Arrival> arrived;  // with room for those that are posted
-    SlotId waiting;                // the operation to tell of the next arrival
+    Request* first{nullptr};       // the posted accepts, linked by `next`
+    std::vector<Arrival> arrived;  // with room for all posted accepts
+    SlotId waiting;                // the operation to notify of the next arrival
     bool is_awaited{false};
-    bool closed{false};  // only the packets are still to come
+    bool closed{false};  // only packets are still to come
 };
 
 }  // namespace iocp

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "backend/windows/winsock.hpp"
-#include "core/socket.hpp"
+#include "ops/socket.hpp"
 
 namespace iocp {
 
-// What AFD, the socket layer of Windows, is asked and answers: its input and output alike.
+// The input and output of a poll by AFD, the socket layer of Windows.
 struct AfdPoll {
     LARGE_INTEGER timeout;
     ULONG count;
@@ -21,29 +21,30 @@ struct AfdPoll {
     LONG status;
 };
 
-// What AcceptEx writes: the two addresses, each with the 16 bytes more that it asks for.
+// The output of AcceptEx: two addresses, each with the 16 extra bytes that it needs.
 struct AcceptAddresses {
     static constexpr DWORD each = sizeof(sockaddr_storage) + 16;
     alignas(8) std::array<std::byte, std::size_t{2} * each> bytes;
 };
 
-// One request in the kernel. The kernel owns `overlapped` from the start to the packet, so the
-// request lives in the pool and outlasts whoever asked for it.
+// One request in the kernel. The kernel owns `overlapped` from the start to the packet. So the
+// request lives in the pool and outlives its operation.
 struct Request {
     OVERLAPPED overlapped{};  // first: a packet's OVERLAPPED is its request
     SlotId socket;
     SlotId operation;
-    Kind kind{Kind::receive};
-    bool looking{false};          // holds no memory: readiness is its whole result
-    bool answered{false};         // its result is known; only its packet is to come
-    bool announced{false};        // a packet of ours tells of its end, behind any of the system's
+    OperationKind kind{OperationKind::receive};
+    bool readiness_only{false};   // a readiness wait, without memory
+    bool answered{false};         // its result is known; only its packet follows
+    bool cancelled{false};        // counted in the backend's open cancels, until its packet
+    bool announced{false};        // a packet of ours reports its end, behind any of the system's
     Handle accepting{no_handle};  // AcceptEx: the socket that becomes the connection
     std::unique_ptr<AcceptAddresses> addresses;  // AcceptEx
-    std::unique_ptr<AfdPoll> poll;               // waiting for room
+    std::unique_ptr<AfdPoll> poll;               // of a wait for room
     Request* next{nullptr};                      // in the pool's free list or the listener's list
 };
 
-// Requests by address: none is freed before the port handle is closed.
+// Requests with stable addresses: none is freed before the port handle is closed.
 class RequestPool {
 public:
     // Null without memory.

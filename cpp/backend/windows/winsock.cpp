@@ -8,7 +8,7 @@ namespace iocp {
 
 namespace {
 
-// Extension functions belong to a provider; those of the system's own TCP serve IPv4 and IPv6.
+// Extension functions belong to a provider. Those of the system's TCP serve IPv4 and IPv6.
 template <class Function>
 void load(SOCKET socket, GUID name, Function& out) noexcept {
     DWORD length = 0;
@@ -51,7 +51,7 @@ struct Loaded {
 
 }  // namespace
 
-// A failure is not kept: it may have been want of sockets, and the next port tries again.
+// Keeps no failure: it may have been a lack of sockets, and the next port tries again.
 const Winsock* Winsock::system(std::string& reason) {
     static std::optional<Loaded> loaded;
     if (!loaded.has_value() || !loaded->refusal.empty()) {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <winsock2.h>
-// winsock2.h comes before everything else of the system's.
+// winsock2.h must precede every other header of the system.
 #include <mswsock.h>
 #include <windows.h>
 #include <winternl.h>
@@ -12,8 +12,8 @@
 
 namespace iocp {
 
-// Every call of Winsock that can fail for want of resources or that starts an operation, in one
-// table: the seam at which tests let the system refuse. The extension functions are loaded once.
+// Every Winsock call that starts an operation or can fail for lack of resources. Tests replace
+// entries of this table to inject refusals. The extension functions are loaded once.
 struct Winsock {
     decltype(&::WSASocketW) socket{&::WSASocketW};
     decltype(&::bind) bind{&::bind};
@@ -36,9 +36,9 @@ struct Winsock {
     LPFN_DISCONNECTEX disconnect_ex{nullptr};
     LPFN_TRANSMITFILE transmit_file{nullptr};
 
-    // The system's own, with Winsock started; null with the reason when it cannot be had.
+    // Returns the system's table, with Winsock started; null, with the reason, if that fails.
     static const Winsock* system(std::string& reason);
-    // The extension functions by name, and whether this system has them.
+    // Returns the extension functions by name, and whether this system has them.
     [[nodiscard]] std::map<std::string, bool> extensions() const;
 };
 

@@ -1,10 +1,10 @@
-// The one table of what a Windows error number means for its socket (R05, R08, R10, R32).
+// The only table of Windows error numbers and their effects on the socket (R05, R08, R10, R32).
 #include "backend/windows/winsock_error.hpp"
 
 #include "backend/system_error.hpp"
 #include "backend/windows/winsock.hpp"
-#include "core/operation.hpp"
-#include "core/socket.hpp"
+#include "ops/operation.hpp"
+#include "ops/socket.hpp"
 
 namespace iocp {
 
@@ -29,7 +29,7 @@ std::string error_text(int code) {
 int winsock_code(unsigned long code) noexcept {
     switch (code) {
         case ERROR_OPERATION_ABORTED:  // 995
-        case 676:  // ERROR_ABANDON_HIBERFILE: what Wine says for a closed handle
+        case 676:  // ERROR_ABANDON_HIBERFILE: Wine reports it for a closed handle
             return WSA_OPERATION_ABORTED;
         case ERROR_NETNAME_DELETED:  // 64
             return WSAECONNRESET;
@@ -95,7 +95,7 @@ bool code_fatal(const Operation& op, int code) noexcept {
             return true;
         case WSAEINVAL:
         case WSAEOPNOTSUPP:
-            return op.kind == Kind::accept_each;  // not a listener, or no longer one
+            return op.kind == OperationKind::accept_each;  // not a listener, or no longer one
         case WSAECONNRESET:
         case WSAECONNABORTED:
         case WSAENETRESET:
@@ -105,8 +105,9 @@ bool code_fatal(const Operation& op, int code) noexcept {
         case WSAEHOSTUNREACH:
         case WSAENETUNREACH:
         case WSAEDISCON:
-            // What befalls one accepted or refused connection is not the listener's end, nor a
-            // datagram socket's; an unsuccessful connect may be tried again.
+            // These errors end only a connected stream. One failed connection does not end its
+            // listener, one failed datagram does not end its socket, and an unconnected socket may
+            // connect again.
             return op.socket->connected && op.socket->stream;
         default:
             return false;

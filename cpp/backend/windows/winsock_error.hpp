@@ -6,12 +6,12 @@ namespace iocp {
 
 struct Operation;
 
-// Winsock, Win32 and the completion port call one thing by several numbers; this is the Winsock one
-// wherever there is one.
+// Returns the Winsock number of an error where there is one. Winsock, Win32 and the completion port
+// number the same error differently.
 int winsock_code(unsigned long code) noexcept;
 
-// ICMP's answer to an earlier datagram is a refusal here as it is on other systems; Windows calls
-// it a reset, of a connection that there is not.
+// Reports ICMP's answer to an earlier datagram as a refusal, as other systems do. Windows calls it
+// a reset, although there is no connection.
 int code_of_socket(int code, bool stream) noexcept;
 
 bool code_exhausted(int code) noexcept;

@@ -1,7 +1,7 @@
 #include "bindings/interrupt_event.hpp"
 
-// Exported by every CPython for the standard library's own extension modules; set after the signal
-// has been noted, never reset by the interpreter.
+// CPython exports this function for the standard library's extension modules. It sets the event
+// after it has noted the signal, and never resets it.
 extern "C" __declspec(dllimport) void* _PyOS_SigintEvent(void);
 
 namespace iocp::py {

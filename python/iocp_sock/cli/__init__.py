@@ -1,4 +1,4 @@
-"""The command line: ``iocp-sock demo`` and its like, a module or package for each command."""
+"""The command line: ``iocp-sock COMMAND``, a module or package for each command."""
 
 import sys
 from typing import Annotated
@@ -17,7 +17,7 @@ from iocp_sock.cli.top import top
 
 app = typer.Typer(
     name="iocp-sock",
-    help="Completion-port sockets for Python: see them work, serve with them, check this system.",
+    help="Completion-port sockets for Python: watch them, serve with them, check this system.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,9 +50,9 @@ def _program(
 
 
 def main() -> None:
-    """Run the command line; a failure of the system or a child is one line and exit code 1.
+    """Run the command line. A failure of the system or of a child prints one line; exit code 1.
 
-    Exit code 3: it needs a control socket, and there is none here.
+    Exit code 3: the command needs a control socket, and there is none here.
     """
     try:
         app(prog_name="iocp-sock")

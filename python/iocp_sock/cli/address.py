@@ -1,4 +1,4 @@
-"""HOST:PORT as people write it, and socket addresses written back the same way."""
+"""Addresses in the form HOST:PORT, to and from socket addresses."""
 
 import socket
 from typing import Any
@@ -21,7 +21,7 @@ def parse(text: str) -> tuple[str, int]:
 
 
 def resolve(host: str, port: int) -> tuple[Any, ...]:
-    """The first stream address of the host, in the shape the socket module uses for its family."""
+    """Return the first stream address of the host, in the socket module's form."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -30,6 +30,6 @@ def resolve(host: str, port: int) -> tuple[Any, ...]:
 
 
 def written(address: tuple[Any, ...]) -> str:
-    """The address as ``HOST:PORT``, an IPv6 host in brackets."""
+    """Return the address as ``HOST:PORT``, an IPv6 host in brackets."""
     host, port = address[0], address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -19,27 +19,27 @@ class ChildError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the request under way has come; zero or more before its answer."""
+    """The progress of the current request; there may be several before its answer."""
 
     done: int
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a request; exactly one each."""
+    """The result of a request; each has exactly one."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The child's last words."""
+    """The failure that ended the child."""
 
     text: str
 
 
 class Child:
-    """One child process; it has at most one request under way."""
+    """One child process, which handles at most one request at a time."""
 
     def __init__(self, name: str, body: Callable[..., None], *arguments: Any) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -56,7 +56,7 @@ class Child:
         theirs.close()
 
     def ask(self, request: str, *arguments: Any) -> None:
-        """Send a request; its answer is fetched with `answer`."""
+        """Send a request; `answer` waits for its answer."""
         self.done = 0
         self._heard = time.monotonic()
         try:
@@ -65,15 +65,15 @@ class Child:
             self._read_last_words()
 
     def answered(self) -> bool:
-        """Take in what has arrived; true once the answer is there."""
+        """Read the messages that have arrived; true once the answer is there."""
         while not self._answers and self._pipe.poll():
             self._take()
         if not self._answers and time.monotonic() - self._heard > PATIENCE:
-            raise ChildError(f"{self.name} said nothing for {PATIENCE:.0f} seconds")
+            raise ChildError(f"{self.name} sent nothing for {PATIENCE:.0f} seconds")
         return bool(self._answers)
 
     def answer(self) -> Any:
-        """Wait for the answer of the request under way."""
+        """Wait for the answer to the current request."""
         while not self.answered():
             self._pipe.poll(0.1)
         return self._answers.pop()
@@ -84,7 +84,7 @@ class Child:
         return self.answer()
 
     def end(self) -> None:
-        """Close the pipe, which tells the process to end, and end it by force if it does not."""
+        """Close the pipe, which asks the process to end, and kill it if it does not."""
         self._pipe.close()
         self._process.join(2.0)
         if self._process.is_alive():
@@ -110,7 +110,7 @@ class Child:
 
 
 def wait_for_all(children: Iterable[Child], every: float, tick: Callable[[], None]) -> list[Any]:
-    """The answers of all the children, calling `tick` each `every` seconds meanwhile."""
+    """Wait for the answers of all children; call `tick` every `every` seconds meanwhile."""
     children = list(children)
     waiting = [child for child in children if not child.answered()]
     while waiting:
@@ -132,7 +132,7 @@ def answer_requests(pipe: Connection, target: object) -> None:
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """A process started meanwhile leaves Ctrl-C to its parent from its first instruction."""
+    """Ignore Ctrl-C meanwhile, so that a process started now leaves it to its parent."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

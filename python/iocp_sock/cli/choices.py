@@ -1,4 +1,4 @@
-"""The words an option may take, typed as the core types them."""
+"""The values of options, with the core's types."""
 
 import sys
 from typing import Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""``iocp-sock demo``: what idle connections cost, with posted and with zero-byte receives."""
+"""``iocp-sock demo``: the cost of idle connections with posted and with zero-byte receives."""
 
 import json
 from dataclasses import replace
@@ -21,17 +21,19 @@ _QUICK_CONNECTIONS, _QUICK_SECONDS = 1_000, 1.0
 def demo(
     connections: Annotated[
         int | None,
-        typer.Option(min=1, help="Open connections, the hot ones among them.", show_default="9000"),
+        typer.Option(min=1, help="Open connections, hot ones included.", show_default="9000"),
     ] = None,
     hot: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Connections that exchange messages without rest.", show_default="64"
+            min=1, help="Connections that exchange messages all the time.", show_default="64"
         ),
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, help="How long they do, in each of the two runs.", show_default="5"),
+        typer.Option(
+            min=0.1, help="Duration of the exchange in each of the two runs.", show_default="5"
+        ),
     ] = None,
     backend: Annotated[
         Backend | None, typer.Option(help="The server's backend.", show_default="best")
@@ -48,8 +50,8 @@ def demo(
         typer.Option(
             "--trace",
             metavar="FILE",
-            help="Write the life of the server's operations, in the run with posted receives, for"
-            " ui.perfetto.dev; recording slows that run a little.",
+            help="Write a trace of the server's operations for ui.perfetto.dev. It covers the run"
+            " with posted receives, and slows it a little.",
         ),
     ] = None,
     as_json: Annotated[
@@ -77,7 +79,9 @@ def _check_plot(path: Path | None) -> None:
 
 def _check_trace(path: Path | None) -> None:
     if path is not None and not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no directory {path.parent}", param_hint="--trace")
+        raise typer.BadParameter(
+            f"there is no directory {path.parent}; make it first", param_hint="--trace"
+        )
 
 
 def _plan(
@@ -93,7 +97,9 @@ def _plan(
             f"{hot} hot ones do not fit in {wanted} connections", param_hint="--hot"
         )
     if seconds is not None and not isfinite(seconds):
-        raise typer.BadParameter(f"{seconds} is not a duration", param_hint="--seconds")
+        raise typer.BadParameter(
+            f"seconds must be a finite number, not {seconds}", param_hint="--seconds"
+        )
     return Plan(
         wanted,
         hot or min(_HOT, wanted),
@@ -103,14 +109,14 @@ def _plan(
 
 
 def _fitting(asked: int | None, usual: int) -> int:
-    """The connections asked for, or as many of the usual number as the open-file limit allows."""
+    """Return the requested connections, or the usual ones within the limit on open files."""
     room = limits.room_for_connections()
     if asked is None:
         return usual if room is None else max(1, min(usual, room))
     if room is not None and asked > room:
         raise typer.BadParameter(
-            f"{asked} connections do not fit: the files that this process may open leave room"
-            f" for {room}; raise the hard limit (ulimit -Hn) for more",
+            f"{asked} connections do not fit: the limit on open files leaves room for {room}; "
+            "raise the hard limit (ulimit -Hn) for more",
             param_hint="--connections",
         )
     return asked

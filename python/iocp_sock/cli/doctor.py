@@ -1,4 +1,4 @@
-"""``iocp-sock doctor``: what this system offers and what it refuses."""
+"""``iocp-sock doctor``: the features that this system offers or refuses."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from iocp_sock.cli import limits, table
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show which backends work here and why others do not, the limits, and the versions."""
+    """Show the backends with the reason if one does not work here, the limits, and the versions."""
     report = examine()
     if as_json:
         print(json.dumps(report, indent=2))
@@ -27,7 +27,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def examine() -> dict[str, Any]:
-    """Everything the doctor knows, as JSON shows it."""
+    """Return the whole report, in the form of the JSON."""
     survey = _core.survey()
     return {
         "versions": _versions(),
@@ -71,7 +71,7 @@ def _print_tables(report: dict[str, Any]) -> None:
     console = Console()
     console.print(table.facts("Backends", _backend_rows(report)))
     for name, features in report["features"].items():
-        console.print(table.facts(f"What {name} offers here", _feature_rows(features)))
+        console.print(table.facts(f"Features of {name} here", _feature_rows(features)))
     console.print(table.facts("System", _system_rows(report)))
 
 

@@ -22,25 +22,29 @@ def echo(
     listen: Annotated[
         str,
         typer.Option(
-            "--listen", metavar="HOST:PORT", help="Where to listen; an IPv6 host in brackets."
+            "--listen",
+            metavar="HOST:PORT",
+            help="The address to listen on; an IPv6 host in brackets.",
         ),
     ],
     backend: Annotated[
         Backend | None, typer.Option(help="The backend.", show_default="best")
     ] = None,
-    receive: Annotated[Receive, typer.Option(help="How connections wait for data.")] = "pooled",
+    receive: Annotated[
+        Receive, typer.Option(help="The receive strategy of the connections.")
+    ] = "pooled",
     control: Annotated[
         bool | None,
         typer.Option(
-            help="Let 'iocp-sock top', run by this user, watch.",
-            show_default="where the system can",
+            help="Serve a control socket for 'iocp-sock top' of this user.",
+            show_default="if the system allows one",
         ),
     ] = None,
 ) -> None:
-    """Send back whatever arrives, until Ctrl-C."""
+    """Send all received data back, until Ctrl-C."""
     where = _address(listen)
     limits.raise_open_files()
-    for name in ("SIGTERM", "SIGBREAK"):  # the second is Ctrl-Break, on Windows
+    for name in ("SIGTERM", "SIGBREAK"):  # SIGBREAK is Ctrl-Break on Windows
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     with Port(backend=backend) as port, controlled(port, "echo", control):
@@ -89,7 +93,7 @@ def _close(port: Port, server: EchoServer, console: Console) -> None:
 
 
 class RateLine:
-    """The line of rates, renewed once a second by a timer of the port."""
+    """The line of rates, which a timer of the port renews once a second."""
 
     def __init__(self, port: Port, server: EchoServer, live: Live) -> None:
         self._port = port

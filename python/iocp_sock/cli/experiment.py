@@ -1,4 +1,4 @@
-"""One run of the demo: a server process, its load, and what they were seen to do."""
+"""One run of the demo: a server process, its load, and their figures."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ _SETTLE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: `hot` of the `connections` exchange messages for `seconds`.
+    """The parameters of a run: `hot` of the `connections` exchange messages for `seconds`.
 
-    A message has `message` bytes, a posted receive of the server `block`. `trace` is the file that
-    the life of the server's operations meanwhile is written to.
+    A message has `message` bytes, and a posted receive of the server `block`. `trace` is the file
+    for the trace of the server's operations.
     """
 
     connections: int
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run showed; `charges` is (seconds since the start, charged bytes) over the run."""
+    """The figures of one run; `charges` has (seconds since the start, charged bytes)."""
 
     receive: Receive
     backend: str
@@ -55,7 +55,7 @@ class Run:
     charges: tuple[tuple[float, int], ...]
 
     def figures(self) -> dict[str, Any]:
-        """The run as the demo's JSON shows it."""
+        """Return the run in the form of the demo's JSON."""
         memory = self.rss_bytes_per_connection
         return {
             "receive": self.receive,
@@ -71,17 +71,17 @@ class Run:
 
 
 class Watch(Protocol):
-    """Whoever follows a run."""
+    """An observer of a run."""
 
     def phase(self, title: str, total: float) -> None:
-        """A new phase begins; it is complete at `total`."""
+        """Begin a new phase, which is complete at `total`."""
 
     def show(self, done: float, note: str) -> None:
-        """How far the phase is, and what is worth reading now."""
+        """Show the progress of the phase, and a note."""
 
 
 def measure(plan: Plan, receive: Receive, watch: Watch, send: Send = "buffered") -> Run:
-    """Run the demo once with that way of receiving, and of sending the echo."""
+    """Run the demo once with these strategies for receives and for the echo's sends."""
     with _processes(plan, receive, send) as (server, load):
         return Experiment(plan, receive, watch, server, load).run()
 
@@ -101,7 +101,7 @@ def _processes(plan: Plan, receive: Receive, send: Send) -> Iterator[tuple[Child
 
 
 class Experiment:
-    """A plan being carried out; the phases follow one another in `run`."""
+    """The execution of a plan; `run` has its phases in order."""
 
     def __init__(
         self, plan: Plan, receive: Receive, watch: Watch, server: Child, load: list[Child]
@@ -115,7 +115,7 @@ class Experiment:
         self._charges: list[tuple[float, int]] = []
 
     def run(self) -> Run:
-        """All phases; memory counts from after a warm-up, which leaves out one-off costs."""
+        """Run all phases. Memory counts after a warm-up, without one-off costs."""
         listening: Listening = self._server.answer()
         self._open("warming up", listening, min(_WARM_UP_CONNECTIONS, self._plan.connections))
         self._close()
@@ -177,7 +177,7 @@ class Experiment:
         return wait_for_all(self._load, _SAMPLE_SECONDS, lambda: show(self._sample()))
 
     def _settled(self, connections: int) -> Sample:
-        """The server once it holds that many connections and its charge has come to rest."""
+        """Wait for that many connections and a steady charge; return the server's sample."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         last = self._sample()
         while True:
@@ -210,7 +210,7 @@ class Experiment:
             latencies.merge(part.latencies)
         messages = latencies.total
         if not messages:
-            raise ChildError("no echo came back in time: try more --seconds")
+            raise ChildError("no echo came back in time; try more --seconds")
         return Run(
             receive=self._receive,
             backend=listening.backend,

@@ -8,7 +8,7 @@ BINS = 1 << 17
 
 
 class Latencies:
-    """Counts per bin of 256 ns up to 33 ms; slower ones are kept singly, in nanoseconds."""
+    """Counts per bin of 256 ns up to 33 ms. Longer times are kept one by one, in nanoseconds."""
 
     def __init__(self) -> None:
         self.counts = [0] * BINS
@@ -16,7 +16,7 @@ class Latencies:
 
     @property
     def total(self) -> int:
-        """How many round trips were counted."""
+        """The number of counted round trips."""
         return sum(self.counts) + len(self.slow)
 
     def add(self, nanoseconds: int) -> None:
@@ -27,14 +27,14 @@ class Latencies:
             self.slow.append(nanoseconds)
 
     def merge(self, other: "Latencies") -> None:
-        """Add all that another one counted."""
+        """Add another object's counts."""
         self.counts = [
             mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)
         ]
         self.slow += other.slow
 
     def percentile(self, percent: float) -> float:
-        """The time, in microseconds, that `percent` of all did not exceed (within one bin)."""
+        """Return the microseconds that `percent` of all did not exceed, exact to one bin."""
         rank = max(1, ceil(self.total * percent / 100))
         passed = 0
         for index, count in enumerate(self.counts):
@@ -45,5 +45,5 @@ class Latencies:
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:
-    """The first of the ordered times that more than `part` of them do not exceed, or the last."""
+    """Return the first ordered time that more than `part` of them do not exceed, or the last."""
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -1,11 +1,11 @@
-"""The limits that the system puts on a process, where it has such limits."""
+"""The system's limits of a process, if it has such limits."""
 
 import contextlib
 import sys
 from dataclasses import dataclass
 
 _OTHER_FILES = 64
-"""Descriptors that a process with connections needs besides them."""
+"""The descriptors that a process needs beside its connections."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class Limit:
 if sys.platform == "win32":
 
     def open_files() -> Limit | None:
-        """None: Windows has no limit of a process on its sockets."""
+        """Return None: Windows does not limit the sockets of a process."""
         return None
 
     def locked_memory() -> Limit | None:
-        """None: on Windows the working set bounds locked memory, not a limit of the process."""
+        """Return None: on Windows the working set bounds locked memory, not a process limit."""
         return None
 
     def raise_open_files() -> int | None:
-        """None: there is nothing to raise."""
+        """Return None: there is nothing to raise."""
         return None
 
 else:
@@ -41,15 +41,15 @@ else:
         return Limit(soft, hard)
 
     def open_files() -> Limit | None:
-        """The limit on open descriptors."""
+        """Return the limit on open descriptors."""
         return _read(resource.RLIMIT_NOFILE)
 
     def locked_memory() -> Limit | None:
-        """The limit on locked memory, in bytes."""
+        """Return the limit on locked memory, in bytes."""
         return _read(resource.RLIMIT_MEMLOCK)
 
     def raise_open_files() -> int | None:
-        """Raise the soft limit to the hard one, also for children; returns what then applies."""
+        """Raise the soft limit to the hard one, also for children; return the new limit."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             with contextlib.suppress(OSError, ValueError):
@@ -58,6 +58,6 @@ else:
 
 
 def room_for_connections() -> int | None:
-    """How many a process may have, and its children, once its limit is raised; None: any number."""
+    """Raise the limit on files, and return the maximum of connections; None: no limit."""
     limit = raise_open_files()
     return None if limit is None else max(0, limit - _OTHER_FILES)

@@ -1,4 +1,4 @@
-"""The load of the demo: connections that mostly sit there, and some that never rest."""
+"""The load of the demo: many idle connections, and some that always exchange messages."""
 
 import hashlib
 import itertools
@@ -19,16 +19,16 @@ _TURNS = 16
 _BATCH = 100
 _ECHO_SECONDS = 10.0
 _PER_SOURCE = 20_000
-"""Connections from one loopback address: fewer than there are ephemeral ports."""
+"""The connections from one loopback address: fewer than there are ephemeral ports."""
 
 
 class EchoError(Exception):
-    """What came back is not what was sent."""
+    """The echo differs from the sent message, or is missing."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one load process exchanged with the server."""
+    """The exchange of one load process with the server."""
 
     messages: int
     seconds: float
@@ -36,12 +36,12 @@ class Traffic:
 
 
 def message(connection: int, turn: int, nbytes: int = MESSAGE_BYTES) -> bytes:
-    """So many bytes for that connection in that turn; no two of the usual size are alike."""
+    """Return the message of a connection in a turn; those of the usual size are all different."""
     return hashlib.shake_128(f"{connection}:{turn}".encode()).digest(nbytes)
 
 
 def load_processes(hot: int) -> int:
-    """As many load processes as keep one Python server busy, leaving it a processor of its own."""
+    """Return the load processes that keep one Python server busy and leave it a processor."""
     affinity = getattr(os, "sched_getaffinity", None)
     processors = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(3, processors - 1, hot))
@@ -53,7 +53,7 @@ def load_demo(pipe: Connection) -> None:
 
 
 class Load:
-    """Connections to the server; each has had one message echoed and verified when it is opened."""
+    """Connections to the server. Opening one includes a verified echo of one message."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -72,7 +72,7 @@ class Load:
             self._pipe.send(Progress(len(self._sockets)))
 
     def drive(self, hot: int, seconds: float, nbytes: int = MESSAGE_BYTES) -> Traffic:
-        """Keep a message of so many bytes in flight on each of the first `hot` connections."""
+        """Keep a message of `nbytes` in flight on each of the first `hot` connections."""
         self._port = Port()
         rush = Rush(self._port, self._pipe)
         for number in range(hot):
@@ -91,7 +91,7 @@ class Load:
 
 
 class Rush:
-    """The hot connections at work: the first failure ends it."""
+    """The exchange on the hot connections; the first failure ends it."""
 
     def __init__(self, port: Port, pipe: Connection) -> None:
         self.lanes: list[Lane] = []
@@ -104,7 +104,7 @@ class Rush:
         self._finished = 0.0
 
     def run(self, seconds: float) -> Traffic:
-        """Exchange messages for that long; returns once every echo is in."""
+        """Exchange messages for `seconds`, and return once every echo has arrived."""
         self.running = True
         started = time.perf_counter()
         for lane in self.lanes:
@@ -122,13 +122,13 @@ class Rush:
         return Traffic(self.latencies.total, self._finished - started, self.latencies)
 
     def fail(self, text: str) -> None:
-        """End the exchange as failed."""
+        """End the exchange with a failure."""
         self.running = False
         self._failure = self._failure or text
         self._port.stop()
 
     def rest(self) -> None:
-        """One lane has its last echo."""
+        """Note that one lane has its last echo."""
         self._resting += 1
         if self._resting == len(self.lanes):
             self._port.stop()
@@ -139,7 +139,7 @@ class Rush:
 
     def _give_up(self) -> None:
         missing = len(self.lanes) - self._resting
-        self.fail(f"{missing} of {len(self.lanes)} hot connections have an echo missing")
+        self.fail(f"{missing} of {len(self.lanes)} hot connections still wait for an echo")
 
     def _report(self) -> None:
         if not self.running:
@@ -153,7 +153,7 @@ class Rush:
 
 
 class Lane:
-    """One hot connection: it has exactly one message in flight until it rests."""
+    """One hot connection, with exactly one message in flight until the end."""
 
     __slots__ = ("_clock", "_counts", "_expected", "_messages", "_piece", "_rush", "_sent", "_sock")
 

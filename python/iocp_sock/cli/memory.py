@@ -1,4 +1,4 @@
-"""The anonymous memory of this process, where the system tells it."""
+"""The anonymous memory of this process, if the system reports it."""
 
 import sys
 from pathlib import Path
@@ -7,9 +7,9 @@ _STATUS = Path("/proc/self/status")
 
 
 def anonymous_bytes() -> int | None:
-    """Resident anonymous memory (RssAnon) in bytes; None where there is no such figure."""
+    """Return the resident anonymous memory (RssAnon) in bytes; None if it is not reported."""
     if sys.platform == "win32":
-        return None  # a path without a drive would name a file of somebody's
+        return None  # Windows: a path without a drive could name any file
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The demo as a picture; matplotlib is imported only when one is asked for."""
+"""The demo as a picture; matplotlib is imported only when it is drawn."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ from iocp_sock.cli.table import TITLES
 
 
 def obstacle(path: Path) -> str | None:
-    """Why no picture can be written there, or None."""
+    """Return the reason why no picture can be written there, or None."""
     if find_spec("matplotlib") is None:
         return "drawing needs matplotlib: pip install 'iocp-sock[plot]'"
     if not path.parent.is_dir():
@@ -18,12 +18,12 @@ def obstacle(path: Path) -> str | None:
 
     kinds = matplotlib.figure.Figure().canvas.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in kinds:
-        return f"{path.name!r} must end in a known picture format, for example .png or .svg"
+        return f"{path.name!r} must end in a known picture format, such as .png or .svg"
     return None
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
-    """Charged memory over time beside speed and memory per connection."""
+    """Draw the charged memory over time, beside the speed and the memory per connection."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")

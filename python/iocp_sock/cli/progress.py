@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 
 class LiveProgress:
-    """One line per phase; nothing at all where standard error is not a terminal."""
+    """One line per phase; no output if standard error is not a terminal."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -34,12 +34,12 @@ class LiveProgress:
         self._progress.stop()
 
     def phase(self, title: str, total: float) -> None:
-        """Complete the phase before and begin this one."""
+        """Complete the last phase and begin this one."""
         self._complete()
         self._task = self._progress.add_task(f"{self.run}: {title}", total=total, note="")
 
     def show(self, done: float, note: str) -> None:
-        """Move the phase on; it never passes its total."""
+        """Show the phase's progress, at most its total."""
         if self._task is not None:
             self._progress.update(self._task, completed=done, note=note)
 

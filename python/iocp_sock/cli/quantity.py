@@ -1,4 +1,4 @@
-"""Sizes and times as people write them."""
+"""Sizes and times with units."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
 
 
 def size(text: str) -> int:
-    """Bytes of '64MiB', '1KiB', '1500' or '2MB'. Raises ValueError for anything else."""
+    """Return the bytes of a size such as '64MiB', '1KiB', '1500' or '2MB'. Raises ValueError."""
     return int(_quantity(text, _SIZES, "a size such as 64MiB, 1KiB or 1500"))
 
 
 def seconds(text: str) -> float:
-    """Seconds of '40ms', '2s' or '500us'. Raises ValueError for anything else."""
+    """Return the seconds of a time such as '40ms', '2s' or '500us'. Raises ValueError."""
     return _quantity(text, _TIMES, "a time such as 40ms, 2s or 500us")
 
 

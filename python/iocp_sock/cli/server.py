@@ -1,4 +1,4 @@
-"""The echo server: in this process for ``echo``, in a process of its own for ``demo``."""
+"""The echo server: in this process for ``echo``, in its own process for ``demo``."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from iocp_sock.control import ControlServer
 
 
 class EchoServer:
-    """Sends back whatever arrives, and counts it."""
+    """Sends all received data back, and counts it."""
 
     def __init__(
         self,
@@ -33,7 +33,8 @@ class EchoServer:
         self._receive = receive
         self._send = send
         self._block = block
-        # One bound method serves all connections: an idle one holds no Python object of its own.
+        # One bound method serves all connections, so that an idle one has no Python object of its
+        # own.
         self._on_data = self._received
         self._on_close = self._closed
         self.listener = port.listen(address)
@@ -65,7 +66,7 @@ class EchoServer:
 def controlled(
     port: Port, name: str, wanted: bool | None = None
 ) -> contextlib.AbstractContextManager[object]:
-    """A control socket; nothing where none is wanted, or was not asked for and cannot be."""
+    """Serve a control socket, unless it is not wanted, or by default the system has none."""
     if wanted is False:
         return contextlib.nullcontext()
     try:
@@ -80,7 +81,7 @@ def controlled(
 
 @dataclass(frozen=True)
 class Listening:
-    """Where the demo's server listens, on which backend and why that one."""
+    """The address of the demo's server, its backend, and the reason for that backend."""
 
     address: tuple[Any, ...]
     backend: str
@@ -89,7 +90,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Sample:
-    """The demo's server at one moment; charges and memory in bytes."""
+    """The figures of the demo's server at one moment; charges and memory in bytes."""
 
     connections: int
     charged: int
@@ -99,7 +100,7 @@ class Sample:
 
 
 class DemoServer:
-    """The demo's echo server and what it is asked over its pipe, a method for each request."""
+    """The demo's echo server, with a method for each request of its pipe."""
 
     def __init__(self, port: Port, receive: Receive, send: Send, block: int) -> None:
         self._port = port
@@ -107,12 +108,12 @@ class DemoServer:
         self._trace: Trace | None = None
 
     def listening(self) -> Listening:
-        """Where it listens."""
+        """Return the server's address and backend."""
         port = self._port
         return Listening(self._server.listener.getsockname(), port.backend, port.backend_reason)
 
     def sample(self) -> Sample:
-        """The server at this moment."""
+        """Return the server's figures now."""
         ledger = self._port.ledger
         return Sample(
             self._server.connections,
@@ -123,11 +124,11 @@ class DemoServer:
         )
 
     def start_trace(self) -> None:
-        """Record the life of operations from now on, the last ones if there are too many."""
+        """Record the life of operations from now on; later events overwrite the oldest."""
         self._trace = self._port.trace()
 
     def write_trace(self, path: str) -> None:
-        """End the trace and write it to that file."""
+        """End the trace and write it to a file."""
         if self._trace is not None:
             self._trace.stop().write(path)
 
@@ -135,7 +136,7 @@ class DemoServer:
 def serve_demo(
     pipe: Connection, backend: Backend | None, receive: Receive, send: Send, block: int
 ) -> None:
-    """The body of the server process: echo on loopback, answer the requests of the pipe."""
+    """Run the server process: echo on loopback, and answer the requests of the pipe."""
     with Port(backend=backend) as port, controlled(port, "demo"):
         server = DemoServer(port, receive, send, block)
 

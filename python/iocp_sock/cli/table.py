@@ -1,4 +1,4 @@
-"""The tables the commands end with."""
+"""The result tables of the commands."""
 
 import platform
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _BUSY = 0.8
 
 
 def wide_console() -> Console:
-    """Standard output; where it is no terminal, wide enough for a table of many columns."""
+    """Return standard output; if it is not a terminal, wide enough for a table of many columns."""
     console = Console()
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
@@ -25,12 +25,12 @@ def wide_console() -> Console:
 
 
 def charge(count: int) -> str:
-    """Charged memory as pages and bytes."""
+    """Return charged memory as pages and bytes."""
     return f"{count // PAGE_SIZE:,} pages, {count:,} B"
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    """A table of names and what they are."""
+    """Return a table of names and values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -40,7 +40,7 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def comparison(runs: Sequence[Run]) -> Table:
-    """The runs of a demo side by side."""
+    """Return a table with the runs of a demo side by side."""
     first = runs[0]
     size = f"{first.connections:,} connections, {first.hot:,} hot"
     title = f"{size}, on {first.backend} ({first.backend_reason})"
@@ -54,10 +54,10 @@ def comparison(runs: Sequence[Run]) -> Table:
 
 
 def _caption(runs: Sequence[Run]) -> str | None:
-    """A warning where the server had time to spare, so that its speed was not what was measured."""
+    """Return a warning if the server had time to spare, so that the run measured the load."""
     if min(run.server_busy for run in runs) >= _BUSY:
         return None
-    return "The server had time to spare: messages/s is the speed of the load, not its own."
+    return "The server had time to spare: messages/s is the speed of the load, not of the server."
 
 
 def _rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

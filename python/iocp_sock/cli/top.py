@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iocp_sock.cli import table
-from iocp_sock.control import MOST_SOCKETS, ControlClient, running
+from iocp_sock.control import MAX_SOCKETS, ControlClient, running
 
 _RATES = ("waits", "packets", "flushes", "sends", "drains", "late")
 _EVENTS = ("refusals", "degraded", "switches", "pauses", "evictions", "nagle_stalls")
@@ -22,23 +22,26 @@ _EVENTS = ("refusals", "degraded", "switches", "pauses", "evictions", "nagle_sta
 def top(
     pid: Annotated[
         int | None,
-        typer.Option(min=1, help="The server's process id.", show_default="the only one there is"),
+        typer.Option(min=1, help="The process id of the server.", show_default="the only server"),
     ] = None,
     control: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Its control socket, instead of its id.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="The path of its control socket, in place of the process id."
+        ),
     ] = None,
     interval: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")
+        float, typer.Option(min=0.1, max=3600, help="Seconds between two readings.")
     ] = 1.0,
     sockets: Annotated[
         int,
         typer.Option(
-            min=0, max=MOST_SOCKETS, help="Sockets to list, those with the largest charge first."
+            min=0, max=MAX_SOCKETS, help="Sockets to list, those with the largest charge first."
         ),
     ] = 10,
-    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one reading and end.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="A line of JSON for each look, nothing else.")
+        bool, typer.Option("--json", help="Print only a line of JSON for each reading.")
     ] = False,
 ) -> None:
     """Watch a running echo or demo server of this user: memory, operations, queues, rates.
@@ -59,23 +62,25 @@ def top(
 
 
 def _only(pid: int | None) -> Path:
-    """The control socket of that server, or of the only one there is."""
+    """Return the control socket of that server, or of the only one."""
     found = running()
     if pid is not None:
         if pid not in found:
             raise SystemExit(
-                f"iocp-sock: process {pid} is no server of yours with a control socket"
-                f" ({_list(found)})"
+                f"iocp-sock: process {pid} is not a server of yours with a control socket "
+                f"({_list(found)})"
             )
         return found[pid]
     if len(found) != 1:
-        raise SystemExit(f"iocp-sock: {_list(found)}" + (": choose with --pid" if found else ""))
+        raise SystemExit(
+            f"iocp-sock: {_list(found)}" + ("; choose one with --pid" if found else "")
+        )
     return next(iter(found.values()))
 
 
 def _list(found: dict[int, Path]) -> str:
     if not found:
-        return "no server of yours is running: 'iocp-sock echo' starts one"
+        return "no server of yours is running; start one with 'iocp-sock echo'"
     return "running: " + ", ".join(f"process {pid}" for pid in sorted(found))
 
 

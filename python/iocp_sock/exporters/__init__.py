@@ -1,1 +1,1 @@
-"""Ways to hand a port's figures to other programs; each needs its own optional dependency."""
+"""Exporters of a port's figures to other programs; each needs its own optional dependency."""

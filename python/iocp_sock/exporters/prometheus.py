@@ -4,7 +4,7 @@
     REGISTRY.register(PortCollector(port))
     start_http_server(9100)
 
-Each scrape takes the figures of each port once, under one hold of its lock.
+Each scrape reads the figures of each port once, under one acquisition of its lock.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _GAUGES: dict[str, tuple[str, Callable[[Stats], int]]] = {
         lambda stats: stats.ledger.now,
     ),
     "ledger_peak_bytes": (
-        "The most that was ever charged at once.",
+        "The maximum of ledger_bytes so far.",
         lambda stats: stats.ledger.peak,
     ),
     "ledger_budget_bytes": (
-        "What the port may charge; 0: no limit.",
+        "The maximum charge of the port; 0: no limit.",
         lambda stats: stats.ledger.budget,
     ),
     "ledger_kernel_locked_bytes": (
-        "What this system really locks for operations.",
+        "The memory that this system really locks for operations.",
         lambda stats: stats.ledger.kernel_locked,
     ),
     "ledger_registered_bytes": (
@@ -55,7 +55,7 @@ _GAUGES: dict[str, tuple[str, Callable[[Stats], int]]] = {
         lambda stats: stats.ledger.internal,
     ),
     "outstanding_operations": (
-        "Accepted operations whose completion was not handed out.",
+        "Accepted operations whose completion was not handed out yet.",
         lambda stats: stats.outstanding,
     ),
     "budget_queue_operations": (
@@ -67,7 +67,7 @@ _GAUGES: dict[str, tuple[str, Callable[[Stats], int]]] = {
         lambda stats: stats.lane_queue,
     ),
     "send_queue_bytes": (
-        "Bytes of unfinished sends that are still to go.",
+        "Bytes of unfinished sends that are still to be sent.",
         lambda stats: stats.send_queue_bytes,
     ),
     "ready_results": (
@@ -76,7 +76,7 @@ _GAUGES: dict[str, tuple[str, Callable[[Stats], int]]] = {
     ),
     "sockets": ("Open sockets.", lambda stats: stats.sockets),
     "operation_slots": ("Slots for operations.", lambda stats: stats.slots),
-    "operation_slots_free": ("Slots that no operation has.", lambda stats: stats.slots_free),
+    "operation_slots_free": ("Slots without an operation.", lambda stats: stats.slots_free),
     "pool_blocks": ("Blocks of the buffer pool.", lambda stats: stats.blocks),
     "pool_blocks_used": ("Blocks that are in use.", lambda stats: stats.blocks_out),
     "pool_bytes": ("Memory of all blocks.", lambda stats: stats.block_bytes),
@@ -113,10 +113,10 @@ _SPLIT_GAUGES: dict[str, tuple[str, str, Callable[[Stats], Mapping[str, int]]]] 
 _COUNTERS: dict[str, tuple[str, Callable[[Stats], int]]] = {
     "waits": ("Turns that asked the kernel.", lambda stats: stats.waits),
     "packets": ("Events that the kernel reported.", lambda stats: stats.packets),
-    "late_packets": ("Events of operations that were gone.", lambda stats: stats.late),
+    "late_packets": ("Events of operations that had ended already.", lambda stats: stats.late),
     "flushes": ("Requests that carried sends.", lambda stats: stats.flushes),
     "sends": ("Sends that requests carried.", lambda stats: stats.sends),
-    "drains": ("Times a readable socket was read.", lambda stats: stats.drains),
+    "drains": ("Times that a readable socket was drained.", lambda stats: stats.drains),
     "refusals": ("Posts refused by the budget, a cap or the system.", lambda stats: stats.refusals),
     "degraded_receives": (
         "Receives that wait without their buffer.",
@@ -126,8 +126,11 @@ _COUNTERS: dict[str, tuple[str, Callable[[Stats], int]]] = {
         "Changes of adaptive subscriptions' strategies.",
         lambda stats: stats.switches,
     ),
-    "send_pauses": ("Times a sender was asked to pause.", lambda stats: stats.pauses),
-    "evictions": ("Connections closed for making no progress.", lambda stats: stats.evictions),
+    "send_pauses": ("Times that a sender was asked to pause.", lambda stats: stats.pauses),
+    "evictions": (
+        "Connections closed because they made no progress.",
+        lambda stats: stats.evictions,
+    ),
     "nagle_stalls": (
         "Sockets whose sends waited for delayed acknowledgements.",
         lambda stats: stats.nagle_stalls,
@@ -135,26 +138,25 @@ _COUNTERS: dict[str, tuple[str, Callable[[Stats], int]]] = {
 }
 
 _BOUNDS = [1 << power for power in range(10, 37, 2)]
-"""Nanoseconds, from 1 µs to 69 s: bounds that the core's buckets have as well, so nothing is
-shared out by guess."""
+"""Nanoseconds, from 1 µs to 69 s: bounds of the core's buckets, so every count is exact."""
 
 
 class PortCollector(Collector):
-    """The figures of one port, or of several by name, as metrics ``iocp_sock_*``.
+    """Shows the figures of one port, or of several by name, as metrics ``iocp_sock_*``.
 
-    Every metric has the label `port`; the name of a single port is "default". Latencies are there
-    for ports made with latency=True. A closed port keeps its last figures.
+    Every metric has the label `port`; the name of a single port is "default". Ports made with
+    latency=True also have latencies. A closed port keeps its last figures.
     """
 
     def __init__(self, ports: Port | Mapping[str, Port]) -> None:
         self._ports = {"default": ports} if isinstance(ports, Port) else dict(ports)
 
     def describe(self) -> list[Metric]:
-        """No metric is named before it is collected: which there are depends on the ports."""
+        """Return no metrics, because the ports decide which there are."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, of figures taken now."""
+        """Yield all metrics, from figures taken now."""
         all_stats = {name: port.stats() for name, port in self._ports.items()}
         for name, (text, read) in _GAUGES.items():
             gauge = GaugeMetricFamily(f"iocp_sock_{name}", text, labels=["port"])

@@ -1,4 +1,4 @@
-// The random programs again, chosen by libFuzzer: what leads to code that no other did is kept.
+// The random programs again, chosen by libFuzzer, which keeps inputs that reach new code.
 #include <cstddef>
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 namespace iocp::small {
 namespace {
 
-// What libFuzzer gives, as choices; nothing but zeros follows.
+// Turns libFuzzer's input into choices; only zeros follow it.
 class Given {
 public:
     Given(const std::uint8_t* data, std::size_t size) : data_(data), left_(size) {}

@@ -1,4 +1,4 @@
-"""``iocp-sock matrix``: what send buffer, receive buffer and Nagle's algorithm do to traffic."""
+"""``iocp-sock matrix``: the effect of socket buffers and Nagle's algorithm on traffic."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def matrix(
         bool, typer.Option("--json", help="Print only JSON on standard output.")
     ] = False,
 ) -> None:
-    """Measure what buffers and Nagle's algorithm do to four patterns of traffic, on loopback.
+    """Measure the effect of buffers and Nagle's algorithm on four patterns of traffic, on loopback.
 
     A cell is a send buffer (least, default, large), a receive buffer of the other end (least,
-    default), Nagle on or off, and a pattern. It stalls for a delayed ACK where its median is over
-    20 ms and that of the same cell without Nagle under 5 ms.
+    default), Nagle on or off, and a pattern. A cell stalls for a delayed ACK if its median is over
+    20 ms and that of the same cell without Nagle is under 5 ms.
     """
     obstacle = None if plot_file is None else plot.obstacle(plot_file)
     if obstacle is not None:

@@ -1,4 +1,4 @@
-"""A port that a thread of its own runs."""
+"""A port with a thread of its own to run it."""
 
 from __future__ import annotations
 

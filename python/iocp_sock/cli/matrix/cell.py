@@ -1,4 +1,4 @@
-"""The cells of the matrix, and what one came to."""
+"""The cells of the matrix and their results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Pattern = Literal["one_way", "write_write_read", "gathered", "bulk"]
 Stall = Literal["delayed_ack", "other"]
 
 SIZES: dict[str, int | None] = {"least": 0, "default": None, "large": 4 << 20}
-"""Buffer sizes to ask for, in bytes; None leaves what the system gives."""
+"""The requested buffer sizes, in bytes; None keeps the system's size."""
 
 PATTERNS: dict[Pattern, str] = {
-    "one_way": "16 B every 5 ms, nothing comes back; from the send to the receiver",
+    "one_way": "16 B every 5 ms, without an answer; from the send to the receiver",
     "write_write_read": "16 B and 48 B in two sends, then the wait for 64 B; round trip",
     "gathered": "the same 64 B in one gathered send; round trip",
     "bulk": "256 KiB in one send, then the wait for 64 B; round trip",
 }
-"""What each pattern sends, and what its latency is."""
+"""The traffic of each pattern, and the meaning of its latency."""
 
 STALLED_US = 20_000.0
 FLOWING_US = 5_000.0
@@ -31,7 +31,7 @@ FLOWING_US = 5_000.0
 
 @dataclass(frozen=True)
 class Cell:
-    """A choice of buffers and Nagle's algorithm on the sending side, and what is sent."""
+    """A choice of buffers, of Nagle's algorithm on the sending side, and of a pattern."""
 
     pattern: Pattern
     send_buffer: str
@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As in 'write_write_read, send buffer least, receive buffer default, Nagle'."""
+        """A name such as 'write_write_read, send buffer least, receive buffer default, Nagle'."""
         nagle = "Nagle" if self.nagle else "nodelay"
         return (
             f"{self.pattern}, send buffer {self.send_buffer}, "
@@ -63,10 +63,10 @@ CELLS = [
 
 @dataclass(frozen=True)
 class Measured:
-    """One cell, measured; buffers in bytes as the system says they took effect.
+    """The results of one cell; buffer sizes are those in effect, in bytes.
 
-    A default send buffer is what it had grown to at the end. Wire and charge are the sender's;
-    `noticed` says that its port saw the pattern that stalls (NagleStallWarning).
+    A default send buffer has its size at the end, to which it grew. Wire and charge are the
+    sender's. `noticed` is whether its port saw the stalling pattern (NagleStallWarning).
     """
 
     cell: Cell
@@ -79,12 +79,12 @@ class Measured:
 
     @property
     def median_us(self) -> float:
-        """Half of the messages took no longer, in microseconds."""
+        """The time in microseconds that half of the messages did not exceed."""
         return self._quantile(0.5)
 
     @property
     def p99_us(self) -> float:
-        """99 % of the messages took no longer (with fewer than 100: all of them)."""
+        """The time that 99 % of the messages did not exceed (with fewer than 100: all of them)."""
         return self._quantile(0.99)
 
     def _quantile(self, part: float) -> float:
@@ -92,10 +92,10 @@ class Measured:
 
     @property
     def copies(self) -> Literal["copied", "not known"]:
-        """What is known of copies between the application and the kernel.
+        """Whether data is copied between the application and the kernel, as far as it is known.
 
-        Linux copies every plain send into the kernel and every receive out of it. Windows without
-        a send buffer is said to send from the caller's memory, which nothing here can show.
+        Linux copies every plain send into the kernel and every receive out of it. Windows without a
+        send buffer is said to send from the caller's memory; this program cannot verify that.
         """
         lies_bare = sys.platform == "win32" and 0 in (
             self.send_buffer_bytes,
@@ -104,7 +104,7 @@ class Measured:
         return "not known" if lies_bare else "copied"
 
     def figures(self, stall: Stall | None) -> dict[str, Any]:
-        """The cell as JSON shows it."""
+        """Return the cell in the form of the JSON."""
         wire = self.wire
         return {
             "pattern": self.cell.pattern,
@@ -129,7 +129,7 @@ class Measured:
 
 
 def stalls(cells: list[Measured], path: Path = LOOPBACK) -> dict[Cell, Stall]:
-    """Name the cells that stall; how long the path itself takes is no part of a stall.
+    """Return the cells that stall. The delay of the path itself is not part of a stall.
 
     'delayed_ack': the median is over 20 ms, and that of the same cell without Nagle under 5 ms.
     'other': the median is over 20 ms for another reason.
@@ -144,5 +144,5 @@ def stalls(cells: list[Measured], path: Path = LOOPBACK) -> dict[Cell, Stall]:
 
 
 def under_way_us(cell: Cell, path: Path) -> float:
-    """What a message of the cell takes on the path by itself: once there, or there and back."""
+    """Return the delay of the path for a message of the cell: one way, or there and back."""
     return path.one_way_us * (1 if cell.pattern == "one_way" else 2)

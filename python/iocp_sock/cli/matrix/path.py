@@ -1,4 +1,4 @@
-"""The way between the two ends of a cell."""
+"""The path between the two ends of a cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Path:
-    """How the sender of a cell reaches its receiver, and how long a message is under way.
+    """The address of a cell's receiver, and the delay of the path to it.
 
     The receiver listens on `address`, with a socket made under `receiving()`. `one_way_us` is the
     delay that the path itself adds each way, in microseconds.

@@ -1,4 +1,4 @@
-"""The matrix as a picture; matplotlib is imported only when one is asked for."""
+"""The matrix as a picture; matplotlib is imported only when it is drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from iocp_sock.cli.matrix.cell import PATTERNS, STALLED_US, Measured, Pattern
 
 
 def draw(cells: list[Measured], path: Path) -> None:
-    """Medians on a scale of powers, a field for each pattern, Nagle on beside off."""
+    """Draw the medians on a logarithmic scale, a field for each pattern, Nagle on beside off."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8), layout="constrained")

@@ -1,4 +1,4 @@
-"""The warnings that cells of the matrix are meant to run into."""
+"""The warnings that cells of the matrix provoke on purpose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from iocp_sock import NagleStallWarning, UnpostedReceiveWarning
 
 @contextlib.contextmanager
 def unwarned() -> Iterator[None]:
-    """In the block nobody is warned of what the table says cell by cell."""
+    """Suppress the warnings in the block, because the table reports the same for each cell."""
     with warnings.catch_warnings():
         for category in (NagleStallWarning, UnpostedReceiveWarning):
             warnings.simplefilter("ignore", category)

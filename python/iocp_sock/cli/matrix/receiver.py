@@ -8,9 +8,9 @@ from iocp_sock import Buffer, Port, Socket
 
 
 class Receiver:
-    """Takes one connection and notes when each whole message is there; answers it if asked to.
+    """Accepts one connection, notes the arrival of each whole message, and answers it if wanted.
 
-    Arrivals are nanoseconds of Port.time().
+    Arrivals are in nanoseconds of Port.time().
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class Receiver:
         self._listener.accept_each(self._accepted)
 
     def _configure(self, sock: Socket) -> None:
-        """Set the size: on the listener for the scale of the window, on what Windows accepts."""
+        """Set the size: on the listener for the window's scale, on the connection for Windows."""
         if self._receive_buffer is not None:
             sock.receive_buffer = self._receive_buffer
 
     def _accepted(self, conn: Socket) -> None:
         self._configure(conn)
-        conn.nodelay = True  # its answers are no part of what is measured
+        conn.nodelay = True  # the measurement excludes its answers
         self.receive_buffer_bytes = conn.receive_buffer
         conn.receive(self._received)
         self.connected = True
@@ -59,5 +59,5 @@ class Receiver:
 
 
 def nanoseconds(port: Port) -> int:
-    """Port.time() as whole nanoseconds: virtual ones on a model."""
+    """Return Port.time() in whole nanoseconds, virtual ones on a model."""
     return round(port.time() * 1e9)

@@ -1,4 +1,4 @@
-"""The sending end of a cell, and the patterns it sends."""
+"""The sending end of a cell, and its patterns."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ANSWER = b"a" * 64
 BULK = bytes(256 << 10)
 EVERY_NS = 5_000_000
 PATIENCE = 20.0
-"""Seconds that a single message may take."""
+"""The maximum seconds for a single message."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of each pattern is sent: messages, and the seconds after which no more are begun.
+    """The number of messages of each pattern, and the seconds after which no more are sent.
 
-    `warm_up` messages go ahead, for as long at most, and do not count.
+    `warm_up` messages go first, for at most the same time, and do not count.
     """
 
     messages: dict[Pattern, int]
@@ -47,21 +47,21 @@ class Sender:
         self.receiver = receiver
 
     def exchange(self, post: Callable[[Socket], object]) -> float:
-        """Send what asks for an answer and wait for it: microseconds."""
+        """Send a message, wait for its answer, and return the microseconds."""
         began = nanoseconds(self.port)
         post(self.sock)
         self.finish(self.sock.recv(len(ANSWER), flags=socket.MSG_WAITALL, timeout=PATIENCE))
         return (nanoseconds(self.port) - began) / 1000
 
     def finish(self, op: Operation) -> None:
-        """Run the port until the operation is done; raises what ended it."""
+        """Run the port until the operation is done; raise its error."""
         while not op.done:
             self.port.run_once(PATIENCE)
         if op.error is not None:
             raise op.error
 
     def one_way(self, messages: int, deadline: float) -> list[float]:
-        """Send without an answer, evenly, and ask the receiver when each message came."""
+        """Send messages evenly, without an answer, and take their arrivals from the receiver."""
         before = len(self.receiver.arrivals)
         began = nanoseconds(self.port)
         sent: list[int] = []
@@ -76,7 +76,7 @@ class Sender:
         return [(came - went) / 1000 for went, came in zip(sent, arrived, strict=True)]
 
     def wait_for(self, condition: Callable[[], bool], complaint: str) -> None:
-        """Run the port until the condition holds; raises ChildError if it does not in time."""
+        """Run the port until the condition holds; raise ChildError if it does not in time."""
         deadline = self.port.time() + PATIENCE
         while not condition():
             if self.receiver.failure is not None:
@@ -106,9 +106,9 @@ _BYTES: dict[Pattern, int] = {
 def measure(
     cell: Cell, backend: Backend | Sim | None, effort: Effort, path: Path = LOOPBACK
 ) -> Measured:
-    """Measure one cell on a connection of its own; on a Sim both its ends are on one port.
+    """Measure one cell on its own connection; on a Sim both ends are on one port.
 
-    There the ledger is that of both, and nothing is known of the wire.
+    On a Sim the ledger covers both ends, and there are no figures of the wire.
     """
     with _connected(cell, backend, path) as sender:
         _send(sender, cell.pattern, effort.warm_up, effort.seconds)
@@ -160,6 +160,6 @@ def _connected(cell: Cell, backend: Backend | Sim | None, path: Path) -> Iterato
 
 
 def chosen_backend(backend: Backend | None) -> dict[str, Any]:
-    """Which backend the cells run on, and why that one."""
+    """Return the backend of the cells, and the reason for it."""
     with Port(backend=backend) as port:
         return {"backend": port.backend, "backend_reason": port.backend_reason}

@@ -1,4 +1,4 @@
-"""The table that the matrix ends with, and what it says in words."""
+"""The result of the matrix as a table and in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXT = ("pattern", "Nagle", "stalls")
 
 
 def cells(measured: list[Measured], backend: str) -> Table:
-    """One row for each cell; the patterns stand apart."""
+    """Return a table with one row for each cell, in sections by pattern."""
     drawn = Table(title=f"Buffers, Nagle and four patterns, on {backend}", title_justify="left")
     for column in _COLUMNS:
         drawn.add_column(column, justify="left" if column in _TEXT else "right", no_wrap=True)
@@ -44,10 +44,10 @@ def cells(measured: list[Measured], backend: str) -> Table:
 
 
 def findings(measured: list[Measured]) -> Iterator[str]:
-    """What the columns and the patterns are, and which cells stall."""
+    """Yield the meaning of the columns and patterns, and the cells that stall."""
     yield (
-        "Buffers: bytes in effect, of the sender and of the receiver. Segments, wire B: of the "
-        "sender, for each message."
+        "Buffers: the bytes in effect at the sender and at the receiver. Segments, wire B: the "
+        "sender's, for each message."
     )
     copies = {one.copies for one in measured}
     yield f"Data between the application and the kernel: {', '.join(sorted(copies))}."

@@ -1,4 +1,4 @@
-"""What TCP put on the wire, as the system counts it."""
+"""The system's counts of TCP's traffic on the wire."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from iocp_sock import Socket
 
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 
-# Offsets in struct tcp_info of Linux, include/uapi/linux/tcp.h, which only ever grows at its end:
-# __u8 tcpi_options at 5, __u32 tcpi_total_retrans at 100, __u32 tcpi_segs_out at 136,
-# __u32 tcpi_data_segs_out at 156 (since 4.6), __u64 tcpi_bytes_sent at 200 (since 4.19).
+# Offsets in struct tcp_info of Linux (include/uapi/linux/tcp.h), which only grows at its end: __u8
+# tcpi_options at 5, __u32 tcpi_total_retrans at 100, __u32 tcpi_segs_out at 136, __u32
+# tcpi_data_segs_out at 156 (since 4.6), __u64 tcpi_bytes_sent at 200 (since 4.19).
 _OPTIONS = struct.Struct("=5xB")
 _RESENT = struct.Struct("=100xI")
 _SEGMENTS = struct.Struct("=136xI")
@@ -27,10 +27,10 @@ _TIMESTAMP_BYTES = 12
 
 @dataclass(frozen=True)
 class Wire:
-    """What one end sent: segments with bare acknowledgements, those with data, bytes of data.
+    """The traffic of one end: segments, acknowledgements included; those with data; bytes of data.
 
-    Data that was sent again counts again; `resent_segments` says how many of the segments were.
-    `wire_bytes` adds the headers of IPv4 and TCP.
+    Repeated data counts again; `resent_segments` is the number of repeated segments. `wire_bytes`
+    adds the headers of IPv4 and TCP.
     """
 
     segments: int
@@ -41,11 +41,11 @@ class Wire:
 
     @property
     def wire_bytes(self) -> int:
-        """Bytes of IP packets."""
+        """The bytes of the IP packets."""
         return self.data_bytes + self.segments * self.header
 
     def since(self, before: Wire) -> Wire:
-        """What was sent after an earlier reading."""
+        """Return the traffic since an earlier reading."""
         return Wire(
             self.segments - before.segments,
             self.data_segments - before.data_segments,
@@ -56,7 +56,7 @@ class Wire:
 
 
 def read(sock: Socket) -> Wire | None:
-    """What the socket sent until now; None where the system does not tell (Linux 4.19 does)."""
+    """Return the socket's traffic so far; None if the system lacks it (Linux 4.19 has it)."""
     if _TCP_INFO is None:
         return None
     info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LENGTH)

@@ -1,4 +1,4 @@
-"""``iocp-sock plan``: what each strategy would lock, copy and delay, from the model."""
+"""``iocp-sock plan``: the model's estimate of what each strategy locks, copies and delays."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from iocp_sock.cli.table import wide_console
 
 _HERE = "windows-10" if sys.platform == "win32" else "linux"
 _STALL = 0.005
-"""Seconds that Nagle's algorithm must cost before it is worth a word."""
+"""The minimum seconds that Nagle's algorithm must cost to be reported."""
 
 
 def plan(
-    connections: Annotated[int, typer.Option(min=1, help="Open at once.")],
+    connections: Annotated[int, typer.Option(min=1, help="The number of open connections.")],
     active: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Part of them that have messages at a time.")
+        float, typer.Option(min=0.0, max=1.0, help="The fraction of them that is active at a time.")
     ] = 0.02,
     message: Annotated[str, typer.Option(help="Size of a message, such as 1KiB.")] = "1KiB",
     rate: Annotated[
         float, typer.Option(min=0.001, help="Messages a second on an active connection.")
     ] = 10.0,
     rtt: Annotated[str, typer.Option(help="Round trip, such as 40ms.")] = "1ms",
-    budget: Annotated[str, typer.Option(help="What may be locked, such as 64MiB; 0: all.")] = "0",
+    budget: Annotated[
+        str, typer.Option(help="The maximum of locked memory, such as 64MiB; 0: no limit.")
+    ] = "0",
     preset: Annotated[
         Literal["windows-2000", "windows-10", "linux"], typer.Option(help="The modelled system.")
     ] = _HERE,  # type: ignore[assignment]
@@ -44,7 +46,7 @@ def plan(
         bool,
         typer.Option(
             "--calibrate",
-            help="Measure this machine first, some seconds, in place of what the model assumes.",
+            help="Measure this machine first (some seconds), to replace the model's assumptions.",
         ),
     ] = False,
     plot_file: Annotated[
@@ -55,10 +57,10 @@ def plan(
         bool, typer.Option("--json", help="Print only JSON on standard output.")
     ] = False,
 ) -> None:
-    """Say what each way to receive and to send would cost a server under a load.
+    """Estimate the cost of each receive and send strategy for a server under a load.
 
-    A few connections of the load run on the model, in virtual time; what they lock, copy and wait
-    is scaled to all of them. One way to receive and one to send is recommended.
+    A few connections of the load run on the model, in virtual time. Their figures are scaled to all
+    connections. The plan recommends one receive and one send strategy.
     """
     obstacle = None if plot_file is None else plot.obstacle(plot_file)
     if obstacle is not None:
@@ -68,7 +70,7 @@ def plan(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if load.message < 1:
-        raise typer.BadParameter("a message has at least one byte", param_hint="--message")
+        raise typer.BadParameter("a message must have at least one byte", param_hint="--message")
     report = make(load, _calibration(load) if calibrate else None)
     if plot_file is not None:
         picture.draw(report, plot_file)
@@ -85,7 +87,8 @@ def plan(
 def _calibration(load: Load) -> Calibration:
     if load.preset != _HERE:
         raise typer.BadParameter(
-            f"it measures this machine, which the preset {load.preset} is no model of",
+            f"it measures this machine, and the preset {load.preset} models another system; leave "
+            "one of them out",
             param_hint="--calibrate",
         )
     try:
@@ -95,10 +98,11 @@ def _calibration(load: Load) -> Calibration:
 
 
 def make(load: Load, calibration: Calibration | None = None) -> dict[str, Any]:
-    """Run every choice on the model, and measure it where a calibration is given.
+    """Run every choice on the model, and measure it if a calibration is given.
 
-    The report as JSON shows it: bytes, and times in microseconds. Raises ArgumentError for a load
-    that nothing can serve, and ChildError or OSError where the measurement fails.
+    Returns the report in the form of the JSON: bytes, and times in microseconds. Raises
+    ArgumentError for a load that no strategy can serve, and ChildError or OSError if the
+    measurement fails.
     """
     receive = []
     for way in RECEIVE:
@@ -110,7 +114,7 @@ def make(load: Load, calibration: Calibration | None = None) -> dict[str, Any]:
         try:
             figures = trial(load, Choice(send=sent, nodelay=True), sending=True)
         except ArgumentError:
-            if sent != "direct":  # which the modelled Linux does not have
+            if sent != "direct":  # the modelled Linux lacks it
                 raise
             continue
         measured = None if calibration is None else calibration.send(sent)

@@ -1,4 +1,4 @@
-"""What the figures of a connection come to for the whole load, and which choice is the best."""
+"""The estimate for the whole load from the figures of a connection, and the best choice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from iocp_sock.cli.plan.load import Load
 from iocp_sock.cli.plan.modelled import Figures
 
 _NOTICED = 0.001
-"""Seconds of delay below which choices count as alike."""
+"""The seconds of delay below which choices count as equal."""
 _ALIKE = 1.25
-"""How many times as much processor time still counts as alike: short measurements differ so."""
+"""The factor of processor time up to which choices count as equal: short runs vary as much."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,20 @@ class Estimate:
     strategy: str
     locked_typical: int
     locked_worst: int
-    """If all connections become active at once."""
+    """The bytes locked if all connections become active at once."""
     copies_per_byte: float
     calls_per_message: float
     added_delay: float
-    """Seconds beyond half a round trip, the median."""
+    """The median seconds beyond half a round trip."""
     memory: int
-    """What may be locked, and the sockets' non-paged pool or the memory that was measured."""
+    """The memory that may be locked, and the sockets' non-paged pool or their measured memory."""
     cpu: float | None
-    """Seconds of the processor for a message, where that was measured."""
+    """The processor seconds for a message, if they were measured."""
     breaks_first: str
 
     @classmethod
     def of(cls, strategy: str, load: Load, figures: Figures) -> Estimate:
-        """Scale the figures of a connection to all of them."""
+        """Scale the figures of a connection to all connections."""
         idle = load.connections - load.busy
         typical = round(idle * figures.idle_charge + load.busy * figures.active_charge)
         worst = load.connections * figures.worst_charge
@@ -52,11 +52,11 @@ class Estimate:
         )
 
     def fits(self, load: Load) -> bool:
-        """Whether even the worst stays within the budget."""
+        """Return whether even the worst case stays within the budget."""
         return not load.budget or self.locked_worst <= load.budget
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the delay in microseconds, and no processor time, which is measured alone."""
+        """Return the figures for JSON: the delay in microseconds, without the processor time."""
         figures = asdict(self)
         del figures["cpu"]
         figures["added_delay_us"] = round(figures.pop("added_delay") * 1e6, 1)
@@ -64,7 +64,7 @@ class Estimate:
 
 
 def _beside(figures: Figures) -> float:
-    """Bytes of a connection that are not locked."""
+    """Return the bytes of a connection that are not locked."""
     return figures.pool if figures.memory is None else figures.memory
 
 
@@ -84,14 +84,14 @@ def _breaks(load: Load, typical: int, worst: int, figures: Figures) -> str:
 
 
 def best(estimates: Sequence[Estimate], load: Load) -> tuple[Estimate, str]:
-    """The one to take, and why: within the budget, soonest, then least work, then least memory.
+    """Return the best estimate and why: within the budget, least delay, work, then memory.
 
-    Least work is the processor time where that was measured, and then copies and calls.
+    Work is the processor time, if it was measured, and then copies and calls.
     """
     fitting = [one for one in estimates if one.fits(load)]
     if not fitting:
         least = min(estimates, key=lambda one: one.locked_worst)
-        return least, "nothing keeps within the budget at its worst; this one locks least"
+        return least, "no strategy stays within the budget at its worst; this one locks least"
     quickest = min(one.cpu or 0.0 for one in fitting)
     chosen = min(
         fitting,

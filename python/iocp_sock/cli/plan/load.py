@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Load:
-    """What a server has to serve; sizes in bytes, times in seconds."""
+    """The load of a server; sizes in bytes, times in seconds."""
 
     connections: int
     active: float
-    """Part of the connections that have messages at a time."""
+    """The fraction of the connections that is active at a time."""
     message: int
     rate: float
-    """Messages a second on an active connection, each way."""
+    """The messages a second on an active connection, each way."""
     rtt: float
     budget: int
-    """Bytes that may be locked; 0: no limit."""
+    """The maximum of locked bytes; 0: no limit."""
     preset: str
 
     @property
     def block(self) -> int:
-        """Bytes of the block that a posted receive has."""
+        """The bytes of a posted receive's block."""
         return min(self.message, 65536)
 
     @property
     def busy(self) -> int:
-        """Active connections."""
+        """The number of active connections."""
         return min(self.connections, max(1, round(self.connections * self.active)))

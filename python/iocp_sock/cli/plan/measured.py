@@ -1,7 +1,8 @@
-"""What the strategies really take on this machine: short runs of the demo's echo on loopback."""
+"""The measured cost of strategies on this machine, from short echo runs on loopback."""
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from iocp_sock.cli.plan.modelled import Figures
 from iocp_sock.cli.progress import LiveProgress
 
 LARGEST = 1 << 20
-"""Bytes of a message that is measured."""
+"""The maximum bytes of a measured message."""
 
 _CONNECTIONS = 1000
 _HOT = 16
@@ -22,18 +23,18 @@ _SECONDS = 0.4
 
 @dataclass(frozen=True)
 class Measured:
-    """One strategy in an echo at full speed; sizes in bytes, times in seconds."""
+    """The cost of one strategy in an echo at full speed; sizes in bytes, times in seconds."""
 
     idle_charge: float | None
-    """Of the ledger for a connection that waits; None: a way to send, for which nothing waits."""
+    """The ledger's charge for an idle connection; None: a send strategy, for which none waits."""
     memory: float | None
-    """Resident, for a connection that waits; None where the system does not tell."""
+    """The resident memory of an idle connection; None if the system does not report it."""
     cpu: float
-    """Of the server's processor, for a message and its echo."""
+    """The server's processor time for a message and its echo."""
     messages_per_second: float
 
     def correct(self, figures: Figures) -> Figures:
-        """The model's figures with what was measured in place of what it assumes."""
+        """Return the model's figures with the measured ones in place of its assumptions."""
         corrected = replace(figures, memory=self.memory, cpu=self.cpu)
         if self.idle_charge is None:
             return corrected
@@ -42,12 +43,12 @@ class Measured:
 
     @property
     def replaces(self) -> tuple[str, ...]:
-        """The figures of an estimate that it has a part in."""
+        """Return the names of an estimate's figures that the measurement changes."""
         locked = () if self.idle_charge is None else ("locked_typical", "locked_worst")
         return locked if self.memory is None else (*locked, "memory")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the figures for JSON."""
         memory, idle = self.memory, self.idle_charge
         return {
             "locked_idle_connection": None if idle is None else round(idle, 1),
@@ -58,12 +59,14 @@ class Measured:
 
 
 class Calibration:
-    """The measurements for a load, one after the other; each starts processes of its own."""
+    """The measurements for a load, one after the other; each starts its own processes."""
 
     def __init__(self, load: Load) -> None:
-        """Choose the size; a message is at most LARGEST. Raises ArgumentError for a longer one."""
+        """Choose the size of the runs. Raises ArgumentError for a message over LARGEST bytes."""
         if load.message > LARGEST:
-            raise ArgumentError(22, f"messages of at most {LARGEST:,} bytes can be measured")
+            raise ArgumentError(
+                errno.EINVAL, f"a measured message must have at most {LARGEST:,} bytes"
+            )
         room = limits.room_for_connections()
         most = _CONNECTIONS if room is None else max(1, min(room, _CONNECTIONS))
         connections = min(load.connections, most)
@@ -78,22 +81,22 @@ class Calibration:
         self._runs: dict[tuple[Receive, Send], experiment.Run] = {}
 
     def receive(self, way: Receive) -> Measured:
-        """That way to receive, with buffered sends.
+        """Measure a receive strategy, with buffered sends.
 
-        Some of the blocks of posted receives are resident, and some are not: the memory beside them
-        is that of zero-byte receives, which have none.
+        Not all blocks of posted receives are resident. So the memory beside them is taken from
+        zero-byte receives, which have no blocks.
         """
         run = self._run(way, "buffered")
         bare = self._run("zero_byte", "buffered") if run.charged_bytes else run
         return _measured(run, bare, run.charged_bytes / run.connections)
 
     def send(self, way: Send) -> Measured:
-        """That way to send, with pooled receives."""
+        """Measure a send strategy, with pooled receives."""
         run = self._run("pooled", way)
         return _measured(run, run, None)
 
     def as_dict(self) -> dict[str, Any]:
-        """How it was measured, for JSON; only after a measurement."""
+        """Return the conditions for JSON; only after a measurement."""
         first = next(iter(self._runs.values()))
         return {
             "backend": first.backend,
@@ -114,7 +117,7 @@ class Calibration:
 
 
 def _measured(run: experiment.Run, bare: experiment.Run, idle_charge: float | None) -> Measured:
-    """What a run says; `bare` is one whose connections hold no buffers."""
+    """Return the cost of a run; `bare` is a run whose connections hold no buffers."""
     return Measured(
         idle_charge=idle_charge,
         memory=bare.rss_bytes_per_connection,

@@ -1,7 +1,8 @@
-"""A few connections of the load on the model, and what each strategy makes of them."""
+"""The modelled cost of each strategy, from a few connections of the load."""
 
 from __future__ import annotations
 
+import errno
 import mmap
 import statistics
 from contextlib import ExitStack
@@ -17,18 +18,18 @@ SEND: tuple[Send, ...] = ("buffered", "direct", "when_writable")
 
 _ADDRESS = ("10.0.0.1", 80)
 _SAMPLE = 8
-"""Connections of each sort, idle and active, that are modelled."""
+"""The number of modelled connections of each sort, idle and active."""
 _MESSAGES = 20
 _PATIENCE = 60.0
 _STEP = 0.02
-"""Virtual seconds after which the timers of the ports are looked at."""
+"""The virtual seconds between two checks of the ports' timers."""
 _SETTLING = 4
-"""Messages of each connection before it counts: an adaptive one has then seen that it is busy."""
+"""The messages of each connection before it counts; an adaptive one is busy by then."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a server receives, or sends, and what its sockets are set to."""
+    """A receive or send strategy of a server, and its sockets' settings."""
 
     receive: Receive = "pooled"
     send: Send = "buffered"
@@ -37,28 +38,28 @@ class Choice:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a choice comes to, for one connection or message; sizes in bytes, times in seconds."""
+    """The cost of a choice, for one connection or message; sizes in bytes, times in seconds."""
 
     idle_charge: float
     active_charge: float
-    """On average while messages come and go."""
+    """The average while messages are exchanged."""
     worst_charge: int
     copies: float
-    """Of each byte, in the server's machine."""
+    """The copies of each byte in the server's machine."""
     calls: float
-    """Packets and reads of the server for each message."""
+    """The server's packets and reads for each message."""
     delay: float
-    """Beside the way there, the median."""
+    """The median delay beyond the path's own."""
     pool: float
-    """Non-paged pool of the server's machine for a connection."""
+    """The non-paged pool of the server's machine for a connection."""
     memory: float | None = None
-    """Of an idle connection beside what it has locked, where that was measured."""
+    """The memory of an idle connection beside its locked memory, if it was measured."""
     cpu: float | None = None
-    """Seconds of the processor for a message, where that was measured."""
+    """The processor seconds for a message, if they were measured."""
 
 
 class _Flow:
-    """One active connection: when each message was posted, and when all of it was there."""
+    """One active connection, with the times at which each message was posted and was complete."""
 
     def __init__(self, sender: Socket, message: int) -> None:
         self._sender = sender
@@ -90,11 +91,12 @@ class _Trial:
         self._idle: list[Socket] = []
         self._active: list[Socket] = []
         self._flows: list[_Flow] = []
-        self._charges = [0.0, 0.0, 0.0]  # of the idle and the active ones over time, and that time
+        # charge times time of the idle and the active ones, and the time
+        self._charges = [0.0, 0.0, 0.0]
         self._worst = 0
 
     def run(self) -> Figures:
-        """Everything about the choice; the ports are closed afterwards."""
+        """Return the figures of the choice; closes the ports."""
         with self._server, self._clients, ExitStack() as sockets:
             pairs = [self._pair() for _ in range(2 * _SAMPLE)]
             for one in chain.from_iterable(pairs):
@@ -111,7 +113,7 @@ class _Trial:
                 flow = _Flow(sender, self._load.message)
                 self._flows.append(flow)
                 reader.receive(flow.received, receive=self._choice.receive, size=self._load.block)
-                if self._sending:  # as a server does, whose sends then go at the end of a turn
+                if self._sending:  # as a server does: its sends then go out at the end of a turn
                     sender.receive(lambda *_: None)
             self._pass(2.0)
             self._rounds(_SETTLING)
@@ -135,13 +137,13 @@ class _Trial:
         return ours, theirs
 
     def _turn(self) -> None:
-        """Let both ports do what is due at this instant."""
+        """Run both ports until nothing is due at this instant."""
         while self._server.run_once(0) + self._clients.run_once(0):
             pass
 
     def _rounds(self, count: int) -> None:
-        """A message each way of every flow, one after the other, so many times; all arrive."""
-        data = memoryview(mmap.mmap(-1, self._load.message))  # begins with a page
+        """Send `count` messages each way on every flow, one after the other, and wait for all."""
+        data = memoryview(mmap.mmap(-1, self._load.message))  # page-aligned
         for _ in range(count):
             for flow in self._flows:
                 flow.send(data)
@@ -149,11 +151,15 @@ class _Trial:
         until = self._server.time() + _PATIENCE
         while any(len(flow.arrived) < len(flow.posted) for flow in self._flows):
             if self._server.time() > until:
-                raise ArgumentError(22, "the connections of this load cannot keep up with its rate")
+                raise ArgumentError(
+                    errno.EINVAL,
+                    "the connections of this load cannot keep up with its rate; lower the rate or"
+                    " the message size",
+                )
             self._pass(_STEP)
 
     def _pass(self, seconds: float) -> None:
-        """Let time pass on both machines, and note what is charged meanwhile."""
+        """Let time pass on both machines, and note the charges meanwhile."""
         until = self._server.time() + seconds
         while (left := until - self._server.time()) > 1e-9:
             self._worst = max(self._worst, *self._charged(self._active))
@@ -200,8 +206,8 @@ class _Trial:
 
 
 def trial(load: Load, choice: Choice, *, sending: bool) -> Figures:
-    """What a choice makes of the load.
+    """Return the figures of a choice under the load.
 
-    Raises ArgumentError where the connections cannot keep up, or the system has no such choice.
+    Raises ArgumentError if the connections cannot keep up, or the system lacks the strategy.
     """
     return _Trial(load, choice, sending=sending).run()

@@ -1,4 +1,4 @@
-"""A plan as a picture; matplotlib is imported only when one is asked for."""
+"""A plan as a picture; matplotlib is imported only when it is drawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MIB = 1 << 20
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """What each way locks, delays and holds in all; receiving above, sending below."""
+    """Draw locked memory, delay and whole memory by strategy; receives above, sends below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 7), layout="constrained")

@@ -1,4 +1,4 @@
-"""One strategy of a plan: the model's figures, and what was measured in place of them."""
+"""One strategy of a plan: the model's figures, and the measured ones that replace them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from iocp_sock.cli.plan.modelled import Figures
 
 
 class Row:
-    """A strategy under the whole load; `estimate` has measured figures where there are such."""
+    """A strategy under the whole load; `estimate` has the measured figures, if there are any."""
 
     def __init__(
         self, strategy: str, load: Load, figures: Figures, measured: Measured | None
@@ -23,7 +23,7 @@ class Row:
             self.estimate = Estimate.of(strategy, load, measured.correct(figures))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; with a measurement also what it was, and the model's figures it replaced."""
+        """Return the row for JSON, with measured figures and the modelled ones they replace."""
         shown = self.estimate.as_dict()
         if self._measured is not None:
             shown["measured"] = self._measured.as_dict()

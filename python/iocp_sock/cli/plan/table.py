@@ -13,7 +13,7 @@ _TEXT = ("strategy", "breaks first")
 
 
 def tables(load: Load, report: dict[str, Any]) -> Iterator[Table]:
-    """A row for each strategy; a star marks what was measured."""
+    """Yield tables with a row for each strategy; a star marks measured figures."""
     size = f"{load.connections:,} connections, {load.busy:,} active, on the model of {load.preset}"
     columns = ["strategy", "locked", "at worst", "copies", "calls", "delay", "memory"]
     columns += ["CPU"] if "calibration" in report else []
@@ -40,7 +40,7 @@ def tables(load: Load, report: dict[str, Any]) -> Iterator[Table]:
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
-    """What is recommended, and what was measured."""
+    """Yield the recommendation and the conditions of the measurement."""
     advice = report["recommended"]
     for side in ("receive", "send"):
         yield f"{side}: {advice[side]} ({advice[side + '_reason']})"

@@ -22,10 +22,11 @@ def simulate(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="TRACE.json", help="Write the trace too, for ui.perfetto.dev."),
+        typer.Option(metavar="TRACE.json", help="Also write the trace, for ui.perfetto.dev."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=(1 << 64) - 1, help="Goes before the file's own.")
+        int | None,
+        typer.Option(min=0, max=(1 << 64) - 1, help="The seed, in place of the file's own."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only JSON on standard output.")
@@ -33,11 +34,13 @@ def simulate(
 ) -> None:
     """Run a scenario on the model: machines, connections, messages and faults from a TOML file.
 
-    It takes no real time but that of the computation, and comes out the same each time: the same
-    file and the same seed give the same trace, byte for byte.
+    Virtual time costs only the time of the computation. The same file and the same seed give the
+    same trace, byte for byte.
     """
     if out is not None and not out.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no directory {out.parent}", param_hint="--out")
+        raise typer.BadParameter(
+            f"there is no directory {out.parent}; make it first", param_hint="--out"
+        )
     try:
         outcome = ScenarioCourse(load(scenario, seed), traced=out is not None).run()
     except ScenarioError as error:

@@ -1,4 +1,4 @@
-"""What is to be done, and when."""
+"""The agenda of a scenario: actions and their times."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 
 class Agenda:
-    """Actions at virtual times in nanoseconds; those of one time in the order they came."""
+    """Actions at virtual times in nanoseconds; those of one time run in order of entry."""
 
     def __init__(self) -> None:
         self._actions: list[tuple[int, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
     def at(self, when: int, action: Callable[[], None]) -> None:
-        """Do it then."""
+        """Enter an action."""
         heapq.heappush(self._actions, (when, next(self._numbers), action))
 
     def run_due(self, now: int) -> int:
-        """Do what is due, but not what that makes due; returns how many actions that were."""
+        """Run the due actions, but not those that they make due; return the number."""
         due = []
         while self._actions and self._actions[0][0] <= now:
             due.append(heapq.heappop(self._actions)[2])
@@ -29,5 +29,5 @@ class Agenda:
 
     @property
     def next(self) -> int | None:
-        """When the next action is due; None: there is none."""
+        """Return the time of the next action; None: there is none."""
         return self._actions[0][0] if self._actions else None

@@ -12,21 +12,21 @@ from iocp_sock.cli.simulate.traffic import Traffic
 
 
 class Course(Protocol):
-    """What runs a scenario, as its connections see it; times in virtual nanoseconds."""
+    """The run of a scenario, as its connections use it; times in virtual nanoseconds."""
 
     memory: memoryview
-    """Page-aligned, for whatever is sent."""
+    """Page-aligned memory for all sends."""
 
     @property
     def now(self) -> int:
-        """The time."""
+        """The current time."""
 
     def at(self, when: int, action: Callable[[], None]) -> None:
-        """Do it then, in a turn of its own."""
+        """Run an action at a time, in a turn of its own."""
 
 
 class Connection:
-    """Both ends, once they are there; the one that sends has its messages on the agenda."""
+    """Both ends of a connection. The sending end has its messages on the agenda."""
 
     def __init__(self, name: str, traffic: Traffic | None, course: Course, tally: Tally) -> None:
         self.name = name
@@ -44,7 +44,7 @@ class Connection:
         self._answers = 0
 
     def open(self, near: Socket, near_manner: Manner, far: Socket, far_manner: Manner) -> None:
-        """Both ends receive from here on, and the first message is sent."""
+        """Let both ends receive, and send the first message."""
         self.near, self.far = near, far
         self._tally.opened += 1
         for sock, manner in ((near, near_manner), (far, far_manner)):
@@ -67,7 +67,7 @@ class Connection:
         self._send_part(0)
 
     def _send_part(self, part: int) -> None:
-        """Send one part; the next one goes in a turn of its own, so that they are two sends."""
+        """Send one part. The next one goes in a turn of its own, so that they are two sends."""
         traffic, sock = self._traffic, self._sender
         assert traffic is not None
         if sock is None or sock.closed:
@@ -77,7 +77,7 @@ class Connection:
             self._posted.append(self._course.now)
             self._tally.sent += 1
         if not went and part:
-            sock.abort()  # what comes next would be taken for the rest of this message
+            sock.abort()  # later bytes would be taken for the rest of this message
         elif went and part + 1 < len(traffic.parts):
             self._course.at(self._course.now, lambda: self._send_part(part + 1))
         elif traffic.pace != "answered":
@@ -138,7 +138,7 @@ class Connection:
             sock.abort()
 
     def _complete(self, count: int) -> None:
-        """Note the messages that so many bytes of messages, or of answers, complete."""
+        """Note the messages that `count` more bytes of messages, or of answers, complete."""
         traffic = self._traffic
         assert traffic is not None
         each = traffic.answer_bytes or traffic.message

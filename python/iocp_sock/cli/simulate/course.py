@@ -1,4 +1,4 @@
-"""A scenario as it runs: its ports take turns in one thread, and time passes when all rest."""
+"""The run of a scenario: its ports take turns in one thread, and time passes when all are idle."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from iocp_sock.cli.simulate.tally import Tally
 
 _SECOND = 1_000_000_000
 _STEP = 1_000_000
-"""Nanoseconds after which the timers of the ports are looked at, in a scenario of a minute."""
+"""The nanoseconds between two checks of the ports' timers, in a scenario of a minute."""
 _STEPS = 60_000
-_MOST_TURNS = 100_000
+_MAX_TURNS = 100_000
 _TRACED = 1 << 18
-"""Events of each port that a trace has room for."""
+"""The maximum of events of each port in a trace."""
 
 
 class ScenarioCourse:
@@ -50,28 +50,28 @@ class ScenarioCourse:
         self._near: dict[Any, tuple[Group, Connection, Socket]] = {}
         self._far: dict[Any, tuple[Listener, Socket]] = {}
         self._ends: dict[int, str] = {}
-        self._befell: Counter[int] = Counter()
+        self._injected: Counter[int] = Counter()
         self._raised: list[BaseException] = []
         largest = max((_largest(group) for group in scenario.groups.values()), default=1)
         self.memory = memoryview(mmap.mmap(-1, largest))
 
     @property
     def now(self) -> int:
-        """Virtual nanoseconds."""
+        """The current time in virtual nanoseconds."""
         return self._sim.world.now()
 
     def at(self, when: int, action: Callable[[], None]) -> None:
-        """Do it then, in a turn of its own."""
+        """Run an action at a time, in a turn of its own."""
         self._agenda.at(when, action)
 
     def run(self) -> Outcome:
-        """From the first connect to the end of the duration.
+        """Run the scenario from the first connect to the end of the duration.
 
-        Raises ScenarioError where time cannot pass, or a machine refuses a listener.
+        Raises ScenarioError if time cannot pass, or if a machine refuses a listener.
         """
         with warnings.catch_warnings():
             for category in (NagleStallWarning, UnpostedReceiveWarning):
-                warnings.simplefilter("ignore", category)  # the figures tell
+                warnings.simplefilter("ignore", category)  # the figures report it
             try:
                 self._begin()
                 self._go_on()
@@ -103,7 +103,7 @@ class ScenarioCourse:
                 when = round((group.start + number * group.every) * _SECOND)
                 self.at(when, partial(self._connect, group, connection))
         for number, fault in enumerate(self._scenario.faults):
-            self.at(round(fault.at * _SECOND), partial(self._befall, number, fault))
+            self.at(round(fault.at * _SECOND), partial(self._inject_fault, number, fault))
 
     def _address(self, listener: Listener) -> tuple[str, int]:
         number = list(self._scenario.hosts).index(listener.host) + 1
@@ -120,7 +120,7 @@ class ScenarioCourse:
             self._sim.pass_time(min(left, self._step, until) / _SECOND)
 
     def _rest(self) -> None:
-        """Let every port take turns until nothing is left to do at this instant."""
+        """Run every port until nothing is due at this instant."""
         turns = 0
         done = 1
         while done:
@@ -129,10 +129,10 @@ class ScenarioCourse:
             if self._raised:
                 raise self._raised[0]
             turns += 1
-            if turns > _MOST_TURNS:
+            if turns > _MAX_TURNS:
                 raise ScenarioError(
-                    f"at {self.now / _SECOND:g} s there is no end of what happens at one instant:"
-                    " [sim] delay must be more than 0"
+                    f"at {self.now / _SECOND:g} s events at one instant never end: [sim] delay "
+                    "must be more than 0"
                 )
 
     def _connect(self, group: Group, connection: Connection) -> None:
@@ -173,12 +173,12 @@ class ScenarioCourse:
         self._ends[far.fileno()] = f"{connection.name}: far"
         connection.open(near, group.manner, far, listener.manner)
 
-    def _befall(self, number: int, fault: Fault) -> None:
+    def _inject_fault(self, number: int, fault: Fault) -> None:
         connections = self._connections[fault.group]
         for which in fault.which or range(len(connections)):
             sock = connections[which].far if fault.far else connections[which].near
             if sock is not None and not sock.closed:
-                self._befell[number] += self._sim.befall(sock, fault.what)
+                self._injected[number] += self._sim.inject_fault(sock, fault.what)
 
     def _outcome(self) -> Outcome:
         machines = self._sim.machines()
@@ -190,7 +190,7 @@ class ScenarioCourse:
             scenario=self._scenario,
             hosts=hosts,
             tallies=self._tallies,
-            befell=tuple(self._befell[number] for number in range(len(self._scenario.faults))),
+            injected=tuple(self._injected[number] for number in range(len(self._scenario.faults))),
             counts=self._sim.counts(),
             trace_hash=self._sim.trace_hash(),
             lines=self._sim.trace() if self._traced else [],
@@ -204,4 +204,4 @@ def _largest(group: Group) -> int:
 
 
 def _forgotten(_listener: Socket, _error: OSError) -> None:
-    """The connecting end tells of a connection that the listener could not take."""
+    """Ignore the error, because the connecting end reports the failed connection."""

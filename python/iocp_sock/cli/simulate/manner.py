@@ -1,4 +1,4 @@
-"""How one end of a connection receives and sends, and what its socket is set to."""
+"""The strategies of one end of a connection, and its socket's settings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from iocp_sock import Socket
 from iocp_sock.cli.choices import Receive, Send
 from iocp_sock.cli.simulate.reading import Table
 
-_MOST = 1 << 30
+_MAXIMUM = 1 << 30
 _KEPT = -1
 
 
 @dataclass(frozen=True)
 class Manner:
-    """Sizes in bytes; None leaves what the preset gives."""
+    """Sizes are in bytes; None keeps the preset's value."""
 
     receive: Receive
     receive_size: int
-    """Of the block of a posted receive."""
+    """The size of a posted receive's block."""
     send: Send
     nodelay: bool
     send_buffer: int | None
@@ -27,9 +27,9 @@ class Manner:
 
     @classmethod
     def read(cls, table: Table) -> Manner:
-        """Take its keys from the table. Raises ScenarioError."""
-        send_buffer = table.bytes("send_buffer", 0, _MOST, _KEPT)
-        receive_buffer = table.bytes("receive_buffer", 0, _MOST, _KEPT)
+        """Read the keys of a manner from the table. Raises ScenarioError."""
+        send_buffer = table.bytes("send_buffer", 0, _MAXIMUM, _KEPT)
+        receive_buffer = table.bytes("receive_buffer", 0, _MAXIMUM, _KEPT)
         return cls(
             receive=cast(Receive, table.word("receive", get_args(Receive), "pooled")),
             receive_size=table.bytes("receive_size", 1, 1 << 20, 4096),
@@ -40,7 +40,7 @@ class Manner:
         )
 
     def apply(self, sock: Socket) -> None:
-        """Set the socket. Raises ArgumentError for what the modelled system does not have."""
+        """Set the socket's options. Raises ArgumentError if the modelled system lacks one."""
         if self.nodelay:
             sock.nodelay = True
         if self.send_buffer is not None:

@@ -1,4 +1,4 @@
-"""What a scenario came to."""
+"""The result of a scenario."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from iocp_sock.sim import TraceLine
 
 @dataclass(frozen=True)
 class HostOutcome:
-    """A machine at the end, before its port is closed; sizes in bytes."""
+    """The figures of a machine at the end, before its port is closed; sizes in bytes."""
 
     ledger_now: int
     ledger_peak: int
     locked_now: int
-    """Pages that the modelled system has locked."""
+    """The pages that the modelled system has locked."""
     locked_peak: int
     pool_now: int
     pool_peak: int
     refusals: int
-    """Posts that the budget or a cap refused."""
+    """The posts that the budget or a cap refused."""
     nagle_stalls: int
-    """Sockets on which two small sends and a wait for data were held up by Nagle's algorithm."""
+    """The sockets on which Nagle's algorithm held the second of two small sends back."""
     trace: Trace | None
 
     @classmethod
     def of(cls, port: Port, machine: Mapping[str, int], trace: Trace | None) -> HostOutcome:
-        """The figures of a port and of its machine."""
+        """Take the figures of a port and of its machine."""
         stats = port.stats()
         return cls(
             ledger_now=stats.ledger.now,
@@ -46,29 +46,29 @@ class HostOutcome:
         )
 
     def as_dict(self) -> dict[str, int]:
-        """For JSON."""
+        """Return the figures for JSON."""
         return {name: value for name, value in vars(self).items() if name != "trace"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything about one run."""
+    """The whole result of one run."""
 
     scenario: Scenario
     hosts: Mapping[str, HostOutcome]
     tallies: Mapping[str, Tally]
-    befell: tuple[int, ...]
-    """Connections that each fault befell."""
+    injected: tuple[int, ...]
+    """For each fault, the number of connections that it hit."""
     counts: Mapping[str, int]
-    """Of the model, as Sim.counts()."""
+    """The model's counts, as Sim.counts()."""
     trace_hash: str
     lines: Sequence[TraceLine]
-    """Of the model, where a trace was asked for."""
+    """The model's trace, if it was requested."""
     ends: Mapping[int, str]
-    """What the socket of each fileno() is; the last one that had it."""
+    """A name for the socket of each fileno(): the last socket that had it."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the figures for JSON."""
         scenario = self.scenario
         return {
             "title": scenario.title,
@@ -81,8 +81,13 @@ class Outcome:
             },
             "hosts": {name: host.as_dict() for name, host in self.hosts.items()},
             "faults": [
-                {"at": fault.at, "what": fault.what, "connections": fault.group, "befell": befell}
-                for fault, befell in zip(scenario.faults, self.befell, strict=True)
+                {
+                    "at": fault.at,
+                    "what": fault.what,
+                    "connections": fault.group,
+                    "injected": injected,
+                }
+                for fault, injected in zip(scenario.faults, self.injected, strict=True)
             ],
             "counts": dict(self.counts),
             "trace_hash": self.trace_hash,

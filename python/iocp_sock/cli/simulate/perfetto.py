@@ -11,12 +11,12 @@ from iocp_sock.chrome import chrome_events, named, write_events
 from iocp_sock.cli.simulate.outcome import Outcome
 
 _STRIDE = 1 << 20
-"""Between the first process numbers of two ports: more than there are sockets."""
+"""The distance between the first process numbers of two ports: more than there are sockets."""
 _MODEL = 1
 
 
 def write(outcome: Outcome, path: Path) -> None:
-    """Write the whole file, or leave what was there as it was. Raises OSError."""
+    """Write the whole file, or leave an old one as it was. Raises OSError."""
     part = path.with_name(f"{path.name}.part")
     try:
         with open(part, "w", encoding="utf-8", newline="\n") as file:

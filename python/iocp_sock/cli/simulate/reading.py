@@ -1,4 +1,4 @@
-"""A table of a scenario, read key by key; what it does not take is named."""
+"""A table of a scenario, read key by key; errors name unknown keys."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ _LONGEST = 1_000_000.0
 
 
 class ScenarioError(ValueError):
-    """A scenario that cannot be: which table and key, and what it takes."""
+    """A scenario is invalid; the message names the table, the key and its valid values."""
 
 
 class Table:
     """The keys of one table of the file.
 
-    Every method takes one key away and raises ScenarioError for a value that cannot be, or where
-    there is no `default` and no value. `done()` raises it for whatever nobody has asked for.
+    Every method takes one key out. It raises ScenarioError for an invalid value, or if there is
+    neither a value nor a `default`. `done()` raises it for the keys that remain.
     """
 
     def __init__(self, name: str, values: object) -> None:
         if not isinstance(values, dict):
-            raise ScenarioError(f"{name} is a table, not {values!r}")
+            raise ScenarioError(f"{name} must be a table, not {values!r}")
         self._name = name
         self._left: dict[str, Any] = dict(values)
         self._takes: list[str] = []
 
     def error(self, key: str, takes: str) -> ScenarioError:
-        """What is wrong with a key, for the caller to raise."""
+        """Return an error about a key, for the caller to raise."""
         return ScenarioError(f"{self._where}{key} {takes}")
 
     def value(self, key: str, takes: str, check: Callable[[Any], T | None], default: T | None) -> T:
-        """What `check` makes of the value; None says that it cannot be."""
+        """Return the result of `check` for the value; None rejects the value."""
         self._takes.append(key)
         if key not in self._left:
             if default is None:
-                raise self.error(key, f"is missing: it is {takes}")
+                raise self.error(key, f"is missing: it must be {takes}")
             return default
         given = self._left.pop(key)
         found = check(given)
         if found is None:
-            raise self.error(key, f"is {takes}, not {given!r}")
+            raise self.error(key, f"must be {takes}, not {given!r}")
         return found
 
     def whole(self, key: str, least: int, most: int, default: int | None = None) -> int:
-        """An integer."""
+        """Take an integer."""
 
         def check(given: Any) -> int | None:
             return given if _is_whole(given) and least <= given <= most else None
@@ -57,7 +57,7 @@ class Table:
         return self.value(key, f"a whole number from {least} to {most}", check, default)
 
     def bytes(self, key: str, least: int, most: int, default: int | None = None) -> int:
-        """A number of bytes, or a size such as '64KiB'."""
+        """Take a number of bytes, or a size such as '64KiB'."""
 
         def check(given: Any) -> int | None:
             found = as_size(given)
@@ -67,7 +67,7 @@ class Table:
         return self.value(key, takes, check, default)
 
     def seconds(self, key: str, default: float | None = None) -> float:
-        """A number of seconds, or a time such as '40ms'."""
+        """Take a number of seconds, or a time such as '40ms'."""
 
         def check(given: Any) -> float | None:
             found = as_seconds(given)
@@ -78,53 +78,53 @@ class Table:
         )
 
     def flag(self, key: str, default: bool) -> bool:
-        """True or false."""
+        """Take true or false."""
         return self.value(
             key, "true or false", lambda given: given if isinstance(given, bool) else None, default
         )
 
     def word(self, key: str, words: Sequence[str], default: str | None = None) -> str:
-        """One of the words."""
+        """Take one of the words."""
         takes = f"one of {', '.join(words)}"
         return self.value(key, takes, lambda given: given if given in words else None, default)
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Any text."""
+        """Take any text."""
         return self.value(
             key, "a text", lambda given: given if isinstance(given, str) else None, default
         )
 
     def table(self, key: str) -> Table:
-        """A table below this one; empty where there is none."""
+        """Take a table below this one; empty if there is none."""
         self._takes.append(key)
         return Table(f"[{key}]", self._left.pop(key, {}))
 
     def tables(self, key: str) -> Iterator[tuple[str, Table]]:
-        """The tables below this one's `key`, with their names."""
+        """Take the tables below `key`, with their names."""
         self._takes.append(key)
         below = self._left.pop(key, {})
         if not isinstance(below, dict):
-            raise self.error(key, f"is made of tables such as [{key}.one]")
+            raise self.error(key, f"must be made of tables, such as [{key}.one]")
         for name, values in below.items():
             yield name, Table(f"[{key}.{name}]", values)
 
     def listed(self, key: str) -> Iterator[Table]:
-        """The tables [[key]], in their order."""
+        """Take the tables [[key]], in their order."""
         self._takes.append(key)
         below = self._left.pop(key, [])
         if not isinstance(below, list):
-            raise self.error(key, f"is a list of tables, written [[{key}]]")
+            raise self.error(key, f"must be a list of tables, written [[{key}]]")
         for number, values in enumerate(below, 1):
             yield Table(f"[[{key}]] number {number}", values)
 
     def rest(self, takes: Sequence[str]) -> dict[str, Any]:
-        """What is left, as it is; all of it is among what it takes."""
+        """Take the remaining keys as they are, which must be among `takes`."""
         self._takes += takes
         self.done(takes)
         return self._left
 
     def done(self, taken: Sequence[str] = ()) -> None:
-        """Nothing is left but what is taken anyway."""
+        """Check that no key is left, except those in `taken`."""
         for key in self._left:
             if key not in taken:
                 raise ScenarioError(
@@ -137,7 +137,7 @@ class Table:
 
 
 def as_size(given: Any) -> int | None:
-    """Bytes, of a whole number or a text; None for anything else."""
+    """Return the bytes of a whole number or a text; None for anything else."""
     if isinstance(given, str):
         try:
             return size(given)
@@ -147,7 +147,7 @@ def as_size(given: Any) -> int | None:
 
 
 def as_seconds(given: Any) -> float | None:
-    """Seconds, of a number or a text; None for anything else."""
+    """Return the seconds of a number or a text; None for anything else."""
     if isinstance(given, str):
         try:
             return seconds(given)
@@ -157,7 +157,7 @@ def as_seconds(given: Any) -> float | None:
 
 
 def is_number(given: Any) -> bool:
-    """A finite number, and not true or false."""
+    """Return whether it is a finite number, and not true or false."""
     return _is_whole(given) or (isinstance(given, float) and math.isfinite(given))
 
 

@@ -15,7 +15,7 @@ _TEXT = ("connections", "host", "failed")
 
 
 def tables(outcome: Outcome) -> Iterator[Table]:
-    """What the connections saw, and what the machines held."""
+    """Yield a table of the connections and a table of the machines."""
     report = outcome.as_dict()
     title = f"{report['title']}: {report['duration']:g} s on {report['preset']}"
     connections = _empty(f"{title}, seed {report['seed']}", _GROUP)
@@ -30,7 +30,7 @@ def tables(outcome: Outcome) -> Iterator[Table]:
             _errors(one),
         )
     yield connections
-    hosts = _empty("What the machines held, in bytes", _HOST)
+    hosts = _empty("Memory of the machines, in bytes", _HOST)
     for name, one in report["hosts"].items():
         figures = ("ledger_now", "ledger_peak", "locked_now", "locked_peak", "pool_peak")
         hosts.add_row(name, *(f"{one[key]:,}" for key in figures), f"{one['nagle_stalls']:,}")
@@ -38,9 +38,9 @@ def tables(outcome: Outcome) -> Iterator[Table]:
 
 
 def lines(outcome: Outcome) -> Iterator[str]:
-    """The rest, in words."""
-    for fault, befell in zip(outcome.scenario.faults, outcome.befell, strict=True):
-        yield f"{fault.at:g} s: {fault.what} befell {befell:,} connections of {fault.group}"
+    """Yield the faults and the counts in words."""
+    for fault, injected in zip(outcome.scenario.faults, outcome.injected, strict=True):
+        yield f"{fault.at:g} s: {fault.what} hit {injected:,} connections of {fault.group}"
     counts = outcome.counts
     yield (
         f"{counts['segments']:,} segments, {counts['retransmissions']:,} sent again,"

@@ -1,4 +1,4 @@
-"""A scenario: machines, connections, what they say, and what befalls them."""
+"""A scenario: machines, connections, their messages, and the faults to inject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from iocp_sock.cli.simulate.manner import Manner
 from iocp_sock.cli.simulate.reading import ScenarioError, Table, as_seconds, as_size
 from iocp_sock.cli.simulate.traffic import Traffic
 from iocp_sock.errors import Error
-from iocp_sock.sim import MISHAPS, PRESETS
+from iocp_sock.sim import FAULTS, PRESETS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +27,7 @@ _NOT_OF_A_HOST = {
     "adaptive",
     "skip_done_packets",
     "latency",
-    "nodelay",  # of the ends, each by itself
+    "nodelay",  # each end sets it by itself
     "on_callback_error",
 }
 _CONVERT = {"seconds": as_seconds, "number": as_size}
@@ -39,23 +39,23 @@ class Host:
 
     name: str
     options: Mapping[str, Any]
-    """Fields of PortConfig."""
+    """The fields of PortConfig."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listener, and how the connections that it accepts behave."""
+    """A listener, and the manner of the connections that it accepts."""
 
     name: str
     host: str
     number: int
-    """Of the TCP port."""
+    """The number of the TCP port."""
     manner: Manner
 
 
 @dataclass(frozen=True)
 class Group:
-    """Connections that are alike; times in virtual seconds."""
+    """A group of equal connections; times in virtual seconds."""
 
     name: str
     host: str
@@ -63,48 +63,48 @@ class Group:
     count: int
     start: float
     every: float
-    """From one connect to the next."""
+    """The time from one connect to the next."""
     manner: Manner
-    """Of the connecting ends."""
+    """The manner of the connecting ends."""
     traffic: Traffic | None
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls connections of a group at a virtual second."""
+    """A fault to inject into connections of a group at a virtual second."""
 
     at: float
     what: str
     group: str
     which: tuple[int, ...]
-    """Connections by number, from 0; empty: all."""
+    """The connections by number, from 0; empty: all."""
     far: bool
-    """Their accepted ends."""
+    """Whether the fault goes to their accepted ends."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """All of a file, checked."""
+    """The checked content of a file."""
 
     title: str
     seed: int
     preset: str
     parameters: Mapping[str, Any]
-    """Fields of Sim."""
+    """The fields of Sim."""
     duration: float
-    """Virtual seconds."""
+    """The duration in virtual seconds."""
     hosts: Mapping[str, Host]
     listeners: Mapping[str, Listener]
     groups: Mapping[str, Group]
     faults: tuple[Fault, ...]
 
     def make_sim(self) -> Sim:
-        """A fresh model."""
+        """Make a new model."""
         return Sim(seed=self.seed, preset=self.preset, **self.parameters)
 
 
 def load(path: Path, seed: int | None = None) -> Scenario:
-    """Read a file; `seed` goes before its own. Raises ScenarioError, and OSError without a file."""
+    """Read a file; `seed` replaces its own. Raises ScenarioError, and OSError without a file."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -115,7 +115,7 @@ def load(path: Path, seed: int | None = None) -> Scenario:
 
 
 def read(values: Mapping[str, Any], title: str) -> Scenario:
-    """Check everything that can be checked before it runs. Raises ScenarioError."""
+    """Check everything that can be checked before the run. Raises ScenarioError."""
     top = Table("", dict(values))
     title = top.text("title", title)
     seed = top.whole("seed", 0, (1 << 64) - 1, 0)
@@ -124,7 +124,9 @@ def read(values: Mapping[str, Any], title: str) -> Scenario:
     parameters = _parameters(top.table("sim"))
     hosts = {name: _host(name, table) for name, table in top.tables("hosts")}
     if not hosts:
-        raise ScenarioError("hosts is missing: a scenario has machines, such as [hosts.server]")
+        raise ScenarioError(
+            "hosts is missing: a scenario must have machines, such as [hosts.server]"
+        )
     listeners = {name: _listener(name, table, hosts) for name, table in top.tables("listeners")}
     groups = {
         name: _group(name, table, hosts, listeners) for name, table in top.tables("connections")
@@ -133,10 +135,10 @@ def read(values: Mapping[str, Any], title: str) -> Scenario:
     top.done()
     for number, fault in enumerate(faults, 1):
         if fault.at > duration:
-            raise ScenarioError(f"[[faults]] number {number}: at is after the duration")
+            raise ScenarioError(f"[[faults]] number {number}: at must not be after the duration")
     places = [(one.host, one.number) for one in listeners.values()]
     if len(set(places)) < len(places):
-        raise ScenarioError("listeners: two of them have the same host and port")
+        raise ScenarioError("two listeners have the same host and port; give each its own")
     scenario = Scenario(title, seed, preset, parameters, duration, hosts, listeners, groups, faults)
     _try_out(scenario)
     return scenario
@@ -144,13 +146,13 @@ def read(values: Mapping[str, Any], title: str) -> Scenario:
 
 def _parameters(table: Table) -> dict[str, Any]:
     kinds = {one.name: one.metadata["kind"] for one in fields(Sim) if "kind" in one.metadata}
-    del kinds["threads"]  # which one thread has no use for
+    del kinds["threads"]  # a scenario has one thread
     given = table.rest(list(kinds))
     return {name: _converted(kinds[name], value) for name, value in given.items()}
 
 
 def _converted(kind: str, value: Any) -> Any:
-    """A text as the number that it says; whatever else is checked by who takes it."""
+    """Convert a text to its number; leave other values for the receiver to check."""
     found = _CONVERT[kind](value) if isinstance(value, str) and kind in _CONVERT else None
     return value if found is None else found
 
@@ -195,7 +197,7 @@ def _group(
 
 def _fault(table: Table, groups: Mapping[str, Group]) -> Fault:
     at = table.seconds("at")
-    what = table.word("what", MISHAPS)
+    what = table.word("what", FAULTS)
     group = table.word("connections", list(groups))
     most = groups[group].count - 1
 
@@ -207,7 +209,7 @@ def _fault(table: Table, groups: Mapping[str, Group]) -> Fault:
         return tuple(listed) if good and all(0 <= one <= most for one in listed) else None
 
     which: tuple[int, ...] = table.value(
-        "which", f"a number from 0 to {most}, or a list of such", numbers, ()
+        "which", f"a number from 0 to {most}, or a list of such numbers", numbers, ()
     )
     end = table.word("end", ("near", "far"), "near")
     table.done()
@@ -215,7 +217,7 @@ def _fault(table: Table, groups: Mapping[str, Group]) -> Fault:
 
 
 def _try_out(scenario: Scenario) -> None:
-    """Make everything once, for what only it can say is wrong. Raises ScenarioError."""
+    """Make every object once, because only that finds some errors. Raises ScenarioError."""
     try:
         sim = scenario.make_sim()
     except Error as error:

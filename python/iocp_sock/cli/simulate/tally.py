@@ -1,4 +1,4 @@
-"""What happened to a group of connections."""
+"""The figures of a group of connections."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from iocp_sock.cli.latency import quantile
 
 
 class Tally:
-    """Counts of a group, and how long its messages took in virtual time."""
+    """The counts of a group, and the virtual durations of its messages."""
 
     def __init__(self) -> None:
         self.opened = 0
         self.sent = 0
         self.bytes = 0
-        """Of messages and answers that arrived."""
+        """The bytes of messages and answers that arrived."""
         self.refused = 0
-        """Sends that the budget or the machine had no memory for."""
+        """The sends that the budget or the machine refused for lack of memory."""
         self.errors: Counter[str] = Counter()
         self._latencies: list[int] = []
 
     def arrived(self, nanoseconds: int) -> None:
-        """A message is complete, so long after its first send was posted."""
+        """Note a complete message, and the time since its first send was posted."""
         self._latencies.append(nanoseconds)
 
     @property
     def delivered(self) -> int:
-        """Messages that were there as a whole, or, with an answer, whose answer was."""
+        """The number of complete messages, or, with an answer, of complete answers."""
         return len(self._latencies)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; times in microseconds, None where nothing arrived."""
+        """Return the figures for JSON: times in microseconds, None if nothing arrived."""
         ordered = sorted(self._latencies)
         return {
             "opened": self.opened,

@@ -1,4 +1,4 @@
-"""What the connections of a group say to each other."""
+"""The messages of the connections of a group."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ _KEYS = ("rate", "messages", "answer", "direction")
 
 @dataclass(frozen=True)
 class Traffic:
-    """Messages of one end, and the other end's answers; sizes in bytes."""
+    """The messages of one end, and the other end's answers; sizes in bytes."""
 
     parts: tuple[int, ...]
-    """A send each; together they are the message."""
+    """The sizes of the sends that make up a message."""
     messages: int | None
-    """Of each connection; None: until the scenario ends."""
+    """The number of messages of each connection; None: until the scenario ends."""
     pace: float | Pace
-    """Messages a second on each connection, or when the next one goes."""
+    """The messages a second on each connection, or the event that starts the next one."""
     answer: int | Literal["echo"]
-    """What a whole message is answered with; 0: nothing."""
+    """The answer to a whole message; 0: none."""
     from_far: bool
-    """The accepted end sends, and the other one answers."""
+    """Whether the accepted end sends and the other one answers."""
 
     @property
     def message(self) -> int:
-        """Bytes of a message."""
+        """The size of a message."""
         return sum(self.parts)
 
     @property
     def answer_bytes(self) -> int:
-        """Bytes that come back for each."""
+        """The size of the answer to a message; 0: none."""
         return self.message if self.answer == "echo" else self.answer
 
     @classmethod
     def read(cls, table: Table) -> Traffic | None:
-        """Take its keys from the table; None: there are no messages. Raises ScenarioError."""
+        """Read the keys of the traffic from the table; None: no messages. Raises ScenarioError."""
         parts: tuple[int, ...] = table.value(
-            "message", f"{_SIZE}, or a list of such, a send each", _parts, ()
+            "message", f"{_SIZE}, or a list of such sizes, one for each send", _parts, ()
         )
         if not parts:
             for key in _KEYS:
-                table.value(key, "for connections with a message", _refused, 0)
+                table.value(key, "given only with a message", _refused, 0)
             return None
         answer: int | Literal["echo"] = table.value(
             "answer", f"'none', 'echo' or {_SIZE}", _answer, 0
@@ -55,7 +55,7 @@ class Traffic:
         takes = "a number of messages a second, 'answered' or 'at_once'"
         pace: float | Pace = table.value("rate", takes, _pace, None)
         if pace == "answered" and not answer:
-            raise table.error("rate", "cannot be 'answered' without an answer")
+            raise table.error("rate", "can be 'answered' only with an answer: 'echo' or a size")
         if pace == "at_once" and messages is None:
             raise table.error("rate", "can be 'at_once' only with a number of messages")
         direction = table.word("direction", ("up", "down"), "up")

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+namespace iocp {
+
+// Memory that the kernel reads when it takes an entry: message headers and lists of parts. It stays
+// valid, and in its place, until reuse(); the blocks are kept for later entries.
+class EntryMemory {
+public:
+    // The largest piece: a message header with IOV_MAX parts, and more.
+    static constexpr std::size_t block_bytes = std::size_t{64} << 10U;
+
+    std::byte* take(std::size_t bytes) {
+        assert(bytes <= block_bytes);
+        if (blocks_.empty() || used_ + bytes > block_bytes) {
+            next_block();
+        }
+        std::byte* at = blocks_[block_].get() + used_;
+        used_ += (bytes + alignment - 1) & ~(alignment - 1);
+        return at;
+    }
+    // Precondition: the kernel has taken every entry whose memory came from here.
+    void reuse() noexcept {
+        block_ = 0;
+        used_ = 0;
+    }
+
+private:
+    static constexpr std::size_t alignment = 16;
+
+    // Without memory it throws, and has changed nothing.
+    void next_block() {
+        const std::size_t next = blocks_.empty() ? 0 : block_ + 1;
+        if (next == blocks_.size()) {
+            blocks_.push_back(std::make_unique<std::byte[]>(block_bytes));
+        }
+        block_ = next;
+        used_ = 0;
+    }
+
+    // They never move: the entries hold addresses in them.
+    std::vector<std::unique_ptr<std::byte[]>> blocks_;
+    std::size_t block_{0};  // the block that pieces come from; all before it are full
+    std::size_t used_{0};   // bytes of that block; a multiple of the alignment
+};
+
+}  // namespace iocp

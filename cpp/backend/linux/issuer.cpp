@@ -1,0 +1,76 @@
+#include "backend/linux/issuer.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+
+#include "backend/linux/in_time.hpp"
+#include "base/process.hpp"
+
+namespace iocp {
+
+struct Issuer::Thread {
+    // Returns whether no thread of this process has the id any more: it has left the kernel.
+    [[nodiscard]] bool gone() const noexcept {
+        return ::syscall(SYS_tgkill, ::getpid(), id, 0) != 0 && errno == ESRCH;
+    }
+
+    const int id{static_cast<int>(::syscall(SYS_gettid))};
+    // The thread has ended, and may still be on its way out of the kernel. Set before the kernel
+    // reuses the id.
+    std::atomic<bool> ended{false};
+};
+
+// The calling thread's object, made when it is first needed.
+struct Issuer::Own {
+    Own() = default;
+    ~Own() {
+        if (thread != nullptr) {
+            thread->ended.store(true);
+        }
+    }
+    Own(const Own&) = delete;
+    Own& operator=(const Own&) = delete;
+    // Returns whether the object is the calling thread's. A forked child has another id.
+    [[nodiscard]] bool is_valid() const noexcept {
+        return thread != nullptr && generation == fork_generation();
+    }
+
+    std::shared_ptr<Thread> thread;
+    std::uint32_t generation{0};  // the fork_generation() in which it was made
+};
+
+Issuer::Own& Issuer::own() noexcept {
+    static thread_local Own own;
+    return own;
+}
+
+Issuer Issuer::this_thread() {
+    Own& mine = own();
+    if (!mine.is_valid()) {
+        mine.thread = std::make_shared<Thread>();
+        mine.generation = fork_generation();
+    }
+    Issuer result;
+    result.thread_ = mine.thread;
+    return result;
+}
+
+bool Issuer::is_this_thread() const noexcept {
+    const Own& mine = own();
+    return thread_ == mine.thread && mine.is_valid();
+}
+
+bool Issuer::may_be_this_thread() const noexcept {
+    return thread_ == nullptr || is_this_thread() || thread_->ended || thread_->gone();
+}
+
+// An ended thread that seems to stay has left its id to another thread.
+bool Issuer::ends_in_time() const noexcept {
+    return in_time([this] { return thread_->gone(); }) || thread_->ended;
+}
+
+}  // namespace iocp

@@ -1,0 +1,87 @@
+#include "backend/linux/provided_regions.hpp"
+
+#include <cstring>
+#include <new>
+
+#include "base/process.hpp"
+
+namespace iocp {
+
+void ProvidedRegions::FreePage::operator()(uring::Buf* page) const noexcept {
+    ::operator delete (page, std::align_val_t{system_page_size()});
+}
+
+void ProvidedRegions::drop() noexcept {
+    for (Posted& one : regions_) {
+        if (one.region != nullptr) {
+            one.region->drop_reference();
+        }
+        one = {};
+    }
+    buffers_.reset();
+    tail_ = 0;
+}
+
+// Rings of buffers that the kernel fills incrementally exist since 6.12.
+void ProvidedRegions::provide() noexcept {
+    const std::size_t page = system_page_size();
+    buffers_.reset(
+        static_cast<uring::Buf*>(::operator new (page, std::align_val_t{page}, std::nothrow)));
+    if (buffers_ == nullptr) {
+        return;
+    }
+    std::memset(buffers_.get(), 0, page);
+    uring::BufReg registration{};
+    registration.ring_addr = reinterpret_cast<std::uint64_t>(buffers_.get());
+    registration.ring_entries = places;
+    registration.bgid = group;
+    registration.flags = uring::pbuf_ring_inc;
+    refusal_ = -ring_.register_with(uring::register_pbuf_ring, &registration, 1);
+    if (refusal_ > 0) {
+        buffers_.reset();
+        return;
+    }
+    post_missing();
+}
+
+void ProvidedRegions::post(std::uint16_t slot) noexcept {
+    Posted& one = regions_[slot];
+    one.used = 0;
+    one.region = pool_.take_region();
+    if (one.region == nullptr) {
+        return;
+    }
+    uring::Buf& entry = buffers_[tail_ & (places - 1)];
+    entry.addr = reinterpret_cast<std::uint64_t>(one.region->data());
+    entry.len = static_cast<std::uint32_t>(one.region->size());
+    entry.bid = slot;
+    ++tail_;
+    __atomic_store_n(&buffers_[0].resv, tail_, __ATOMIC_RELEASE);
+}
+
+void ProvidedRegions::post_missing() noexcept {
+    if (buffers_ == nullptr) {
+        return;
+    }
+    for (std::uint16_t slot = 0; slot < posted; ++slot) {
+        if (regions_[slot].region == nullptr) {
+            post(slot);
+        }
+    }
+}
+
+// A region is used up exactly when all its bytes are, whatever the completion's flags say: a
+// receive of 0 bytes leaves it in the ring.
+Slice ProvidedRegions::take(std::uint16_t slot, std::size_t length) noexcept {
+    Posted& one = regions_[slot];
+    Slice slice = Slice::share(*one.region, one.region->data() + one.used, length);
+    one.used += length;
+    if (one.used == one.region->size()) {
+        one.region->drop_reference();
+        one.region = nullptr;
+        post(slot);
+    }
+    return slice;
+}
+
+}  // namespace iocp

@@ -1,0 +1,105 @@
+#include "backend/linux/registered_buffers.hpp"
+
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace iocp {
+
+namespace {
+
+Error error_of(int code) noexcept {
+    if (code == EEXIST) {
+        return Error::of(Fault::wrong_thread,
+                         "another thread runs this port; memory is registered by that thread");
+    }
+    return {Fault::system, code, nullptr};
+}
+
+}  // namespace
+
+Error RegisteredBuffers::add(std::byte* data, std::size_t length) {
+    if (table_.empty()) {
+        table_.reserve(max);
+        if (const int code = make_table(); code != 0) {
+            return error_of(code);
+        }
+        table_.resize(max);
+    }
+    const auto free = std::find_if(table_.begin(), table_.end(),
+                                   [](const Buffer& one) { return one.data == nullptr; });
+    if (free == table_.end()) {
+        return Error::of(Fault::argument,
+                         "64 pieces of memory are registered already; release one");
+    }
+    // A page inside a huge page would be charged, and locked, as the whole huge page.
+    (void)::madvise(data, length, MADV_NOHUGEPAGE);
+    *free = {data, length};
+    const int code = update(static_cast<std::size_t>(free - table_.begin()));
+    if (code != 0) {
+        *free = {};
+        return error_of(code);
+    }
+    return {};
+}
+
+bool RegisteredBuffers::remove(const std::byte* data) noexcept {
+    for (Buffer& one : table_) {
+        if (one.data == data) {
+            const Buffer before = std::exchange(one, {});
+            if (update(static_cast<std::size_t>(&one - table_.data())) != 0) {
+                one = before;
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool RegisteredBuffers::restore() noexcept {
+    if (table_.empty()) {
+        return true;
+    }
+    if (make_table() != 0) {
+        return false;
+    }
+    for (std::size_t place = 0; place < table_.size(); ++place) {
+        if (table_[place].data != nullptr && update(place) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int RegisteredBuffers::index_of(const std::byte* data, std::size_t length) const noexcept {
+    for (std::size_t place = 0; place < table_.size(); ++place) {
+        const Buffer& one = table_[place];
+        if (one.data != nullptr && data >= one.data && data + length <= one.data + one.length) {
+            return static_cast<int>(place);
+        }
+    }
+    return -1;
+}
+
+int RegisteredBuffers::make_table() const noexcept {
+    uring::RsrcRegister table{};
+    table.nr = max;
+    table.flags = uring::rsrc_register_sparse;
+    const int result = ring_.register_with(uring::register_buffers, &table, sizeof table);
+    return result < 0 ? -result : 0;
+}
+
+int RegisteredBuffers::update(std::size_t place) const noexcept {
+    iovec memory{table_[place].data, table_[place].length};
+    uring::RsrcUpdate change{};
+    change.offset = static_cast<std::uint32_t>(place);
+    change.data = reinterpret_cast<std::uint64_t>(&memory);
+    change.nr = 1;
+    const int result = ring_.register_with(uring::register_buffers_update, &change, sizeof change);
+    return result < 0 ? -result : 0;
+}
+
+}  // namespace iocp

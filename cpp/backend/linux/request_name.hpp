@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+
+#include "ops/socket.hpp"
+
+namespace iocp {
+
+// The meaning of a request's completion.
+enum class RequestKind : std::uint8_t {
+    transfer,  // the bytes that it moved
+    empty,     // readiness, itself the result: a zero-byte receive or a wait for room
+    ready,     // readiness: start the operation again
+};
+
+// The name of a request in the kernel (user_data): its operation's packed id, with the kind in two
+// bits that no slot reaches. A lane has at most one request in the kernel, so its socket keeps the
+// kind, and the name can be made again from the operation.
+class RequestName {
+public:
+    // The names of the entries that belong to no operation.
+    static constexpr std::uint64_t wake = ~std::uint64_t{0};
+    static constexpr std::uint64_t cancel = ~std::uint64_t{0} - 1;  // completes only if it failed
+
+    RequestName(SlotId operation, RequestKind kind) noexcept
+        : packed_(operation.packed() | (static_cast<std::uint64_t>(kind) << kind_shift)) {}
+    explicit RequestName(std::uint64_t packed) noexcept : packed_(packed) {}
+
+    // Makes the name of a new request of the operation, and keeps its kind at the socket.
+    static RequestName begin(Operation& op, RequestKind kind) noexcept {
+        std::uint32_t& bits = op.socket->backend_bits;
+        bits &= ~(kind_bits << shift_of(op));
+        bits |= static_cast<std::uint32_t>(kind) << shift_of(op);
+        return {op.id, kind};
+    }
+    // Returns the name of the operation's latest request.
+    static RequestName of(const Operation& op) noexcept {
+        return {op.id,
+                static_cast<RequestKind>((op.socket->backend_bits >> shift_of(op)) & kind_bits)};
+    }
+
+    [[nodiscard]] std::uint64_t packed() const noexcept { return packed_; }
+    [[nodiscard]] SlotId operation() const noexcept {
+        return SlotId::unpack(packed_ & ~(std::uint64_t{kind_bits} << kind_shift));
+    }
+    [[nodiscard]] RequestKind kind() const noexcept {
+        return static_cast<RequestKind>((packed_ >> kind_shift) & kind_bits);
+    }
+
+private:
+    static constexpr unsigned kind_shift = 30;
+    static constexpr std::uint32_t kind_bits = 3;
+
+    // Returns the place of the kind in Socket::backend_bits.
+    static unsigned shift_of(const Operation& op) noexcept { return op.sending() ? 10 : 8; }
+
+    std::uint64_t packed_;
+};
+
+}  // namespace iocp

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "bindings/types.hpp"
+#include "ops/buffer.hpp"
+
+namespace iocp::py {
+
+// The Python object Buffer: a slice of a region, which it keeps until it is released.
+struct BufferObject {
+    PyObject_HEAD
+    Region* region;
+    std::byte* data;
+    Py_ssize_t length;
+    Py_ssize_t exports;
+};
+
+PyTypeObject* make_buffer_type(PyObject* module);
+PyObject* new_buffer(const Types& types, Slice slice);
+// The same in two steps: make an empty Buffer, then fill it before any other thread can see it.
+PyObject* blank_buffer(const Types& types);
+void fill_buffer(PyObject* blank, Slice slice) noexcept;
+
+}  // namespace iocp::py

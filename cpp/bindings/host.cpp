@@ -1,0 +1,110 @@
+#include "bindings/host.hpp"
+
+#include "bindings/dispatch.hpp"
+#include "bindings/hand_over.hpp"
+#include "bindings/interrupt_event.hpp"
+#include "bindings/port_object.hpp"
+#include "bindings/retired.hpp"
+
+namespace iocp::py {
+
+namespace {
+
+// Gives the slots of handed-out operations and sockets back at the end of a dispatch.
+class Retiring {
+public:
+    explicit Retiring(PortObject& port) noexcept : port_(port) {}
+    ~Retiring() {
+        if (!port_.forked()) {
+            retire_handed_out(port_, retired);
+        }
+    }
+    Retiring(const Retiring&) = delete;
+    Retiring& operator=(const Retiring&) = delete;
+
+    Retired retired;
+
+private:
+    PortObject& port_;
+};
+
+}  // namespace
+
+PythonHost::PythonHost() noexcept : Host(interrupt_event()) {}
+
+void PythonHost::detach(run::Blocking call) {
+    detached([&call] { call(); });
+}
+
+void PythonHost::signals() {
+    if (PyErr_CheckSignals() != 0) {
+        throw Raised();
+    }
+}
+
+// Notified completions come first: from the hand-out of their turn's records on, their sockets may
+// be retired.
+run::Dispatched PythonHost::dispatch(run::RunnablePort& runnable, run::Inbox& inbox) {
+    auto& port = static_cast<PortObject&>(runnable);
+    run::Dispatched result;
+    expect(port, !inbox.empty());
+    if (port.core->any_notified()) {
+        result.count += static_cast<std::size_t>(hand_over(port));
+    }
+    {
+        Retiring retiring(port);
+        while (!inbox.empty() && has_room()) {
+            // Takes the record before the call: the callback may raise.
+            Ready ready = inbox.take();
+            result.count += ready.what != Ready::What::nagle_stall ? 1 : 0;
+            PyObject* wanted = nullptr;
+            const bool good =
+                hand_out_one(port.self, port, ready, retiring.retired, takes() ? &wanted : nullptr);
+            if (wanted != nullptr) {
+                result.kept = take(port, wanted) || result.kept;
+            }
+            if (!good) {
+                throw Raised();
+            }
+            if (port.forked()) {
+                // A child of the callback: threads that it lacks may hold the locks that the call
+                // would take next.
+                (void)usable(port);
+                throw Raised();
+            }
+            expect(port, !inbox.empty());
+        }
+    }
+    finish(port);
+    return result;
+}
+
+bool KeepHost::take(PortObject& port, PyObject* completion) noexcept {
+    const std::lock_guard guard(port.links_mutex);
+    port.unclaimed.push_back(completion);
+    return true;
+}
+
+void KeepHost::finish(PortObject& port) {
+    if (drops_claimed_ || port.core->shared()) {
+        drop_claimed(port);
+    }
+}
+
+// Other threads may keep completions for get() at any moment. A worker of a shared port takes none
+// while it has a record in hand, because they might leave no room for it.
+void GetHost::expect(PortObject& port, bool in_hand) {
+    out_.expect();
+    if (out_.size() == 0 && !port.forked() && !(in_hand && port.core->shared())) {
+        out_.take_unclaimed(taken_.maximum);
+        taken_.count = out_.size();
+    }
+}
+
+bool GetHost::take(PortObject& /*port*/, PyObject* completion) noexcept {
+    out_.add(completion);
+    taken_.count = out_.size();
+    return false;
+}
+
+}  // namespace iocp::py

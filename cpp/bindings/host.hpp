@@ -1,0 +1,94 @@
+#pragma once
+
+#include "bindings/dispatch.hpp"
+#include "bindings/gathered.hpp"
+#include "bindings/port_object.hpp"
+#include "run/calls.hpp"
+#include "run/host.hpp"
+
+namespace iocp::py {
+
+// Thrown where a Python exception is set.
+struct Raised {};
+
+// Makes a call of run/, and turns Raised into a result. False: an exception is set.
+template <class Call>
+bool attempted(Call&& call) {
+    try {
+        call();
+    } catch (const Raised&) {
+        return false;
+    }
+    return true;
+}
+
+// The interpreter as the host of a call that runs ports or waits. Its subclasses say where the
+// completions without a callback go.
+class PythonHost : public run::Host {
+public:
+    PythonHost() noexcept;
+
+    void detach(run::Blocking call) final;
+    void signals() final;
+    run::Dispatched dispatch(run::RunnablePort& port, run::Inbox& inbox) final;
+
+protected:
+    // Returns whether the host takes completions without a callback, and, if so, one more.
+    [[nodiscard]] virtual bool takes() const noexcept = 0;
+    [[nodiscard]] virtual bool has_room() const noexcept { return true; }
+    // Reserves memory for one more completion, before its record is taken. `in_hand`: a record of
+    // the inbox is about to be handed out. May throw.
+    virtual void expect(PortObject& port, bool in_hand) = 0;
+    // Takes a completion over. Precondition: expect() was called since the last one. Returns
+    // whether it is kept for a later get().
+    virtual bool take(PortObject& port, PyObject* completion) noexcept = 0;
+    // Called at the end of each dispatch.
+    virtual void finish(PortObject& /*port*/) {}
+};
+
+// Drops the completions, as run() and run_once() do.
+class DropHost final : public PythonHost {
+protected:
+    [[nodiscard]] bool takes() const noexcept override { return false; }
+    void expect(PortObject& /*port*/, bool /*in_hand*/) override {}
+    bool take(PortObject& /*port*/, PyObject* /*completion*/) noexcept override { return false; }
+};
+
+// Keeps the completions for a later get(), as waits do.
+class KeepHost final : public PythonHost {
+public:
+    // `drops_claimed`: also drops those whose result result() has returned. Only for a thread that
+    // hands nothing over while another thread runs the port.
+    explicit KeepHost(bool drops_claimed = false) noexcept : drops_claimed_(drops_claimed) {}
+
+protected:
+    [[nodiscard]] bool takes() const noexcept override { return true; }
+    void expect(PortObject& port, bool /*in_hand*/) override { port.expect_unclaimed(); }
+    bool take(PortObject& port, PyObject* completion) noexcept override;
+    void finish(PortObject& port) override;
+
+private:
+    bool drops_claimed_;
+};
+
+// Gathers the completions for its caller, beginning with those that were kept.
+class GetHost final : public PythonHost {
+public:
+    GetHost(PortObject& port, std::size_t maximum) : out_(port) { taken_.maximum = maximum; }
+
+    [[nodiscard]] const run::Taken& taken() const noexcept { return taken_; }
+    // Hands all of them to the caller.
+    std::vector<PyObject*> give() noexcept { return out_.give(); }
+
+protected:
+    [[nodiscard]] bool takes() const noexcept override { return true; }
+    [[nodiscard]] bool has_room() const noexcept override { return !taken_.full(); }
+    void expect(PortObject& port, bool in_hand) override;
+    bool take(PortObject& port, PyObject* completion) noexcept override;
+
+private:
+    Gathered out_;
+    run::Taken taken_;
+};
+
+}  // namespace iocp::py

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+
+namespace iocp::py {
+
+// An object's place in a list of the port. The port keeps the listed objects alive, because the
+// kernel or the queue still refers to them.
+template <class T>
+struct Links {
+    T* previous{nowhere()};
+    T* next{nullptr};
+
+    [[nodiscard]] bool linked() const noexcept { return previous != nowhere(); }
+
+private:
+    // Stands for "in no list": an address that no item has.
+    static T* nowhere() noexcept { return reinterpret_cast<T*>(&mark_); }
+    alignas(std::max_align_t) static inline std::byte mark_{};
+};
+
+// A list of objects through their `links`, so that it needs no memory. A lock of its owner guards
+// it.
+template <class T>
+struct LinkedList {
+    T* first{nullptr};
+
+    void add(T& item) noexcept {
+        item.links.previous = nullptr;
+        item.links.next = first;
+        if (first != nullptr) {
+            first->links.previous = &item;
+        }
+        first = &item;
+    }
+    void remove(T& item) noexcept {
+        (item.links.previous != nullptr ? item.links.previous->links.next : first) =
+            item.links.next;
+        if (item.links.next != nullptr) {
+            item.links.next->links.previous = item.links.previous;
+        }
+        item.links = {};
+    }
+};
+
+}  // namespace iocp::py

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "base/slot_table.hpp"
+#include "bindings/port_object.hpp"
+
+namespace iocp::py {
+
+// Adds an item; false if it is in the list already. The caller brings a reference, which the list
+// owns from then on. The caller that removes an object takes that reference over.
+template <class T>
+bool link(PortObject& port, LinkedList<T>& list, T& item) {
+    const std::lock_guard guard(port.links_mutex);
+    if (item.links.linked()) {
+        return false;
+    }
+    list.add(item);
+    return true;
+}
+// Removes an item. Returns whether it was linked; of several threads exactly one gets true.
+template <class T>
+bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
+    const std::lock_guard guard(port.links_mutex);
+    if (!item.links.linked()) {
+        return false;
+    }
+    list.remove(item);
+    return true;
+}
+// Removes and returns an item that is `wanted`; null if there is none.
+template <class T, class Wanted>
+T* unlink_any(PortObject& port, LinkedList<T>& list, Wanted&& wanted) {
+    const std::lock_guard guard(port.links_mutex);
+    T* item = list.first;
+    while (item != nullptr && !wanted(*item)) {
+        item = item->links.next;
+    }
+    if (item != nullptr) {
+        list.remove(*item);
+    }
+    return item;
+}
+// Lets the list keep the object from here on, unless it does so already.
+template <class T>
+void hold(PortObject& port, LinkedList<T>& list, T& item) {
+    auto* object = reinterpret_cast<PyObject*>(&item);
+    Py_INCREF(object);
+    if (!link(port, list, item)) {
+        Py_DECREF(object);
+    }
+}
+template <class T>
+void give_up(PortObject& port, LinkedList<T>& list, T& item) {
+    if (unlink(port, list, item)) {
+        Py_DECREF(reinterpret_cast<PyObject*>(&item));
+    }
+}
+
+// Returns a new reference to the object that `user` of the core names. Null: there is none, or it
+// is being dropped.
+template <class T>
+T* object_of(PortObject& port, void* const& user) {
+    const std::lock_guard guard(port.links_mutex);
+    auto* object = static_cast<T*>(user);
+    return object != nullptr && take_reference(reinterpret_cast<PyObject*>(object)) ? object
+                                                                                    : nullptr;
+}
+// Cuts the link from the core's side, before the core item ends. The object then finds no core,
+// even while another thread drops it.
+template <class T, class Core>
+void cut_from_core(PortObject& port, Core& core) {
+    const std::lock_guard guard(port.links_mutex);
+    if (core.user != nullptr) {
+        static_cast<T*>(core.user)->core.set(nullptr);
+        core.user = nullptr;
+    }
+}
+// Cuts the link from the object's side, before anything that may detach: the core must not find an
+// object without references. Returns the name of its core counterpart, if it was still linked.
+template <class T>
+std::optional<SlotId> cut_from_object(PortObject& port, T& object) {
+    const std::lock_guard guard(port.links_mutex);
+    auto* core = object.core.get();
+    if (core == nullptr) {
+        return std::nullopt;
+    }
+    core->user = nullptr;
+    object.core.set(nullptr);
+    return core->id;
+}
+
+// Returns a new reference to a callback that an object stores, or null. Another thread may replace
+// it.
+inline PyObject* stored(PortObject& port, PyObject* const& field) {
+    const std::lock_guard guard(port.links_mutex);
+    return Py_XNewRef(field);
+}
+// Stores `value`, whose reference it takes over, and returns the old value.
+[[nodiscard]] inline PyObject* replaced(PortObject& port, PyObject*& field, PyObject* value) {
+    const std::lock_guard guard(port.links_mutex);
+    return std::exchange(field, value);
+}
+inline void forget(PortObject& port, PyObject*& field) {
+    Py_XDECREF(replaced(port, field, nullptr));
+}
+
+}  // namespace iocp::py

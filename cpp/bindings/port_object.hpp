@@ -1,0 +1,88 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "bindings/attached_mutex.hpp"
+#include "bindings/linked_list.hpp"
+#include "bindings/retired.hpp"
+#include "bindings/types.hpp"
+#include "core/port.hpp"
+#include "run/locked.hpp"
+#include "run/runnable_port.hpp"
+
+namespace iocp::py {
+
+struct OperationObject;
+struct PostedPacket;
+struct SocketObject;
+struct TimerObject;
+
+// The value of the Python object Port.
+struct PortObject final : CompletionListener, run::RunnablePort {
+    PortObject(Types* made_types, PyObject* types_reference, const PortOptions& options,
+               const std::string& backend_name);
+    ~PortObject() override;
+    PortObject(const PortObject&) = delete;
+    PortObject& operator=(const PortObject&) = delete;
+    // Raises. pybind11 would use raw memory for an object whose __init__() has not run.
+    static void* operator new(std::size_t bytes);
+    static void operator delete(void* made) { ::operator delete(made); }
+
+    PyObject* self{nullptr};  // the Port, which owns this; borrowed, set before any other use
+    Types* types;
+    PyObject* types_reference;
+    BufferPool* pool{nullptr};
+    std::string backend_name;
+    BackendReason backend_reason;
+    bool takes_routines{false};        // a thread's own port: its sockets count as attached to none
+    std::vector<PyObject*> unclaimed;  // completions of an interrupted get_batch()
+    Retired retired;                   // of the records that the port's end drops
+    PyObject* error_handler{nullptr};
+    bool closes_on_error{true};  // a callback that raises closes its connection
+    // The size that the system reports for a receive buffer set to 0; negative while none was set.
+    std::atomic<int> min_receive_buffer{-1};
+    // Guards the lists, the links between the core and its objects, and the callbacks that objects
+    // store. A thread takes it attached, and neither detaches nor calls into Python while it holds
+    // it.
+    AttachedMutex links_mutex;
+    LinkedList<OperationObject> operations;
+    LinkedList<SocketObject> sockets;
+    LinkedList<TimerObject> timers;
+    LinkedList<PostedPacket> packets;
+
+    bool finished(Operation& op) noexcept override;
+    void retain() noexcept override { Py_INCREF(self); }
+    void release() noexcept override { Py_DECREF(self); }
+    run::PortWorker& worker_of_this_thread() override;
+    void after_close() override { clear(); }
+
+    // Reserves memory for a completion that this thread may keep for get().
+    void expect_unclaimed() {
+        const std::lock_guard guard(links_mutex);
+        unclaimed.reserve(unclaimed.size() + 1);
+    }
+    int traverse(visitproc visit, void* argument) const;
+    void clear();
+    void drop(Ready& ready);
+    void end_timers();
+};
+
+// Runs `work` with the port's lock held. `work` never touches Python. If another thread holds the
+// lock, this thread detaches before it waits, so that no thread ever waits for a lock while
+// attached.
+template <class Work>
+auto locked(PortObject& port, Work&& work) {
+    return run::with_lock(
+        port.core->mutex(), [](auto& wait) { detached(wait); }, work);
+}
+
+// Returns whether the port can be used. False: an exception is set.
+bool usable(PortObject& port);
+
+}  // namespace iocp::py

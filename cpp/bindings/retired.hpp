@@ -1,0 +1,34 @@
+#pragma once
+
+#include <utility>
+
+#include "core/port.hpp"
+
+namespace iocp::py {
+
+// The operations and sockets that were handed out. Their slots are given back, with the port's
+// lock, before anything else happens to their sockets. The lists run through the objects, so that
+// they need no memory.
+class Retired {
+public:
+    void add(Operation& op) noexcept { op.next_finished = std::exchange(operations_, &op); }
+    void add(Socket& socket) noexcept { socket.next_closed = std::exchange(sockets_, &socket); }
+    [[nodiscard]] bool empty() const noexcept {
+        return operations_ == nullptr && sockets_ == nullptr;
+    }
+    // With the port's lock held.
+    void give_back(Port& port) noexcept {
+        while (operations_ != nullptr) {
+            port.operations().retire(*std::exchange(operations_, operations_->next_finished));
+        }
+        while (sockets_ != nullptr) {
+            port.sockets().retire(*std::exchange(sockets_, sockets_->next_closed));
+        }
+    }
+
+private:
+    Operation* operations_{nullptr};
+    Socket* sockets_{nullptr};
+};
+
+}  // namespace iocp::py

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "bindings/compat.hpp"
+
+namespace iocp::py {
+
+// The exception classes that C++ raises, as indices of Types::errors.
+enum class ErrorClass : std::uint8_t {
+    error,
+    cancelled,
+    timed_out,
+    socket_closed,
+    port_closed,
+    argument,
+    argument_type,
+    wrong_thread,
+    port_running,
+    forked,
+    unavailable,
+    exhausted,
+    budget,
+    nothing_due,
+    still_pending,
+};
+inline constexpr std::size_t error_classes = 15;
+
+// The types of one import of the module. Every port keeps them alive.
+struct Types {
+    PyTypeObject* buffer{nullptr};
+    PyTypeObject* operation{nullptr};
+    PyTypeObject* completion{nullptr};
+    PyTypeObject* timer{nullptr};
+    PyTypeObject* socket{nullptr};
+    PyTypeObject* registered{nullptr};
+    PyTypeObject* event{nullptr};
+    PyObject* errors[error_classes]{};
+    PyObject* routines_ran{nullptr};
+    // The numbers of Python's errno module. On Windows it has Winsock's numbers for these names.
+    int timed_out_code{0};
+    int no_buffers_code{0};
+    int message_size_code{0};
+    Types() = default;
+    ~Types();
+    Types(const Types&) = delete;
+    Types& operator=(const Types&) = delete;
+};
+
+}  // namespace iocp::py

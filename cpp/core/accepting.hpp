@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "core/port_options.hpp"
+#include "core/sockets.hpp"
+#include "core/standing.hpp"
+
+namespace iocp {
+
+// The subscriptions of listeners: each accepts every connection that arrives, up to the port's cap
+// on connections (R32).
+class Accepting {
+public:
+    Accepting(const PortOptions& options, const SystemErrors& errors, Sockets& sockets,
+              IoQueue& queue, Standing& standing, CompletionQueue& completions,
+              SlotTable<Operation>& operations)
+        : options_(options),
+          errors_(errors),
+          sockets_(sockets),
+          queue_(queue),
+          standing_(standing),
+          completions_(completions),
+          operations_(operations) {}
+
+    // Accepts the connections that wait, at most accepts_per_turn, and then waits for more.
+    void start(Socket& listener, Operation& op);
+    // Handles the packet of the accept that is in the kernel.
+    void complete(Socket& listener, Operation& op, const Packet& packet) noexcept;
+    // Notes that a socket is closed. It counts no longer, so that listeners at the cap accept
+    // again.
+    void closed(Socket& socket) noexcept;
+
+private:
+    [[nodiscard]] bool at_cap(Operation& op) noexcept;
+
+    const PortOptions& options_;
+    const SystemErrors& errors_;
+    Sockets& sockets_;
+    IoQueue& queue_;
+    Standing& standing_;
+    CompletionQueue& completions_;
+    SlotTable<Operation>& operations_;
+    std::size_t connections_{0};  // `capped` sockets: open, counted against the cap
+    std::vector<SlotId> capped_;  // the subscriptions that are `paused` at the cap
+};
+
+}  // namespace iocp

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/effects.hpp"
+#include "core/metrics.hpp"
+#include "core/ready_queue.hpp"
+
+namespace iocp {
+
+// A completion listener: notified at once of the end of an operation that is `notifies`.
+class CompletionListener {
+public:
+    CompletionListener() = default;
+    virtual ~CompletionListener() = default;
+    CompletionListener(const CompletionListener&) = delete;
+    CompletionListener& operator=(const CompletionListener&) = delete;
+
+    // Called with the port's lock held, in any thread. Returning true makes the operation a
+    // notified completion, which does not join the queue.
+    virtual bool finished(Operation& op) noexcept = 0;
+};
+
+// The answer of withhold(). yes: the queue keeps the record, because its socket is paused or has
+// earlier records kept. behind: there is no memory to keep it; hand out the socket's kept records
+// first, then this one.
+enum class Withheld : std::uint8_t { no, yes, behind };
+
+// The completions of a port: records in order, notified completions, and the records of paused
+// readers (R37), which wait until their socket resumes.
+class CompletionQueue {
+public:
+    CompletionQueue(Metrics& metrics, Worklist& work) noexcept : metrics_(metrics), work_(work) {}
+
+    // Returns whether `count` more records can be pushed.
+    [[nodiscard]] bool reserve(std::size_t count) noexcept { return ready_.reserve(count); }
+    // Precondition: reserve() has promised the place.
+    void push(Ready&& ready) noexcept {
+        if (metrics_.tracing() && ready.op != nullptr && ready.what != Ready::What::completed) {
+            metrics_.note(*ready.op, Stage::yielded, ready.slice.length());
+        }
+        ready_.push(std::move(ready));
+    }
+    // Notifies the completion listener of a finished operation, or queues its record.
+    void completed(Operation& op) noexcept;
+    // Queues the end of the socket, its last record.
+    void closed(Socket& socket) noexcept { ready_.closed(socket); }
+
+    // Queues the records of ended operations and sockets that waited for memory. Returns false if
+    // any still waits.
+    [[nodiscard]] bool settle_owed() noexcept { return ready_.settle_owed(); }
+    [[nodiscard]] bool empty() const noexcept { return ready_.empty(); }
+    [[nodiscard]] std::size_t size() const noexcept { return ready_.size(); }
+    // The records; callers take them from the front.
+    [[nodiscard]] std::vector<Ready>& records() noexcept { return ready_.records(); }
+
+    void set_listener(CompletionListener& listener) noexcept { listener_ = &listener; }
+    // Returns whether there are notified completions. Needs no lock.
+    [[nodiscard]] bool any_notified() const noexcept {
+        return any_notified_.load(std::memory_order_relaxed);
+    }
+    // Takes the notified completions, as a list by `next_finished`.
+    [[nodiscard]] Operation* take_notified() noexcept;
+
+    // From pause() to end_pause() the records of the socket's subscription are withheld.
+    void pause(Socket& socket) noexcept { set_pause(socket, true, socket.withholding); }
+    void end_pause(Socket& socket) noexcept {
+        set_pause(socket, false, socket.withholding);
+        if (!socket.resuming) {
+            resume_later(socket);
+        }
+    }
+    // Queues the record that hands out a socket's kept records, unless it is paused.
+    void resume_later(Socket& socket) noexcept;
+    // Returns whether withhold() must see a record before it is handed out. Needs no lock.
+    [[nodiscard]] bool may_withhold(const Ready& ready) const noexcept {
+        return paused_sockets_.load(std::memory_order_relaxed) != 0 && ready.of_subscription();
+    }
+    [[nodiscard]] Withheld withhold(Ready& ready) noexcept;
+    // Takes the first kept record, for the thread that hands out `resumed`. Returns false once
+    // there is none or the socket is paused again. A thread that stops earlier must call
+    // resume_later().
+    [[nodiscard]] bool take_withheld(Socket& socket, Ready& out) noexcept;
+    // Drops the records of a socket that is retired.
+    void forget(Socket& socket) noexcept;
+    // Drops every record, at the port's end.
+    void clear() noexcept;
+
+private:
+    void set_pause(Socket& socket, bool paused, bool withholding) noexcept;
+
+    Metrics& metrics_;
+    Worklist& work_;
+    ReadyQueue ready_;
+    CompletionListener* listener_{nullptr};  // set before any operation is `notifies`
+    Operation* notified_first_{nullptr};     // notified completions, a list by `next_finished`
+    Operation* notified_last_{nullptr};      // null exactly when notified_first_ is
+    std::atomic<bool> any_notified_{false};  // the list is not empty
+    std::unordered_map<std::uint32_t, std::deque<Ready>> withheld_;  // by slot; no queue is empty
+    std::atomic<std::size_t> paused_sockets_{0};  // sockets that are paused or have kept records
+};
+
+}  // namespace iocp

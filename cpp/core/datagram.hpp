@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <new>
+
+#include "base/address.hpp"
+#include "ops/buffer.hpp"
+
+namespace iocp::datagram {
+
+// A datagram of a subscription lies in its region behind the address of its sender.
+inline constexpr std::size_t alignment = alignof(std::max_align_t);
+inline constexpr std::size_t address_bytes =
+    (sizeof(Address) + alignment - 1) / alignment * alignment;
+
+// Returns the sender of a datagram that a subscription received.
+[[nodiscard]] inline const Address& sender_of(const Slice& slice) noexcept {
+    return *std::launder(reinterpret_cast<const Address*>(slice.data() - address_bytes));
+}
+// Returns the maximum bytes of a datagram that a subscription may ask for.
+[[nodiscard]] inline std::size_t max_size(const BufferPool& pool) noexcept {
+    return pool.region_size() - address_bytes;
+}
+
+}  // namespace iocp::datagram

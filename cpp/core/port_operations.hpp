@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/turn.hpp"
+
+namespace iocp {
+
+// The application's calls on operations, and on the memory that it registers for them. A call hands
+// its work to the part that does it, and applies the effects that it leaves. Every member needs the
+// port's lock, unless it says otherwise.
+class PortOperations {
+public:
+    PortOperations(Parts& parts, Turn& turn) noexcept : parts_(parts), turn_(turn) {}
+    PortOperations(const PortOperations&) = delete;
+    PortOperations& operator=(const PortOperations&) = delete;
+
+    // create() takes a slot, or returns null without memory. submit() accepts the operation, or
+    // returns an error and leaves it to discard(). A `silent` operation has finished and is not
+    // handed out: the caller must retire it before it drops the lock. A negative timeout means
+    // none.
+    [[nodiscard]] Operation* create(Socket& socket, OperationKind kind) noexcept {
+        return parts_.queue.create(socket, kind);
+    }
+    Error submit(Operation& op, std::int64_t timeout = -1);
+    void discard(Operation& op) noexcept {
+        assert(op.state.load(std::memory_order_relaxed) == State::idle);
+        parts_.operations.give_back(op);
+    }
+    // Returns whether the cancel was taken. False if the operation has finished or was cancelled
+    // before.
+    bool cancel(Operation& op);
+    // Cancels every operation of the socket, and returns their number.
+    unsigned cancel_all(Socket& socket);
+    // Receive or send without waiting, unless an earlier post is outstanding. `got` is -1 if
+    // nothing was received, and 0 at the end of the stream.
+    Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
+    Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
+
+    // Called when the completion of an operation is handed out, if observed(), which needs no lock.
+    void handed_out(const Operation& op) noexcept { parts_.metrics.handed_out(op); }
+    [[nodiscard]] bool observed() const noexcept { return parts_.metrics.observed(); }
+    // Each gives back the slot of a finished operation, after its lease. retire() is for one whose
+    // record was handed out, retire_notified() for one from Port::take_notified().
+    void retire(Operation& op) noexcept {
+        assert(op.finished() && op.socket != nullptr);
+        parts_.queue.retire(op);
+    }
+    void retire_notified(Operation& op) noexcept {
+        assert(op.finished() && op.socket == nullptr);
+        parts_.queue.retire_notified(op);
+    }
+
+    // Allocates at least `bytes` of zeroed, page-aligned memory and registers it with the kernel.
+    Error register_memory(std::size_t bytes, std::byte*& out);
+    // Precondition: no operation uses the memory.
+    void unregister(std::byte* data);
+
+    // Returns the operation of this name, or null if it is retired.
+    [[nodiscard]] Operation* find(SlotId id) noexcept { return parts_.operations.find(id); }
+    [[nodiscard]] SlotTable<Operation>& table() noexcept { return parts_.operations; }
+    // Returns the number of accepted operations that are not retired.
+    [[nodiscard]] std::size_t outstanding() const noexcept { return parts_.queue.outstanding(); }
+
+private:
+    Parts& parts_;
+    Turn& turn_;
+};
+
+}  // namespace iocp

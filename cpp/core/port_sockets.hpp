@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "core/turn.hpp"
+
+namespace iocp {
+
+// The application's calls on sockets. A call hands its work to the part that does it, and applies
+// the effects that it leaves. Every member needs the port's lock, unless it says otherwise.
+class PortSockets {
+public:
+    PortSockets(Parts& parts, Turn& turn) noexcept : parts_(parts), turn_(turn) {}
+    PortSockets(const PortSockets&) = delete;
+    PortSockets& operator=(const PortSockets&) = delete;
+
+    // Makes a socket of the port. After an error `out` is unchanged.
+    Error open(int family, int type, int protocol, Socket*& out);
+    // The same for a handle of the caller, which keeps it after an error. `nonblocking` is the
+    // handle's mode when it was made, for platforms that do not report it.
+    Error adopt(Handle handle, Socket*& out, bool nonblocking = false);
+
+    // Closes the socket after its queued sends. It waits for them until `timeout` nanoseconds pass
+    // without progress (negative: the port's default). Then it cancels, reaps and closes the
+    // socket.
+    void close(Socket& socket, std::int64_t timeout);
+    // Closes the socket by a reset.
+    void abort(Socket& socket);
+    // Ends the socket as a fatal error of the system would.
+    void end_with(Socket& socket, Error error);
+    // Gives the descriptor back to the caller, once the system has given back every request: at
+    // once if the socket is idle, otherwise in a later turn. Precondition: the socket is open, and
+    // no direct send waits for its release.
+    void detach(Socket& socket);
+    // Ends one direction, or both. Sending ends behind the queued sends.
+    Error shutdown(Socket& socket, bool receiving, bool sending);
+
+    // Notes that the accepted connection was handed out, so that its end may be handed out too. It
+    // may have ended already.
+    void claim(Socket& accepted);
+    // Closes an accepted connection that the application does not take.
+    void refuse(Socket& accepted);
+    // Retires a closed socket. Precondition: its record was handed out.
+    void retire(Socket& socket) noexcept;
+
+    // Changes how the socket sends from the next post on.
+    Error set_send_strategy(Socket& socket, SendStrategy strategy);
+    // Changes the marks, and asks the sender to pause or go on by the new ones.
+    void set_marks(Socket& socket, SendMarks marks);
+    // Changes the strategy of receive_each; no value means adaptive.
+    Error set_receive_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy);
+
+    // Pause and resume readers. From pause_reading() to resume_reading() nothing of the socket's
+    // subscription starts, and results under way are kept. Each returns whether it changed
+    // something.
+    bool pause_reading(Socket& socket);
+    bool resume_reading(Socket& socket);
+    // The completion queue's members of the same names (completion_queue.hpp). may_withhold() needs
+    // no lock.
+    [[nodiscard]] bool may_withhold(const Ready& ready) const noexcept {
+        return parts_.completions.may_withhold(ready);
+    }
+    [[nodiscard]] Withheld withhold(Ready& ready) noexcept {
+        return parts_.completions.withhold(ready);
+    }
+    [[nodiscard]] bool take_withheld(Socket& socket, Ready& out) noexcept {
+        return parts_.completions.take_withheld(socket, out);
+    }
+    void resume_later(Socket& socket);
+
+    // Returns the socket of this name, or null if it is retired.
+    [[nodiscard]] Socket* find(SlotId id) noexcept { return parts_.socket_table.find(id); }
+    [[nodiscard]] SlotTable<Socket>& table() noexcept { return parts_.socket_table; }
+    // Returns the number of sockets that have a descriptor.
+    [[nodiscard]] std::size_t open_count() const noexcept { return parts_.sockets.open(); }
+    // Returns whether every open and post is refused, because the port closes.
+    [[nodiscard]] bool closing() const noexcept { return parts_.sockets.closing(); }
+
+private:
+    Parts& parts_;
+    Turn& turn_;
+};
+
+}  // namespace iocp

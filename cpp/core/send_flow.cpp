@@ -1,0 +1,107 @@
+#include "core/send_flow.hpp"
+
+#include <algorithm>
+
+#include "backend/sent_file.hpp"
+
+namespace iocp {
+
+namespace {
+
+// The payload of one Ethernet segment with time stamps. Less than this is less than a segment on
+// every path.
+constexpr std::size_t segment = 1448;
+constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 47U;  // a lane counts to 2^48
+
+}  // namespace
+
+Error SendFlow::set_strategy(Socket& socket, SendStrategy strategy) {
+    if (strategy == SendStrategy::direct && !backend_.send_direct(socket, true)) {
+        return Error::of(Fault::argument,
+                         "this socket cannot send from where the data lies here; take 'buffered' "
+                         "or 'when_writable'");
+    }
+    if (strategy != SendStrategy::direct && socket.send_strategy == SendStrategy::direct) {
+        (void)backend_.send_direct(socket, false);
+    }
+    socket.send_strategy = strategy;
+    return {};
+}
+
+// Takes a file of any size while the queue is not over its high mark. Without a high mark the queue
+// must be under its cap. A file holds no memory, so cutting it to the cap would gain nothing.
+Error SendFlow::prepare_file(Operation& op) {
+    const Socket& socket = *op.socket;
+    const std::uint64_t queued = socket.sending.bytes;
+    const bool known = SentFile::of(op).length() != SentFile::unknown_length;
+    op.uncounted = !known && op.lease.length > max_file_bytes;
+    if (!op.uncounted && op.lease.length > max_file_bytes - std::min(queued, max_file_bytes)) {
+        return Error::of(Fault::argument,
+                         "files of more than 2**47 bytes in all cannot be queued on one socket; "
+                         "send this one in parts, by offset and count");
+    }
+    const SendMarks& marks = socket.marks;
+    if (marks.cap != 0 && (marks.high != 0 ? queued > marks.high : queued >= marks.cap)) {
+        ++metrics_.counts.refusals;
+        return Error::of(Fault::budget,
+                         "the socket's queue has a cap, and no file is taken while it is over its "
+                         "high mark; go on when on_resume is called, or raise the marks");
+    }
+    return {};
+}
+
+Error SendFlow::prepare_send(Operation& op) {
+    const Socket& socket = *op.socket;
+    const std::uint64_t cap = socket.marks.cap;
+    if (cap != 0 && (op.lease.length > cap || socket.sending.bytes > cap - op.lease.length)) {
+        ++metrics_.counts.refusals;
+        return Error::of(Fault::budget,
+                         "the bytes queued to send would pass the socket's cap; go on when "
+                         "on_resume is called, or raise the cap");
+    }
+    op.readiness_only = socket.send_strategy == SendStrategy::when_writable;
+    op.direct = socket.send_strategy == SendStrategy::direct && op.lease.length != 0;
+    return {};
+}
+
+void SendFlow::notify(Socket& socket) noexcept {
+    if (socket.state != SocketState::open || socket.failure) {
+        return;
+    }
+    const std::uint64_t bytes = socket.sending.bytes;
+    const bool pause = socket.marks.high != 0 && bytes > socket.marks.high;
+    const bool resume = socket.marks.high == 0 || bytes <= socket.marks.low;
+    if (socket.send_paused ? !resume : !pause) {
+        return;
+    }
+    if (!completions_.reserve(1)) {
+        work_.remind();
+        return;
+    }
+    socket.send_paused = !socket.send_paused;
+    metrics_.counts.pauses += socket.send_paused ? 1 : 0;
+    Ready ready;
+    ready.what = socket.send_paused ? Ready::What::pause_sends : Ready::What::resume_sends;
+    ready.socket = &socket;
+    completions_.push(std::move(ready));
+}
+
+void SendFlow::watch_send(Socket& socket, const Operation& op, std::size_t bytes) {
+    socket.nagle.sent(bytes < segment && op.flags == 0 && op.transferred == 0);
+    if (!socket.receiving.idle()) {
+        note_wait(socket);
+    }
+}
+
+void SendFlow::watch_wait(Socket& socket) {
+    if (!socket.nagle.answered(backend_.nagle(socket))) {
+        return;
+    }
+    if (metrics_.counts.nagle_stalls++ == 0 && completions_.reserve(1)) {
+        Ready ready;
+        ready.what = Ready::What::nagle_stall;
+        completions_.push(std::move(ready));
+    }
+}
+
+}  // namespace iocp

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/completion_queue.hpp"
+#include "core/effects.hpp"
+#include "core/metrics.hpp"
+#include "core/socket_list.hpp"
+
+namespace iocp {
+
+// The way in which sockets send: the strategy and the marks of each (R15, R16), the sends that go
+// out with the next turn, and sends that Nagle's algorithm stalls (R19).
+class SendFlow {
+public:
+    SendFlow(SocketBackend& backend, CompletionQueue& completions, Metrics& metrics, Worklist& work,
+             SlotTable<Socket>& sockets)
+        : backend_(backend),
+          completions_(completions),
+          metrics_(metrics),
+          work_(work),
+          flushes_(sockets) {}
+
+    Error set_strategy(Socket& socket, SendStrategy strategy);
+    // Prepares a post: chooses how it is sent, and checks the socket's cap.
+    Error prepare(Operation& op) { return op.from_file ? prepare_file(op) : prepare_send(op); }
+    // Notifies the sender to pause or to go on. The two alternate and never repeat.
+    void notify(Socket& socket) noexcept;
+
+    // Starts the socket's batched sends when the next turn begins.
+    void flush_later(Socket& socket) noexcept { flushes_.add(socket); }
+    [[nodiscard]] bool awaits_flush(const Socket& socket) const noexcept {
+        return socket.flushes.listed();
+    }
+    [[nodiscard]] bool any_to_flush() const noexcept { return !flushes_.empty(); }
+    // Precondition: any_to_flush().
+    [[nodiscard]] Socket& next_to_flush() noexcept { return flushes_.take(); }
+    // Forgets a socket that is retired.
+    void forget(Socket& socket) noexcept { flushes_.remove(socket); }
+
+    // Notes that the system takes `bytes` of the request that `op` heads, before they are counted.
+    // Sends with flags are ignored: a caller of MSG_MORE chooses the segments itself.
+    void note_send(Socket& socket, const Operation& op, std::size_t bytes) {
+        if (!socket.nagle.settled && socket.stream) {
+            watch_send(socket, op, bytes);
+        }
+    }
+    // Notes that a receive waits for data on this socket.
+    void note_wait(Socket& socket) {
+        if (socket.nagle.due()) {
+            watch_wait(socket);
+        }
+    }
+
+private:
+    Error prepare_file(Operation& op);
+    Error prepare_send(Operation& op);
+    void watch_send(Socket& socket, const Operation& op, std::size_t bytes);
+    void watch_wait(Socket& socket);
+
+    SocketBackend& backend_;
+    CompletionQueue& completions_;
+    Metrics& metrics_;
+    Worklist& work_;
+    SocketList<&Socket::flushes> flushes_;
+};
+
+}  // namespace iocp

@@ -1,0 +1,305 @@
+#include "core/socket_lifecycle.hpp"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace iocp {
+
+namespace {
+
+bool has_sends(const Lane& lane) noexcept {
+    for (const Operation* op = lane.head; op != nullptr; op = op->next) {
+        if (op->kind == OperationKind::send) {
+            return lane.head->kind != OperationKind::connect && !lane.head->backs_off();
+        }
+    }
+    return false;
+}
+
+// Returns whether a close now would keep data from the peer: sends that did not go, or sends that
+// the system still reads from their memory.
+bool leaves_data(const Socket& socket) noexcept {
+    return has_sends(socket.sending) || socket.releasing != 0;
+}
+
+// Number of progress checks in one timeout of a close: a deadline passes at most an eighth too
+// late.
+constexpr std::int64_t looks = 8;
+
+}  // namespace
+
+void SocketLifecycle::close(Socket& socket, std::int64_t timeout) noexcept {
+    if (timeout < 0) {
+        timeout = options_.close_timeout;
+    }
+    completions_.end_pause(socket);
+    if (socket.state == SocketState::draining) {
+        shorten_drain(socket, timeout);
+        return;
+    }
+    if (socket.state != SocketState::open) {
+        return;
+    }
+    if (timeout > 0 && leaves_data(socket)) {
+        socket.state = SocketState::draining;
+        // Must precede the arming of the deadline, because the end of the disconnect disarms the
+        // timer.
+        queue_.drop_disconnect(socket);
+        timers_.disarm(socket.timer);
+        queue_.cancel_lane(socket.receiving);
+        begin_drain(socket, timeout);
+        work_.add(socket, effect::settle);
+    } else {
+        end_now(socket);
+    }
+}
+
+// Without memory for a deadline the socket closes at once.
+void SocketLifecycle::begin_drain(Socket& socket, std::int64_t timeout) noexcept {
+    try {
+        drains_[socket.id.slot] = {.timeout = timeout, .since = timers_.now()};
+    } catch (const std::bad_alloc&) {
+        end_now(socket);
+        return;
+    }
+    (void)note_drained(socket);
+    watch_drain(socket);
+}
+
+// A second close may shorten the time of the first, never extend it.
+void SocketLifecycle::shorten_drain(Socket& socket, std::int64_t timeout) noexcept {
+    Drain& drain = drains_.find(socket.id.slot)->second;
+    if (timeout == 0) {
+        end_now(socket);
+    } else if (drain.since + drain.timeout - timers_.now() > timeout) {
+        drain.timeout = timeout;
+        drain.since = timers_.now();
+        timers_.disarm(socket.timer);
+        watch_drain(socket);
+    }
+}
+
+// Notes how far the socket's data has got. Returns whether it got further since the last call.
+bool SocketLifecycle::note_drained(Socket& socket) noexcept {
+    Drain& drain = drains_.find(socket.id.slot)->second;
+    const std::array<std::uint64_t, 3> reached{socket.sending.bytes, socket.releasing,
+                                               backend_.bytes_taken(socket)};
+    return std::exchange(drain.reached, reached) != reached;
+}
+
+void SocketLifecycle::watch_drain(Socket& socket) noexcept {
+    const Drain& drain = drains_.find(socket.id.slot)->second;
+    const std::int64_t left = drain.since + drain.timeout - timers_.now();
+    const std::int64_t look = (drain.timeout / looks) + 1;
+    socket.timer =
+        timers_.arm(std::clamp<std::int64_t>(left, 0, look), TimerKind::close_deadline, &socket);
+    if (socket.timer == nullptr) {
+        end_now(socket);
+    }
+}
+
+// Counts the deadline of a close from the peer's last progress, so that a slow reader gets
+// everything.
+void SocketLifecycle::check_drain(Socket& socket) noexcept {
+    timers_.disarm(socket.timer);
+    Drain& drain = drains_.find(socket.id.slot)->second;
+    const std::int64_t now = timers_.now();
+    if (note_drained(socket)) {
+        drain.since = now;
+    }
+    if (now - drain.since >= drain.timeout) {
+        end_now(socket);
+    } else {
+        watch_drain(socket);
+    }
+}
+
+// A connection makes progress when bytes arrive. While sends are queued, only sent bytes count.
+void SocketLifecycle::check_idle(Socket& socket) noexcept {
+    timers_.disarm(socket.timer);
+    if (socket.state != SocketState::open) {
+        return;
+    }
+    timers_.begin_turn();
+    if (socket.sending.bytes != 0) {
+        const auto taken = static_cast<std::uint32_t>(backend_.bytes_taken(socket));
+        if (std::exchange(socket.taken, taken) != taken) {
+            socket.active_ms = timers_.milliseconds();
+        }
+    }
+    if (socket.reading_paused && socket.sending.bytes == 0) {
+        socket.active_ms =
+            timers_.milliseconds();  // the peer's data stays unread, which is not its fault
+    }
+    const std::int64_t still = std::int64_t{timers_.milliseconds() - socket.active_ms} * 1'000'000;
+    if (still < options_.idle_timeout) {
+        socket.timer =
+            timers_.arm(options_.idle_timeout - still, TimerKind::idle_connection, &socket);
+        return;
+    }
+    ++metrics_.counts.evictions;
+    work_.fail(socket, Error::of(Fault::timed_out,
+                                 "the connection made no progress for idle_timeout seconds"));
+}
+
+// Resets the connection if data is left: after an end of stream the peer would believe that it has
+// everything.
+void SocketLifecycle::end_now(Socket& socket) noexcept {
+    if (!socket.live()) {
+        return;
+    }
+    if (leaves_data(socket)) {
+        socket.gave_up = true;
+        calls_.reset(socket);
+        if (!socket.failure) {
+            socket.failure = Error::of(
+                Fault::timed_out,
+                "the socket was closed before its peer had taken all that was sent: no byte went "
+                "for as long as close() allows, and the connection was reset");
+        }
+    }
+    begin_cancel(socket);
+    work_.add(socket, effect::free_address);
+}
+
+void SocketLifecycle::abort(Socket& socket) noexcept {
+    completions_.end_pause(socket);
+    if (socket.state == SocketState::closed || socket.state == SocketState::free ||
+        socket.keep_handle) {
+        return;  // detach() gives the descriptor back to the caller
+    }
+    calls_.reset(socket);
+    begin_cancel(socket);
+    work_.add(socket, effect::free_address);
+}
+
+void SocketLifecycle::detach(Socket& socket) noexcept {
+    completions_.end_pause(socket);
+    socket.keep_handle = true;
+    begin_cancel(socket);
+}
+
+Error SocketLifecycle::shutdown(Socket& socket, bool receiving, bool sending) {
+    if (socket.state != SocketState::open) {
+        return socket_is_closed;
+    }
+    if (receiving) {
+        if (const int code = backend_.shutdown(socket, true, false); code != 0) {
+            return calls_.error(code);
+        }
+        Operation* op = socket.receiving.tail;
+        if (op != nullptr && op->strategy == ReceiveStrategy::datagrams) {
+            queue_.cancel(*op);  // the system now calls it readable, though it is empty
+        }
+    }
+    if (sending && socket.send_cut) {
+        return send_was_cut;
+    }
+    if (sending && !socket.send_shut) {
+        if (socket.sending.idle()) {
+            if (const int code = backend_.shutdown(socket, false, true); code != 0) {
+                return calls_.error(code);
+            }
+            socket.fin_sent = true;
+        }
+        socket.send_shut = true;  // otherwise after_sends() shuts it down, behind the queued sends
+    }
+    return {};
+}
+
+// Does what was to follow the queued sends, once the sending lane is empty.
+void SocketLifecycle::after_sends(Socket& socket) {
+    if (!socket.sending.idle()) {
+        return;
+    }
+    if (socket.state == SocketState::draining && socket.releasing == 0) {
+        begin_cancel(socket);
+    } else if (socket.send_shut && !socket.fin_sent && !socket.send_cut && !socket.failure &&
+               socket.state == SocketState::open) {
+        (void)backend_.shutdown(socket, false, true);
+        socket.fin_sent = true;  // not before the call, which is repeated if it found no memory
+    }
+}
+
+// Returns whether a failed socket has nothing left to receive, so that it may close.
+bool SocketLifecycle::spent(Socket& socket) {
+    if (!socket.failure || socket.state != SocketState::open) {
+        return false;
+    }
+    return socket.send_broken ? socket.read_ended && socket.receiving.idle()
+                              : backend_.available(socket) <= 0;
+}
+
+// Releases everything that belongs to a socket with a fatal error (R05).
+void SocketLifecycle::fail(Socket& socket) noexcept {
+    if (!socket.live()) {
+        return;
+    }
+    if (leaves_data(socket)) {
+        calls_.reset(socket);
+    }
+    begin_cancel(socket);
+}
+
+void SocketLifecycle::begin_cancel(Socket& socket) noexcept {
+    if (!socket.live()) {
+        return;
+    }
+    if (socket.state == SocketState::draining) {
+        drains_.erase(socket.id.slot);
+    }
+    socket.state = SocketState::cancelling;
+    timers_.disarm(socket.timer);
+    queue_.cancel_lane(socket.sending);
+    queue_.cancel_lane(socket.receiving);
+    work_.add(socket, effect::settle);
+}
+
+// Closes the descriptor once the kernel has given back every request.
+void SocketLifecycle::settle(Socket& socket) {
+    if (socket.failure && spent(socket)) {
+        begin_cancel(socket);
+    }
+    if (socket.state != SocketState::cancelling || !socket.idle()) {
+        return;
+    }
+    socket.state = SocketState::closed;
+    sockets_.closed();
+    accepting_.closed(socket);
+    const bool cut = socket.send_cut && !socket.keep_handle;
+    if (socket.releasing != 0 || cut) {
+        // A reset makes the kernel release memory that it still reads, and shows the peer that its
+        // data was cut.
+        calls_.reset(socket);
+    }
+    if (socket.keep_handle) {
+        backend_.detach(socket);
+    } else {
+        backend_.close(socket);
+        socket.handle = no_handle;
+    }
+    work_.add(socket, effect::hand_out);
+}
+
+// Hands out the end of a socket, its last record. The end waits for sends whose memory the kernel
+// still reads, and for an accepted socket to be handed out.
+void SocketLifecycle::hand_out(Socket& socket) noexcept {
+    if (socket.state == SocketState::closed && socket.releasing == 0 && !socket.unclaimed) {
+        completions_.closed(socket);
+    }
+}
+
+void SocketLifecycle::claim(Socket& accepted) noexcept {
+    accepted.unclaimed = false;
+    if (accepted.state == SocketState::closed) {
+        work_.add(accepted, effect::hand_out);
+    }
+}
+
+void SocketLifecycle::refuse(Socket& accepted) noexcept {
+    claim(accepted);
+    close(accepted, 0);
+}
+
+}  // namespace iocp

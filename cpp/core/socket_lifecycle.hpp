@@ -1,0 +1,93 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <unordered_map>
+
+#include "core/accepting.hpp"
+#include "core/io_queue.hpp"
+#include "core/port_options.hpp"
+
+namespace iocp {
+
+// Ends sockets: cancels their operations by name, shuts down, reaps the packets, and closes. In
+// this order no event of a closed descriptor can reach the next socket that gets its number.
+class SocketLifecycle {
+public:
+    SocketLifecycle(const PortOptions& options, SocketBackend& backend, Calls& calls,
+                    Sockets& sockets, IoQueue& queue, Accepting& accepting,
+                    CompletionQueue& completions, Timers& timers, Metrics& metrics, Worklist& work)
+        : options_(options),
+          backend_(backend),
+          calls_(calls),
+          sockets_(sockets),
+          queue_(queue),
+          accepting_(accepting),
+          completions_(completions),
+          timers_(timers),
+          metrics_(metrics),
+          work_(work) {}
+
+    // Closes the socket after its queued sends. It waits for them until `timeout` nanoseconds pass
+    // without progress (negative: the port's default). Then it cancels, reaps and closes the
+    // socket.
+    void close(Socket& socket, std::int64_t timeout) noexcept;
+    // The same without time for the sends.
+    void end_now(Socket& socket) noexcept;
+    // Closes the socket by a reset.
+    void abort(Socket& socket) noexcept;
+    // Cancels and reaps only, because the descriptor goes back to the caller.
+    void detach(Socket& socket) noexcept;
+    Error shutdown(Socket& socket, bool receiving, bool sending);
+
+    // Notes that the application has the accepted socket, so that its end may be handed out.
+    void claim(Socket& accepted) noexcept;
+    // Closes an accepted socket that the application does not take.
+    void refuse(Socket& accepted) noexcept;
+
+    // The effects of the same names; after_sends() is sends_moved.
+    void fail(Socket& socket) noexcept;
+    void fail_sending(Socket& socket) noexcept { queue_.cancel_lane(socket.sending); }
+    void after_sends(Socket& socket);
+    void settle(Socket& socket);
+    void hand_out(Socket& socket) noexcept;
+    // Returns whether the address of a closing socket must be free when the call returns.
+    [[nodiscard]] bool wants_address(const Socket& socket) const noexcept {
+        return !sockets_.closing() && socket.state == SocketState::cancelling &&
+               socket.holds_address();
+    }
+
+    // Handle the timers of a close and of an accepted connection.
+    void check_drain(Socket& socket) noexcept;
+    void check_idle(Socket& socket) noexcept;
+
+private:
+    // A socket that closes when its sends have gone.
+    struct Drain {
+        std::int64_t timeout;                    // nanoseconds that may pass without progress
+        std::int64_t since;                      // the time of the last progress
+        std::array<std::uint64_t, 3> reached{};  // counters; any progress changes one of them
+    };
+
+    void begin_drain(Socket& socket, std::int64_t timeout) noexcept;
+    void shorten_drain(Socket& socket, std::int64_t timeout) noexcept;
+    bool note_drained(Socket& socket) noexcept;
+    void watch_drain(Socket& socket) noexcept;
+    [[nodiscard]] bool spent(Socket& socket);
+    void begin_cancel(Socket& socket) noexcept;
+
+    const PortOptions& options_;
+    SocketBackend& backend_;
+    Calls& calls_;
+    Sockets& sockets_;
+    IoQueue& queue_;
+    Accepting& accepting_;
+    CompletionQueue& completions_;
+    Timers& timers_;
+    Metrics& metrics_;
+    Worklist& work_;
+    // Sockets that close after their sends, by slot.
+    std::unordered_map<std::uint32_t, Drain> drains_;
+};
+
+}  // namespace iocp

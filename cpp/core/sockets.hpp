@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/slot_table.hpp"
+#include "core/admission.hpp"
+#include "core/calls.hpp"
+#include "core/port_options.hpp"
+#include "core/timers.hpp"
+#include "ops/socket.hpp"
+
+namespace iocp {
+
+// There was no memory for the socket of an arrived connection.
+inline constexpr Error no_socket = Error::of(Fault::resource, "no memory for a socket");
+inline constexpr Error port_is_closed =
+    Error::of(Fault::port_closed, "the port is closed; make a new one");
+
+// Makes the port's sockets: opens, adopts or accepts them.
+class Sockets {
+public:
+    Sockets(const PortOptions& options, SocketBackend& backend, Calls& calls, Timers& timers,
+            Admission& admission, SlotTable<Socket>& table)
+        : options_(options),
+          backend_(backend),
+          calls_(calls),
+          timers_(timers),
+          admission_(admission),
+          table_(table) {}
+
+    Error open(int family, int type, int protocol, Socket*& out);
+    // `nonblocking` is the handle's mode when it was made, for platforms that do not report it.
+    Error adopt(Handle handle, bool nonblocking, Socket*& out);
+    // Tries an accept, or leaves it with the kernel. It fails without memory for a socket and its
+    // timer; the connection then stays in the listener's queue.
+    StartResult start_accept(Operation& op) noexcept;
+    // Returns whether accepted() will find memory for one more socket and its timer.
+    [[nodiscard]] bool room() noexcept {
+        return table_.reserve() && (options_.idle_timeout == 0 || timers_.reserve(1));
+    }
+    // Makes the socket of an accepted connection, `unclaimed`. Without memory it closes the handle
+    // and returns null.
+    [[nodiscard]] Socket* accepted(const Socket& listener, Handle handle);
+    // Notes that a descriptor was closed or given back to the caller.
+    void closed() noexcept { --open_; }
+
+    // Refuses every open and post from now on, because the port closes.
+    void refuse_all() noexcept { closing_ = true; }
+    [[nodiscard]] bool closing() const noexcept { return closing_; }
+    [[nodiscard]] std::size_t open() const noexcept { return open_; }
+
+private:
+    [[nodiscard]] Socket* create(Handle handle);
+    void give_back(Socket& socket) noexcept;
+    Error join(Socket* socket, Handle handle, bool adopted, Socket*& out);
+    void set_nodelay(Socket& socket);
+    [[nodiscard]] bool watch_idle(Socket& socket) noexcept;
+
+    const PortOptions& options_;
+    SocketBackend& backend_;
+    Calls& calls_;
+    Timers& timers_;
+    Admission& admission_;
+    SlotTable<Socket>& table_;
+    std::size_t open_{0};  // sockets that have a descriptor
+    bool closing_{false};
+};
+
+}  // namespace iocp

@@ -1,0 +1,73 @@
+#pragma once
+
+#include "core/calls.hpp"
+#include "core/completion_queue.hpp"
+#include "core/effects.hpp"
+#include "core/io_queue.hpp"
+#include "core/socket_list.hpp"
+#include "core/timers.hpp"
+
+namespace iocp {
+
+// The behaviour that all subscriptions share. They continue in a later turn, report the errors of
+// single items, and pause after a round of errors only. Only the end of the socket stops them
+// (R32).
+class Standing {
+public:
+    Standing(const SystemErrors& errors, Calls& calls, IoQueue& queue, CompletionQueue& completions,
+             Timers& timers, Worklist& work, SlotTable<Socket>& sockets)
+        : errors_(errors),
+          calls_(calls),
+          queue_(queue),
+          completions_(completions),
+          timers_(timers),
+          work_(work),
+          later_(sockets) {}
+
+    // Lets the socket's subscription continue before the next wait.
+    void later(Socket& socket) noexcept { later_.add(socket); }
+    // The same, but the subscription reads before it waits.
+    void read_later(Socket& socket, Operation& op) noexcept {
+        op.reads_next = true;
+        later(socket);
+    }
+    [[nodiscard]] bool any() const noexcept { return !later_.empty(); }
+    // The last socket in the list, or null.
+    [[nodiscard]] const Socket* last() const noexcept { return later_.last(); }
+    // Precondition: any().
+    [[nodiscard]] Socket& take() noexcept { return later_.take(); }
+    // Forgets a socket that is retired.
+    void forget(Socket& socket) noexcept { later_.remove(socket); }
+
+    // Returns whether the subscription may start now.
+    [[nodiscard]] static bool startable(const Socket& socket, const Operation& op) noexcept {
+        return !socket.resumes.listed() && !op.paused && !socket.reading_paused;
+    }
+    // Handles the failure of one item: a fatal error ends the socket, any other is reported.
+    void fail_item(Socket& socket, Operation& op, int code) noexcept;
+    // Hands an item's error to the application. Precondition: there is room for its record.
+    void report(Socket& socket, Operation& op, Error error) noexcept;
+    // Makes the subscription go on after a pause.
+    void pause(Operation& op) noexcept;
+    // Ends the subscription and its socket with an error.
+    void fail(Socket& socket, Operation& op, Error error) noexcept {
+        end(socket, op, error);
+        work_.fail(socket, error);
+    }
+    // Ends the subscription alone.
+    void end(Socket& socket, Operation& op, Error error) noexcept {
+        socket.receiving.pop();
+        queue_.finish(op, error);
+    }
+
+private:
+    const SystemErrors& errors_;
+    Calls& calls_;
+    IoQueue& queue_;
+    CompletionQueue& completions_;
+    Timers& timers_;
+    Worklist& work_;
+    SocketList<&Socket::resumes> later_;
+};
+
+}  // namespace iocp

@@ -1,0 +1,421 @@
+// Turn: the steps of a turn, and the effects that steps leave.
+#include "core/turn.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <new>
+#include <unordered_set>
+
+namespace iocp {
+
+namespace {
+
+// Unlocks a lock for the scope.
+class Unlocked {
+public:
+    explicit Unlocked(std::unique_lock<std::mutex>& lock) : lock_(lock) { lock_.unlock(); }
+    ~Unlocked() { lock_.lock(); }
+    Unlocked(const Unlocked&) = delete;
+    Unlocked& operator=(const Unlocked&) = delete;
+
+private:
+    std::unique_lock<std::mutex>& lock_;
+};
+
+constexpr Error out_of_memory =
+    Error::of(Fault::resource,
+              "no memory to hand out what is ready; nothing is lost: free some, and run the port "
+              "again");
+
+}  // namespace
+
+// --- effects ------------------------------------------------------------------------------------
+
+// If the port sleeps, the caller is another thread, because the sleeper does not hold the lock.
+void Turn::conclude(bool changed) noexcept {
+    changed = changed || !parts_.work.empty();
+    work_off();
+    if (changed && sleeping_) {
+        sleeping_ = false;
+        backend_.wake();
+    }
+}
+
+void Turn::work_off() noexcept {
+    while (!parts_.work.empty()) {
+        Socket& socket = parts_.work.first();
+        while (const Effects effect = Worklist::take_effect(socket)) {
+            try {
+                apply(socket, effect);
+            } catch (const std::bad_alloc&) {
+                parts_.work.add(socket, effect);
+                parts_.work.remind();
+                return;
+            }
+        }
+        parts_.work.drop_first();
+    }
+}
+
+void Turn::apply(Socket& socket, Effects effect) {
+    switch (effect) {
+        case effect::fail:
+            parts_.lifecycle.fail(socket);
+            break;
+        case effect::fail_sending:
+            parts_.lifecycle.fail_sending(socket);
+            break;
+        case effect::start_receiving:
+            if (socket.live()) {
+                start_receiving(socket);
+            }
+            break;
+        case effect::start_sending:
+            if (socket.live()) {
+                parts_.queue.start(socket, socket.sending);
+            }
+            break;
+        case effect::sends_moved:
+            parts_.lifecycle.after_sends(socket);
+            parts_.flow.notify(socket);
+            break;
+        case effect::settle:
+            parts_.lifecycle.settle(socket);
+            break;
+        case effect::hand_out:
+            parts_.lifecycle.hand_out(socket);
+            break;
+        default:
+            assert(effect == effect::free_address);
+            free_address(socket);
+            break;
+    }
+}
+
+void Turn::start_receiving(Socket& socket) {
+    parts_.queue.start(socket, socket.receiving);
+    Operation* op = socket.receiving.head;
+    if (!IoQueue::startable(socket.receiving) || !op->subscription()) {
+        return;
+    }
+    if (op->kind == OperationKind::accept_each) {
+        parts_.accepting.start(socket, *op);
+    } else {
+        parts_.subscriptions.start(socket, *op);
+    }
+}
+
+// Frees the address of a listener or datagram socket before close() returns, as far as the calling
+// thread can end its requests; otherwise Socket::state says so. A closing port ends all sockets in
+// one turn instead, so that none is handed out before those that its callbacks hold.
+void Turn::free_address(Socket& socket) {
+    if (!parts_.lifecycle.wants_address(socket)) {
+        return;
+    }
+    try {
+        backend_.take_cancelled(packets_);
+    } catch (const std::bad_alloc&) {
+        parts_.work.remind();  // the others come with the next turn
+    }
+    while (complete_one()) {
+    }
+    if (!completing_) {
+        drop_completed();
+    }
+}
+
+// --- the turn -----------------------------------------------------------------------------------
+
+Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
+    assert(lock.owns_lock());
+    if (Error error = backend_.claim()) {
+        return error;
+    }
+    assert(!sleeping_);  // one thread at a time makes a turn
+    restarts_ = backend_.took_over() || restarts_;
+    if (restarts_ && !restart_requests()) {
+        return out_of_memory;
+    }
+    if (parts_.work.take_reminder()) {
+        remind();
+    }
+    parts_.timers.begin_turn();
+    fire_timers();
+    if (parts_.admission.feeds()) {
+        parts_.admission.feed_starved();
+        work_off();
+    }
+    parts_.registered.free_unwanted();
+    admit_held();
+    flush_sends();  // before new reads: the data of the callbacks' sends is still in the cache
+    parts_.subscriptions.begin_turn();
+    go_on_with_subscriptions();
+    const std::int64_t timeout = wait_time(deadline);
+    woken_ = false;
+    sleeping_ = timeout != 0;
+    backend_.publish();
+    ++parts_.metrics.counts.waits;
+    {
+        const Unlocked unlocked(lock);
+        backend_.wait(timeout);
+    }
+    sleeping_ = false;
+    parts_.timers.begin_turn();
+    reap();
+    fire_timers();
+    if (backend_.nothing_due()) {
+        return Error::of(
+            Fault::nothing_due,
+            "nothing is due in the model: no segment is on its way, no timer is armed, "
+            "so this wait would never end; post something, or wait with a timeout");
+    }
+    const bool lacking = !parts_.completions.settle_owed() || !packets_.empty();
+    if (lacking && parts_.completions.records().empty()) {
+        return out_of_memory;
+    }
+    return {};
+}
+
+// Returns how long the turn may wait, in nanoseconds. Negative means for ever.
+std::int64_t Turn::wait_time(std::int64_t deadline) const noexcept {
+    if (!parts_.completions.empty() || !packets_.empty() || parts_.standing.any() || woken_ ||
+        parts_.work.reminded()) {
+        return 0;
+    }
+    const std::int64_t until = parts_.timers.next(deadline);
+    return until < 0 ? -1 : std::max<std::int64_t>(until - parts_.timers.now(), 0);
+}
+
+void Turn::fire_timers() {
+    if (parts_.timers.empty()) {
+        return;
+    }
+    const std::int64_t time = parts_.timers.now();
+    while (Timer* timer = parts_.timers.due(time)) {
+        if (timer->kind != TimerKind::call) {
+            fire(*timer);
+            work_off();
+            continue;
+        }
+        if (!parts_.completions.reserve(1)) {
+            parts_.work.remind();  // it fires in the next turn
+            return;
+        }
+        Ready ready;
+        ready.what = Ready::What::timer;
+        ready.timer = &parts_.timers.take_call(*timer);
+        parts_.completions.push(std::move(ready));
+    }
+}
+
+// Fires a timer of the core. The part that armed it disarms it first.
+void Turn::fire(const Timer& timer) {
+    assert(timer.kind != TimerKind::call);
+    void* const target = timer.target;
+    switch (timer.kind) {
+        case TimerKind::operation_deadline: {
+            auto& op = *static_cast<Operation*>(target);
+            parts_.timers.disarm(op.deadline);
+            op.timed_out = true;
+            parts_.queue.cancel(op);
+            break;
+        }
+        case TimerKind::subscription_retry: {
+            auto& op = *static_cast<Operation*>(target);
+            parts_.timers.disarm(op.deadline);
+            parts_.queue.resume(op);
+            break;
+        }
+        case TimerKind::queue_retry: {
+            auto& op = *static_cast<Operation*>(target);
+            parts_.timers.disarm(op.socket->timer);
+            parts_.queue.resume(op);
+            break;
+        }
+        case TimerKind::close_deadline:
+            parts_.lifecycle.check_drain(*static_cast<Socket*>(target));
+            break;
+        case TimerKind::idle_connection:
+            parts_.lifecycle.check_idle(*static_cast<Socket*>(target));
+            break;
+        case TimerKind::patience: {
+            const std::int64_t due = parts_.admission.lose_patience();
+            work_off();
+            admit_held();
+            parts_.admission.reclaim_late(due);
+            break;
+        }
+        case TimerKind::starved:
+            parts_.admission.feed_starved();
+            break;
+        case TimerKind::cooling:
+            parts_.subscriptions.cool_down();
+            break;
+        case TimerKind::call:
+            break;
+    }
+}
+
+// Admits one operation at a time: it may end at once and make room for the next.
+void Turn::admit_held() {
+    while (Operation* op = parts_.admission.admit_next()) {
+        parts_.work.add(*op->socket, effect::start(*op->socket, op->socket->lane_of(*op)));
+        work_off();
+    }
+}
+
+void Turn::flush_sends() {
+    while (parts_.flow.any_to_flush()) {
+        parts_.work.add(parts_.flow.next_to_flush(), effect::start_sending);
+        work_off();
+    }
+}
+
+// Goes on with the sockets that had more to read than one turn allows, each once, while the turn
+// has room. The rest keep their places.
+void Turn::go_on_with_subscriptions() {
+    const Socket* last = parts_.standing.last();
+    bool more = last != nullptr;
+    while (more && parts_.standing.any() && parts_.subscriptions.turn_has_room()) {
+        Socket& socket = parts_.standing.take();
+        more = &socket != last;
+        Operation* op = socket.receiving.head;
+        if (op == nullptr || !op->subscription() || socket.receiving.started != 0 ||
+            socket.reading_paused) {
+            continue;
+        }
+        if (op->kind == OperationKind::accept_each) {
+            parts_.accepting.start(socket, *op);
+        } else {
+            parts_.subscriptions.go_on(socket, *op);
+        }
+        parts_.work.add(socket, effect::settle);
+        work_off();
+    }
+}
+
+// Packets for which there is no memory stay with the backend until the next turn.
+void Turn::reap() {
+    try {
+        backend_.reap(packets_);
+    } catch (const std::bad_alloc&) {
+        parts_.work.remind();
+    }
+    complete_packets();
+}
+
+// Completes packets while there is memory for their records; the others wait here. A packet needs
+// at most two: for a datagram that was cut.
+void Turn::complete_packets() {
+    completing_ = true;
+    while (complete_one()) {
+        work_off();
+    }
+    completing_ = false;
+    drop_completed();
+}
+
+bool Turn::complete_one() {
+    if (completed_ == packets_.size() || !parts_.completions.reserve(2)) {
+        return false;
+    }
+    complete(packets_[completed_++]);
+    return true;
+}
+
+void Turn::drop_completed() noexcept {
+    packets_.erase(packets_.begin(), packets_.begin() + static_cast<std::ptrdiff_t>(completed_));
+    completed_ = 0;
+}
+
+// Drops a late packet: one of a wrong generation, or of a lane that waits for none.
+void Turn::complete(Packet& packet) {
+    ++parts_.metrics.counts.packets;
+    Operation* op = parts_.operations.find(packet.operation);
+    if (op == nullptr || op->finished() || op->socket == nullptr) {
+        drop_late(packet);
+        return;
+    }
+    if (packet.phase == Phase::released) {
+        parts_.queue.released(*op);
+        return;
+    }
+    Socket& socket = *op->socket;
+    Lane& lane = socket.lane_of(*op);
+    if (lane.head != op || lane.started == 0) {
+        drop_late(packet);
+        return;
+    }
+    if (!op->subscription()) {
+        parts_.queue.complete(*op, packet);
+    } else {
+        lane.started = packet.more ? lane.started : 0U;
+        if (op->kind == OperationKind::accept_each) {
+            parts_.accepting.complete(socket, *op, packet);
+        } else {
+            parts_.subscriptions.complete(socket, *op, packet);
+        }
+    }
+    const bool goes_on = lane.head != nullptr || &lane == &socket.sending;
+    parts_.work.add(socket,
+                    goes_on ? effect::start(socket, lane) | effect::settle : effect::settle);
+}
+
+void Turn::drop_late(const Packet& packet) {
+    ++parts_.metrics.counts.late;
+    if (packet.accepted != no_handle) {
+        parts_.calls.close_unused(packet.accepted);
+    }
+}
+
+// Retries the calls and records for which there was no memory.
+void Turn::remind() {
+    parts_.queue.ask_again();
+    parts_.socket_table.each([this](Socket& socket) {
+        parts_.flow.notify(socket);
+        if (!socket.resuming) {
+            parts_.completions.resume_later(socket);
+        }
+    });
+    work_off();
+}
+
+// Starts the requests of an ended thread again. The system ended them, some with a packet, but
+// attached operations outlive the thread that runs them. Requests without a packet are started
+// again: they have read nothing. A lane with a packet is left out, because its packet starts the
+// next request.
+bool Turn::restart_requests() {
+    try {
+        backend_.reap(packets_);
+        std::unordered_set<std::uint64_t> ended;
+        for (const Packet& packet : packets_) {
+            if (!packet.more && packet.phase != Phase::released) {
+                ended.insert(packet.operation.packed());
+            }
+        }
+        std::vector<SlotId> lost;
+        parts_.socket_table.each([&](Socket& socket) {
+            for (const Lane* lane : {&socket.sending, &socket.receiving}) {
+                if (lane->started != 0 && !ended.contains(lane->head->id.packed())) {
+                    lost.push_back(lane->head->id);
+                }
+            }
+        });
+        packets_.reserve(packets_.size() + lost.size());
+        for (const SlotId id : lost) {
+            Packet packet;
+            packet.operation = id;
+            packet.result = backend_.cancel_code();
+            packets_.push_back(std::move(packet));
+        }
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    restarts_ = false;
+    complete_packets();
+    parts_.queue.lose_releases();
+    work_off();
+    return true;
+}
+
+}  // namespace iocp

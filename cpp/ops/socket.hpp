@@ -1,0 +1,206 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/error.hpp"
+#include "base/slot_table.hpp"
+#include "ops/nagle.hpp"
+#include "ops/operation.hpp"
+
+namespace iocp {
+
+struct Timer;
+
+// The backend's name of a socket: a descriptor, a SOCKET, or an index into a model.
+using Handle = std::intptr_t;
+inline constexpr Handle no_handle = -1;
+
+// The operations of one direction of one socket, in posting order. The kernel holds at most one
+// request of a lane, which covers the first `started` operations; the others wait here (R30). Every
+// member takes constant time, because a lane may hold 100,000 operations.
+struct Lane {
+    Operation* head{nullptr};
+    Operation* tail{nullptr};
+    std::uint64_t started : 8 {0};
+    std::uint64_t cancels : 8 {0};  // cancelled operations that stay only until their request ends
+    std::uint64_t bytes : 48 {0};   // still to send, over all sends in the lane
+    // Returns the operation that names the kernel's request; null if the kernel has none.
+    [[nodiscard]] Operation* request() const noexcept { return started != 0 ? head : nullptr; }
+    // Returns whether the lane is empty: no request is in the kernel and no operation waits.
+    [[nodiscard]] bool idle() const noexcept { return head == nullptr; }
+
+    void push(Operation& op) noexcept {
+        op.next = nullptr;
+        op.previous = tail;
+        (tail != nullptr ? tail->next : head) = &op;
+        tail = &op;
+        bytes += op.bytes_to_send();
+    }
+    Operation& pop() noexcept {
+        Operation& op = *head;
+        unlink(op);
+        return op;
+    }
+    void unlink(Operation& op) noexcept {
+        (op.previous != nullptr ? op.previous->next : head) = op.next;
+        (op.next != nullptr ? op.next->previous : tail) = op.previous;
+        op.next = nullptr;
+        cancels -= op.cancel_requested ? 1U : 0U;
+        bytes -= op.bytes_to_send();
+    }
+    // Marks the operation cancelled. It ends as soon as the kernel gives it back.
+    void note_cancel(Operation& op) noexcept {
+        cancels += op.cancel_requested ? 0U : 1U;
+        op.cancel_requested = true;
+    }
+    // Returns whether the kernel's request covers the operation.
+    [[nodiscard]] bool has_started(const Operation& op) const noexcept {
+        const Operation* at = head;
+        for (unsigned i = 0; i < started; ++i, at = at->next) {
+            if (at == &op) {
+                return true;
+            }
+        }
+        return false;
+    }
+    // Counts `count` bytes of the head send as sent. Returns the decrease of bytes to send, which
+    // is larger if the send's file ended before its count.
+    std::size_t advance(std::size_t count) noexcept {
+        const std::size_t before = head->bytes_to_send();
+        head->advance(count);
+        const std::size_t less = before - head->bytes_to_send();
+        bytes -= less;
+        return less;
+    }
+};
+
+// The maximum number of operations that one request covers.
+inline constexpr unsigned max_started = 64;
+
+// The strategy of a socket that sends (R16). `buffered` copies to the system's buffer.
+// `when_writable` does the same, but lends the system no memory while it waits for room. `direct`
+// sends from the caller's memory.
+enum class SendStrategy : std::uint8_t { buffered, when_writable, direct };
+inline constexpr std::size_t send_strategies = 3;
+
+// Limits of the bytes queued to send. Over `high` the sender is asked to pause, at `low` to go on;
+// a post beyond `cap` is refused. 0 means none.
+struct SendMarks {
+    std::uint32_t high{0};
+    std::uint32_t low{0};
+    std::uint32_t cap{0};
+};
+
+enum class SocketState : std::uint8_t {
+    free,
+    open,
+    draining,    // close() was called; queued sends still go out
+    cancelling,  // waits for the kernel to give back its requests
+    closed,      // the descriptor is closed; completions are still handed out
+};
+inline constexpr std::size_t lives = 5;
+
+// A set of effects that a step leaves at a socket (effects.hpp).
+using Effects = std::uint8_t;
+
+// A socket's place in one SocketList: the slot of the next socket.
+struct SocketLink {
+    static constexpr std::uint32_t unlisted = ~std::uint32_t{0};
+    static constexpr std::uint32_t last = unlisted - 1;
+
+    std::uint32_t next{unlisted};
+
+    [[nodiscard]] bool listed() const noexcept { return next != unlisted; }
+};
+
+class Socket {
+public:
+    SlotId id;
+    Handle handle{no_handle};
+    void* user{nullptr};  // the binding's object; the core never reads it
+    Lane receiving;
+    Lane sending;
+    SocketLink flushes;       // in the list of sockets with sends to flush
+    SocketLink resumes;       // in the list of sockets whose subscription goes on next turn
+    SocketLink effects_link;  // in the worklist while `effects` is not 0
+    union {
+        // For a paused operation, the idle timeout, or a close that waits for its sends: one at a
+        // time.
+        Timer* timer{nullptr};
+        Socket* next_closed;  // a closed socket without memory for its `closed` record
+    };
+    Error failure;  // the error that ended the socket, or is about to
+    std::uint32_t sequence{0};
+    std::uint32_t charged_pages{0};
+    std::uint32_t drain_turn{0};    // the port's turn that last drained it
+    std::uint32_t outstanding{0};   // accepted operations whose completion is not handed out
+    std::uint32_t backend_bits{0};  // the backend's own; 0 in a new socket
+    std::uint32_t active_ms{0};     // the port's time when it last moved bytes, modulo 2^32
+    SendMarks marks;
+    std::uint32_t releasing{0};  // sends whose bytes went and whose memory the kernel still reads
+    std::uint32_t taken{0};      // bytes_taken() at the last check of the idle timeout, modulo 2^32
+    std::int16_t family{0};
+    std::int16_t protocol{0};
+    std::uint8_t type{0};
+    SocketState state{SocketState::free};
+    SendStrategy send_strategy{SendStrategy::buffered};
+    bool stream : 1 {false};     // bytes without borders: sends may be coalesced
+    bool send_shut : 1 {false};  // shutdown for writing was asked for; it follows the queued sends
+    bool fin_sent : 1 {false};   // that shutdown was made
+    bool send_cut : 1 {false};   // a send went out in part: the stream's framing is gone (R31)
+    bool keep_handle : 1 {false};  // detach(): the descriptor belongs to the caller again
+    bool connected : 1 {false};
+    bool skip_done : 1 {false};        // operations that their post completes leave no packet
+    bool shared : 1 {false};           // other holders of the descriptor are known
+    bool was_nonblocking : 1 {false};  // its mode when it was adopted, which detach() restores
+    bool listening : 1 {false};        // holds its address until it is closed
+    // An adopted listener: accepted sockets get the port's `nodelay`.
+    bool gives_nodelay : 1 {false};
+    bool send_paused : 1 {false};  // passed its high mark and has not fallen to the low one
+    bool capped : 1 {false};       // counts against the port's cap on connections
+    // Accepted and not handed out yet. Until then its `closed` record waits: handing that out would
+    // retire the socket under the thread that is delivering it.
+    bool unclaimed : 1 {false};
+    bool gave_up : 1 {false};         // closed with data left; its receives did not fail
+    bool send_broken : 1 {false};     // `failure` concerns sending alone; receives go on
+    bool read_ended : 1 {false};      // a receive has met the end of the stream
+    bool reading_paused : 1 {false};  // its subscription neither starts nor hands out
+    bool withholding : 1 {false};     // the port keeps its records until it resumes
+    bool resuming : 1 {false};        // a queued `resumed` record will hand those out
+    bool resetting : 1 {false};       // its close will be a reset
+    bool subscribed : 1 {false};      // has a subscription whose completion is not handed out
+    NagleWatch nagle;
+    Effects effects{0};  // the work that the port still has at this socket (effects.hpp)
+
+    // Returns whether no other socket can bind its address until it is closed.
+    [[nodiscard]] bool holds_address() const noexcept { return listening || !stream; }
+
+    // Returns whether no operation is unfinished.
+    [[nodiscard]] bool idle() const noexcept { return receiving.idle() && sending.idle(); }
+    // Returns whether its operations may be started.
+    [[nodiscard]] bool live() const noexcept {
+        return state == SocketState::open || state == SocketState::draining;
+    }
+    // Notes received bytes as progress. While sends are queued only sent bytes count.
+    void note_received(std::uint32_t milliseconds) noexcept {
+        if (sending.bytes == 0) {
+            active_ms = milliseconds;
+        }
+    }
+
+    [[nodiscard]] Lane& lane_of(const Operation& op) noexcept {
+        return op.sending() ? sending : receiving;
+    }
+
+    void recycle() noexcept {
+        const SlotId name = id;
+        *this = Socket{};
+        id = name;
+    }
+};
+
+// An idle connection costs at most 512 bytes of user-space memory; the Socket is the largest part.
+static_assert(sizeof(void*) != 8 || sizeof(Socket) <= 168);
+
+}  // namespace iocp

@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "run/port_event.hpp"
+#include "run/runnable_port.hpp"
+
+namespace iocp::run {
+
+// Collects ports for a wait, each once, and keeps them alive.
+class FoundPorts {
+public:
+    // With the events' lock held, or for a port that the caller keeps alive.
+    void add(RunnablePort& port);
+    [[nodiscard]] std::vector<PortRef>& all() noexcept { return found_; }
+
+private:
+    std::vector<PortRef> found_;
+};
+
+// The state of something awaited.
+enum class Look : std::uint8_t { met, pending, closed };
+
+// Something that a thread waits for.
+class Awaited {
+public:
+    Awaited() = default;
+    virtual ~Awaited() = default;
+    Awaited(const Awaited&) = delete;
+    Awaited& operator=(const Awaited&) = delete;
+
+    // Notifies the waiter of every change, until withdraw(). The events' lock is held.
+    virtual void enlist(Waiter& waiter) noexcept = 0;
+    virtual void withdraw() noexcept = 0;
+    // Adds the ports whose turns can bring it about. They may change while the thread waits.
+    virtual void find_ports(Host& host, FoundPorts& out) = 0;
+    // Looks at its state, and takes it where taking changes it. May throw.
+    virtual Look look() = 0;
+};
+
+// Nothing but time.
+class AwaitedTime final : public Awaited {
+public:
+    void enlist(Waiter& /*waiter*/) noexcept override {}
+    void withdraw() noexcept override {}
+    void find_ports(Host& /*host*/, FoundPorts& /*out*/) override {}
+    Look look() override { return Look::pending; }
+};
+
+// One of several events, or all of them at one moment. Events without manual reset are reset as
+// the wait ends.
+class AwaitedEvents final : public Awaited {
+public:
+    // The caller keeps the events alive.
+    AwaitedEvents(std::vector<PortEvent*> events, bool all)
+        : events_(std::move(events)), places_(events_.size()), all_(all) {}
+
+    void enlist(Waiter& waiter) noexcept override;
+    void withdraw() noexcept override;
+    void find_ports(Host& host, FoundPorts& out) override;
+    Look look() override;
+
+    // Returns the place of the event that ended a wait for one of several.
+    [[nodiscard]] std::size_t index() const noexcept { return index_; }
+
+private:
+    std::vector<PortEvent*> events_;
+    std::vector<WaitPlace> places_;
+    bool all_;
+    std::size_t index_{0};
+};
+
+// The end of one operation.
+class AwaitedOperation : public Awaited {
+public:
+    // The caller keeps the port alive.
+    explicit AwaitedOperation(RunnablePort& port) noexcept : port_(port) {}
+
+    // The port notifies its waiters of the operation's end; it has no waiters of its own.
+    void enlist(Waiter& /*waiter*/) noexcept final {}
+    void withdraw() noexcept final {}
+    void find_ports(Host& host, FoundPorts& out) final;
+    Look look() final { return done() ? Look::met : Look::pending; }
+
+protected:
+    // Returns the operation, or null once it was handed out. The port's lock is held.
+    [[nodiscard]] virtual Operation* operation() noexcept = 0;
+    // Returns whether the result is final.
+    [[nodiscard]] virtual bool done() = 0;
+
+private:
+    RunnablePort& port_;
+    bool notifies_{false};  // the operation notifies the port's waiters
+};
+
+// The completion routines of the waiting thread, which an alertable wait runs.
+class Routines {
+public:
+    Routines() = default;
+    virtual ~Routines() = default;
+    Routines(const Routines&) = delete;
+    Routines& operator=(const Routines&) = delete;
+
+    // Adds the ports whose turns can make a routine due.
+    virtual void find_ports(FoundPorts& out) = 0;
+    [[nodiscard]] virtual bool any_due() const = 0;
+    // Runs the routines that are due now. Throws what a routine raised; the rest stay due.
+    virtual void run_due() = 0;
+
+    WaiterList waiters;  // the thread's alertable waits; the events' lock guards it
+};
+
+}  // namespace iocp::run

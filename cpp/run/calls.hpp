@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "run/runnable_port.hpp"
+
+namespace iocp::run {
+
+// The calls that run a port, of either make. Timeouts are in nanoseconds; negative: no limit. They
+// begin with the call, also if the thread first has to take the port over. Every call throws what
+// its host's hooks throw.
+
+// The result of a call that runs a port.
+struct Ran {
+    std::size_t count{0};  // completions that were handed out
+    Error error{};         // of a turn, or port_is_closed
+    bool refused{false};   // another thread, or a caller of this call, runs the port
+};
+
+// The completions that a get() has gathered. Its host's dispatch() counts them, and stops at the
+// maximum.
+struct Taken {
+    std::size_t maximum{1};
+    std::size_t count{0};
+
+    [[nodiscard]] bool none() const noexcept { return count == 0; }
+    [[nodiscard]] bool full() const noexcept { return count >= maximum; }
+};
+
+// Runs the port until it is stopped or closed, or, with `until_idle`, nothing is outstanding.
+Ran run(Host& host, RunnablePort& port, bool until_idle);
+// Waits until something is ready, and hands out all that is.
+Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
+// Waits for the first completion for the caller, and takes what is ready then.
+Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken);
+// Closes every socket, each within `timeout` without progress, and runs the port until it is
+// closed. If another thread runs the port, or a caller of this call, that one closes it.
+Ran close(Host& host, RunnablePort& port, std::int64_t timeout);
+// Ends every run() that is under way, or the next one.
+void stop(Host& host, RunnablePort& port);
+// Hands out what is ready, as far as this thread may run the port, without waiting.
+Error turn_now(Host& host, RunnablePort& port);
+
+// The same of a port for several threads.
+namespace shared {
+Ran run(Host& host, RunnablePort& port, bool until_idle);
+Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
+Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken);
+// Precondition: the core's close has begun.
+Ran close(Host& host, RunnablePort& port);
+}  // namespace shared
+
+// Hands out what is ready at a shared port, for a thread that waits for something of the port.
+Error hand_out_now(Host& host, RunnablePort& port);
+
+}  // namespace iocp::run

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+
+namespace iocp::run {
+
+class Inbox;
+class RunnablePort;
+
+// A reference to a call that may block, valid while Host::detach() runs.
+class Blocking {
+public:
+    template <class Call>
+    explicit Blocking(Call& call) noexcept
+        : object_(&call), invoke_([](void* object) { (*static_cast<Call*>(object))(); }) {}
+
+    void operator()() const { invoke_(object_); }
+
+private:
+    void* object_;
+    void (*invoke_)(void*);
+};
+
+// The result of Host::dispatch().
+struct Dispatched {
+    std::size_t count{0};  // completions that were handed out
+    bool kept{false};      // a completion was kept for a later get() of any thread
+};
+
+// The program that a call serves, such as an interpreter. Every call has its own host, which also
+// decides where completions without a callback go.
+class Host {
+public:
+    // `interrupt` is the system's event that an interrupt of the program sets. Null where a signal
+    // ends every sleep.
+    explicit Host(void* interrupt = nullptr) noexcept : interrupt_(interrupt) {}
+    virtual ~Host() = default;
+    Host(const Host&) = delete;
+    Host& operator=(const Host&) = delete;
+
+    // Makes a call that may block, as the program's threads have to: those of an interpreter detach
+    // from it. Throws only what the call throws.
+    virtual void detach(Blocking call) = 0;
+    // Checks for signals of the program, between two waits. May throw.
+    virtual void signals() = 0;
+    // Hands out the notified completions of the port, then the records of the inbox, until the
+    // caller has enough. Takes each record before it hands it out. May throw, and then leaves the
+    // other records in the inbox.
+    virtual Dispatched dispatch(RunnablePort& port, Inbox& inbox) = 0;
+
+    [[nodiscard]] void* interrupt() const noexcept { return interrupt_; }
+
+private:
+    void* interrupt_;
+};
+
+}  // namespace iocp::run

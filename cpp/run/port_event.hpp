@@ -1,0 +1,90 @@
+#pragma once
+
+#include <utility>
+
+#include "core/event.hpp"
+#include "run/runnable_port.hpp"
+
+namespace iocp::run {
+
+// An event together with the port of the operation that has it: a wait for the event runs that
+// port. The members take the events' lock, except for those that say otherwise.
+class PortEvent {
+public:
+    PortEvent(bool manual_reset, bool is_set) noexcept : event_(manual_reset, is_set) {}
+
+    // Gives the event, reset, to an operation about to be posted to `port`. Returns false if an
+    // unfinished operation has it.
+    [[nodiscard]] bool reserve(RunnablePort& port) {
+        PortRef before;  // released without the lock: the port's end may need it
+        const std::lock_guard lock(Event::mutex());
+        if (!event_.reserve()) {
+            return false;
+        }
+        before = std::exchange(port_, PortRef(port));
+        event_.waiters.notify_all();  // they may have a port to run now
+        return true;
+    }
+    // Takes the event from an operation whose post was refused.
+    void refuse() {
+        {
+            const std::lock_guard lock(Event::mutex());
+            event_.release();
+        }
+        forget_port();
+    }
+    // Forgets the port of an operation that is over, unless the event has another one already.
+    void forget_port() {
+        PortRef before;
+        const std::lock_guard lock(Event::mutex());
+        if (!event_.reserved()) {
+            before = std::move(port_);
+        }
+    }
+    // Forgets the port whatever has the event: nothing uses it any more.
+    void abandon() {
+        PortRef before;
+        const std::lock_guard lock(Event::mutex());
+        before = std::move(port_);
+    }
+    // Sets the event for the operation that has it. Needs the events' lock.
+    void finish_locked() noexcept {
+        event_.release();
+        event_.set();
+    }
+
+    void set() {
+        const std::lock_guard lock(Event::mutex());
+        event_.set();
+    }
+    void reset() {
+        const std::lock_guard lock(Event::mutex());
+        event_.reset();
+    }
+    [[nodiscard]] bool is_set() const {
+        const std::lock_guard lock(Event::mutex());
+        return event_.is_set();
+    }
+    // Ends every wait for the event.
+    void close() {
+        const std::lock_guard lock(Event::mutex());
+        closed_ = true;
+        event_.waiters.notify_all();
+    }
+    [[nodiscard]] bool closed() const {
+        const std::lock_guard lock(Event::mutex());
+        return closed_;
+    }
+
+    // The port, or null. Valid with the events' lock held, and where no other thread has the event.
+    [[nodiscard]] RunnablePort* port() const noexcept { return port_.get(); }
+
+private:
+    friend class AwaitedEvents;
+
+    Event event_;
+    PortRef port_;  // from reserve() until the operation is over and handed over
+    bool closed_{false};
+};
+
+}  // namespace iocp::run

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "run/port_waiter.hpp"
+#include "run/runnable_port.hpp"
+
+namespace iocp::run {
+
+// The calling thread as the runner of a port, at most until the scope ends. When it releases the
+// port it notifies the contenders, or, if there are none, the waiters: one of them has to make the
+// turns from then on.
+class Runner {
+public:
+    // `own` is the place of a thread that waits for the port itself, or null.
+    Runner(Host& host, RunnablePort& port, PortWaiter* own = nullptr) noexcept
+        : host_(host), port_(port), own_(own) {}
+    ~Runner() { release(); }
+    Runner(const Runner&) = delete;
+    Runner& operator=(const Runner&) = delete;
+
+    // Makes the thread the runner if the port is free.
+    bool acquire(Purpose purpose);
+    // The same, and takes the port over from a thread that only waits. Returns false if another
+    // thread runs it, or a caller of this call. Throws what the host's signals throw.
+    bool take_over();
+    void release() noexcept;
+
+    // Returns whether this scope made the thread the runner.
+    [[nodiscard]] bool held() const noexcept { return held_; }
+    // Returns whether the thread is the runner, by this scope or by a caller's.
+    [[nodiscard]] bool here() const { return held_ || port_.runner.mine(); }
+
+    // Closes the port if its close is complete and everything was handed out. Returns whether it is
+    // closed. Precondition: held().
+    bool close_if_over();
+
+private:
+    Host& host_;
+    RunnablePort& port_;
+    PortWaiter* own_;
+    bool held_{false};
+};
+
+}  // namespace iocp::run

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "base/process.hpp"
+
+namespace iocp::run {
+
+// What a thread runs a port for. A thread that waits for something else has the port on loan: it
+// gives the port up as soon as a contender wants to run it.
+enum class Purpose : std::uint8_t { run, wait };
+
+// Says which thread runs a port that is made for one: its runner. One mutex guards everything, so
+// that no thread ever sees a runner without its purpose.
+class RunnerLock {
+public:
+    enum class Answer : std::uint8_t { acquired, lent, refused };
+
+    // Makes the calling thread the runner. Returns false if a thread is it already, this one
+    // included, or if a waiting thread would come before a contender.
+    [[nodiscard]] bool acquire(Purpose purpose);
+    // The same for a contender. `lent`: the runner only waits, and will release the port.
+    [[nodiscard]] Answer contend();
+    // Precondition: the calling thread acquired the port.
+    void release() noexcept;
+
+    // Returns whether the calling thread is the runner. An outer call may have made it so.
+    [[nodiscard]] bool mine() const;
+    // Returns whether a thread contends for the port.
+    [[nodiscard]] bool contended() const;
+    void begin_contending();
+    void end_contending() noexcept;
+
+private:
+    // A forked child leaves its parent's lock alone: a thread that the fork did not copy may hold
+    // the mutex for ever.
+    [[nodiscard]] bool forked() const noexcept { return generation_ != fork_generation(); }
+
+    mutable std::mutex mutex_;
+    std::thread::id runner_;  // no thread: the port is free
+    Purpose purpose_{Purpose::run};
+    unsigned contenders_{0};
+    const std::uint32_t generation_{fork_generation()};
+};
+
+}  // namespace iocp::run

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+
+#include "run/runnable_port.hpp"
+
+namespace iocp::run {
+
+// Makes one turn of a port that the calling thread runs, and takes its records into the port's
+// inbox. Waits at most until `deadline` (negative: for ever), and returns earlier for the program's
+// signals. Makes no turn while earlier records are in the inbox.
+Error turn(Host& host, RunnablePort& port, std::int64_t deadline);
+
+// Makes one turn inside a call of the program. Its records stay in the core, for the thread that
+// runs the port. Waits at most `nanoseconds` (negative: for ever), and returns earlier for the
+// program's signals. `seen` is the count of turns at the caller's last check of what it waits for,
+// at a shared port.
+Error collect(Host& host, RunnablePort& port, std::int64_t nanoseconds, std::uint64_t seen = 0);
+
+}  // namespace iocp::run

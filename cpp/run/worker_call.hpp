@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "run/runnable_port.hpp"
+
+namespace iocp::run {
+
+// The calling thread as a worker of a shared port, for one call that runs it.
+class WorkerCall {
+public:
+    // Precondition: the worker is not inside another call.
+    WorkerCall(Host& host, RunnablePort& port, PortWorker& worker);
+    ~WorkerCall();
+    WorkerCall(const WorkerCall&) = delete;
+    WorkerCall& operator=(const WorkerCall&) = delete;
+
+    // Gives the last record back and takes the next one. After `over` the worker must call
+    // after_close() of the port. Needs the port's lock.
+    [[nodiscard]] Port::Next next();
+    // Takes another record beside those in hand. Needs the port's lock.
+    [[nodiscard]] Port::Next more();
+    // Hands out the record that next() or more() took. Throws what the host throws; the record
+    // counts as handed out then.
+    Dispatched hand_out();
+    // Keeps the thread active after the call: its records go to the caller, until it asks again.
+    void keep() noexcept { keeps_ = true; }
+    // Waits once, at most until `deadline` (negative: for ever), and checks for signals.
+    Error wait(std::int64_t deadline);
+
+private:
+    Host& host_;
+    RunnablePort& port_;
+    PortWorker& worker_;
+    bool keeps_{false};
+};
+
+}  // namespace iocp::run

@@ -1,0 +1,87 @@
+"""Every Python block below docs/ runs, and checks what it shows.
+
+Each block runs by itself, on each backend. A block that cannot run alone begins with
+```python title="fragment"; a test file begins with ```python title="tests", and pytest runs it.
+test_styles.py runs the programs that pages include from docs/programs.
+"""
+
+import gc
+import re
+
+import pytest
+
+import iocp_sock
+from support import descriptors, settled
+from support.inner_pytest import run_pytest
+from support.places import DOCS, needs_docs
+
+_FENCE = re.compile(r"^```python(?P<marker>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = needs_docs
+
+
+def blocks():
+    """All Python blocks: place, marker of the first line, and code."""
+    for path in sorted(DOCS.glob("**/*.md")):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(DOCS).as_posix()
+        for found in _FENCE.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            yield f"{name}:{line}", found["marker"].strip(), found["code"], path, line
+
+
+FRAGMENT, TESTS = 'title="fragment"', 'title="tests"'
+BLOCKS = list(blocks())
+PROGRAMS = [block for block in BLOCKS if not block[1]]
+TEST_FILES = [block for block in BLOCKS if block[1] == TESTS]
+
+
+def test_there_are_programs():
+    """The pages have blocks; without any this file would test nothing."""
+    assert any(path.name == "memory.md" for _, _, _, path, _ in PROGRAMS)
+    fences = sum(
+        line.startswith("```python")
+        for path in DOCS.glob("**/*.md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    )
+    assert fences == len(BLOCKS)
+
+
+def test_markers():
+    """Every block is a program, or is marked as a fragment or as tests."""
+    assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", FRAGMENT, TESTS}
+
+
+def test_programs_are_shown():
+    """A page shows each program of docs/programs: ruff leaves the lines that include it alone."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("**/*.md"))
+    for program in DOCS.joinpath("programs").glob("*.py"):
+        assert f'--8<-- "programs/{program.name}"\n' in pages
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=[block[0] for block in PROGRAMS])
+def test_block(block, backend, monkeypatch, tmp_path):
+    """A program asserts something, runs to its end, and leaves nothing open."""
+    _name, _marker, code, path, line = block
+    assert re.search(r"^\s*assert ", code, re.MULTILINE), "it could not fail"
+    monkeypatch.setenv("IOCP_SOCK_BACKEND", backend)
+    monkeypatch.chdir(tmp_path)
+    before = descriptors()
+    program = compile("\n" * line + code, str(path), "exec")
+    namespace = {"__name__": "__main__"}
+    exec(program, namespace)
+    ports = [thing for thing in namespace.values() if isinstance(thing, iocp_sock.Port)]
+    namespace.clear()
+    gc.collect()
+    for port in ports:
+        assert port.backend == backend
+        settled(port)
+    assert descriptors() <= before
+
+
+@pytest.mark.parametrize("block", TEST_FILES, ids=[block[0] for block in TEST_FILES])
+def test_test_file(block, tmp_path):
+    """A test file has tests, and all of them pass."""
+    result = run_pytest(tmp_path, block[2])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"\d+ passed", result.stdout)
+    assert "skipped" not in result.stdout

@@ -1,0 +1,69 @@
+// Ring: who may enter it, and what is left when it is closed.
+#ifdef __linux__
+#include "backend/linux/ring.hpp"
+
+#include <gtest/gtest.h>
+
+#include "small_ring.hpp"
+
+namespace iocp::uring {
+namespace {
+
+using RingTest = SmallRing;
+
+TEST_F(RingTest, ASharedRingIsEnabledAtOnce) {
+    EXPECT_TRUE(ring_.is_open());
+    EXPECT_TRUE(ring_.enabled());
+}
+
+TEST_F(RingTest, AnOwnedRingWaitsForItsThread) {
+    ring_.close();
+    std::string reason;
+    ASSERT_EQ(ring_.open(entries, false, reason), 0) << reason;
+    EXPECT_TRUE(ring_.is_open());
+    EXPECT_FALSE(ring_.enabled());
+    EXPECT_EQ(ring_.enable(), 0);
+    EXPECT_TRUE(ring_.enabled());
+}
+
+TEST_F(RingTest, AClosedRingTakesNothing) {
+    ring_.close();
+    EXPECT_FALSE(ring_.is_open());
+    EXPECT_FALSE(ring_.enabled());
+    EXPECT_EQ(ring_.next(), nullptr);
+}
+
+TEST_F(RingTest, OpensAgainWithoutItsOldEntries) {
+    *ring_.next() = no_operation(1);
+    ring_.close();
+    open();
+    *ring_.next() = no_operation(2);
+    const std::vector<Cqe> got = submitted();
+    ASSERT_EQ(got.size(), 1U);
+    EXPECT_EQ(got[0].user_data, 2U);
+}
+
+TEST_F(RingTest, HasRoomForItsEntriesAndNoMore) {
+    for (unsigned i = 0; i < entries; ++i) {
+        EXPECT_NE(ring_.next(), nullptr);
+    }
+    EXPECT_EQ(ring_.next(), nullptr);
+    EXPECT_EQ(submitted().size(), entries);
+    EXPECT_NE(ring_.next(), nullptr);
+}
+
+TEST_F(RingTest, KeepsTheCompletionsThatAreNotTaken) {
+    for (std::uint64_t name = 1; name <= 3; ++name) {
+        *ring_.next() = no_operation(name);
+    }
+    const unsigned count = ring_.publish();
+    ASSERT_EQ(ring_.enter(count, 0, 0), static_cast<int>(count));
+    EXPECT_FALSE(ring_.each_completion([](const Cqe& one) { return one.user_data != 2; }));
+    const std::vector<Cqe> rest = completions();
+    ASSERT_EQ(rest.size(), 2U);
+    EXPECT_EQ(rest[0].user_data, 2U);
+}
+
+}  // namespace
+}  // namespace iocp::uring
+#endif

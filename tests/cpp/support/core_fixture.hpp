@@ -1,0 +1,465 @@
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "backend/families.hpp"
+#include "base/process.hpp"
+#include "core/port.hpp"
+#include "page_memory.hpp"
+#include "scripted_backend.hpp"
+
+namespace iocp::scripted {
+
+// One post and all its results.
+struct Posted {
+    SlotId id;
+    Operation* core{nullptr};  // null once it is retired, or if it was never accepted
+    Socket* socket{nullptr};
+    bool accepted{false};
+    Error refusal;  // of the post
+    Outcome outcome{Outcome::pending};
+    std::uint32_t sequence{0};
+    bool silent{false};  // done by its post, on a socket that skips such packets
+
+    int completions{0};
+    std::size_t transferred{0};
+    Error error;    // of the completion
+    int order{-1};  // among all completions
+    Socket* connection{nullptr};
+    std::vector<std::size_t> data;       // lengths delivered to a subscription
+    std::vector<std::byte> first_bytes;  // of each of them
+    int ends{0};
+    std::vector<Socket*> connections;
+    std::vector<Error> accept_errors;
+
+    int leases_given_back{0};
+    std::vector<ConstBytes> parts;
+
+    [[nodiscard]] bool completed() const { return completions == 1; }
+    [[nodiscard]] bool succeeded() const { return completed() && !error; }
+    [[nodiscard]] State state() const {
+        return core != nullptr ? core->state.load(std::memory_order_relaxed) : State::idle;
+    }
+};
+
+struct What {
+    std::size_t length{4096};
+    std::size_t offset{0};  // from the start of a page
+    std::int64_t timeout{-1};
+    bool batched{false};
+    int flags{0};
+    ReceiveStrategy strategy{ReceiveStrategy::pooled};
+    std::uint32_t block_size{4096};
+    std::vector<std::size_t> parts{};  // lengths of gathered parts, each on its own page
+};
+
+// The core on a scripted backend. After every step the fixture compares the ledger with the
+// operations. At the end of every test nothing may be left.
+class CoreTest : public ::testing::Test {
+protected:
+    void SetUp() override { make({}); }
+
+    void make(PortOptions options, Capabilities capable = {}) {
+        finish();
+        auto owned = std::make_unique<ScriptedBackend>();
+        owned->capable = capable;
+        backend_ = owned.get();
+        pool_ = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+        port_ = std::make_unique<Port>(options, *pool_, std::move(owned));
+    }
+
+    void TearDown() override { finish(); }
+
+    Port& port() { return *port_; }
+    ScriptedBackend& backend() { return *backend_; }
+    BufferPool& pool() { return *pool_; }
+    static std::size_t page() { return system_page_size(); }
+
+    template <class Body>
+    auto locked(Body&& body) {
+        const std::lock_guard lock(port_->mutex());
+        return body();
+    }
+
+    Socket& open_socket(bool stream = true) {
+        Socket* socket = nullptr;
+        const Error error = locked([&] {
+            return port_->sockets().open(family_inet, stream ? type_stream : type_stream + 1, 0,
+                                         socket);
+        });
+        EXPECT_FALSE(error);
+        return *socket;
+    }
+
+    Posted& post(Socket& socket, OperationKind kind, What what = {}) {
+        Posted& posted = posted_.emplace_back();
+        posted.socket = &socket;
+        Lease lease;
+        if (kind == OperationKind::receive || kind == OperationKind::send) {
+            if (what.parts.empty()) {
+                lease = {memory(what.length + what.offset) + what.offset, what.length, &posted,
+                         count_release};
+            } else {
+                std::size_t total = 0;
+                for (const std::size_t length : what.parts) {
+                    posted.parts.push_back({memory(length), length});
+                    total += length;
+                }
+                lease = {reinterpret_cast<std::byte*>(posted.parts.data()), total, &posted,
+                         count_release};
+            }
+        } else if (kind == OperationKind::connect) {
+            lease = {memory(sizeof(Address)), sizeof(Address), &posted, count_release};
+        } else if (kind == OperationKind::receive_each || kind == OperationKind::accept_each) {
+            posted.leases_given_back = 1;  // it has no lease: its buffers come from the pool
+        } else {
+            lease = {nullptr, 0, &posted, count_release};
+        }
+        const std::lock_guard lock(port_->mutex());
+        const std::size_t in_use = port_->operations().table().used();
+        Operation* op = port_->operations().create(socket, kind);
+        EXPECT_NE(op, nullptr);
+        op->lease = lease;
+        op->slices = static_cast<std::uint16_t>(what.parts.size());
+        op->flags = what.flags;
+        op->batched = what.batched;
+        op->strategy = what.strategy;
+        op->block_size = what.block_size;
+        op->user = &posted;
+        posted.id = op->id;
+        posted.refusal = port_->operations().submit(*op, what.timeout);
+        if (posted.refusal) {
+            op->lease.give_back();
+            port_->operations().discard(*op);
+            EXPECT_EQ(port_->operations().table().used(), in_use)
+                << "a refused post leaves nothing";
+        } else {
+            posted.core = op;
+            posted.accepted = true;
+            posted.outcome = op->outcome;
+            posted.sequence = op->sequence;
+            if (op->silent) {
+                retire_silent(posted);
+            }
+        }
+        check();
+        return posted;
+    }
+    Posted& receive(Socket& socket, What what = {}) {
+        return post(socket, OperationKind::receive, what);
+    }
+    Posted& send(Socket& socket, What what = {}) { return post(socket, OperationKind::send, what); }
+
+    bool cancel(Posted& posted) {
+        const bool taken = locked([&] { return port_->operations().cancel(*posted.core); });
+        locked([&] { check(); });
+        return taken;
+    }
+    void close(Socket& socket, std::int64_t timeout = 0) {
+        locked([&] {
+            port_->sockets().close(socket, timeout);
+            check();
+        });
+    }
+    void abort(Socket& socket) {
+        locked([&] {
+            port_->sockets().abort(socket);
+            check();
+        });
+    }
+
+    // Makes one turn that does not wait.
+    Error turn() { return turn_until(backend_->time); }
+    // Makes one turn that may wait, in the script's time, until `deadline`.
+    Error turn_until(std::int64_t deadline) {
+        std::vector<Ready> inbox;
+        const Error error = port_->poll(deadline, inbox);
+        const std::lock_guard lock(port_->mutex());
+        check();
+        hand_out(inbox);
+        check();
+        return error;
+    }
+    void turns(int count) {
+        for (int i = 0; i < count; ++i) {
+            turn();
+        }
+    }
+
+    [[nodiscard]] std::uint64_t charged() {
+        return locked([&] { return port_->figures().ledger().now; });
+    }
+    [[nodiscard]] LedgerView view() {
+        return locked([&] { return port_->figures().ledger(); });
+    }
+    [[nodiscard]] std::vector<std::string> calls(const Socket& socket) const {
+        return backend_->calls_on(socket.handle);
+    }
+    void forget_calls() { backend_->calls.clear(); }
+
+    // The results besides operations.
+    struct Closed {
+        Socket* socket;
+        Handle handle;
+        Error failure;
+    };
+    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
+    std::vector<Closed> closed;
+    std::vector<void*> packets;
+    std::vector<void*> fired;
+    int nagle_stalls{0};
+    std::function<void(Socket&)> on_data;  // runs in the callback of a message, with the lock
+    bool keep_slices{false};
+    std::vector<Slice> slices;
+
+    [[nodiscard]] const Closed* closing_of(const Socket& socket) const {
+        for (const Closed& one : closed) {
+            if (one.socket == &socket) {
+                return &one;
+            }
+        }
+        return nullptr;
+    }
+
+    // Ends the port and checks that nothing is left.
+    void finish() {
+        if (port_ == nullptr) {
+            return;
+        }
+        backend_->answers_cancels = true;
+        backend_->on_start = nullptr;
+        backend_->on_wait = nullptr;
+        backend_->on_reap = nullptr;
+        locked([&] { port_->begin_close(0); });
+        constexpr std::int64_t long_enough = 60'000'000'000;
+        for (int i = 0; i < 200 && port_->sockets().open_count() != 0; ++i) {
+            turn_until(backend_->time + long_enough);
+        }
+        EXPECT_EQ(port_->sockets().open_count(), 0U);
+        turns(2);
+        EXPECT_EQ(port_->operations().outstanding(), 0U);
+        const LedgerView last = view();
+        EXPECT_EQ(last.now, 0U);
+        EXPECT_EQ(port_->operations().table().free(), port_->operations().table().capacity());
+        EXPECT_EQ(port_->sockets().table().free(), port_->sockets().table().capacity());
+        EXPECT_TRUE(locked([&] { return port_->quiet(); }));
+        EXPECT_TRUE(backend_->held().empty());
+        EXPECT_EQ(backend_->open_handles(), expected_handles);
+        for (const Posted& posted : posted_) {
+            EXPECT_EQ(posted.completions, posted.accepted && !posted.silent ? 1 : 0)
+                << "exactly one completion for each accepted post";
+            EXPECT_EQ(posted.leases_given_back, 1) << "each lease is given back once";
+        }
+        slices.clear();
+        locked([&] { port_->release_backend(); });
+        port_.reset();
+        EXPECT_EQ(pool_->blocks_out(), 0U);
+        std::exchange(pool_, nullptr)->close();
+        posted_.clear();
+    }
+    std::size_t expected_handles{0};  // handles that were detached and belong to the test again
+
+private:
+    static void count_release(void* owner) { ++static_cast<Posted*>(owner)->leases_given_back; }
+
+    // Claims an accepted connection as the application does, so that its end is handed out.
+    // Precondition: locked.
+    Socket* claimed(Socket* accepted) {
+        if (accepted != nullptr) {
+            port_->sockets().claim(*accepted);
+        }
+        return accepted;
+    }
+
+    void retire_silent(Posted& posted) {
+        Operation& op = *std::exchange(posted.core, nullptr);
+        EXPECT_TRUE(op.finished());
+        EXPECT_EQ(op.outcome, Outcome::done);
+        posted.silent = true;
+        posted.transferred = op.transferred;
+        posted.error = op.error;
+        posted.connection = op.accepted;
+        if (op.accepted != nullptr) {
+            port_->sockets().claim(*op.accepted);
+        }
+        op.lease.give_back();
+        port_->operations().retire(op);
+    }
+
+    std::byte* memory(std::size_t length) { return memory_.take(length + page()); }
+
+    // Checks that the ledger equals the charges of the operations, in all and by socket, and that
+    // all figures equal their states. Precondition: locked.
+    void check() {
+        check_figures();
+        std::uint64_t pages = 0;
+        std::map<const Socket*, std::uint64_t> by_socket;
+        port_->operations().table().each([&](Operation& op) {
+            pages += op.receipt.pages();
+            if (op.socket != nullptr) {
+                by_socket[op.socket] += op.receipt.pages();
+            }
+            const State state = op.state.load(std::memory_order_relaxed);
+            if (state == State::completed || state == State::idle || op.held) {
+                EXPECT_EQ(op.receipt.pages(), 0U);
+            }
+        });
+        const LedgerView now = port_->figures().ledger();
+        EXPECT_EQ(now.now, pages * page());
+        EXPECT_EQ(now.now, now.receive + now.send);
+        EXPECT_EQ(now.now, now.queued + now.pending + now.cancelling);
+        EXPECT_GE(now.peak, now.now);
+        if (now.budget != 0) {
+            EXPECT_LE(now.peak, now.budget);
+        }
+        port_->sockets().table().each(
+            [&](Socket& socket) { EXPECT_EQ(socket.charged_pages, by_socket[&socket]); });
+    }
+
+    void check_figures() {
+        std::map<State, std::uint64_t> in_state;
+        std::map<State, std::uint64_t> pages_in_state;
+        std::map<OperationKind, std::uint64_t> of_kind;
+        std::uint64_t held = 0;
+        std::uint64_t to_send = 0;
+        port_->operations().table().each([&](Operation& op) {
+            const State state = op.state.load(std::memory_order_relaxed);
+            if (state == State::idle || state == State::completed) {
+                return;
+            }
+            ++in_state[state];
+            pages_in_state[state] += op.receipt.pages();
+            ++of_kind[op.kind];
+            held += op.held ? 1U : 0U;
+            to_send += op.bytes_to_send();
+        });
+        Figures figures;
+        EXPECT_FALSE(port_->figures().take(0, figures));
+        for (const State state : {State::queued, State::pending, State::cancelling}) {
+            EXPECT_EQ(figures.tally.operations(state), in_state[state]);
+            EXPECT_EQ(figures.tally.pages(state), pages_in_state[state]);
+        }
+        for (std::size_t kind = 0; kind < kinds; ++kind) {
+            EXPECT_EQ(figures.tally.operations(static_cast<OperationKind>(kind)),
+                      of_kind[static_cast<OperationKind>(kind)]);
+        }
+        EXPECT_EQ(figures.budget_queue, held);
+        EXPECT_EQ(figures.send_queue_bytes, to_send);
+    }
+
+    void hand_out(std::vector<Ready>& inbox) {
+        std::vector<Operation*> operations;
+        std::vector<Socket*> sockets;
+        for (Ready& ready : inbox) {
+            hand_out(ready, operations, sockets);
+        }
+        inbox.clear();
+        for (Operation* op : operations) {
+            port_->operations().retire(*op);
+        }
+        for (Socket* socket : sockets) {
+            port_->sockets().retire(*socket);
+        }
+    }
+
+    void hand_out(Ready& ready, std::vector<Operation*>& operations,
+                  std::vector<Socket*>& sockets) {
+        if (port_->sockets().may_withhold(ready) &&
+            port_->sockets().withhold(ready) == Withheld::yes) {
+            return;
+        }
+        hand_out_now(ready, operations, sockets);
+    }
+
+    void hand_out_now(Ready& ready, std::vector<Operation*>& operations,
+                      std::vector<Socket*>& sockets) {
+        auto* posted = ready.op != nullptr ? static_cast<Posted*>(ready.op->user) : nullptr;
+        if (ready.what == Ready::What::completed && port_->operations().observed()) {
+            port_->operations().handed_out(*ready.op);
+        }
+        switch (ready.what) {
+            case Ready::What::completed:
+                ++posted->completions;
+                posted->transferred = ready.op->transferred;
+                posted->error = ready.op->error;
+                posted->order = finished_++;
+                posted->connection = claimed(ready.op->accepted);
+                posted->core = nullptr;
+                EXPECT_EQ(ready.op->id.packed(), posted->id.packed());
+                EXPECT_TRUE(ready.op->finished());
+                ready.op->lease.give_back();
+                operations.push_back(ready.op);
+                break;
+            case Ready::What::data:
+                if (ready.slice.length() == 0) {
+                    ++posted->ends;
+                } else {
+                    EXPECT_EQ(posted->ends, 0) << "nothing follows the end of stream";
+                    posted->data.push_back(ready.slice.length());
+                    posted->first_bytes.push_back(*ready.slice.data());
+                    if (on_data) {
+                        on_data(*ready.socket);
+                    }
+                    if (keep_slices) {
+                        slices.push_back(std::move(ready.slice));
+                    }
+                }
+                break;
+            case Ready::What::datagram:
+                posted->data.push_back(ready.slice.length());
+                break;
+            case Ready::What::accepted:
+                posted->connections.push_back(claimed(ready.accepted));
+                break;
+            case Ready::What::item_error:
+                posted->accept_errors.push_back(ready.error);
+                break;
+            case Ready::What::closed:
+                closed.push_back({ready.socket, ready.socket->handle, ready.socket->failure});
+                EXPECT_EQ(ready.socket->state, SocketState::closed);
+                sockets.push_back(ready.socket);
+                break;
+            case Ready::What::pause_sends:
+            case Ready::What::resume_sends:
+                flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
+                break;
+            case Ready::What::resumed: {
+                Ready kept;
+                while (port_->sockets().take_withheld(*ready.socket, kept)) {
+                    hand_out_now(kept, operations, sockets);
+                }
+                break;
+            }
+            case Ready::What::timer:
+                fired.push_back(ready.timer->target);
+                delete ready.timer;
+                break;
+            case Ready::What::packet:
+                packets.push_back(ready.user);
+                break;
+            case Ready::What::nagle_stall:
+                ++nagle_stalls;
+                break;
+        }
+    }
+
+    BufferPool* pool_{nullptr};
+    std::unique_ptr<Port> port_;
+    ScriptedBackend* backend_{nullptr};
+    std::deque<Posted> posted_;
+    PageMemory memory_;
+    int finished_{0};
+};
+
+}  // namespace iocp::scripted

@@ -1,0 +1,540 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "allocations.hpp"
+#include "backend/address_text.hpp"
+#include "backend/families.hpp"
+#include "backend/sent_file.hpp"
+#include "base/process.hpp"
+#include "core/port.hpp"
+#include "platform.hpp"
+
+namespace iocp::contract {
+
+using Bytes = std::vector<std::byte>;
+
+// One post on a real port and all its results. The posting thread writes it before the post, the
+// running thread after the completion.
+struct Op {
+    SlotId id;
+    Operation* core{nullptr};
+    Socket* socket{nullptr};
+    OperationKind kind{OperationKind::receive};
+    Bytes memory;
+    std::vector<ConstBytes> parts;
+    std::unique_ptr<Message> message;  // makes the post a message of `parts`
+    Address address;
+    bool accepted{false};
+    Error refusal;
+    Outcome outcome{Outcome::pending};
+    bool silent{false};  // done by its post, on a socket that skips such packets
+
+    std::atomic<int> completions{0};
+    std::size_t transferred{0};
+    std::int32_t answer{0};  // the MSG_* flags of a receive's answer
+    Error error;
+    Socket* connection{nullptr};
+    Bytes received;  // delivered to a subscription
+    std::size_t messages{0};
+    int ends{0};
+    std::vector<std::pair<Bytes, Address>> datagrams;  // delivered one by one, with their senders
+    std::vector<Error> errors;                         // of items
+    std::vector<Socket*> connections;
+    std::size_t accept_errors{0};
+    bool may_fail_accepts{false};
+    int leases_given_back{0};
+    std::function<void(Op&)> then;                   // runs when it completes, without the lock
+    std::function<void(Op&, const Slice&)> on_data;  // instead of `received`
+    std::function<void(Op&, Socket&)> on_connection;
+
+    [[nodiscard]] bool finished() const { return silent || completions.load() != 0; }
+    [[nodiscard]] bool succeeded() const { return finished() && completions.load() <= 1 && !error; }
+};
+
+struct What {
+    std::int64_t timeout{-1};
+    bool batched{false};
+    ReceiveStrategy strategy{ReceiveStrategy::pooled};
+    std::uint32_t block_size{4096};
+    int flags{0};
+    bool reuse{false};
+    Lease file{};
+};
+
+// A port on a real backend, run by the thread that made it. At its end nothing may be left.
+class Engine {
+public:
+    Engine(const std::string& name, PortOptions options)
+        : options_(options), descriptors_(platform::open_descriptors()), pool_(nullptr) {
+        try {
+            const allocations::Counted counted;
+            pool_ =
+                BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+            auto backend = make_backend(name, *pool_, options.backend, reason_);
+            if (backend != nullptr) {
+                port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
+            }
+        } catch (const std::bad_alloc&) {
+            reason_ = {"no memory", 0, true};
+        }
+    }
+    // `descriptors`: the number that were open before the backend was made.
+    Engine(std::unique_ptr<Backend> backend, PortOptions options, std::size_t descriptors)
+        : options_(options),
+          descriptors_(descriptors),
+          pool_(BufferPool::create(system_page_size(), options.region_size, options.region_limit)),
+          port_(std::make_unique<Port>(options, *pool_, std::move(backend))) {}
+    ~Engine() { finish(); }
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    [[nodiscard]] bool usable() const { return port_ != nullptr; }
+    [[nodiscard]] const std::string& reason() const { return reason_.text; }
+    Port& port() { return *port_; }
+    BufferPool& pool() { return *pool_; }
+    [[nodiscard]] const PortOptions& options() const { return options_; }
+
+    template <class Body>
+    auto locked(Body&& body) {
+        const std::lock_guard lock(port_->mutex());
+        const allocations::Counted counted;
+        return body();
+    }
+
+    // Posts from any thread.
+    Op& post(Socket& socket, OperationKind kind, Bytes memory = {}, What what = {},
+             const std::function<void(Op&)>& prepare = {}) {
+        const std::lock_guard lock(port_->mutex());
+        Op& op = ops_.emplace_back();
+        op.socket = &socket;
+        op.kind = kind;
+        op.memory = std::move(memory);
+        if (prepare) {
+            prepare(op);
+        }
+        Operation* core =
+            allocations::counted([&] { return port_->operations().create(socket, kind); });
+        if (core == nullptr) {
+            op.refusal = Error::of(Fault::resource, "no memory for an operation");
+            op.leases_given_back = 1;
+            what.file.give_back();
+            return op;
+        }
+        if (what.file.release != nullptr) {
+            core->lease = what.file;
+            core->from_file = true;
+            op.leases_given_back = 1;  // the count of descriptors shows a leak
+        } else if (kind == OperationKind::connect) {
+            core->lease = {reinterpret_cast<std::byte*>(&op.address), sizeof op.address, &op,
+                           count_release};
+        } else if (!op.parts.empty()) {
+            std::size_t total = 0;
+            for (const ConstBytes& part : op.parts) {
+                total += part.length;
+            }
+            core->lease = {reinterpret_cast<std::byte*>(op.parts.data()), total, &op,
+                           count_release};
+            core->slices = static_cast<std::uint16_t>(op.parts.size());
+            if (op.message != nullptr) {
+                op.message->parts = op.parts.data();
+                core->lease.data = reinterpret_cast<std::byte*>(op.message.get());
+                core->is_message = true;
+            }
+        } else if (core->subscription()) {
+            op.leases_given_back = 1;  // its buffers come from the pool
+        } else {
+            core->lease = {op.memory.data(), op.memory.size(), &op, count_release};
+        }
+        core->flags = what.flags;
+        core->strategy = what.strategy;
+        core->block_size = what.block_size;
+        core->batched = what.batched;
+        core->reuse = what.reuse;
+        core->user = &op;
+        op.id = core->id;
+        op.refusal =
+            allocations::counted([&] { return port_->operations().submit(*core, what.timeout); });
+        if (op.refusal) {
+            core->lease.give_back();
+            port_->operations().discard(*core);
+        } else {
+            op.core = core;
+            op.accepted = true;
+            op.outcome = core->outcome;
+            if (core->silent) {
+                op.core = nullptr;
+                op.silent = true;
+                op.transferred = core->transferred;
+                op.answer = core->answer;
+                op.connection = core->accepted;
+                if (op.connection != nullptr) {
+                    port_->sockets().claim(*op.connection);
+                }
+                core->lease.give_back();
+                port_->operations().retire(*core);
+            }
+        }
+        return op;
+    }
+    Op& receive(Socket& socket, std::size_t bytes, What what = {}) {
+        return post(socket, OperationKind::receive, Bytes(bytes), what);
+    }
+    Op& send(Socket& socket, Bytes bytes, What what = {}) {
+        return post(socket, OperationKind::send, std::move(bytes), what);
+    }
+    // Sends up to `count` bytes of the file from `offset` on.
+    Op& send_file(Socket& socket, Handle file, std::uint64_t offset, std::size_t count,
+                  What what = {}) {
+        std::unique_ptr<SentFile> sent;
+        EXPECT_EQ(SentFile::duplicate(file, sent), 0);
+        sent->offset = offset;
+        what.file = SentFile::lease(std::move(sent), count);
+        return post(socket, OperationKind::send, {}, what);
+    }
+    Op& subscribe(Socket& socket, ReceiveStrategy strategy,
+                  const std::function<void(Op&)>& prepare = {}) {
+        return post(socket, OperationKind::receive_each, {}, {.strategy = strategy}, prepare);
+    }
+    // Cancels by name, so that any thread may call it at any time. False: the operation has
+    // finished already.
+    bool cancel(const Op& op) {
+        return locked([&] {
+            Operation* core = port_->operations().find(op.id);
+            return core != nullptr && port_->operations().cancel(*core);
+        });
+    }
+    void close(Socket& socket, std::int64_t timeout = 0) {
+        locked([&] { port_->sockets().close(socket, timeout); });
+    }
+    void abort(Socket& socket) {
+        locked([&] { port_->sockets().abort(socket); });
+    }
+    void shutdown_sending(Socket& socket) {
+        EXPECT_FALSE(locked([&] { return port_->sockets().shutdown(socket, false, true); }));
+    }
+
+    // Makes turns until `done`, in the running thread. The watchdog is not part of any expectation.
+    bool run_until(const std::function<bool()>& done) {
+        const auto watchdog = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+        while (!done()) {
+            constexpr std::int64_t slice = 100'000'000;
+            const Error error = turn(port_->now() + slice);
+            if (error && error.fault != Fault::resource) {  // a turn without memory loses nothing
+                ADD_FAILURE() << "poll: " << (error.text != nullptr ? error.text : "?");
+                return false;
+            }
+            if (std::chrono::steady_clock::now() > watchdog) {
+                ADD_FAILURE() << "what the test waits for never came";
+                return false;
+            }
+        }
+        return true;
+    }
+    bool finish_all(const std::vector<Op*>& ops) {
+        for (const Op* op : ops) {
+            EXPECT_TRUE(op->accepted) << "the post was refused with " << op->refusal.code;
+        }
+        return run_until([&] {
+            return std::all_of(ops.begin(), ops.end(),
+                               [](const Op* op) { return !op->accepted || op->finished(); });
+        });
+    }
+    bool finish_one(const Op& op) {
+        if (!op.accepted) {
+            ADD_FAILURE() << "the post was refused: "
+                          << (op.refusal.text != nullptr ? op.refusal.text : "system error ")
+                          << op.refusal.code;
+            return false;
+        }
+        return run_until([&] { return op.finished(); });
+    }
+    // Makes one step of any thread of a shared port: hands out a record, or waits once.
+    Port::Next step(Worker& worker, std::int64_t deadline) {
+        std::vector<Ready> inbox(1);
+        Port::Next next = Port::Next::nothing;
+        try {
+            next = locked([&] { return port_->next(worker, inbox.front()); });
+        } catch (const std::bad_alloc&) {
+            return next;  // nothing is lost
+        }
+        if (next == Port::Next::record) {
+            hand_out(inbox);
+            locked([&] { port_->workers().handed_out(worker); });
+        } else if (next == Port::Next::nothing) {
+            (void)allocations::counted(
+                [&] { return port_->wait_for_next(worker, deadline, 1'000'000'000, nullptr); });
+        }
+        return next;
+    }
+    Error turn(std::int64_t deadline) {
+        if (port_->shared()) {
+            while (step(worker_, deadline) == Port::Next::record) {
+                deadline = port_->now();  // then only takes the other ready records
+            }
+            return {};
+        }
+        std::vector<Ready> inbox;
+        const Error error = allocations::counted([&] { return port_->poll(deadline, inbox); });
+        hand_out(inbox);
+        return error;
+    }
+    // Makes turns that do not wait: enough for all results that are there already.
+    void settle(int turns = 5) {
+        for (int i = 0; i < turns; ++i) {
+            const Error error = turn(port_->now());
+            EXPECT_TRUE(!error || error.fault == Fault::resource);
+        }
+    }
+
+    Socket& open(int type = type_stream) {
+        Socket* socket = nullptr;
+        EXPECT_FALSE(locked([&] { return port_->sockets().open(family_inet, type, 0, socket); }));
+        return *socket;
+    }
+    Socket& adopt(Handle handle, bool nonblocking = false) {
+        Socket* socket = nullptr;
+        EXPECT_FALSE(locked([&] { return port_->sockets().adopt(handle, socket, nonblocking); }));
+        return *socket;
+    }
+    static Address loopback(std::uint16_t port = 0) {
+        AddressText text;
+        text.family = family_inet;
+        text.host = "127.0.0.1";
+        text.port = port;
+        Address address;
+        EXPECT_EQ(address_from_text(text, address).what, Resolution::What::found);
+        return address;
+    }
+    Address name_of(Socket& socket) {
+        Address name;
+        EXPECT_EQ(locked([&] { return port_->backend().name_of(socket, false, name); }), 0);
+        return name;
+    }
+    Socket& bound(int type = type_stream) {
+        Socket& socket = open(type);
+        locked([&] { EXPECT_EQ(port_->backend().bind(socket, loopback()), 0); });
+        return socket;
+    }
+    Socket& listener(int backlog = 128) {
+        Socket& socket = bound();
+        locked([&] { EXPECT_EQ(port_->backend().listen(socket, backlog), 0); });
+        return socket;
+    }
+    Op& connect(Socket& socket, const Address& address) {
+        return post(socket, OperationKind::connect, {}, {}, [&](Op& op) { op.address = address; });
+    }
+
+    struct Pair {
+        Socket* one;
+        Socket* other;
+    };
+    // Makes a TCP connection over the loopback interface by the port itself. `prepare` sees
+    // listener and client before they are connected.
+    Pair pair(const std::function<void(Socket&)>& prepare = {}) {
+        if (shared_listener_ == nullptr) {
+            shared_listener_ = &listener();
+        }
+        Socket& client = open();
+        if (prepare) {
+            prepare(*shared_listener_);
+            prepare(client);
+        }
+        const Op& accept = post(*shared_listener_, OperationKind::accept);
+        const Op& reach = connect(client, name_of(*shared_listener_));
+        EXPECT_TRUE(run_until([&] { return accept.finished() && reach.finished(); }));
+        EXPECT_TRUE(accept.succeeded());
+        EXPECT_TRUE(reach.succeeded());
+        return {&client, accept.connection};
+    }
+    // Makes a connection whose two ends the system made.
+    Pair adopted_pair() {
+        Handle one = no_handle;
+        Handle other = no_handle;
+        EXPECT_TRUE(socket_pair(one, other));
+        return {&adopt(one), &adopt(other)};
+    }
+    bool socket_pair(Handle& one, Handle& other) {
+        const auto& world = options_.backend.world;
+        return world != nullptr ? platform::socket_pair(*world, one, other)
+                                : platform::socket_pair(one, other);
+    }
+    void set_option(Socket& socket, int option, int value) {
+        locked([&] {
+            EXPECT_EQ(port_->backend().set_option(socket, platform::level_socket, option, &value,
+                                                  sizeof value),
+                      0);
+        });
+    }
+
+    LedgerView view() {
+        return locked([&] { return port_->figures().ledger(); });
+    }
+    std::uint64_t charged() { return view().now; }
+
+    // The results besides operations.
+    std::vector<void*> packets;
+    std::size_t timers{0};
+    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
+    std::vector<std::pair<Socket*, Error>> closed;
+    [[nodiscard]] bool is_closed(const Socket& socket) const {
+        for (const auto& [one, failure] : closed) {
+            if (one == &socket) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    void finish() {
+        if (port_ == nullptr) {
+            if (pool_ != nullptr) {
+                std::exchange(pool_, nullptr)->close();
+            }
+            return;
+        }
+        locked([&] { port_->begin_close(0); });
+        run_until([&] { return port_->sockets().open_count() == 0; });
+        EXPECT_TRUE(allocations::counted([&] { return port_->terminate(); }));
+        settle(10);
+        EXPECT_EQ(port_->operations().outstanding(), 0U);
+        const LedgerView last = view();
+        EXPECT_EQ(last.now, 0U);
+        EXPECT_EQ(port_->operations().table().free(), port_->operations().table().capacity());
+        EXPECT_EQ(port_->sockets().table().free(), port_->sockets().table().capacity());
+        for (const Op& op : ops_) {
+            EXPECT_EQ(op.completions, op.accepted && !op.silent ? 1 : 0)
+                << "exactly one for each accepted post";
+            EXPECT_EQ(op.leases_given_back, 1);
+        }
+        locked([&] { port_->release_backend(); });
+        port_.reset();
+        EXPECT_EQ(pool_->blocks_out(), 0U);
+        std::exchange(pool_, nullptr)->close();
+        EXPECT_EQ(platform::open_descriptors(), descriptors_);
+    }
+
+private:
+    // Claims an accepted connection as the application does, so that its end is handed out.
+    Socket* claimed(Socket* accepted) {
+        if (accepted != nullptr) {
+            locked([&] { port_->sockets().claim(*accepted); });
+        }
+        return accepted;
+    }
+    static void count_release(void* owner) { ++static_cast<Op*>(owner)->leases_given_back; }
+
+    void hand_out(std::vector<Ready>& inbox) {
+        std::vector<Operation*> operations;
+        std::vector<Socket*> sockets;
+        for (Ready& ready : inbox) {
+            auto* op = ready.op != nullptr ? static_cast<Op*>(ready.op->user) : nullptr;
+            switch (ready.what) {
+                case Ready::What::completed:
+                    op->transferred = ready.op->transferred;
+                    op->answer = ready.op->answer;
+                    op->error = ready.op->error;
+                    op->connection = claimed(ready.op->accepted);
+                    ready.op->lease.give_back();
+                    operations.push_back(ready.op);
+                    ++op->completions;
+                    if (op->then) {
+                        op->then(*op);
+                    }
+                    break;
+                case Ready::What::data:
+                    if (ready.slice.length() == 0) {
+                        ++op->ends;
+                        break;
+                    }
+                    EXPECT_EQ(op->ends, 0);
+                    ++op->messages;
+                    if (op->on_data) {
+                        op->on_data(*op, ready.slice);
+                    } else {
+                        op->received.insert(op->received.end(), ready.slice.data(),
+                                            ready.slice.data() + ready.slice.length());
+                    }
+                    break;
+                case Ready::What::datagram:
+                    op->datagrams.emplace_back(
+                        Bytes(ready.slice.data(), ready.slice.data() + ready.slice.length()),
+                        datagram::sender_of(ready.slice));
+                    break;
+                case Ready::What::accepted:
+                    op->connections.push_back(claimed(ready.accepted));
+                    if (op->on_connection) {
+                        op->on_connection(*op, *ready.accepted);
+                    }
+                    break;
+                case Ready::What::item_error:
+                    op->errors.push_back(ready.error);
+                    if (op->kind == OperationKind::receive_each) {
+                        break;
+                    }
+                    ++op->accept_errors;
+                    if (!op->may_fail_accepts) {
+                        ADD_FAILURE() << "accept failed with " << ready.error.code;
+                    }
+                    break;
+                case Ready::What::closed: {
+                    const std::lock_guard lock(told_);
+                    closed.emplace_back(ready.socket, ready.socket->failure);
+                    sockets.push_back(ready.socket);
+                    break;
+                }
+                case Ready::What::pause_sends:
+                case Ready::What::resume_sends:
+                    flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
+                    break;
+                case Ready::What::resumed:
+                    ADD_FAILURE() << "no program of the contract pauses";
+                    break;
+                case Ready::What::timer:
+                    ++timers;
+                    delete ready.timer;
+                    break;
+                case Ready::What::packet: {
+                    const std::lock_guard lock(told_);
+                    packets.push_back(ready.user);
+                    break;
+                }
+                case Ready::What::nagle_stall:
+                    break;
+            }
+        }
+        inbox.clear();
+        const std::lock_guard lock(port_->mutex());
+        for (Operation* op : operations) {
+            port_->operations().retire(*op);
+        }
+        for (Socket* socket : sockets) {
+            port_->sockets().retire(*socket);
+        }
+    }
+
+    const PortOptions options_;
+    std::size_t descriptors_;
+    BufferPool* pool_;
+    BackendReason reason_;
+    std::unique_ptr<Port> port_;
+    std::deque<Op> ops_;
+    Socket* shared_listener_{nullptr};
+    Worker worker_;    // of the thread that made it
+    std::mutex told_;  // guards the results that several threads write
+};
+
+}  // namespace iocp::contract

@@ -1,0 +1,15 @@
+"""The benchmarks as modules, if they lie beside the tests; they run on Linux only."""
+
+import sys
+
+import pytest
+
+from support.places import ROOT
+
+HERE = sys.platform == "linux" and (ROOT / "bench").is_dir()
+if HERE:
+    sys.path.append(str(ROOT))
+
+needs_benchmarks = pytest.mark.skipif(
+    not HERE, reason="Linux only, and only beside the benchmarks: TUN devices and namespaces"
+)
