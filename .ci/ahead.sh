@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Sourced by run: the builds that steps need, and the builder that makes them ahead of the steps.
+# Sourced by run: the builds that steps need, and the builder that makes them before the steps.
 #
-# A test suite keeps one processor busy. The builder compiles on the others meanwhile, one build after
-# the other, at the lowest priority, so that it takes no time from the tests, and performs steps
-# itself afterwards (lanes.sh). The function build_NAME is a build. It runs once: in the builder, or
-# in the step that needs it before the builder comes to it.
+# A test suite keeps one processor busy. The builder compiles on the others meanwhile, one build
+# after the other. It has the lowest priority, so that it takes no time from the tests. Afterwards
+# it performs steps itself (lanes.sh). The function build_NAME is a build. It runs once: in the
+# builder, or earlier in the step that needs it.
 
-records=$work/builds  # of each build: its log, its seconds, its status once it has ended
+records=$work/builds  # for each build: its log, its seconds, its status once it has ended
 mkdir "$records"
 
-# begin_build NAME: runs the build, unless it was begun before.
+# begin_build NAME: runs the build, unless it has begun already.
 begin_build() {
     local record=$records/$1 begun=$SECONDS status
     mkdir "$record" 2>/dev/null || return 0
@@ -27,7 +27,7 @@ begin_build() {
     mv "$record/status.new" "$record/status"
 }
 
-# await_build NAME: waits for a build that the other has begun, which is urgent then.
+# await_build NAME: waits for a build that the other lane has begun, at normal priority.
 await_build() {
     local status=$records/$1/status alive=yes
     [[ ! -e $status ]] || return 0
@@ -40,13 +40,13 @@ await_build() {
     [[ -e $status ]] || { echo "the builder ended during the build $1" >&2 && return 1; }
 }
 
-# set_priority NICENESS: of the builder and whatever it runs.
+# set_priority NICENESS: sets the priority of the builder and its processes.
 set_priority() {
     [[ ${is_builder-} ]] || renice -n "$1" -g "$builder" >/dev/null 2>&1 || true
 }
 
-# built NAME...: returns once the builds are made. Fails, and prints the log, where one has failed.
-# A condition around it would switch errexit off in the build: it stands alone.
+# built NAME...: returns once the builds are made. If one has failed it prints the log and fails.
+# Call it outside any condition, which would switch errexit off in the build.
 built() {
     local name begun=$SECONDS
     for name in "$@"; do
@@ -63,7 +63,7 @@ built() {
     done
 }
 
-# start_builder NAME...: the builds in the order in which steps need them.
+# start_builder NAME...: starts the builder with the builds in the order in which steps need them.
 start_builder() {
     set -m  # a process group of its own, which stop_builder ends
     (
@@ -84,7 +84,7 @@ stop_builder() {
     wait "$builder" 2>/dev/null || true
 }
 
-# waited STEP: prints the seconds that the step has waited for builds.
+# waited STEP: prints the seconds that the step waited for builds.
 waited() {
     local sum=0 seconds
     if [[ -e $records/waited.$1 ]]; then
@@ -93,7 +93,7 @@ waited() {
     echo "$sum"
 }
 
-# Prints each build that has ended: its seconds, and who made it.
+# Prints each ended build: its seconds, and the lane that made it.
 print_builds() {
     local record where
     for record in "$records"/*/; do

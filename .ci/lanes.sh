@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Sourced by run: who performs which step. A suite keeps one processor busy, so there are two lanes. The
-# script takes steps from the front of the list. The builder, once nothing is left to build, takes
-# them from the back, with their output in a log that the script prints when it has come to its end.
+# Sourced by run: divides the steps. A suite keeps one processor busy, so there are two lanes. The
+# script takes steps from the front of the list. The builder takes them from the back once nothing
+# is left to build. Their output goes to a log, which the script prints at their end.
 
-performed=$work/steps  # of each step: who has it, its log, its line of the summary
+performed=$work/steps  # for each step: its claim, its log, its line of the summary
 mkdir "$performed"
 
-# Whether the step is the caller's to perform.
+# Claims a step. Fails if the other lane has it.
 claim() { mkdir "$performed/$1.claim" 2>/dev/null; }
 
-# perform STEP: runs it, and leaves its line for the summary.
+# perform STEP: runs it, and writes its line of the summary.
 perform() {
     local begun=$SECONDS status verdict=ok
     # The status is read outside any condition, so that errexit holds inside the step.
@@ -28,7 +28,7 @@ perform() {
     mv "$performed/$1.new" "$performed/$1.summary"
 }
 
-# The builder's part.
+# Performs the builder's steps.
 perform_from_the_back() {
     local at
     for ((at = ${#steps[@]} - 1; at >= 0; at--)); do
@@ -37,7 +37,7 @@ perform_from_the_back() {
     done
 }
 
-# await_step STEP: waits for one that the builder has, prints its log, and counts its failure.
+# await_step STEP: waits for a step of the builder, prints its log, and counts its failure.
 await_step() {
     local summary=$performed/$1.summary
     while [[ ! -e $summary ]]; do
