@@ -13,10 +13,6 @@
 
 namespace iocp::py {
 
-inline SocketObject& socket_of(PyObject* self) noexcept {
-    return *reinterpret_cast<SocketObject*>(self);
-}
-
 // The arguments of a post. Until the post, the code that fills it in gives its lease back on
 // failure.
 struct Post {

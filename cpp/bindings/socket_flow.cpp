@@ -26,8 +26,6 @@ constexpr std::pair<const char*, SendStrategy> send_names[] = {
     {"when_writable", SendStrategy::when_writable},
     {"direct", SendStrategy::direct}};
 
-SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
-
 template <class Value, std::size_t N>
 bool find_named(PyObject* given, const std::pair<const char*, Value> (&names)[N], Value& out) {
     for (const auto& [name, value] : names) {
@@ -51,7 +49,7 @@ const char* name_of(Value wanted, const std::pair<const char*, Value> (&names)[N
 }
 
 PyObject* get_receive_strategy(PyObject* self, void* /*unused*/) {
-    const Standing found = standing(self_of(self));
+    const Standing found = standing(socket_of(self));
     if (!found.stands) {
         Py_RETURN_NONE;
     }
@@ -60,7 +58,7 @@ PyObject* get_receive_strategy(PyObject* self, void* /*unused*/) {
 }
 
 int set_receive_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     std::optional<ReceiveStrategy> strategy;
     if (given == nullptr) {
         raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
@@ -81,7 +79,7 @@ int set_receive_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
 }
 
 PyObject* get_receiving_by(PyObject* self, void* /*unused*/) {
-    const Standing found = standing(self_of(self));
+    const Standing found = standing(socket_of(self));
     if (!found.stands) {
         Py_RETURN_NONE;
     }
@@ -89,13 +87,13 @@ PyObject* get_receiving_by(PyObject* self, void* /*unused*/) {
 }
 
 PyObject* get_send_strategy(PyObject* self, void* /*unused*/) {
-    return PyUnicode_FromString(name_of(peek(self_of(self), SendStrategy::buffered,
+    return PyUnicode_FromString(name_of(peek(socket_of(self), SendStrategy::buffered,
                                              [](const Socket& core) { return core.send_strategy; }),
                                         send_names));
 }
 
 int set_send_strategy(PyObject* self, PyObject* given, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     SendStrategy strategy{};
     if (!find_named(given, send_names, strategy)) {
         raise(*socket.binding->types, ErrorClass::argument, EINVAL,
@@ -115,14 +113,15 @@ SendMarks marks_of(SocketObject& socket) {
 }
 
 PyObject* get_send_marks(PyObject* self, void* /*unused*/) {
-    const SendMarks marks = marks_of(self_of(self));
+    const SendMarks marks = marks_of(socket_of(self));
     return Py_BuildValue("(III)", marks.high, marks.low, marks.cap);
 }
 
 PyObject* get_send_paused(PyObject* self, void* /*unused*/) {
     return PyBool_FromLong(
-        peek(self_of(self), false, [](const Socket& core) { return bool{core.send_paused}; }) ? 1
-                                                                                              : 0);
+        peek(socket_of(self), false, [](const Socket& core) { return bool{core.send_paused}; })
+            ? 1
+            : 0);
 }
 
 bool to_mark(const Types& types, PyObject* given, const char* name, std::uint32_t& out) {
@@ -168,7 +167,7 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
                          PyObject* keywords) {
     static constexpr Signature<5> signature{
         "set_send_marks", {"high", "low", "cap", "on_pause", "on_resume"}, 0, 0};
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
     std::array<PyObject*, 5> arguments{};
     if (!signature.parse(types, given, count, keywords, arguments)) {
@@ -214,7 +213,7 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
 // nothing to pause.
 template <class Change>
 PyObject* change_pause(PyObject* self, Change&& change) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     PortObject& port = *socket.binding;
     if (!port.closed && !usable(port)) {
         return nullptr;
@@ -239,7 +238,7 @@ PyObject* resume(PyObject* self, PyObject* /*unused*/) {
 
 PyObject* get_receive_paused(PyObject* self, void* /*unused*/) {
     return PyBool_FromLong(
-        peek(self_of(self), false, [](const Socket& core) { return bool{core.reading_paused}; })
+        peek(socket_of(self), false, [](const Socket& core) { return bool{core.reading_paused}; })
             ? 1
             : 0);
 }

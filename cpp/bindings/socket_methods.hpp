@@ -9,6 +9,7 @@
 namespace iocp::py {
 
 // The method tables and properties of Socket, in the files that have their functions.
+extern PyMethodDef ending_methods[];        // socket_ending.cpp
 extern PyMethodDef operation_methods[];     // socket_operations.cpp
 extern PyMethodDef message_methods[];       // socket_messages.cpp
 extern PyMethodDef subscription_methods[];  // socket_subscriptions.cpp

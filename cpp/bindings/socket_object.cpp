@@ -1,34 +1,28 @@
-// The type Socket and the life of its objects. Addresses and options are in socket_options.cpp,
-// socket_tuning.cpp and socket_flow.cpp; posts are in socket_operations.cpp, socket_messages.cpp
-// and socket_subscriptions.cpp.
+// The type Socket and the life of its objects. The end of a socket is in socket_ending.cpp.
+// Addresses and options are in socket_options.cpp, socket_tuning.cpp and socket_flow.cpp; posts are
+// in socket_operations.cpp, socket_messages.cpp and socket_subscriptions.cpp.
 #include "bindings/socket_object.hpp"
 
 #include <cstring>
 
-#include "backend/families.hpp"
 #include "base/process.hpp"
 #include "bindings/address_argument.hpp"
 #include "bindings/arguments.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
-#include "bindings/host.hpp"
 #include "bindings/links.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/pickling.hpp"
 #include "bindings/port_object.hpp"
 #include "bindings/socket_methods.hpp"
 #include "bindings/types.hpp"
-#include "run/runner.hpp"
-#include "run/turn.hpp"
 
 namespace iocp::py {
 
 namespace {
 
-SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
-
 int traverse(PyObject* self, visitproc visit, void* arg) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(socket.port);
     Py_VISIT(socket.on_item);
@@ -41,7 +35,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 }
 
 int clear(PyObject* self) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     for (PyObject* SocketObject::*which :
          {&SocketObject::on_item, &SocketObject::on_close, &SocketObject::on_error,
           &SocketObject::on_pause, &SocketObject::on_resume, &SocketObject::user}) {
@@ -51,7 +45,7 @@ int clear(PyObject* self) {
 }
 
 void finalize(PyObject* self) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (socket.ending || socket.binding->forked() ||
         !peek(socket, false, [](const Socket& core) { return core.state == SocketState::open; })) {
         return;  // a closing port, or an error, may end a socket before its object knows
@@ -69,7 +63,7 @@ void finalize(PyObject* self) {
 // No operation and no subscription refers to the object any more. The core closes an open socket by
 // its name, because the port's thread may have closed it since the link was cut.
 void dealloc(PyObject* self) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
         return;
     }
@@ -110,7 +104,7 @@ PyObject* named(const char* name, const Address& address) {
 }
 
 PyObject* represent(PyObject* self) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     const Seen seen = peek(socket, Seen{}, [&](const Socket& core) {
         Seen found;
         found.state = "closing";
@@ -143,30 +137,32 @@ PyObject* represent(PyObject* self) {
 }
 
 PyObject* get_user(PyObject* self, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     PyObject* user = stored(*socket.binding, socket.user);
     return user != nullptr ? user : Py_NewRef(Py_None);
 }
 int set_user(PyObject* self, PyObject* given, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     PyObject* user = given == Py_None ? nullptr : Py_XNewRef(given);
     Py_XDECREF(replaced(*socket.binding, socket.user, user));
     return 0;
 }
 
-PyObject* get_port(PyObject* self, void* /*unused*/) { return Py_NewRef(self_of(self).port); }
+PyObject* get_port(PyObject* self, void* /*unused*/) { return Py_NewRef(socket_of(self).port); }
 PyObject* get_family(PyObject* self, void* /*unused*/) {
-    return PyLong_FromLong(self_of(self).family);
+    return PyLong_FromLong(socket_of(self).family);
 }
-PyObject* get_type(PyObject* self, void* /*unused*/) { return PyLong_FromLong(self_of(self).type); }
+PyObject* get_type(PyObject* self, void* /*unused*/) {
+    return PyLong_FromLong(socket_of(self).type);
+}
 PyObject* get_proto(PyObject* self, void* /*unused*/) {
-    return PyLong_FromLong(self_of(self).protocol);
+    return PyLong_FromLong(socket_of(self).protocol);
 }
 
 // Returns a figure of the core's socket; 0 once it is closed.
 template <class Read>
 PyObject* figure(PyObject* self, Read&& read) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (socket.binding->forked()) {
         return PyLong_FromLong(0);
     }
@@ -178,7 +174,7 @@ PyObject* figure(PyObject* self, Read&& read) {
 }
 
 PyObject* get_closed(PyObject* self, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (!socket.core.linked() || socket.binding->forked()) {
         Py_RETURN_TRUE;
     }
@@ -208,11 +204,11 @@ PyObject* get_blocking(PyObject* self, void* /*unused*/) {
 
 PyObject* get_skip_done_packets(PyObject* self, void* /*unused*/) {
     const bool skip =
-        peek(self_of(self), false, [](const Socket& core) { return bool{core.skip_done}; });
+        peek(socket_of(self), false, [](const Socket& core) { return bool{core.skip_done}; });
     return PyBool_FromLong(skip ? 1 : 0);
 }
 int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (given == nullptr || !PyBool_Check(given)) {
         raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,
               "skip_done_packets must be True or False");
@@ -229,7 +225,7 @@ int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
 }
 
 PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     const Handle handle = peek(socket, no_handle, [&](const Socket& core) {
         return !socket.ending && core.state == SocketState::open ? core.handle : no_handle;
     });
@@ -237,7 +233,7 @@ PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
 }
 
 PyObject* shutdown(PyObject* self, PyObject* given) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     int how = -1;
     if (!to_int(*socket.binding->types, given, "how", how)) {
         return nullptr;
@@ -256,8 +252,8 @@ PyObject* shutdown(PyObject* self, PyObject* given) {
 
 PyObject* available(PyObject* self, PyObject* /*unused*/) {
     std::int64_t bytes = 0;
-    if (!with_open(self_of(self), [&](Socket& core) -> Error {
-            Backend& backend = self_of(self).binding->core->backend();
+    if (!with_open(socket_of(self), [&](Socket& core) -> Error {
+            Backend& backend = socket_of(self).binding->core->backend();
             bytes = backend.available(core);
             return bytes < 0 ? system_error(backend, static_cast<int>(-bytes)) : Error{};
         })) {
@@ -267,7 +263,7 @@ PyObject* available(PyObject* self, PyObject* /*unused*/) {
 }
 
 PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (!usable(*socket.binding)) {
         return nullptr;
     }
@@ -278,173 +274,10 @@ PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
     return PyLong_FromUnsignedLong(count);
 }
 
-enum class Ending : std::uint8_t { closed, ending_already, begun };
-
-// Begins a socket's end: the port keeps the object until the socket is closed. `cause` is the
-// exception of a callback, for on_close.
-Ending begin_ending(SocketObject& socket, PyObject* cause) {
-    PortObject& port = *socket.binding;
-    if (port.forked()) {
-        return Ending::closed;
-    }
-    auto* object = reinterpret_cast<PyObject*>(&socket);
-    Ending outcome = Ending::closed;
-    PyObject* on_item = nullptr;
-    bool kept = false;
-    Py_INCREF(object);
-    {
-        const std::lock_guard guard(port.links_mutex);
-        // A closed socket has no record left that would make the port drop the object again.
-        if (socket.core.linked()) {
-            outcome = socket.ending.exchange(true) ? Ending::ending_already : Ending::begun;
-        }
-        if (outcome == Ending::begun && cause != nullptr) {
-            on_item = std::exchange(socket.on_item, Py_NewRef(cause));
-            socket.blamed = true;
-        }
-        kept = outcome == Ending::begun && !socket.links.linked();
-        if (kept) {
-            port.sockets.add(socket);
-        }
-    }
-    Py_XDECREF(on_item);
-    if (!kept) {
-        Py_DECREF(object);
-    }
-    return outcome;
-}
-bool begin_ending(SocketObject& socket) { return begin_ending(socket, nullptr) != Ending::closed; }
-
-PyObject* close(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<1> signature{"close", {"timeout"}, 1, 0};
-    SocketObject& socket = self_of(self);
-    const Types& types = *socket.binding->types;
-    std::array<PyObject*, 1> arguments{};
-    std::int64_t timeout = -1;
-    if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_timeout(types, arguments[0], timeout)) {
-        return nullptr;
-    }
-    if (begin_ending(socket)) {
-        locked(*socket.binding, [&] {
-            if (Socket* core = socket.core.get()) {
-                socket.binding->core->sockets().close(*core, timeout);
-            }
-            return 0;
-        });
-    }
-    Py_RETURN_NONE;
-}
-
-PyObject* abort_socket(PyObject* self, PyObject* /*unused*/) {
-    SocketObject& socket = self_of(self);
-    if (begin_ending(socket)) {
-        locked(*socket.binding, [&] {
-            if (Socket* core = socket.core.get()) {
-                socket.binding->core->sockets().abort(*core);
-            }
-            return 0;
-        });
-    }
-    Py_RETURN_NONE;
-}
-
-PyObject* detach(PyObject* self, PyObject* /*unused*/) {
-    SocketObject& socket = self_of(self);
-    PortObject& port = *socket.binding;
-    if (!usable(port)) {
-        return nullptr;
-    }
-    Handle handle = no_handle;
-    bool closed = false;
-    bool idle = false;
-    const auto check = [&](const Socket* core) -> Error {
-        if (core == nullptr || core->state != SocketState::open) {
-            return socket_is_closed;
-        }
-        if (core->releasing != 0) {
-            return Error::of(
-                Fault::argument,
-                "a direct send still reads its memory; wait for its completion before detach()");
-        }
-        return {};
-    };
-    Error refused = locked(port, [&]() -> Error {
-        const Socket* core = socket.core.get();
-        idle = core != nullptr && core->idle();
-        return check(core);
-    });
-    if (refused) {
-        return raise(&port, *port.types, refused);
-    }
-    DropHost host;
-    run::Runner runner(host, port);
-    (void)runner.acquire(run::Purpose::run);
-    // Only a thread that runs the port can take operations back.
-    const bool may_turn = port.core->shared() || runner.here();
-    constexpr Error elsewhere =
-        Error::of(Fault::wrong_thread,
-                  "operations are outstanding, and another thread runs the port; call detach() in "
-                  "that thread");
-    if (!idle) {
-        if (!may_turn) {
-            return raise(&port, *port.types, elsewhere);
-        }
-        if (const Error failed = run::collect(host, port, 0)) {
-            return raise(&port, *port.types, failed);
-        }
-    }
-    // Checks again: a reset, or another thread's close(), may have ended the socket meanwhile, and
-    // another thread may have posted. Nothing is cancelled before it is certain that the operations
-    // can be taken back.
-    std::uint64_t seen = 0;
-    refused = locked(port, [&]() -> Error {
-        Socket* core = socket.core.get();
-        Error found = check(core);
-        if (!found && !may_turn && !core->idle()) {
-            found = elsewhere;
-        }
-        if (!found) {
-            handle = core->handle;
-            port.core->sockets().detach(*core);
-            closed = core->state == SocketState::closed;
-            seen = port.core->turns();
-        }
-        return found;
-    });
-    if (refused) {
-        return raise(&port, *port.types, refused);
-    }
-    (void)begin_ending(socket);
-    while (!closed) {
-        if (const Error failed = run::collect(host, port, 1'000'000'000, seen)) {
-            return raise(&port, *port.types, failed);
-        }
-        if (PyErr_CheckSignals() != 0) {
-            return nullptr;
-        }
-        closed = locked(port, [&] {
-            seen = port.core->turns();
-            const Socket* core = socket.core.get();
-            return core == nullptr || core->state == SocketState::closed;
-        });
-    }
-    return PyLong_FromSsize_t(handle);
-}
-
-PyObject* enter(PyObject* self, PyObject* /*unused*/) { return Py_NewRef(self); }
-
-PyObject* leave(PyObject* self, PyObject* /*unused*/) { return close(self, nullptr, 0, nullptr); }
-
 PyMethodDef life_methods[] = {
     {"fileno", guarded<fileno>, METH_NOARGS,
      "fileno() -> int\n\n"
      "Returns the descriptor, or -1 once the socket is closed."},
-    {"detach", guarded<detach>, METH_NOARGS,
-     "detach() -> int\n\n"
-     "Cancels the outstanding operations, waits until the kernel has given them back, and\n"
-     "returns the open descriptor, which the caller owns. The Socket is closed, the connection\n"
-     "stays open. Raises SocketClosed, WrongThread."},
     {"shutdown", guarded<shutdown>, METH_O,
      "shutdown(how) -> None\n\n"
      "Shuts down one direction or both. SHUT_WR follows the sends queued before it: the peer\n"
@@ -456,18 +289,6 @@ PyMethodDef life_methods[] = {
     {"cancel", guarded<cancel>, METH_NOARGS,
      "cancel() -> int\n\n"
      "Asks for the end of every outstanding operation, and returns the number of requests."},
-    {"close", fast(guarded<close>), METH_FASTCALL | METH_KEYWORDS,
-     "close(timeout=None) -> None\n\n"
-     "Closes the socket and returns at once; the port does the work while it runs. Queued\n"
-     "sends go out first; receives are cancelled at once. If the peer takes no byte for\n"
-     "timeout seconds (None: the port's close_timeout; 0: do not wait), the connection is\n"
-     "reset. The remaining sends then end with TimedOut, which on_close reports. Closing twice\n"
-     "is not an error."},
-    {"abort", guarded<abort_socket>, METH_NOARGS,
-     "abort() -> None\n\n"
-     "Resets the connection. Queued data is not sent, and the peer sees a reset."},
-    {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
-    {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,
 };
 
@@ -511,18 +332,6 @@ constexpr const char* documentation =
 
 }  // namespace
 
-void close_for(SocketObject& socket, PyObject* exception) {
-    if (socket.type != type_stream || begin_ending(socket, exception) != Ending::begun) {
-        return;
-    }
-    locked(*socket.binding, [&] {
-        if (Socket* core = socket.core.get()) {
-            socket.binding->core->sockets().close(*core, 0);
-        }
-        return 0;
-    });
-}
-
 PyTypeObject* make_socket_type(PyObject* module) {
     static const auto methods = [] {
         std::array<PyMethodDef, 64> all{};
@@ -530,8 +339,9 @@ PyTypeObject* make_socket_type(PyObject* module) {
         for (const PyMethodDef& method : life_methods) {
             all.at(used++) = method;
         }
-        for (const PyMethodDef* table : {option_methods, flow_methods, operation_methods,
-                                         message_methods, subscription_methods}) {
+        for (const PyMethodDef* table :
+             {ending_methods, option_methods, flow_methods, operation_methods, message_methods,
+              subscription_methods}) {
             for (const PyMethodDef* at = table; at->ml_name != nullptr; ++at) {
                 all.at(used++) = *at;
             }

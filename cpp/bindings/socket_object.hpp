@@ -40,6 +40,10 @@ struct SocketObject {
 // collector's 16 bytes in front of PyObject, or, without a GIL, a PyObject that is 16 bytes longer.
 static_assert(sizeof(void*) != 8 || sizeof(SocketObject) - sizeof(PyObject) <= 96);
 
+inline SocketObject& socket_of(PyObject* self) noexcept {
+    return *reinterpret_cast<SocketObject*>(self);
+}
+
 PyTypeObject* make_socket_type(PyObject* module);
 // Makes the object of an accepted connection. Without memory for it the connection is closed.
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);

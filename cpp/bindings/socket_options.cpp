@@ -17,11 +17,9 @@ namespace iocp::py {
 
 namespace {
 
-SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
-
 PyObject* name(PyObject* self, bool peer) {
     Address address;
-    if (!with_code(self_of(self), [&](Backend& backend, Socket& core) {
+    if (!with_code(socket_of(self), [&](Backend& backend, Socket& core) {
             return backend.name_of(core, peer, address);
         })) {
         return nullptr;
@@ -32,7 +30,7 @@ PyObject* getsockname(PyObject* self, PyObject* /*unused*/) { return name(self, 
 PyObject* getpeername(PyObject* self, PyObject* /*unused*/) { return name(self, true); }
 
 PyObject* getsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
     if (count < 2 || count > 3) {
         return raise(types, ErrorClass::argument_type, EINVAL,
@@ -62,7 +60,7 @@ PyObject* getsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
 }
 
 PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
     int level = 0;
     int option = 0;
@@ -130,7 +128,7 @@ PyObject* get_typed(PyObject* self, void* typed) {
 
 int set_typed(PyObject* self, PyObject* given, void* typed) {
     if (given == nullptr) {
-        raise(*self_of(self).binding->types, ErrorClass::argument_type, EINVAL,
+        raise(*socket_of(self).binding->types, ErrorClass::argument_type, EINVAL,
               "an option of a socket cannot be deleted; set it to another value");
         return -1;
     }
@@ -142,7 +140,7 @@ int set_typed(PyObject* self, PyObject* given, void* typed) {
 // Marks the socket as shared: the holder of the second descriptor may change the blocking mode at
 // any time, and still needs a bound path after this socket is closed.
 PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
-    const bool open = with_open(self_of(self), [](Socket& core) {
+    const bool open = with_open(socket_of(self), [](Socket& core) {
         core.shared = true;
         return Error{};
     });
@@ -150,7 +148,7 @@ PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
 }
 
 PyObject* bind(PyObject* self, PyObject* given) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     Address address;
     if (!to_address(*socket.binding->types, given, socket.family, address) ||
         !with_code(socket,
@@ -161,7 +159,7 @@ PyObject* bind(PyObject* self, PyObject* given) {
 }
 
 PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     int backlog = 1024;
     if (count > 1) {
         return raise(*socket.binding->types, ErrorClass::argument_type, EINVAL,

@@ -16,8 +16,6 @@ namespace iocp::py {
 
 namespace {
 
-SocketObject& self_of(PyObject* self) noexcept { return *reinterpret_cast<SocketObject*>(self); }
-
 bool ask(SocketObject& socket, const Option& option, int& value) {
     return with_code(socket, [&](Backend& backend, Socket& core) {
         std::size_t length = sizeof value;
@@ -39,13 +37,13 @@ int refuse(const SocketObject& socket, ErrorClass which, const char* text) {
 
 PyObject* get_size(PyObject* self, const Option& option) {
     int bytes = 0;
-    return ask(self_of(self), option, bytes) ? PyLong_FromLong(bytes) : nullptr;
+    return ask(socket_of(self), option, bytes) ? PyLong_FromLong(bytes) : nullptr;
 }
 
 int set_size(PyObject* self, PyObject* given, const Option& option) {
     static constexpr const char* wanted =
         "the size of a kernel buffer must be an int, 0 or more (bytes)";
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (given == nullptr || PyBool_Check(given) || !PyLong_Check(given)) {
         return refuse(socket, ErrorClass::argument_type, wanted);
     }
@@ -89,13 +87,13 @@ bool has_nagle(const SocketObject& socket) {
 }
 
 PyObject* get_nodelay(PyObject* self, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     int on = 0;
     return has_nagle(socket) && ask(socket, option_nodelay, on) ? PyBool_FromLong(on) : nullptr;
 }
 
 int set_nodelay(PyObject* self, PyObject* given, void* /*unused*/) {
-    SocketObject& socket = self_of(self);
+    SocketObject& socket = socket_of(self);
     if (given == nullptr || !PyBool_Check(given)) {
         return refuse(socket, ErrorClass::argument_type, "nodelay must be True or False");
     }
