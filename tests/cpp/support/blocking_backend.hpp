@@ -14,13 +14,14 @@
 #include <vector>
 
 #include "backend/backend.hpp"
+#include "backend_without_names.hpp"
 
 namespace iocp::scripted {
 
 // A backend whose waits really block, for tests of threads. Requests stay in its kernel until
 // deliver() ends them. Its clock is the system's, moved on by the test; as a model its waits take
 // virtual time instead, and only that. Every member that a test uses may be used by any thread.
-class BlockingBackend final : public Backend {
+class BlockingBackend final : public BackendWithoutNames {
 public:
     explicit BlockingBackend(bool model) : model_(model) {}
     ~BlockingBackend() override {
@@ -119,17 +120,6 @@ public:
         return 0;
     }
     int describe(Handle /*handle*/, Socket& /*out*/) override { return 0; }
-    int bind(Socket& /*socket*/, const Address& /*address*/) override { return 0; }
-    int listen(Socket& /*socket*/, int /*backlog*/) override { return 0; }
-    int name_of(const Socket& /*socket*/, bool /*peer*/, Address& /*out*/) override { return 0; }
-    int get_option(const Socket& /*socket*/, int /*level*/, int /*option*/, void* /*value*/,
-                   std::size_t& /*length*/) override {
-        return 0;
-    }
-    int set_option(const Socket& /*socket*/, int /*level*/, int /*option*/, const void* /*value*/,
-                   std::size_t /*length*/) override {
-        return 0;
-    }
     int shutdown(Socket& /*socket*/, bool /*receiving*/, bool /*sending*/) override { return 0; }
     void reset_on_close(Socket& /*socket*/) override {}
     void detach(Socket& /*socket*/) override {}

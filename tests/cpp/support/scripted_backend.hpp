@@ -17,6 +17,7 @@
 
 #include "backend/backend.hpp"
 #include "backend/families.hpp"
+#include "backend_without_names.hpp"
 
 namespace iocp::scripted {
 
@@ -63,7 +64,7 @@ struct Call {
 // A backend that gives scripted answers and logs its calls. It reports every breach of the
 // interface by the core as a test failure: two requests in one direction, a close with a request in
 // the kernel, a call on a closed handle, a wait that nothing could end.
-class ScriptedBackend final : public Backend {
+class ScriptedBackend final : public BackendWithoutNames {
 public:
     Capabilities capable;
     std::int64_t time{1'000'000'000};
@@ -205,17 +206,6 @@ public:
         }
         out.stream = streams_.at(handle);
         out.connected = true;
-        return 0;
-    }
-    int bind(Socket& /*socket*/, const Address& /*address*/) override { return 0; }
-    int listen(Socket& /*socket*/, int /*backlog*/) override { return 0; }
-    int name_of(const Socket& /*socket*/, bool /*peer*/, Address& /*out*/) override { return 0; }
-    int get_option(const Socket& /*socket*/, int /*level*/, int /*option*/, void* /*value*/,
-                   std::size_t& /*length*/) override {
-        return 0;
-    }
-    int set_option(const Socket& /*socket*/, int /*level*/, int /*option*/, const void* /*value*/,
-                   std::size_t /*length*/) override {
         return 0;
     }
     [[nodiscard]] Nagle nagle(const Socket& socket) noexcept override {

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstddef>
+
+#include "backend/backend.hpp"
+
+namespace iocp::scripted {
+
+// What the backends of tests leave out alike: sockets without names and without options. Every call
+// succeeds and changes nothing.
+class BackendWithoutNames : public Backend {
+public:
+    int bind(Socket& /*socket*/, const Address& /*address*/) override { return 0; }
+    int listen(Socket& /*socket*/, int /*backlog*/) override { return 0; }
+    int name_of(const Socket& /*socket*/, bool /*peer*/, Address& /*out*/) override { return 0; }
+    int get_option(const Socket& /*socket*/, int /*level*/, int /*option*/, void* /*value*/,
+                   std::size_t& /*length*/) override {
+        return 0;
+    }
+    int set_option(const Socket& /*socket*/, int /*level*/, int /*option*/, const void* /*value*/,
+                   std::size_t /*length*/) override {
+        return 0;
+    }
+};
+
+}  // namespace iocp::scripted
