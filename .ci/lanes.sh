@@ -32,6 +32,7 @@ perform() {
 perform_from_the_back() {
     local at
     for ((at = ${#steps[@]} - 1; at >= 0; at--)); do
+        [[ ! -e $late ]] || return 0
         claim "${steps[at]}" || continue
         perform "${steps[at]}" >"$performed/${steps[at]}.log" 2>&1
     done
@@ -41,7 +42,9 @@ perform_from_the_back() {
 await_step() {
     local summary=$performed/$1.summary
     while [[ ! -e $summary ]]; do
-        if ! kill -0 "$builder" 2>/dev/null && [[ ! -e $summary ]]; then
+        if [[ -e $late && ! -e $performed/$1.claim ]]; then
+            printf '%-12s %-6s not begun in time\n' "$1" FAILED >"$summary"
+        elif ! kill -0 "$builder" 2>/dev/null && [[ ! -e $summary ]]; then
             printf '%-12s %-6s the builder ended during it\n' "$1" FAILED >"$summary"
         fi
         sleep 0.5
