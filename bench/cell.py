@@ -19,7 +19,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name such as 64Bx100, or 8x64Bx100 for eight pieces."""
+        """The size and the connections, such as 64Bx100; 8x64Bx100 for replies of 8 pieces."""
         pieces = "" if self.pieces == 1 else f"{self.pieces}x"
         return f"{pieces}{_bytes(self.size)}x{self.connections}"
 

@@ -21,7 +21,8 @@ public:
     Envelope(const Envelope&) = delete;
     Envelope& operator=(const Envelope&) = delete;
 
-    // Sets the memory, once: one buffer, or several. False: an exception is set.
+    // enclose() takes one buffer, enclose_each() several. Precondition: the memory is not set. A
+    // setter that fails sets an exception and returns false.
     void enclose(const Lease& only) noexcept;
     bool enclose_each(const Types& types, PyObject* buffers);
     bool set_target(const SocketObject& socket, PyObject* address);

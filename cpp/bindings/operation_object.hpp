@@ -14,7 +14,7 @@ namespace iocp::py {
 class Envelope;
 struct SocketObject;
 
-// The party that is notified of an operation's end.
+// Selects how an operation notifies the program: by the port's queue, its event or its routine.
 enum class Tells : std::uint8_t { port, event, routine };
 
 // The Python object Operation.

@@ -45,7 +45,8 @@ private:
 
     PyObject* self_{nullptr};  // the capsule that owns it; borrowed
     std::uint32_t fork_generation_{iocp::fork_generation()};
-    // The lock of all events guards the members below.
+    // Event::mutex() guards the members below and the waiters: a routine becomes due and notifies
+    // the waiters in one step.
     std::list<Due> pending_;  // outstanding operations, borrowed; their `bound` is null
     std::list<Due> due_;  // strong; a routine that becomes due moves its entry here from `pending_`
     bool ended_{false};

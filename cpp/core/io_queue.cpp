@@ -293,8 +293,9 @@ void IoQueue::fail(Socket& socket, Lane& lane, int code) {
     }
 }
 
-// After a send's error receivers still get the data that has arrived; the socket closes then. Where
-// sending alone is over, it closes when the peer's stream has ended.
+// A send's error leaves arrived data to receives, and the socket closes once they have it. If the
+// error ends sending only, the socket closes once the peer's stream has ended. Any other error, and
+// any error of a closing socket, fails it at once.
 void IoQueue::fail_by(const Operation& op, int code) noexcept {
     Socket& socket = *op.socket;
     const Error error = calls_.error(code);

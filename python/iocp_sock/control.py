@@ -242,7 +242,7 @@ def _directories() -> Iterator[Path]:
 
 
 def _own_directory() -> Path:
-    """Return the first directory that belongs to this user alone, or make it."""
+    """Return the first of _directories() that this user alone can use, made if missing."""
     _require_control_sockets()
     failures = []
     for directory in _directories():

@@ -78,12 +78,12 @@ class Port(_core.Port):
         return Ledger(**self._ledger())
 
     def stats(self, *, sockets: int = 0) -> Stats:
-        """Return all figures of this moment; also after close().
+        """Return a snapshot of the port's statistics, also after close().
 
-        `sockets` is the maximum of sockets to list, those with the largest charge first. Without a
-        list the call's cost does not depend on the number of operations and sockets. (Where the
-        system locks memory for operations, `ledger.kernel_locked` still reads each of them.) Raises
-        ArgumentError for an invalid number.
+        `sockets` is the maximum number of sockets to list, those with the largest charge first.
+        Without a list the cost does not grow with the number of sockets and operations. One figure
+        is an exception: where the system locks memory, `ledger.kernel_locked` is summed over all
+        operations. Raises ArgumentError for an invalid number.
         """
         if not isinstance(sockets, int) or isinstance(sockets, bool):
             raise ArgumentTypeError(

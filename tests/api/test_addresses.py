@@ -166,7 +166,7 @@ def test_broadcast(port, peers):
 @pytest.mark.parametrize("host", ["::1", b"::1", bytearray(b"::1"), wide("::1")], ids=repr)
 @pytest.mark.parametrize("rest", [(), (0,), (0, 0)], ids=len)
 def test_ipv6(port, host, rest):
-    """A colon in a host of any type means AF_INET6; so do flowinfo and a scope."""
+    """A host with a colon, str or bytes, means AF_INET6, with or without flowinfo and scope."""
     with port.listen((host, 0, *rest)) as listener:
         name = listener.getsockname()
         assert name[0] == "::1"

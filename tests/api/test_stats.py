@@ -168,7 +168,7 @@ def test_a_listener_is_told_from_a_connection(port, peers):
 
 
 def test_latency_counts_what_was_handed_out(make_port, peers):
-    """Latencies run from the post to the hand-out, by kind, without subscriptions."""
+    """A latency ends at the hand-out. Each kind has a histogram; subscriptions have none."""
     port = make_port(latency=True)
     assert port.stats().latency == {}
     sock, peer = peers.pair(port)

@@ -193,7 +193,7 @@ def one_answer(server: control.ControlServer) -> dict[str, Any]:
     ],
 )
 def test_a_wrong_request_is_refused_in_words(port, served, said):
-    """An invalid request gets an explanation and the end of its connection."""
+    """The server answers an invalid request with an error, then closes the connection."""
     with raw(served) as sock:
         sock.sendall(said)
         got = meanwhile(port, lambda: sock.recv(10_000))

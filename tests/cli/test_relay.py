@@ -44,7 +44,7 @@ def make():
 
 
 def datagram(path, which):
-    """A UDP socket at one end of the path, and its address there."""
+    """Make a UDP socket in the namespace of one end, bound to the address of that end."""
     place, address = (
         (path.near, relay.NEAR_ADDRESS)
         if which == "near"

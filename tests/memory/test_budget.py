@@ -137,7 +137,7 @@ def test_degrade_waits_without_a_buffer(make_port, peers):
 
 
 def test_direct_subscription_over_the_budget_watches(make_port, peers):
-    """R07: a direct subscription without budget for its block waits without one."""
+    """R07: a direct subscription whose block is over the budget waits without a block."""
     port = make_port(budget=PAGE)
     sock, _peer = peers.pair(port)
     other, other_peer = peers.pair(port)

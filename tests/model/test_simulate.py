@@ -264,7 +264,7 @@ WRONG_CONNECTIONS = [
     ("message = 1", "rate is missing"),
     ("message = 1\nrate = 0", "rate must be a number of messages a second"),
     ("message = 1\nrate = 'often'", "rate must be a number of messages a second"),
-    ("message = 1\nrate = 'answered'", "rate can be 'answered' only with an answer"),
+    ("message = 1\nrate = 'answered'", "rate can be 'answered' only if answer is"),
     ("message = 1\nrate = 'at_once'", "rate can be 'at_once' only with a number"),
     ("message = 1\nrate = 1\nanswer = 'no'", "answer must be 'none', 'echo'"),
     ("message = 1\nrate = 1\ndirection = 'left'", "direction must be one of up, down"),

@@ -198,7 +198,7 @@ def test_what_came_before_a_reset_can_be_received_later(port, peers, how):
 
 
 def test_what_came_before_a_reset_can_be_left(port, peers):
-    """R05: close() ends the socket at once, and drops arrived data."""
+    """R05: after a send met the reset, close() ends the socket and drops the arrived data."""
     sock, peer = peers.tcp(port)
     said(sock, peer)
     with contextlib.suppress(ConnectionResetError):

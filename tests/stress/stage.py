@@ -167,7 +167,7 @@ class Stage:
             settled(self._ports.pop())
 
     def end(self) -> None:
-        """Check that the descriptors and threads are those of begin()."""
+        """Check that no descriptor or thread is left beyond those of begin()."""
         gc.collect()
         assert descriptors() <= self._descriptors, "descriptors were left open"
         wait_for(lambda: threads_of_system() <= self._threads)

@@ -134,7 +134,7 @@ class Run:
             with contextlib.suppress(iocp_sock.ResourceExhausted):
                 if self._connected():
                     return
-        raise AssertionError("no connection can be made")
+        raise AssertionError("the sides did not connect within the time and memory they had")
 
     def recv(self, side: int, size: int, timeout: float | None = None, flags: int = 0) -> None:
         post = Post(self.sides[side], "receive", size)

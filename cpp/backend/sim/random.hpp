@@ -18,7 +18,8 @@ public:
     }
     // Returns a number from 0 up to, not including, `bound`; 0 for a bound of 0.
     std::uint64_t below(std::uint32_t bound) noexcept { return ((next() >> 32U) * bound) >> 32U; }
-    // Returns true in `millionths` of 1,000,000 cases. A chance of 0 takes no number.
+    // Returns true in `millionths` of 1,000,000 cases. A chance of 0 draws no number, so that a
+    // fault that is off does not change the sequence for the others.
     bool chance(std::int64_t millionths) noexcept {
         return millionths > 0 && static_cast<std::int64_t>(below(1'000'000)) < millionths;
     }

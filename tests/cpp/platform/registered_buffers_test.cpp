@@ -1,4 +1,4 @@
-// RegisteredBuffers: the ring's table and this one agree, also at a new ring.
+// RegisteredBuffers keeps the same table as the kernel, also after a new ring replaced the first.
 #ifdef __linux__
 #include "backend/linux/registered_buffers.hpp"
 

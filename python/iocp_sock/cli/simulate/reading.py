@@ -124,7 +124,7 @@ class Table:
         return self._left
 
     def done(self, taken: Sequence[str] = ()) -> None:
-        """Check that no key is left, except those in `taken`."""
+        """Refuse keys that were not read, such as misspelt ones, except those in `taken`."""
         for key in self._left:
             if key not in taken:
                 raise ScenarioError(

@@ -55,7 +55,7 @@ class Traffic:
         takes = "a number of messages a second, 'answered' or 'at_once'"
         pace: float | Pace = table.value("rate", takes, _pace, None)
         if pace == "answered" and not answer:
-            raise table.error("rate", "can be 'answered' only with an answer: 'echo' or a size")
+            raise table.error("rate", "can be 'answered' only if answer is 'echo' or a size")
         if pace == "at_once" and messages is None:
             raise table.error("rate", "can be 'at_once' only with a number of messages")
         direction = table.word("direction", ("up", "down"), "up")
