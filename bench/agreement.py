@@ -67,7 +67,7 @@ def compare(
     """
     by_cell = {one.cell: one for one in modelled}
     if len(by_cell) != len(modelled) or by_cell.keys() != {one.cell for one in measured}:
-        raise ValueError("measured and modelled must be the same cells")
+        raise ValueError("measured and modelled must have the same cells, each once")
     measured_stalls = stalls(list(measured), path)
     modelled_stalls = stalls(list(modelled), path)
     return [

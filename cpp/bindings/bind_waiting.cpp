@@ -43,22 +43,23 @@ pb::object routines_ran(const Types& types) {
 }
 
 constexpr Py_ssize_t max_events = Py_ssize_t{1} << 20;
-constexpr const char* not_alertable = "alertable is True or False";
-constexpr const char* not_events = "events is an iterable of iocp_sock.Event";
+constexpr const char* not_alertable = "alertable must be True or False";
+constexpr const char* not_events = "events must be an iterable of iocp_sock.Event";
 
 // Waits for one of an iterable of events, or for all. Sets `index` to the position of the set
 // event.
 Waited wait_events(const Types& types, const pb::object& events, const pb::object& timeout,
                    bool alertable, bool all, std::size_t& index) {
     const std::int64_t nanoseconds = to_nanoseconds(types, timeout);
-    const auto list = pb::reinterpret_steal<pb::object>(
-        listed(types, events.ptr(), max_events, not_events, "more than 1,048,576 events"));
+    const auto list = pb::reinterpret_steal<pb::object>(listed(
+        types, events.ptr(), max_events, not_events, "events must have at most 1,048,576 items"));
     if (!list) {
         throw_set();
     }
     const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(list.ptr()));
     if (count == 0) {
-        raise(types, ErrorClass::argument, EINVAL, "no events are given to wait for");
+        raise(types, ErrorClass::argument, EINVAL,
+              "events must have at least one Event to wait for");
         throw_set();
     }
     std::vector<run::PortEvent*> pointers;
@@ -117,7 +118,8 @@ pb::object wait_all(const Types& types, const pb::object& events, const pb::obje
 
 pb::object sleep(const Types& types, const pb::object& seconds, const pb::object& alertable) {
     if (seconds.is_none()) {
-        raise(types, ErrorClass::argument_type, EINVAL, "seconds is a number; math.inf: for ever");
+        raise(types, ErrorClass::argument_type, EINVAL,
+              "seconds must be a number; use math.inf to wait for ever");
         throw_set();
     }
     const bool alert = to_flag(types, alertable, not_alertable);
@@ -135,21 +137,22 @@ constexpr Signature<2> sleep_arguments{"sleep", {"seconds", "alertable"}, 1, 1};
 
 PyMethodDef functions[] = {
     {"wait_any", fast(guarded<module_function<wait_any_arguments, wait_any>>), keywords_call,
-     "wait_any(events, timeout=None, *, alertable=False) -> int or None\n\nWaits until "
-     "one of the events is set, at most timeout seconds, and returns the "
-     "index of the first that\nis, which is reset unless that is done by hand; None: "
-     "none was. The ports of their operations are run\nmeanwhile where nobody else runs "
-     "them. alertable: completion routines of this thread that are due, or\nbecome due, "
-     "are run, and ROUTINES_RAN is returned."},
+     "wait_any(events, timeout=None, *, alertable=False) -> int or None\n\n"
+     "Waits at most timeout seconds (None: no limit) until one of the events is set, and\n"
+     "returns the index of the first set one; None: none was set. An event without\n"
+     "manual_reset is then reset. If no thread runs the ports of the operations that have\n"
+     "the events, the wait runs them. With alertable, this thread's completion routines run\n"
+     "when they are due, and the wait then returns ROUTINES_RAN."},
     {"wait_all", fast(guarded<module_function<wait_all_arguments, wait_all>>), keywords_call,
-     "wait_all(events, timeout=None, *, alertable=False) -> bool\n\nWaits until all of "
-     "the events are set at one moment, at most timeout seconds; "
-     "False: they were not,\nand none was reset. alertable: as for wait_any()."},
+     "wait_all(events, timeout=None, *, alertable=False) -> bool\n\n"
+     "Waits at most timeout seconds (None: no limit) until all of the events are set at one\n"
+     "moment. Those without manual_reset are then reset. False: they were not all set, and\n"
+     "none was reset. Ports and alertable are as for wait_any()."},
     {"sleep", fast(guarded<module_function<sleep_arguments, sleep>>), keywords_call,
-     "sleep(seconds, *, alertable=False) -> None\n\nSleeps so many seconds and returns "
-     "None. alertable: until completion routines of "
-     "this thread ran, which\nreturns ROUTINES_RAN; those that are due already run at "
-     "once. An exception of a routine is raised here."},
+     "sleep(seconds, *, alertable=False) -> None\n\n"
+     "Sleeps for that many seconds (math.inf: for ever) and returns None. With alertable,\n"
+     "this thread's completion routines run when they are due, and the sleep then returns\n"
+     "ROUTINES_RAN. Raises the exception of a routine."},
     {nullptr, nullptr, 0, nullptr},
 };
 

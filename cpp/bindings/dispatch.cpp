@@ -215,7 +215,8 @@ bool hand_out_data(PortObject& port, Ready& ready) {
             called.end();  // later bytes must not take the place of the missing ones
             locked(port, [&] {
                 port.core->sockets().end_with(
-                    *ready.socket, Error::of(Fault::resource, "no memory for what arrived"));
+                    *ready.socket,
+                    Error::of(Fault::resource, "no memory for the data that arrived"));
                 return 0;
             });
         }

@@ -173,8 +173,8 @@ PYBIND11_MODULE(_core_of_main, module) {
     module.def(
         "survey", &survey,
         "survey() -> dict\n\n"
-        "Returns the results of probe() and features() for every backend, from one look: name to\n"
-        "its state and its features.");
+        "Returns the results of probe() and features() for every backend, from one trial of\n"
+        "each: the backend's name to its state and its features.");
     module.def("survey", iocp::py::otherwise("survey()"));
     module.def("compiler", &compiler,
                "compiler() -> str\n\n"

@@ -35,9 +35,9 @@ run::Ran ran(PortObject& port, Call&& call) {
     if (result.refused) {
         raise(*port.types, ErrorClass::port_running, EBUSY,
               port.core->shared()
-                  ? "the callback's own caller runs the port already, in this thread"
-                  : "the port is being run already: by another thread, or by the callback's own "
-                    "caller");
+                  ? "this thread runs the port already: the call comes from one of its callbacks"
+                  : "the port runs already, in another thread or in the caller of this callback; "
+                    "only one thread may run it");
         throw_set();
     }
     if (result.error) {
@@ -62,7 +62,7 @@ std::vector<PyObject*> gather(PortObject& port, std::size_t maximum, const pb::o
 
 void run(const pb::object& self, const pb::object& until_idle) {
     auto& port = self.cast<PortObject&>();
-    const bool idle_ends = to_flag(*port.types, until_idle, "until_idle is True or False");
+    const bool idle_ends = to_flag(*port.types, until_idle, "until_idle must be True or False");
     require_usable(port);
     DropHost host;
     (void)ran(port, [&] { return run::run(host, port, idle_ends); });
@@ -90,7 +90,8 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
         throw_set();
     }
     if (maximum < 1) {
-        raise(*port.types, ErrorClass::argument, EINVAL, "n is how many to get at most, from 1");
+        raise(*port.types, ErrorClass::argument, EINVAL,
+              "n must be an int, 1 or more (the maximum of completions to get)");
         throw_set();
     }
     const std::vector<PyObject*> taken = gather(port, static_cast<std::size_t>(maximum), timeout);

@@ -281,7 +281,7 @@ PyMethodDef flow_methods[] = {
      "is called once when it passes high, and on_resume(socket) once when it has fallen to\n"
      "low. A post that would bring it over cap raises BudgetExceeded and sends nothing. 0\n"
      "means no such mark. Arguments that are not given stay as they are. A file counts with\n"
-     "all its bytes still to send, and is refused only if the queue is over high before it.\n"
+     "all its bytes still to send, and is refused only if the queue is already over high.\n"
      "After the socket's end neither callback is called; on_close reports the end."},
     {nullptr, nullptr, 0, nullptr},
 };

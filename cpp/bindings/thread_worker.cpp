@@ -69,7 +69,10 @@ void thread_ended(PyObject* capsule) {
 ThreadWorkers* workers_of_this_thread() {
     PyObject* dictionary = PyThreadState_GetDict();
     if (dictionary == nullptr) {
-        PyErr_SetString(PyExc_RuntimeError, "this thread has no state to keep a worker in");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "this thread has no Python thread state, which running a shared port needs; "
+            "run it in a Python thread");
         return nullptr;
     }
     // A look that finds no memory for its key must not take the capsule for missing.

@@ -150,7 +150,8 @@ void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
     Operation& op = *lane.head;
     if (socket.state != SocketState::open) {
         lane.pop();
-        finish(op, Error::of(Fault::cancelled, "there was no room for it when the socket closed"));
+        finish(op, Error::of(Fault::cancelled,
+                             "the socket closed while the operation waited for room"));
         return;
     }
     timers_.disarm(socket.timer);  // the idle timeout's, which an ending connection does not need

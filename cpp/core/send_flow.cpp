@@ -18,8 +18,8 @@ constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 47U;  // a lane cou
 Error SendFlow::set_strategy(Socket& socket, SendStrategy strategy) {
     if (strategy == SendStrategy::direct && !backend_.send_direct(socket, true)) {
         return Error::of(Fault::argument,
-                         "this socket cannot send from where the data lies here; take 'buffered' "
-                         "or 'when_writable'");
+                         "this backend cannot send directly on this socket; use 'buffered' or "
+                         "'when_writable'");
     }
     if (strategy != SendStrategy::direct && socket.send_strategy == SendStrategy::direct) {
         (void)backend_.send_direct(socket, false);

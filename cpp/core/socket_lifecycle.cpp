@@ -155,8 +155,8 @@ void SocketLifecycle::end_now(Socket& socket) noexcept {
         if (!socket.failure) {
             socket.failure = Error::of(
                 Fault::timed_out,
-                "the socket was closed before its peer had taken all that was sent: no byte went "
-                "for as long as close() allows, and the connection was reset");
+                "the peer took no byte for as long as close() allows, so the connection was reset "
+                "with data unsent; give close() a longer timeout");
         }
     }
     begin_cancel(socket);

@@ -49,8 +49,9 @@ Error Subscriptions::set_strategy(Socket& socket,
     Operation* op = socket.receiving.tail;
     if (socket.state != SocketState::open || op == nullptr ||
         op->kind != OperationKind::receive_each || !socket.stream) {
-        return Error::of(Fault::argument,
-                         "no subscription stands here; receive() takes the strategy");
+        return Error::of(
+            Fault::argument,
+            "this socket has no receive() subscription; start one with receive(receive=...)");
     }
     op->adaptive = !strategy.has_value();
     op->streak = 0;

@@ -24,8 +24,8 @@ private:
 
 constexpr Error out_of_memory =
     Error::of(Fault::resource,
-              "no memory to hand out what is ready; nothing is lost: free some, and run the port "
-              "again");
+              "no memory to hand out the ready completions; none is lost: free some memory, and "
+              "run the port again");
 
 }  // namespace
 

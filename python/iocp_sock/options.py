@@ -110,7 +110,7 @@ def set_linger(sock: Socket, value: int | None) -> None:
 
 def _reuse_port_option() -> int:
     if _REUSE_PORT is None:
-        raise ArgumentError(errno.EINVAL, "this system has no SO_REUSEPORT")
+        raise ArgumentError(errno.EINVAL, "this system has no SO_REUSEPORT; leave reuse_port unset")
     return _REUSE_PORT
 
 

@@ -163,7 +163,9 @@ class Port(_core.Port):
         SO_EXCLUSIVEADDRUSE there, and has no reuse_port.
         """
         if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
-            raise ArgumentError(errno.EINVAL, "there is no SO_REUSEPORT here")
+            raise ArgumentError(
+                errno.EINVAL, "this system has no SO_REUSEPORT; leave reuse_port out"
+            )
         sock = self.socket(family_of(address))
         try:
             if sock.family != AF_UNIX:

@@ -190,7 +190,7 @@ def test_demo_can_be_interrupted() -> None:
 BAD_ARGUMENTS = [
     (["demo", "--connections", "0"], "--connections"),
     (["demo", "--connections", "many"], "--connections"),
-    (["demo", "--connections", "10", "--hot", "11"], "11 hot ones do not fit"),
+    (["demo", "--connections", "10", "--hot", "11"], "11 hot connections do not fit"),
     (["demo", "--connections", "4000000000"], "raise the hard limit"),
     (["demo", "--seconds", "-1"], "--seconds"),
     (["demo", "--seconds", "nan"], "--seconds"),

@@ -123,7 +123,7 @@ def test_top_where_nobody_serves(runtime: dict[str, str]) -> None:
     with echo_command("--no-control", env=runtime) as echo:
         result = run("top", "--once", env=runtime)
         assert result.returncode == 1
-        assert "no server of yours is running" in result.stderr
+        assert "no server of this user is running" in result.stderr
         assert os.listdir(runtime["XDG_RUNTIME_DIR"]) == []
         named = run("top", "--once", "--pid", str(echo.process.pid), env=runtime)
         assert named.returncode == 1

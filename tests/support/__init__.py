@@ -87,7 +87,7 @@ def address_of(data: Any) -> int:
         return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
     with memoryview(data) as view:
         if view.readonly:
-            raise TypeError("the address of a read-only view is not to be had this way")
+            raise TypeError("address_of() needs bytes or a writable buffer, not a read-only view")
         window = (ctypes.c_char * view.nbytes).from_buffer(view)
         address = ctypes.addressof(window)
         del window

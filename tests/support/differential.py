@@ -209,7 +209,7 @@ class Differential:
                 return
             elif waited > LATE:
                 raise AssertionError(
-                    "\n".join(["no run of the model has these outcomes:", *strange.values()])
+                    "\n".join(["no run on the model has these outcomes:", *strange.values()])
                 )
 
     def _strange(self, real: Run) -> dict[str, str]:

@@ -94,7 +94,7 @@ def _plan(
     wanted = _fitting(connections, _QUICK_CONNECTIONS if quick else _CONNECTIONS)
     if hot is not None and hot > wanted:
         raise typer.BadParameter(
-            f"{hot} hot ones do not fit in {wanted} connections", param_hint="--hot"
+            f"{hot} hot connections do not fit in {wanted} connections", param_hint="--hot"
         )
     if seconds is not None and not isfinite(seconds):
         raise typer.BadParameter(

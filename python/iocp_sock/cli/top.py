@@ -67,7 +67,7 @@ def _only(pid: int | None) -> Path:
     if pid is not None:
         if pid not in found:
             raise SystemExit(
-                f"iocp-sock: process {pid} is not a server of yours with a control socket "
+                f"iocp-sock: --pid {pid} names no server with a control socket of this user "
                 f"({_list(found)})"
             )
         return found[pid]
@@ -80,7 +80,7 @@ def _only(pid: int | None) -> Path:
 
 def _list(found: dict[int, Path]) -> str:
     if not found:
-        return "no server of yours is running; start one with 'iocp-sock echo'"
+        return "no server of this user is running; start one with 'iocp-sock echo'"
     return "running: " + ", ".join(f"process {pid}" for pid in sorted(found))
 
 

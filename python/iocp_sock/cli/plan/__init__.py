@@ -87,8 +87,8 @@ def plan(
 def _calibration(load: Load) -> Calibration:
     if load.preset != _HERE:
         raise typer.BadParameter(
-            f"it measures this machine, and the preset {load.preset} models another system; leave "
-            "one of them out",
+            f"the measurement is of this system, but the preset {load.preset} models another; "
+            "leave out --calibrate or --preset",
             param_hint="--calibrate",
         )
     try:
