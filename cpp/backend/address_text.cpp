@@ -17,7 +17,8 @@ void store(Address& out, const T& value, std::size_t length) noexcept {
     out.length = static_cast<std::uint32_t>(length);
 }
 
-// Handles the usual spellings without a call to the system, because every datagram sent asks.
+// Handles the usual spellings without a call to the system, because each datagram that is sent
+// needs this conversion.
 bool plain(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         sockaddr_in address{};

@@ -16,7 +16,8 @@ struct BufferObject {
 
 PyTypeObject* make_buffer_type(PyObject* module);
 PyObject* new_buffer(const Types& types, Slice slice);
-// The same in two steps: make an empty Buffer, then fill it before any other thread can see it.
+// new_buffer() in two steps: blank_buffer() makes an empty Buffer, and fill_buffer() fills it
+// before any other thread can see it.
 PyObject* blank_buffer(const Types& types);
 void fill_buffer(PyObject* blank, Slice slice) noexcept;
 

@@ -209,7 +209,7 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     }
     PyObject* buffer = new_buffer(*port.types, std::move(ready.slice));
     if (buffer == nullptr) {
-        // Bytes of a stream are lost with it.
+        // The received bytes are lost, so a stream cannot go on.
         Py_XDECREF(sender);
         if (ready.what == Ready::What::data) {
             called.end();  // later bytes must not take the place of the missing ones

@@ -83,7 +83,7 @@ int clear(PyObject* self) {
     return 0;
 }
 
-// No operation and no waiting thread uses the event here: each of them keeps a reference.
+// No operation and no waiting thread uses the event any more: each of them keeps a reference.
 void dealloc(PyObject* self) {
     EventObject& event = self_of(self);
     PyObject_GC_UnTrack(self);

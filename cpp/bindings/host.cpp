@@ -42,8 +42,8 @@ void PythonHost::signals() {
     }
 }
 
-// Notified completions come first: from the hand-out of their turn's records on, their sockets may
-// be retired.
+// Hands over the notified completions first: once the records of their turn are handed out, their
+// sockets may be retired.
 run::Dispatched PythonHost::dispatch(run::RunnablePort& runnable, run::Inbox& inbox) {
     auto& port = static_cast<PortObject&>(runnable);
     run::Dispatched result;
@@ -67,8 +67,8 @@ run::Dispatched PythonHost::dispatch(run::RunnablePort& runnable, run::Inbox& in
                 throw Raised();
             }
             if (port.forked()) {
-                // A child of the callback: threads that it lacks may hold the locks that the call
-                // would take next.
+                // The callback has forked, and this is the child. Threads that the child lacks may
+                // hold the locks that the call would take next.
                 (void)usable(port);
                 throw Raised();
             }

@@ -45,7 +45,7 @@ PyObject* result_of(Call&& call) {
     return nullptr;
 }
 
-// Converts an argument of a method table: None if it was not given.
+// Returns an argument as an object; None if the caller did not give it.
 inline pybind11::object argument(PyObject* given) {
     return pybind11::reinterpret_borrow<pybind11::object>(given != nullptr ? given : Py_None);
 }

@@ -14,7 +14,7 @@ namespace iocp::py {
 class Envelope;
 struct SocketObject;
 
-// Selects how an operation notifies the program: by the port's queue, its event or its routine.
+// The receiver of an operation's completion: the port's queue, an event, or a routine.
 enum class Tells : std::uint8_t { port, event, routine };
 
 // The Python object Operation.
@@ -62,7 +62,7 @@ bool is_done(OperationObject& operation);
 // Returns a new reference to the error that the operation ended with, or to None. Null: an
 // exception is set.
 PyObject* error_of(OperationObject& operation);
-// The error of a receive for whose bytes there was no memory for a Buffer.
+// The error of a receive whose Buffer could not be allocated.
 inline constexpr Error no_buffer =
     Error::of(Fault::resource, "no memory for the Buffer that was received");
 // Moves the bytes of a finished receive into `data`: the block of `lease`, or of the envelope's

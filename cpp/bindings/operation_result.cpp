@@ -34,7 +34,7 @@ private:
     bool kept_{false};
 };
 
-// The operation's end, as is_done() sees it.
+// The awaited end of the operation, which is_done() reports.
 class AwaitedResult final : public run::AwaitedOperation {
 public:
     explicit AwaitedResult(OperationObject& op) noexcept
@@ -72,7 +72,7 @@ bool await(const Types& types, OperationObject& op, std::int64_t timeout) {
     return false;
 }
 
-// Hands out what is ready, as far as this thread may run the port. False: an exception is set.
+// Hands out the ready records, if this thread may run the port. False: an exception is set.
 bool turn_now(PortObject& port) {
     KeepHost host(true);
     Error error;
@@ -108,7 +108,8 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
         return nullptr;
     }
     claim.keep();
-    // A turn hands out the operation's record, which would stay in a port that no thread runs.
+    // Makes a turn to hand out the operation's record, which would otherwise stay in a port that no
+    // thread runs.
     if (op.tells == Tells::port && !port.closed && !port.forked() &&
         (op.core.linked() || any_unclaimed(port)) && !turn_now(port)) {
         return nullptr;

@@ -16,7 +16,7 @@ public:
     [[nodiscard]] bool empty() const noexcept {
         return operations_ == nullptr && sockets_ == nullptr;
     }
-    // With the port's lock held.
+    // Needs the port's lock.
     void give_back(Port& port) noexcept {
         while (operations_ != nullptr) {
             port.operations().retire(*std::exchange(operations_, operations_->next_finished));

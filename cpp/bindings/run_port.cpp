@@ -25,7 +25,7 @@ std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
     return nanoseconds;
 }
 
-// Makes a call that runs the port, and raises what it did not come to.
+// Makes a call that runs the port. Raises its refusal or its error.
 template <class Call>
 run::Ran ran(PortObject& port, Call&& call) {
     run::Ran result;
@@ -98,7 +98,7 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
     PyObject* result = PyList_New(static_cast<Py_ssize_t>(taken.size()));
     if (result == nullptr) {
         {
-            // There is room: they were expected.
+            // GetHost::expect() has reserved room for them.
             const std::lock_guard guard(port.links_mutex);
             port.unclaimed.insert(port.unclaimed.begin(), taken.begin(), taken.end());
         }

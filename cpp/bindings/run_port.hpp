@@ -14,7 +14,7 @@ inline void require_usable(PortObject& port) {
     }
 }
 
-// Figures may be read of a closed port, but not of the parent's.
+// The figures of a closed port may be read, but not those of a port that was made before a fork.
 inline void require_not_forked(PortObject& port) {
     if (port.forked()) {
         require_usable(port);

@@ -47,9 +47,9 @@ inline SocketObject& socket_of(PyObject* self) noexcept {
 PyTypeObject* make_socket_type(PyObject* module);
 // Makes the object of an accepted connection. Without memory for it the connection is closed.
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);
-// The same in two steps: make the object, then attach the core's socket before any other thread can
-// find either. For a new core socket attach() needs the port's lock. For an accepted one it needs
-// links_mutex, and a claim() afterwards.
+// new_socket() in two steps: blank_socket() makes the object, and attach() links the core's socket
+// before any other thread can find either. For a new core socket attach() needs the port's lock.
+// For an accepted one it needs links_mutex, and claim() afterwards.
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
 void claim(PortObject& port, Socket& accepted);

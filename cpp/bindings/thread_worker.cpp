@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* capsule_name = "iocp_sock.workers";
 
-// All of one thread, in its dictionary.
+// The workers of one thread, kept in the thread's dictionary.
 struct ThreadWorkers {
     std::list<std::unique_ptr<ThreadWorker>> all;
     std::uint32_t fork_generation{iocp::fork_generation()};
@@ -26,7 +26,7 @@ ThreadWorkers& of_capsule(PyObject* capsule) noexcept {
     return *static_cast<ThreadWorkers*>(PyCapsule_GetPointer(capsule, capsule_name));
 }
 
-// What the weak reference stands for: a new reference, or null once it is gone.
+// Returns a new reference to the worker's port, or null once the port is gone.
 PyObject* port_of(const ThreadWorker& mine) noexcept {
 #if PY_VERSION_HEX >= 0x030D0000
     PyObject* port = nullptr;
@@ -38,7 +38,7 @@ PyObject* port_of(const ThreadWorker& mine) noexcept {
 #endif
 }
 
-// A port that is gone has forgotten its workers; a live one gets back what this one has.
+// Ends a worker. Its port, if it still lives, no longer counts the worker as active.
 void end(std::unique_ptr<ThreadWorker> mine) {
     PyObject* port = port_of(*mine);
     if (port != nullptr) {
@@ -54,7 +54,7 @@ void end(std::unique_ptr<ThreadWorker> mine) {
     Py_DECREF(mine->port);
 }
 
-// Runs when the thread ends, or, of a daemon thread, when the interpreter does.
+// Runs when the thread ends; for a daemon thread, when the interpreter ends.
 void thread_ended(PyObject* capsule) {
     const std::unique_ptr<ThreadWorkers> workers(&of_capsule(capsule));
     for (auto& mine : workers->all) {
@@ -75,7 +75,8 @@ ThreadWorkers* workers_of_this_thread() {
             "run it in a Python thread");
         return nullptr;
     }
-    // A look that finds no memory for its key must not take the capsule for missing.
+    // Checks the key's memory: without it the look-up would report a missing capsule. A new one
+    // would then replace the thread's workers.
     const Held key(PyUnicode_InternFromString(capsule_name));
     PyObject* capsule =
         key.get() != nullptr ? PyDict_GetItemWithError(dictionary, key.get()) : nullptr;
@@ -92,7 +93,7 @@ ThreadWorkers* workers_of_this_thread() {
     }
     ThreadWorkers* made = workers.release();
     const int kept = PyDict_SetItem(dictionary, key.get(), capsule);
-    Py_DECREF(capsule);  // where it was not kept, the workers go with it
+    Py_DECREF(capsule);  // if the dictionary did not keep it, this drops the workers too
     return kept == 0 ? made : nullptr;
 }
 

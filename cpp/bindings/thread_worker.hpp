@@ -4,9 +4,10 @@
 
 namespace iocp::py {
 
-// The calling thread as a worker of one port for several threads.
+// A thread as a worker of one shared port.
 struct ThreadWorker {
-    // Made when it is first asked for; the thread's end ends it. Null with an exception set.
+    // Returns the calling thread's worker of the port, and makes it at the first call. It ends with
+    // the thread. Null: an exception is set.
     static ThreadWorker* of(const PortObject& port);
 
     PyObject* port{nullptr};  // a weak reference

@@ -9,9 +9,9 @@ namespace iocp::py {
 
 enum class Waited : std::uint8_t { met, timed_out, routines_ran, failed };
 
-// Waits up to `timeout` nanoseconds (negative: no limit; 0: one look), and makes the turns that no
-// other thread makes and that can bring about what is awaited, or make a routine due. `alertable`:
-// this thread's completion routines run. Failed: an exception is set, which may be a signal's or a
+// Waits up to `timeout` nanoseconds (negative: no limit; 0: checks once). Meanwhile makes the turns
+// that can end the wait or make a routine due, unless another thread makes them. `alertable`: this
+// thread's completion routines run. Failed: an exception is set, which may be a signal's or a
 // callback's.
 Waited wait_for(const Types& types, run::Awaited& awaited, bool alertable, std::int64_t timeout);
 

@@ -28,8 +28,7 @@ public:
     void start(Socket& listener, Operation& op);
     // Handles the packet of the accept that is in the kernel.
     void complete(Socket& listener, Operation& op, const Packet& packet) noexcept;
-    // Notes that a socket is closed. It counts no longer, so that listeners at the cap accept
-    // again.
+    // Takes a closed socket out of the count, so that listeners at the cap accept again.
     void closed(Socket& socket) noexcept;
 
 private:

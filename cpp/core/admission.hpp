@@ -54,7 +54,8 @@ public:
     [[nodiscard]] bool charge_block(Operation& op) noexcept;
     // Refunds the charge and takes the operation out of the caps. Undoes charge().
     void leave(Operation& op) noexcept;
-    // Removes a finished operation from everything here, which frees its room.
+    // Takes out a finished operation as leave() does. Starved operations are then tried again,
+    // because it has freed room.
     void end(Operation& op) noexcept {
         leave(op);
         feeds_ = !starved_.empty();

@@ -55,8 +55,8 @@ public:
             return backend_.memory_code();
         }
     }
-    // Makes the close of the descriptor a reset. If others hold it too, their last close will be
-    // one: the peer misses data in either case.
+    // Makes the close of the descriptor a reset. If the descriptor has other holders, the last
+    // close resets the connection: the peer misses data in either case.
     void reset(Socket& socket) {
         if (!socket.resetting) {
             backend_.reset_on_close(socket);

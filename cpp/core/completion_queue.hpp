@@ -14,7 +14,7 @@
 
 namespace iocp {
 
-// A completion listener: notified at once of the end of an operation that is `notifies`.
+// A completion listener: notified at once when an operation whose `notifies` is true ends.
 class CompletionListener {
 public:
     CompletionListener() = default;
@@ -40,7 +40,7 @@ public:
 
     // Returns whether `count` more records can be pushed.
     [[nodiscard]] bool reserve(std::size_t count) noexcept { return ready_.reserve(count); }
-    // Precondition: reserve() has promised the place.
+    // Precondition: reserve() has returned true for this record.
     void push(Ready&& ready) noexcept {
         if (metrics_.tracing() && ready.op != nullptr && ready.what != Ready::What::completed) {
             metrics_.note(*ready.op, Stage::yielded, ready.slice.length());
@@ -49,7 +49,7 @@ public:
     }
     // Notifies the completion listener of a finished operation, or queues its record.
     void completed(Operation& op) noexcept;
-    // Queues the end of the socket, its last record.
+    // Queues the record that the socket is closed. No other record of the socket follows.
     void closed(Socket& socket) noexcept { ready_.closed(socket); }
 
     // Queues the records of ended operations and sockets that waited for memory. Returns false if
@@ -98,7 +98,7 @@ private:
     Metrics& metrics_;
     Worklist& work_;
     ReadyQueue ready_;
-    CompletionListener* listener_{nullptr};  // set before any operation is `notifies`
+    CompletionListener* listener_{nullptr};  // set before any `notifies` is true
     Operation* notified_first_{nullptr};     // notified completions, a list by `next_finished`
     Operation* notified_last_{nullptr};      // null exactly when notified_first_ is
     std::atomic<bool> any_notified_{false};  // the list is not empty

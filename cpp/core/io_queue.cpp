@@ -178,8 +178,8 @@ void IoQueue::complete(Operation& op, Packet& packet) {
     if (packet.result < 0) {
         fail(socket, lane, static_cast<int>(-packet.result));
     } else if (packet.ready && op.kind != OperationKind::zero_byte) {
-        // The start that follows makes the attempt. Complete cancelled operations first: their
-        // cancel is answered.
+        // The start that follows makes the attempt. Complete cancelled operations before it,
+        // because this packet is the answer to their cancel.
         finish_cancelled(lane);
     } else {
         progress(socket, lane, {Start::done, packet.result, packet.accepted, packet.flags});
@@ -501,9 +501,9 @@ void IoQueue::ask_again() noexcept {
     });
 }
 
-// Ends a connect that failed; nothing else does. It withdraws the system's attempt, which a later
-// connect would take for its own. It ends the sends that waited for the connection, and fails the
-// socket where receives wait that no data could reach. `answered`: the system itself ended the
+// Ends a connect that failed. No other function does. It withdraws the system's attempt, which a
+// later connect would take for its own. It ends the sends that waited for the connection, and fails
+// the socket where receives wait that no data could reach. `answered`: the system itself ended the
 // attempt. Precondition: the operation has left its lane, and nothing of the lane is started.
 void IoQueue::end_connect(Lane& lane, Operation& op, Error error, bool answered) noexcept {
     Socket& socket = *op.socket;

@@ -45,7 +45,8 @@ public:
     void accept(Operation& op, Outcome outcome, std::int64_t timeout) noexcept;
     // Retires an operation whose completion is handed out and whose lease is given back.
     void retire(Operation& op) noexcept;
-    // The same in two steps, for a notified completion.
+    // retire() in two steps, for a notified completion: leave_socket() with the turn that ends it,
+    // and retire_notified() once its lease is given back.
     void leave_socket(Operation& op) noexcept { --std::exchange(op.socket, nullptr)->outstanding; }
     void retire_notified(Operation& op) noexcept;
 
@@ -81,8 +82,8 @@ public:
     // Asks again for every cancel for which there was no memory.
     void ask_again() noexcept;
 
-    // Ends an operation that has left its lane, and refunds its charge. Nothing else ends one.
-    // End and refund wait while the kernel still reads the operation's memory.
+    // Ends an operation that has left its lane, and refunds its charge. No other function ends an
+    // operation. End and refund wait while the kernel still reads the operation's memory.
     void finish(Operation& op, Error error) noexcept;
     // Handles a fatal error of the system that the operation met.
     void fail_by(const Operation& op, int code) noexcept;

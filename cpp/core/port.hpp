@@ -64,7 +64,7 @@ public:
         return backend_ == nullptr || (deadline >= 0 && now() >= deadline);
     }
 
-    // Sets the completion listener, which operations that are `notifies` need.
+    // Sets the completion listener. Must precede the first operation whose `notifies` is true.
     void set_listener(CompletionListener& listener) noexcept {
         parts_.completions.set_listener(listener);
     }

@@ -25,7 +25,7 @@ struct AdaptiveRule {
 // The outcome of a post over the budget or a cap (R07).
 enum class OverBudget : std::uint8_t { raise, queue, degrade };
 
-// The maximum numbers of what the port lets be unfinished or open at one time; 0: no limit.
+// The maximum numbers of unfinished operations and of open connections; 0: no limit.
 struct Caps {
     std::uint32_t port_receives{0};
     std::uint32_t port_sends{0};

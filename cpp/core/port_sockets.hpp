@@ -18,8 +18,9 @@ public:
 
     // Makes a socket of the port. After an error `out` is unchanged.
     Error open(int family, int type, int protocol, Socket*& out);
-    // The same for a handle of the caller, which keeps it after an error. `nonblocking` is the
-    // handle's mode when it was made, for platforms that do not report it.
+    // Makes a socket of the port from the caller's handle. After an error the caller keeps the
+    // handle. `nonblocking` is the handle's mode when it was made, for platforms that do not report
+    // it.
     Error adopt(Handle handle, Socket*& out, bool nonblocking = false);
 
     // Closes the socket after its queued sends. It waits for them until `timeout` nanoseconds pass

@@ -247,7 +247,7 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
     const bool behind = !lane.idle() || op.batched || op.held;
     queue_.accept(op, behind ? Outcome::queued : Outcome::pending, timeout);
     lane.push(op);
-    // More bytes may only pass the high mark: without one there is nothing to notify.
+    // A post only adds queued bytes, so the high mark is the only one that it can pass.
     Effects effects = socket.marks.high != 0 ? effect::sends_moved : Effects{0};
     if (op.batched) {
         if (lane.started == 0) {

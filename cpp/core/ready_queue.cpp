@@ -13,7 +13,8 @@ bool ReadyQueue::queue_owed() noexcept {
             op.next_finished = nullptr;
             push(record(op));
         } else {
-            // Sockets come after all operations: a socket's end is its last record.
+            // Queues sockets after all operations: no record of a socket may follow the one that it
+            // is closed.
             last_op_ = nullptr;
             Socket& socket = *first_socket_;
             first_socket_ = socket.next_closed;

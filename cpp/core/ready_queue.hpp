@@ -17,7 +17,7 @@ public:
     // Returns whether `count` more records can be pushed. False while an older record waits for
     // memory, so that no record overtakes another.
     [[nodiscard]] bool reserve(std::size_t count) noexcept { return settle_owed() && grow(count); }
-    // Precondition: reserve() has promised the place.
+    // Precondition: reserve() has returned true for this record.
     void push(Ready&& ready) noexcept {
         assert(records_.size() < records_.capacity());
         records_.push_back(std::move(ready));
@@ -81,9 +81,10 @@ private:
     [[nodiscard]] bool grow(std::size_t count) noexcept {
         return records_.capacity() - records_.size() >= count || reallocate(count);
     }
-    // Queues what is owed, as far as there is memory.
+    // Queues the records that waited for memory, as far as there is memory now. Returns whether
+    // none is left.
     bool queue_owed() noexcept;
-    // Apart from grow(), which stays small enough to be inlined: every record asks for its place.
+    // Separate from grow(), which every record calls and which is small enough to be inlined.
     [[nodiscard]] bool reallocate(std::size_t count) noexcept;
 
     std::vector<Ready> records_;

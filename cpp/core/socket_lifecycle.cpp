@@ -208,7 +208,8 @@ Error SocketLifecycle::shutdown(Socket& socket, bool receiving, bool sending) {
     return {};
 }
 
-// Does what was to follow the queued sends, once the sending lane is empty.
+// Goes on with a close or a shutdown that waits for the queued sends, once the sending lane is
+// empty.
 void SocketLifecycle::after_sends(Socket& socket) {
     if (!socket.sending.idle()) {
         return;
@@ -282,7 +283,7 @@ void SocketLifecycle::settle(Socket& socket) {
     work_.add(socket, effect::hand_out);
 }
 
-// Hands out the end of a socket, its last record. The end waits for sends whose memory the kernel
+// Queues the record that the socket is closed. The record waits for sends whose memory the kernel
 // still reads, and for an accepted socket to be handed out.
 void SocketLifecycle::hand_out(Socket& socket) noexcept {
     if (socket.state == SocketState::closed && socket.releasing == 0 && !socket.unclaimed) {

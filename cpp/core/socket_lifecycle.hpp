@@ -32,7 +32,8 @@ public:
     // without progress (negative: the port's default). Then it cancels, reaps and closes the
     // socket.
     void close(Socket& socket, std::int64_t timeout) noexcept;
-    // The same without time for the sends.
+    // Closes the socket at once. Sends that did not go are dropped, and the connection is then
+    // reset.
     void end_now(Socket& socket) noexcept;
     // Closes the socket by a reset.
     void abort(Socket& socket) noexcept;
@@ -45,7 +46,7 @@ public:
     // Closes an accepted socket that the application does not take.
     void refuse(Socket& accepted) noexcept;
 
-    // The effects of the same names; after_sends() is sends_moved.
+    // Apply the effects of the same names (effects.hpp); after_sends() applies sends_moved.
     void fail(Socket& socket) noexcept;
     void fail_sending(Socket& socket) noexcept { queue_.cancel_lane(socket.sending); }
     void after_sends(Socket& socket);

@@ -26,7 +26,7 @@ public:
 
     // Lets the socket's subscription continue before the next wait.
     void later(Socket& socket) noexcept { later_.add(socket); }
-    // The same, but the subscription reads before it waits.
+    // Lets the socket's subscription read before the next wait.
     void read_later(Socket& socket, Operation& op) noexcept {
         op.reads_next = true;
         later(socket);

@@ -34,7 +34,7 @@ private:
     bool active_{false};
     bool asleep_{false};
     bool away_{false};          // back in the application's code, and may never ask again
-    std::uint64_t summons_{0};  // the value of summons_ when it last asked
+    std::uint64_t summons_{0};  // Workers::summons_ when it last asked
 };
 
 // The threads of a shared port, and the records that are ready for them (R24, R30). At most `max_`
@@ -60,14 +60,16 @@ public:
     // Notes that the worker's record was handed out, so that other completions of its socket may
     // follow. The thread stays active.
     void handed_out(Worker& worker);
-    // Notes that the thread takes its record back to the application.
+    // Notes that the thread returns to the application with its record. It may never ask for
+    // another, so the end of the port does not wait for it.
     void go_away(Worker& worker);
     // Ends the worker's activity: it asks for the next record and has nothing in hand.
     void give_back(Worker& worker);
-    // The same for a thread that will not ask again.
+    // Ends the worker's activity for a thread that will not ask again. Other threads may then have
+    // its sockets' records.
     void leave(Worker& worker);
-    // Lifts the limit and the order, because the port is closing: an absent thread must not hold it
-    // up.
+    // Lifts the limit and the order while the port closes: an absent thread must not delay the
+    // close.
     void open_up();
 
     [[nodiscard]] bool led() const noexcept { return led_; }
@@ -145,7 +147,7 @@ private:
     bool led_{false};
     unsigned readiness_only_{0};
     std::atomic<std::uint64_t> turns_{0};
-    std::uint64_t summons_{0};  // times that all were woken
+    std::uint64_t summons_{0};  // the number of calls of wake_all()
     std::condition_variable turned_;
 };
 

@@ -12,7 +12,7 @@ namespace iocp::run {
 // Collects ports for a wait, each once, and keeps them alive.
 class FoundPorts {
 public:
-    // With the events' lock held, or for a port that the caller keeps alive.
+    // Precondition: the events' lock is held, or the caller keeps the port alive.
     void add(RunnablePort& port);
     [[nodiscard]] std::vector<PortRef>& all() noexcept { return found_; }
 
@@ -20,10 +20,10 @@ private:
     std::vector<PortRef> found_;
 };
 
-// The state of something awaited.
+// The state of an awaited condition.
 enum class Look : std::uint8_t { met, pending, closed };
 
-// Something that a thread waits for.
+// A condition that a thread waits for.
 class Awaited {
 public:
     Awaited() = default;
@@ -34,13 +34,14 @@ public:
     // Notifies the waiter of every change, until withdraw(). The events' lock is held.
     virtual void enlist(Waiter& waiter) noexcept = 0;
     virtual void withdraw() noexcept = 0;
-    // Adds the ports whose turns can bring it about. They may change while the thread waits.
+    // Adds the ports whose turns can fulfil the condition. They may change while the thread waits.
     virtual void find_ports(Host& host, FoundPorts& out) = 0;
-    // Looks at its state, and takes it where taking changes it. May throw.
+    // Returns the state. Where the condition is met, resets the events without manual reset. May
+    // throw.
     virtual Look look() = 0;
 };
 
-// Nothing but time.
+// A sleep, which only the timeout or a completion routine ends.
 class AwaitedTime final : public Awaited {
 public:
     void enlist(Waiter& /*waiter*/) noexcept override {}
@@ -106,7 +107,7 @@ public:
     // Adds the ports whose turns can make a routine due.
     virtual void find_ports(FoundPorts& out) = 0;
     [[nodiscard]] virtual bool any_due() const = 0;
-    // Runs the routines that are due now. Throws what a routine raised; the rest stay due.
+    // Runs the routines that are due now. Throws the exception of a routine; the rest stay due.
     virtual void run_due() = 0;
 
     WaiterList waiters;  // the thread's alertable waits; the events' lock guards it

@@ -50,7 +50,7 @@ Error AwaitedPort::turn(std::int64_t nanoseconds) {
         runner_.held() ? turn_as_runner(nanoseconds) : turn_in_callback(nanoseconds);
     foreign_ = error.fault == Fault::wrong_thread;
     if (foreign_) {
-        // The port's own thread may have found it taken in the meantime: release() notifies it.
+        // The ring's own thread may have found the port taken, and sleep. release() notifies it.
         runner_.release();
         return {};
     }

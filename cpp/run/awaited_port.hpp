@@ -36,9 +36,9 @@ public:
     void let_go() noexcept { runner_.release(); }
     // Hands over the notified completions, which any thread may do.
     void hand_over();
-    // Makes a turn of at most `nanoseconds` (negative: no limit) and hands out what it brought.
-    // Inside a callback of the port the records stay for the runner. Precondition: acquire()
-    // returned true.
+    // Makes a turn of at most `nanoseconds` (negative: no limit) and hands out its records. Inside
+    // a callback of the port the records stay for the runner. Precondition: acquire() returned
+    // true.
     Error turn(std::int64_t nanoseconds);
 
 private:

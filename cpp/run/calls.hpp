@@ -8,8 +8,8 @@
 namespace iocp::run {
 
 // The calls that run a port, of either make. Timeouts are in nanoseconds; negative: no limit. They
-// begin with the call, also if the thread first has to take the port over. Every call throws what
-// its host's hooks throw.
+// begin with the call, also if the thread first has to take the port over. Every call throws the
+// exceptions of its host's hooks.
 
 // The result of a call that runs a port.
 struct Ran {
@@ -18,8 +18,8 @@ struct Ran {
     bool refused{false};   // another thread, or a caller of this call, runs the port
 };
 
-// The completions that a get() has gathered. Its host's dispatch() counts them, and stops at the
-// maximum.
+// The count of the completions that a get() has gathered. The dispatch() of the host of that get()
+// counts them, and stops at the maximum.
 struct Taken {
     std::size_t maximum{1};
     std::size_t count{0};
@@ -30,19 +30,19 @@ struct Taken {
 
 // Runs the port until it is stopped or closed, or, with `until_idle`, nothing is outstanding.
 Ran run(Host& host, RunnablePort& port, bool until_idle);
-// Waits until something is ready, and hands out all that is.
+// Waits until a record is ready, and hands out all ready records.
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
-// Waits for the first completion for the caller, and takes what is ready then.
+// Waits for the first completion that goes to the caller, and gathers those that are ready then.
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken);
 // Closes every socket, each within `timeout` without progress, and runs the port until it is
 // closed. If another thread runs the port, or a caller of this call, that one closes it.
 Ran close(Host& host, RunnablePort& port, std::int64_t timeout);
 // Ends every run() that is under way, or the next one.
 void stop(Host& host, RunnablePort& port);
-// Hands out what is ready, as far as this thread may run the port, without waiting.
+// Hands out the ready records without waiting, if this thread may run the port.
 Error turn_now(Host& host, RunnablePort& port);
 
-// The same of a port for several threads.
+// The calls that run a shared port.
 namespace shared {
 Ran run(Host& host, RunnablePort& port, bool until_idle);
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
@@ -51,7 +51,8 @@ Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken
 Ran close(Host& host, RunnablePort& port);
 }  // namespace shared
 
-// Hands out what is ready at a shared port, for a thread that waits for something of the port.
+// Hands out the ready records of a shared port, for a thread that waits for an event or an
+// operation of the port.
 Error hand_out_now(Host& host, RunnablePort& port);
 
 }  // namespace iocp::run

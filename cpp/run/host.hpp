@@ -27,8 +27,8 @@ struct Dispatched {
     bool kept{false};      // a completion was kept for a later get() of any thread
 };
 
-// The program that a call serves, such as an interpreter. Every call has its own host, which also
-// decides where completions without a callback go.
+// A call's access to the program, such as an interpreter. Each call has a host of its own, which
+// also decides where completions without a callback go.
 class Host {
 public:
     // `interrupt` is the system's event that an interrupt of the program sets. Null where a signal
@@ -38,8 +38,8 @@ public:
     Host(const Host&) = delete;
     Host& operator=(const Host&) = delete;
 
-    // Makes a call that may block, as the program's threads have to: those of an interpreter detach
-    // from it. Throws only what the call throws.
+    // Makes a call that may block, in the way that the program requires: a thread of an interpreter
+    // detaches from it. Throws only the call's exceptions.
     virtual void detach(Blocking call) = 0;
     // Checks for signals of the program, between two waits. May throw.
     virtual void signals() = 0;

@@ -41,7 +41,8 @@ public:
             before = std::move(port_);
         }
     }
-    // Forgets the port whatever has the event: nothing uses it any more.
+    // Forgets the port, even if an operation has the event. Precondition: the event is used no
+    // more.
     void abandon() {
         PortRef before;
         const std::lock_guard lock(Event::mutex());

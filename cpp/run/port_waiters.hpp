@@ -42,7 +42,7 @@ public:
         list_.notify_all();
         list_.add(own);
     }
-    // The same for a caller that holds the events' lock already.
+    // Notifies every waiter. Needs the events' lock.
     void notify_all_locked() noexcept { list_.notify_all(); }
 
 private:

@@ -66,7 +66,7 @@ public:
     const std::uint32_t fork_generation{iocp::fork_generation()};
     RunnerLock runner;       // unused by a shared port
     PortWaiters waiters;     // also contenders, which wait for the runner
-    PortWaiters contenders;  // they alone, to be notified when a runner gives way
+    PortWaiters contenders;  // the contenders alone, notified when a runner gives way
     Stops stops;
     Inbox inbox;  // the runner's; unused by a shared port
 };
@@ -75,7 +75,7 @@ public:
 class PortRef {
 public:
     PortRef() = default;
-    // With the events' lock held, or for a port that the caller keeps alive.
+    // Precondition: the events' lock is held, or the caller keeps the port alive.
     explicit PortRef(RunnablePort& port) noexcept : port_(&port) { port.retain(); }
     PortRef(PortRef&& other) noexcept : port_(std::exchange(other.port_, nullptr)) {}
     PortRef& operator=(PortRef&& other) noexcept {

@@ -10,8 +10,9 @@ namespace iocp::run {
 
 namespace {
 
-// A thread that wants to run a port which a waiting thread has on loan. If it comes to nothing, its
-// end notifies the waiters, because they gave way to it. Otherwise its release does that later.
+// A thread that wants to run a port which a waiting thread has on loan. The waiters give way to it.
+// If it ends without the port, its destructor notifies them; otherwise the release of the port
+// does.
 class Contender {
 public:
     Contender(Host& host, RunnablePort& port, WaitingThread& thread)
@@ -76,7 +77,7 @@ void Runner::release() noexcept {
     }
     port_.runner.release();
     if (port_.runner.contended()) {
-        // One of them runs the port now. Waking the waiters as well would cost each of them a look.
+        // One of the contenders runs the port now. The waiters would wake for nothing.
         port_.contenders.notify_all();
     } else if (own_ != nullptr) {
         own_->notify_others();

@@ -19,8 +19,9 @@ public:
 
     // Makes the thread the runner if the port is free.
     bool acquire(Purpose purpose);
-    // The same, and takes the port over from a thread that only waits. Returns false if another
-    // thread runs it, or a caller of this call. Throws what the host's signals throw.
+    // Makes the thread the runner, and takes the port over from a thread that only waits. Returns
+    // false if another thread, or a caller of this call, runs the port. Throws the exceptions of
+    // Host::signals().
     bool take_over();
     void release() noexcept;
 

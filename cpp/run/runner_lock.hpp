@@ -8,8 +8,8 @@
 
 namespace iocp::run {
 
-// What a thread runs a port for. A thread that waits for something else has the port on loan: it
-// gives the port up as soon as a contender wants to run it.
+// The purpose for which a thread runs a port. `wait`: the thread has the port on loan, and gives it
+// up as soon as a contender wants to run it.
 enum class Purpose : std::uint8_t { run, wait };
 
 // Says which thread runs a port that is made for one: its runner. One mutex guards everything, so
@@ -18,10 +18,11 @@ class RunnerLock {
 public:
     enum class Answer : std::uint8_t { acquired, lent, refused };
 
-    // Makes the calling thread the runner. Returns false if a thread is it already, this one
+    // Makes the calling thread the runner. Returns false if the port has a runner, this thread
     // included, or if a waiting thread would come before a contender.
     [[nodiscard]] bool acquire(Purpose purpose);
-    // The same for a contender. `lent`: the runner only waits, and will release the port.
+    // Makes the calling contender the runner. `lent`: the present runner only waits, and will
+    // release the port.
     [[nodiscard]] Answer contend();
     // Precondition: the calling thread acquired the port.
     void release() noexcept;

@@ -13,8 +13,8 @@ using Next = Port::Next;
 
 constexpr std::size_t max_of_once = 1024;  // records that one run_once() hands out
 
-// Takes part until the port is closed, or `over`, asked with the lock held, returns true. Its
-// argument says whether no record is left for this worker.
+// Takes part until the port is closed, or over(nothing_left) returns true. Calls over() with the
+// lock held; `nothing_left` says that this worker has no record left.
 template <class Over>
 void take_part(WorkerCall& call, Host& host, RunnablePort& port, Ran& ran, Over&& over) {
     for (;;) {
@@ -69,7 +69,7 @@ Ran run(Host& host, RunnablePort& port, bool until_idle) {
         }
         const bool idle = until_idle && nothing_left && port.core->quiet();
         if (idle) {
-            port.core->wake_workers();  // those that wait for the same
+            port.core->wake_workers();  // other threads may run until idle too
         }
         return idle;
     });
@@ -121,7 +121,7 @@ Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout) {
     }
 }
 
-// Asks for what another thread has kept for a get() as long as this one has nothing.
+// Until it has a completion, takes those too that other threads have kept for a get().
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken) {
     Ran ran;
     PortWorker* worker = worker_outside(port, ran);
@@ -174,7 +174,7 @@ Error hand_out_now(Host& host, RunnablePort& port) {
     }
     WorkerCall part(host, port, worker);
     Inbox nothing;
-    (void)host.dispatch(port, nothing);  // prepares the host for what it may have to keep
+    (void)host.dispatch(port, nothing);  // lets the host reserve memory for a completion
     for (std::size_t count = 0; count < max_of_once;) {
         const Next next = locked(host, *port.core, [&] { return part.next(); });
         if (next == Next::over) {
@@ -186,7 +186,7 @@ Error hand_out_now(Host& host, RunnablePort& port) {
         const Dispatched handed = part.hand_out();
         count += handed.count;
         if (handed.kept) {
-            // A worker that sleeps in get() takes what was kept.
+            // Wakes a worker that sleeps in get(), because it may take the kept completion.
             locked(host, *port.core, [&port] { port.core->workers().wake_one(); });
         }
     }

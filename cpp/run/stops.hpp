@@ -29,7 +29,8 @@ public:
         call.seen_ = count_;
         return call.from_ != count_;
     }
-    // Keeps a stop that came after the last call under way had asked for the last time.
+    // Ends the call. If no other call is under way, keeps, for the next call, a stop that this one
+    // has not noticed.
     void end(const Call& call) noexcept {
         --calls_;
         kept_ = calls_ == 0 && call.seen_ != count_;

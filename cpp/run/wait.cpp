@@ -39,7 +39,7 @@ Wait::~Wait() {
     }
 }
 
-// Each round rearms the thread before it looks at anything: what changes after the look ends the
+// Each round rearms the thread before it checks anything. So a change after the check ends the
 // round's sleep.
 Waited Wait::wait() {
     for (bool looked = false;; looked = true) {

@@ -20,17 +20,17 @@ struct Waited {
 };
 
 // One wait of a thread. It makes the turns of the ports that it needs and no other thread runs. If
-// other threads run them all, it sleeps, and is notified by what they complete.
+// other threads run all of them, it sleeps until their completions notify it.
 class Wait {
 public:
     // `routines` are the thread's own, for an alertable wait, or null. `timeout` is in nanoseconds;
-    // negative: no limit; 0: one look at everything.
+    // negative: no limit; 0: checks once.
     Wait(Host& host, Awaited& awaited, Routines* routines, std::int64_t timeout);
     ~Wait();
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;
 
-    // Throws what the host's hooks or the thread's routines throw.
+    // Throws the exceptions of the host's hooks and of the thread's routines.
     Waited wait();
 
 private:

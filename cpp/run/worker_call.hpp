@@ -21,8 +21,8 @@ public:
     [[nodiscard]] Port::Next next();
     // Takes another record beside those in hand. Needs the port's lock.
     [[nodiscard]] Port::Next more();
-    // Hands out the record that next() or more() took. Throws what the host throws; the record
-    // counts as handed out then.
+    // Hands out the record that next() or more() took. Throws the host's exceptions; the record
+    // then counts as handed out.
     Dispatched hand_out();
     // Keeps the thread active after the call: its records go to the caller, until it asks again.
     void keep() noexcept { keeps_ = true; }

@@ -11,7 +11,7 @@ namespace iocp {
 // its side, or that keep an error (an unread error queue, a closed connection). A poll by io_uring
 // reports both even if it did not ask for them, so it would end at once, again and again. An epoll
 // instance is ready for exactly the requested events, and for a new error. Each wait has its own
-// instance. An operation needs one after a poll that ended for nothing.
+// instance. An operation needs one after a poll that ended without a requested event.
 class ExactWaits {
 public:
     ExactWaits() = default;
@@ -40,7 +40,7 @@ private:
     static void close(int instance) noexcept;
 
     std::unordered_map<std::uint64_t, int> instances_;  // by the name of the request
-    SlotSet needed_;  // operations whose last poll ended for nothing
+    SlotSet needed_;  // operations whose last poll ended without a requested event
 };
 
 }  // namespace iocp

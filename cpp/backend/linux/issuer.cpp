@@ -24,7 +24,7 @@ struct Issuer::Thread {
     std::atomic<bool> ended{false};
 };
 
-// The calling thread's object, made when it is first needed.
+// The calling thread's own Thread. Its destructor notes the thread's end.
 struct Issuer::Own {
     Own() = default;
     ~Own() {
@@ -68,7 +68,8 @@ bool Issuer::may_be_this_thread() const noexcept {
     return thread_ == nullptr || is_this_thread() || thread_->ended || thread_->gone();
 }
 
-// An ended thread that seems to stay has left its id to another thread.
+// The kernel reuses ids: if the id still exists after the wait, another thread may have it. Then
+// `ended` shows whether the issuer has ended.
 bool Issuer::ends_in_time() const noexcept {
     return in_time([this] { return thread_->gone(); }) || thread_->ended;
 }

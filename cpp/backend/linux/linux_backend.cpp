@@ -148,7 +148,7 @@ void LinuxBackend::reset_on_close(Socket& socket) {
     (void)::setsockopt(fd_of(socket), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
 }
 
-// Restores the mode of the open file, which its other holders find.
+// Restores the mode of the open file, because its other holders share the mode.
 void LinuxBackend::let_go(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_nonblocking) != 0) {
         (void)set_nonblocking(fd_of(socket), false);
@@ -199,7 +199,7 @@ StartResult LinuxBackend::poll_now(const Socket& socket, short events) {
     return {count > 0 ? Start::done : Start::pending, 0};
 }
 
-// Polling arms the edge that reports room later: the kernel then notes a waiter.
+// Polls, because the kernel then notes a waiter. Without one no edge reports room later.
 StartResult LinuxBackend::room_now(Socket& socket) {
     const StartResult result = poll_now(socket, POLLOUT);
     if (result.start == Start::pending) {

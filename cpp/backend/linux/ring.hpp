@@ -46,8 +46,8 @@ public:
               std::uint32_t patience_us = 0) const noexcept;
     int register_with(unsigned opcode, void* argument, unsigned count) const noexcept;
 
-    // Calls take(const Cqe&) for each entry, in order. An entry for which it returns false stays,
-    // and so do those behind it. Returns whether all were taken.
+    // Calls take(const Cqe&) for each entry, in order, until take() returns false. That entry and
+    // those behind it stay in the ring. Returns whether all entries were taken.
     template <class Take>
     bool each_completion(Take&& take) {
         std::uint32_t head = *cq_head_;

@@ -12,12 +12,13 @@ namespace iocp {
 // The multishot receives in the kernel. The kernel may fail to report the last data of a burst: it
 // counts a request's wake-ups. From the 128th on it only marks the request, and checks the mark
 // before it gives the count back, never after (io_uring/poll.c). So the last segment can stay in
-// its socket unreported. After enough data for a burst this class polls the socket itself, once.
+// its socket unreported. After enough data for a burst a request is in doubt: this class polls its
+// socket, once.
 class StandingReceives {
 public:
     // Notes that a request of this name went to the kernel.
     void began(std::uint64_t name, int fd);
-    // Takes the completion of any request. It ignores names that it has not begun.
+    // Notes the completion of a request. Ignores a name that began() has not noted.
     void completed(const uring::Cqe& cqe);
     // Polls the sockets of the requests in doubt, and calls lost(name) for each that has something
     // to read. If lost() throws, the next look() calls it again.

@@ -25,8 +25,8 @@ struct Chunk {
 // hold the bytes, so they stay until they are acknowledged (003, 2.2).
 class Outgoing {
 public:
-    // Positions in the stream. acknowledged <= next <= most <= end + 1, where the 1 is the end
-    // itself.
+    // Positions in the stream. acknowledged <= next <= maximum <= end + 1: the end of the stream
+    // takes one position.
     std::uint64_t acknowledged{0};
     std::uint64_t next{0};       // the next to send
     std::uint64_t maximum{0};    // sent at least once up to here

@@ -58,7 +58,7 @@ struct Parameters {
     std::int64_t nic_queue{0};      // bytes that may wait below the transport; 0: no limit
     std::int64_t loss{0};
     std::int64_t reorder{0};  // segments that take a slower way
-    // The extra delay of such a segment; 0: the delay once more, at least 1 us.
+    // The extra delay of a reordered segment; 0: the same as `delay`, at least 1 us.
     std::int64_t reorder_delay{0};
     std::int64_t jitter{0};  // added to the delay, evenly distributed
 

@@ -76,7 +76,8 @@ std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
         return granted;
     }
     if (length < wanted) {
-        // The window has no room for a whole segment, and the bytes in flight will make it.
+        // The window lacks room for a whole segment. The acknowledgement of the bytes in flight
+        // makes that room.
         return 0;
     }
     if (reach.locked && stack_.values.blocking_sends != 0) {

@@ -42,11 +42,11 @@ inline StartResult cut(std::size_t room) noexcept {
     return {Start::done, static_cast<std::int64_t>(room), no_handle, MSG_TRUNC};
 }
 
-// The buffers of one call, up to its maximum.
+// The buffers of one call, at most as many as a call takes.
 class Parts {
 public:
-    // Adds the parts of an operation that are still to send or fill. Returns false if some found no
-    // room.
+    // Adds the parts of an operation that are still to send or fill. Returns false if there was no
+    // room for some of them.
     bool add(const Operation& op) {
         return op.each_part([this](std::byte* data, std::size_t length) {
             if (count_ == parts_.size()) {

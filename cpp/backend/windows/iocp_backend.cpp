@@ -13,7 +13,8 @@ namespace {
 HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
 
 constexpr ULONG afd_poll_code = 0x0001'2024;
-// Room to send, and every event after which there never will be any.
+// The events that end a wait for room: room to send, and each event after which there is never room
+// again.
 constexpr ULONG afd_room = 0x0004 | 0x0010 | 0x0020 | 0x0100;
 
 // Returns whether the socket's provider makes IFS handles.
