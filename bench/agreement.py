@@ -61,9 +61,9 @@ class Compared:
 def compare(
     measured: Sequence[Measured], modelled: Sequence[Measured], path: Path
 ) -> list[Compared]:
-    """Put the same cells side by side, in the order of the measured ones.
+    """Pair each measured cell with the modelled one, in the order of the measured cells.
 
-    Raises ValueError if they are not the same cells.
+    Raises ValueError unless both have the same cells, each once.
     """
     by_cell = {one.cell: one for one in modelled}
     if len(by_cell) != len(modelled) or by_cell.keys() != {one.cell for one in measured}:

@@ -79,7 +79,7 @@ def _idle(preset: str, connections: int) -> float:
 
 def _measure(preset: str, mebibytes: int, connections: int) -> ModelSpeed:
     warnings.simplefilter("ignore", ResourceWarning)
-    # first, because it would reuse memory that a transfer frees
+    # Measures memory first: after a transfer the connections would reuse freed memory.
     memory = _idle(preset, connections)
     events, spent = _transfer(preset, mebibytes)
     return ModelSpeed(preset, events, events / spent, connections, memory)

@@ -47,7 +47,7 @@ def program(name: str) -> Path:
 
 @functools.cache
 def windows_program(name: str) -> Path:
-    """The same for Windows."""
+    """The Windows executable of native/NAME.c, built by MinGW-w64."""
     if shutil.which(_WINDOWS) is None:
         raise CompileError(f"there is no {_WINDOWS}; tools/windows/setup installs it")
     return _built(name, ".exe", [_WINDOWS, *_FLAGS, *_WINDOWS_FLAGS], ["-lws2_32"])

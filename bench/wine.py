@@ -19,7 +19,7 @@ def python() -> list[str]:
 
 
 def native(program: Path) -> list[str]:
-    """The command of a native Windows program, with the same property."""
+    """The command of a native Windows program: the started process is the program itself."""
     return [_WINE, str(program)]
 
 

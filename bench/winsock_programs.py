@@ -131,7 +131,7 @@ def seconds_for_records(count: int) -> Callable[[Sim], float]:
 
 
 def records_a_second(sim: Sim) -> float:
-    """Return the records that the same program sends in a second."""
+    """Send records, each when the one before is done; return the records a second."""
     return _ROUNDS / seconds_for_records(_ROUNDS)(sim)
 
 
@@ -141,7 +141,7 @@ def quotes_a_second(sim: Sim) -> float:
 
 
 def acks_that_quotes_wait_for(sim: Sim) -> float:
-    """Do the same on one connection; return the delayed acknowledgements."""
+    """Request quotes in turn, answered on one connection; return the delayed acknowledgements."""
     return _quotes(sim, connections=1)[1]
 
 
@@ -180,7 +180,7 @@ def wait_of_blocks(sim: Sim) -> float:
 
 
 def acks_that_blocks_wait_for(sim: Sim) -> float:
-    """Do the same; return the delayed acknowledgements until the last block is posted."""
+    """Send 64 KiB when the socket is writable; return the delayed acks until the last post."""
     with _World(sim) as world:
         sender, _ = world.connect()
         world.finish(sender.send(_BLOCK))

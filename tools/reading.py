@@ -1,7 +1,7 @@
-"""Draws comments and messages at random, for a reader who has not worked on them.
+"""Draws comments and messages at random, to check that each is clear without the code.
 
-A comment that needs the code around it to be understood is rewritten; then as many are drawn again,
-until a round brings no such comment. Usage: python tools/reading.py [SEED [COMMENTS [MESSAGES]]]
+Rewrite a comment that needs the code around it, and draw as many again, until a draw has no such
+comment. Usage: python tools/reading.py [SEED [COMMENTS [MESSAGES]]]
 """
 
 from __future__ import annotations

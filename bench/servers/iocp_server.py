@@ -35,7 +35,7 @@ def main() -> None:
     on_data = _echo if options.pieces == 1 else _answer
 
     def serve(conn: iocp_sock.Socket) -> None:
-        # The transports of the other servers set it too.
+        # Sets TCP_NODELAY, because the transports of the other servers do.
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conn.receive(on_data, receive=options.receive, size=options.block)
 

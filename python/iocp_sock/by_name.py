@@ -48,7 +48,7 @@ def _failure(error: BaseException) -> OSError:
 
 
 def _step(method: Callable[..., None]) -> Callable[..., None]:
-    """Let an exception of a step end the Connecting; one of the caller's callback passes."""
+    """End the Connecting with the exception of a step; a callback's exception passes."""
 
     @functools.wraps(method)
     def step(connecting: Connecting, *given: Any) -> None:
@@ -221,7 +221,7 @@ class Connecting:
         assert operation is not None  # a connect's completion always has one
         address = self._under_way.pop(operation, None)
         if address is None:
-            return  # it was aborted
+            return  # the attempt was aborted
         if completion.error is None:
             self.socket = operation.socket
             self._end(None)

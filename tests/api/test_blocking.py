@@ -195,7 +195,7 @@ def test_timeout(pair):
 
 
 def test_timeout_of_a_part(port, peers):
-    """R31: the exception counts the sent bytes; no later send may follow the gap."""
+    """R31: a timeout within a send counts the sent bytes, and later sends are refused."""
     sock, _peer = peers.tcp(port, buffers=4096)
     with pytest.raises(TimedOut) as late:
         sock.blocking.send(bytes(16 << 20), timeout=0.1)

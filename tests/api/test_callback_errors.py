@@ -36,7 +36,7 @@ CALLBACKS = {
 
 @pytest.mark.parametrize("what", CALLBACKS)
 def test_exception_goes_to_the_error_handler(port, pair, what):
-    """A callback that raises: its exception goes to the error handler; the port goes on."""
+    """The exception of a callback goes to the error handler, and the port goes on."""
     sock, peer = pair
     told = []
     port.error_handler = lambda error, callback: told.append((error, callback))
@@ -350,7 +350,7 @@ def test_wrong_policy():
 
 
 def test_exception_in_accept_callbacks(port, peers):
-    """A callback of accept_each() that raises: accepting goes on."""
+    """accept_each() goes on after an exception of its callback."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     told = Recorder()
     kept = []

@@ -60,7 +60,7 @@ def test_event_of_a_done_operation(pair, skips):
 
 
 def test_a_post_resets_the_event(pair):
-    """A post clears the event of an earlier operation, as the system clears hEvent."""
+    """A post resets its event, even if it was set, as Windows resets hEvent."""
     sock, peer = pair
     event = Event(set=True)
     op = sock.recv(1, event=event)
@@ -329,7 +329,7 @@ def test_interrupt_ends_every_wait(pair):
 
 
 def test_close_of_an_event(pair):
-    """R25: waits end with an error, posts are refused, the operation goes on."""
+    """R25: close() of an event ends its waits with an error; its operation goes on."""
     sock, peer = pair
     event = Event()
     op = sock.recv(1, event=event)

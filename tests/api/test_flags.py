@@ -76,7 +76,7 @@ def refused(post):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_receives(port, peers, kind):
-    """Every call with flags raises ArgumentError for a flag that is not in the table."""
+    """A receive raises ArgumentError exactly for the flags that are not in the table."""
     if port.backend == "sim" and kind != "tcp":
         pytest.skip("not in the model: families and types besides TCP over IPv4")
     sock, _peer = connected(port, peers, kind)
@@ -100,7 +100,7 @@ def test_receives(port, peers, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sends(port, peers, kind):
-    """Every call with flags raises ArgumentError for a flag that is not in the table."""
+    """A send raises ArgumentError exactly for the flags that are not in the table."""
     if port.backend == "sim" and kind != "tcp":
         pytest.skip("not in the model: families and types besides TCP over IPv4")
     sock, peer = connected(port, peers, kind)
@@ -121,7 +121,7 @@ def test_sends(port, peers, kind):
 
 @linux_only("urgent data")
 def test_a_flag_that_is_refused_leaves_nothing(port, peers):
-    """The refused post changes neither the pending operation nor later ones."""
+    """A post refused for its flags changes neither the pending operation nor later ones."""
     sock, peer = peers.tcp(port)
     got = Recorder()
     waiting = sock.recv(5, callback=got)

@@ -55,7 +55,7 @@ def send(sock, data):
 
 @pytest.mark.parametrize("method", ["recv", "recvfrom", "recv_into", "recvmsg_into"])
 def test_one_receive_gets_it(port, peers, holder, bounced, method):
-    """R05: one receive completes with the error; the next receive gets the next datagram."""
+    """R05: a bounced datagram fails one receive; the next receive gets the next datagram."""
     sock, nowhere = bounced
     rooms = [bytearray(100), bytearray(100)]
     posts = {
@@ -81,7 +81,7 @@ def test_one_receive_gets_it(port, peers, holder, bounced, method):
 
 
 def test_send_that_meets_it_raises(port, peers, holder, bounced):
-    """R05: without a receive the next send raises the error, and sends no datagram."""
+    """R05: without a receive, the send after a bounced one raises its error, and sends nothing."""
     sock, nowhere = bounced
     sock.send(b"first")
     if not WINDOWS:

@@ -10,7 +10,7 @@ from support import Recorder, finish, run_until
 
 
 def test_memory_of_a_pending_receive_is_resized(port, pair):
-    """R03 R05: resizing the buffer is refused, and the receive gets its bytes."""
+    """R03 R05: the buffer of a pending receive cannot be resized, and gets the bytes."""
     sock, peer = pair
     buffer = bytearray(8)
     op = sock.recv_into(buffer)
@@ -36,7 +36,7 @@ def test_memory_of_a_pending_receive_is_dropped(port, pair):
 
 
 def test_one_buffer_in_two_pending_receives(port, pair):
-    """R30: allowed: the core keeps the order, so the second receive overwrites the first."""
+    """R30: two receives may share a buffer: in order, the second overwrites the first."""
     sock, peer = pair
     buffer = bytearray(4)
     first, second = sock.recv_into(buffer), sock.recv_into(buffer)
@@ -105,7 +105,7 @@ def test_an_event_and_a_routine(port, pair):
 
 
 def test_closing_while_pending(port, pair):
-    """R03 R05: each operation completes once, with Cancelled; the next post is refused."""
+    """R03 R05: after close() a pending operation ends once, with Cancelled; posts are refused."""
     sock, _peer = pair
     told = Recorder()
     op = sock.recv(4, callback=told)

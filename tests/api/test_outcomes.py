@@ -49,7 +49,7 @@ def test_receive_is_done_when_data_is_there(port, pair):
 
 
 def test_receive_into_is_done_when_data_is_there(port, pair):
-    """R01: the same for a caller's buffer, which has the bytes at once."""
+    """R01: recv_into() that finds data is done when the post returns; the buffer has the bytes."""
     sock, peer = pair
     peer.sendall(b"abc")
     arrived(sock, 3)
@@ -101,7 +101,7 @@ def test_operation_behind_another_is_queued(port, pair):
 
 
 def test_failed_post_raises_and_leaves_nothing(port, peers):
-    """R01: any other error raises from the post; nothing is outstanding or charged."""
+    """R01: a post that the system refuses raises; nothing is outstanding or charged."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_STREAM))
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is checked
         sock.recv(10)

@@ -196,7 +196,7 @@ def test_urgent_byte_is_told(port, peers):
 
 
 def test_peek_leaves_the_datagram_and_its_sender(port, unconnected):
-    """R29: MSG_PEEK."""
+    """R29: MSG_PEEK gives the datagram and its sender, and leaves both for the next receive."""
     sock, (peer, _) = unconnected
     op = pending(port, sock, lambda: sock.recvfrom(100, flags=socket.MSG_PEEK))
     peer.sendto(b"abc", sock.getsockname())
@@ -476,7 +476,7 @@ def crowded(port, peers, tmp_path):
 
 @needs_unix
 def test_send_to_a_queue_that_others_filled(port, crowded):
-    """R02: no poll reports room in such a queue; the core tries again until the datagram goes."""
+    """R02: no poll reports room in a peer's queue; the core tries until the datagram goes."""
     sock, peer, count = crowded
     first = sock.sendto(b"first", peer.getsockname())
     second = sock.sendto(b"second", peer.getsockname())

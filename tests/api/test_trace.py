@@ -213,7 +213,7 @@ def test_memory_is_bounded_and_what_was_dropped_is_said(port, pair):
 
 
 def test_without_a_packet_the_post_is_the_end(port, pair):
-    """An operation whose packet is skipped has every phase; its post is the last."""
+    """An operation whose packet is skipped is recorded with every phase by its post."""
     sock, _peer = pair
     sock.skip_done_packets = True
     with port.trace() as trace:

@@ -125,7 +125,10 @@ def test_an_empty_buffer_ring_stops_nobody(make_port, peers):
 
 @pytest.mark.filterwarnings("ignore::iocp_sock.UnpostedReceiveWarning")
 def test_a_standing_receive_is_not_lost_behind_the_least_window(port, peers):
-    """Kernel fact: io_uring may lose a wake-up of a request after 128; the port asks again."""
+    """Kernel fact: io_uring may lose a multishot receive's 128th wake-up and later ones.
+
+    The port then polls the socket, and starts the receive again.
+    """
     listener = port.listen(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
     conns = []

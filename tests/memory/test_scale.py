@@ -82,7 +82,7 @@ class Client:
             self._lines.append(line.strip())
 
     def said(self, word: str) -> Callable[[], bool]:
-        """Whether the client's next line is there, and is the word."""
+        """Return a condition: the client has printed its next line, which must be the word."""
 
         def check() -> bool:
             if not self._lines:

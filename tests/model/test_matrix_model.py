@@ -117,8 +117,8 @@ def test_only_the_same_cells_are_compared():
 def test_the_model_says_of_the_real_path_what_it_does(relay, backend):
     """R19, R20: the model predicts the patterns that wait for a delayed acknowledgement.
 
-    `python -m bench matrix` compares the times as well. A busy machine changes these, and can stall
-    a whole cell, which is then tried again.
+    Unlike `python -m bench matrix` this test compares no times, because a busy machine changes
+    them. Such a machine can even stall a whole cell, so the measurement is repeated.
     """
     modelled = matrix.modelled_cells(FEW, Sim(preset="linux", delay=DELAY), EFFORT)
     for _ in range(TRIES):

@@ -316,7 +316,7 @@ def scenario(tmp_path) -> Path:
 
 
 def test_the_command_writes_the_same_trace_each_time(scenario, tmp_path):
-    """The trace is the same for the same seed; report and trace have its hash."""
+    """The same seed gives the same trace; the report and the file have the trace's hash."""
     out = [tmp_path / f"{number}.json" for number in range(3)]
     seeds = [[], ["--seed", "0"], ["--seed", "1"]]
     results = [

@@ -276,7 +276,7 @@ def test_an_address_that_is_none(port, answer):
 
 @pytest.mark.parametrize("host", [".invalid", "a" * 64 + ".invalid", "caf\ud800", "\xe9" * 64])
 def test_a_host_that_cannot_be_looked_up(port, host):
-    """An invalid host ends like a failed lookup: with `error`, by the callback."""
+    """An invalid host is reported like a failed lookup: the callback runs, and `error` is set."""
     told = Recorder()
     connecting = port.connect_by_name(host, 80, callback=told)
     assert not told

@@ -297,7 +297,7 @@ def test_a_connect_posted_behind_an_ended_one(port, peers, server):
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("style", ["subscription", "receive"])
 def test_receives_ahead_of_an_ended_connect(port, peers, how, style):
-    """R05: no data can reach such receives: they end with the socket, on_close runs once."""
+    """R05: receives that wait for an ended connect end with the socket; on_close runs once."""
     crowded = full_listener(peers)
     sock = peers.own(port.socket())
     closed = Recorder()

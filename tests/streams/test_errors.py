@@ -76,9 +76,9 @@ def test_reset_met_by_a_try(port, peers, how):
 
 @pytest.mark.parametrize("receive", ["pooled", "zero_byte", "direct", "adaptive"])
 def test_reset_met_by_a_send_that_went_in_part(port, peers, receive):
-    """R05: send and receive end with the same error, not with EPIPE or the end of the stream.
+    """R05: a reset within a send ends send and receive alike, not with EPIPE or the stream's end.
 
-    io_uring reports only the count of such a send, and the socket no longer has the error.
+    io_uring reports only the count of a partly sent send, and the socket no longer has the error.
     """
     sock, peer = peers.tcp(port, buffers=8192)
     parts, ends = [], []

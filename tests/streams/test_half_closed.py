@@ -75,7 +75,7 @@ def test_waits_for_room_alone(port, half_closed, tmp_path, wait):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_cancel_of_a_wait(port, half_closed, tmp_path, wait):
-    """R31: a cancel ends the wait, and refunds its charge."""
+    """R31: a cancel ends a send that waits for room, and refunds its charge."""
     sock, _peer, _sent = half_closed
     op = WAITS[wait](sock, tmp_path / "file")
     packets_of_turns(port)
@@ -87,7 +87,7 @@ def test_cancel_of_a_wait(port, half_closed, tmp_path, wait):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_close_of_a_wait(port, half_closed, tmp_path, wait):
-    """R30: a close ends the wait."""
+    """R30: a close ends a send that waits for room."""
     sock, _peer, _sent = half_closed
     op = WAITS[wait](sock, tmp_path / "file")
     packets_of_turns(port)
@@ -98,7 +98,7 @@ def test_close_of_a_wait(port, half_closed, tmp_path, wait):
 
 @linux_only("threads of the kernel are counted in /proc")
 def test_no_thread_waits(half_closed):
-    """R15: no kernel thread waits, although io_uring uses one for a send that it retries."""
+    """R15: a send that waits for room has no kernel thread, unlike one that io_uring retries."""
     sock, peer, _sent = half_closed
     tasks = Path("/proc/self/task")
     before = len(list(tasks.iterdir()))

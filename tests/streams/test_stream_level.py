@@ -285,7 +285,7 @@ def test_drain_limits(make_port, peers):
 
 
 def test_accept_each(port, peers):
-    """Stream level: the callback gets every connection, connected and open."""
+    """Stream level: accept_each() gives its callback every connection, as an open Socket."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     got = Recorder()
     op = listener.accept_each(got)

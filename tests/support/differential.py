@@ -34,7 +34,7 @@ LATE = 5.0 * SLOWNESS
 
 
 def variant(number: int) -> iocp_sock.Sim:
-    """Return the n-th system of the kind of the real one."""
+    """Return a model of Linux; the number chooses its buffers, segments and wake-ups."""
     chosen = random.Random(number)
     buffers = [(8192, 8192, 1460), (200_000, 200_000, 65_483), (40_000, 40_000, 1460)]
     if number < len(buffers):
@@ -63,7 +63,7 @@ def variant(number: int) -> iocp_sock.Sim:
 
 
 def wild(number: int) -> iocp_sock.Sim:
-    """Return a system of another kind, with faults; its outcome is checked but not compared."""
+    """Return a model of any preset, with faults; its outcome is checked but not compared."""
     chosen = random.Random(number)
     return iocp_sock.Sim(
         seed=number,

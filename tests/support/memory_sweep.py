@@ -1,8 +1,9 @@
-"""Run a scenario with each allocation failing in turn; started by test_memory.py in a process.
+"""Run a scenario again and again, each time with another allocation that fails.
 
-memory_sweep.py BACKEND SCENARIO KIND STRIDE, with failing_allocations preloaded. Prints one line of
-JSON: the number of points, each an allocation that failed, and their outcomes. A point leaves
-nothing behind, whatever its outcome.
+test_memory.py starts it: memory_sweep.py BACKEND SCENARIO KIND STRIDE, with failing_allocations
+preloaded. The failing allocation of a run is STRIDE after that of the run before. Prints one line
+of JSON: the number of allocations, of runs ("points"), and of each outcome. A run must leave no
+object and no descriptor, whatever its outcome.
 """
 
 import errno

@@ -62,5 +62,5 @@ def threads(
 def system_threads(
     request: pytest.FixtureRequest, with_threads: Callable[..., str]
 ) -> Callable[[str], str]:
-    """Run such a program on each backend, for tests in which several threads run ports."""
+    """Run a program with the helpers for threads on each backend, but not on the model."""
     return functools.partial(with_threads, backend=request.param)

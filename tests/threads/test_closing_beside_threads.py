@@ -32,7 +32,7 @@ def test_posts_beside_a_close(threads):
 
 
 def test_posts_beside_a_close_of_a_shared_port(system_threads):
-    """The same, while several threads run the port, of which one ends it."""
+    """A post while a shared port closes is refused, or its packet belongs to the port."""
     system_threads(
         """
         for rounds in range(80):

@@ -62,7 +62,7 @@ def top(
 
 
 def _only(pid: int | None) -> Path:
-    """Return the control socket of that server, or of the only one."""
+    """Return the control socket of the server `pid`, or of the only server."""
     found = running()
     if pid is not None:
         if pid not in found:

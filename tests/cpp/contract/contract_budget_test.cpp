@@ -23,7 +23,8 @@ TEST_P(Contract, MoreOperationsThanTheRingHasEntries) {
     for (std::size_t i = 0; i < ops.size(); ++i) {
         ASSERT_EQ(taken(*ops[i]), pattern(4, i));
     }
-    // The same with operations that only the kernel can finish, all cancelled at once.
+    // Operations that only the kernel can finish, again more than the ring has entries, are all
+    // cancelled at once.
     std::vector<Op*> pending;
     for (const Engine::Pair& pair : pairs) {
         pending.push_back(&engine().receive(*pair.other, 16));

@@ -71,7 +71,7 @@ TEST_F(CloseTest, NeverShutsTheConnectionDown) {
     EXPECT_EQ(backend().open_handles(), 0U);
 }
 
-// The address is free when close() returns, if the backend has taken the answer by then.
+// If the backend has the answer to the cancel already, close() frees the address before it returns.
 TEST_F(CloseTest, TakesTheAnswersThatAreThereForAnAddress) {
     backend().answers_at_once = true;
     Socket& listener = open_socket();

@@ -602,7 +602,7 @@ TEST_F(WinsockSeam, ADisconnectSaysWhetherTheSocketIsUsedAgain) {
             ASSERT_TRUE(engine().finish_one(again));
             EXPECT_EQ(script.connects, 1);
             EXPECT_EQ(script.connected, static_cast<SOCKET>(one->handle));
-            // Wine 8.0 refuses it with 10056, which ends no socket.
+            // Wine 8.0 refuses the second connect with WSAEISCONN, which ends no socket.
             EXPECT_TRUE(again.succeeded() || again.error.code == WSAEISCONN);
             EXPECT_EQ(one->state, SocketState::open);
         }
@@ -630,8 +630,8 @@ TEST_F(WinsockSeam, ADisconnectWhosePacketComesCompletesOnce) {
     EXPECT_EQ(port().figures().counts().late, 0U);
 }
 
-// The system does not report how much of such a file was sent. So it is a failure, and no send may
-// follow.
+// A file may be lost with the thread that posted it, and the system does not report how much was
+// sent. So the send fails, and no other may follow.
 TEST_F(WinsockSeam, AFileThatIsLostWithItsThreadEndsTheSocket) {
     make({}, false);
     const auto [one, other] = engine().pair();

@@ -62,7 +62,8 @@ TEST_F(AwaitedPortTest, AContenderEndsTheTurn) {
     contender.join();
 }
 
-// The ring belongs to another thread, which may end: then anyone takes it over.
+// The ring belongs to another thread. Once that thread has ended, any thread may take the ring
+// over.
 TEST_F(AwaitedPortTest, IsForeignWhileItsRingIsAnotherThreads) {
     make();
     port_->backend().owned = true;
@@ -74,7 +75,7 @@ TEST_F(AwaitedPortTest, IsForeignWhileItsRingIsAnotherThreads) {
     EXPECT_FALSE(awaited.foreign());
 }
 
-// The ring's own thread may have found the port taken, and sleeps: it has to look again.
+// The ring's own thread may have found the port taken, and sleep. It must try again.
 TEST_F(AwaitedPortTest, ALostClaimNotifiesTheOthers) {
     make();
     AwaitedPort awaited(host_, PortRef(*port_), thread_);

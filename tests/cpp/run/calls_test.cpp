@@ -109,7 +109,7 @@ TEST_F(CallsTest, GetTakesWhatIsThere) {
     EXPECT_EQ(port_.backend().waits().size(), 2U) << "one look, although no time was given";
 }
 
-// The time that a take-over took counts.
+// The time of a take-over counts against the timeout.
 TEST_F(CallsTest, ATimeoutBeginsWithTheCall) {
     lend([this](Runner&) { port_.backend().advance(2 * second); });
     EXPECT_EQ(run_once(host_, port_, second).count, 0U);
@@ -184,7 +184,7 @@ TEST_F(CallsTest, TurnNowWaitsForNothingAndTakesNothingFromOthers) {
     }
 }
 
-// A waiting thread may have found the port taken in the meantime.
+// A waiting thread may have found the port taken during the attempt, and sleep.
 TEST_F(CallsTest, ATurnThatCannotBeMadeNotifiesTheWaiters) {
     CountingWaiter waiter(port_);
     port_.backend().owned = true;

@@ -23,7 +23,7 @@ TEST(RunnerLockTest, IsAcquiredByOneThreadAndOnce) {
     EXPECT_FALSE(lock.mine());
     EXPECT_TRUE(lock.acquire(Purpose::run));
     EXPECT_TRUE(lock.mine());
-    EXPECT_FALSE(lock.acquire(Purpose::run)) << "a callback's own caller has it";
+    EXPECT_FALSE(lock.acquire(Purpose::run)) << "the caller of the callback has it";
     EXPECT_FALSE(in_thread([&] { return lock.acquire(Purpose::run) || lock.mine(); }));
     lock.release();
     EXPECT_FALSE(lock.mine());

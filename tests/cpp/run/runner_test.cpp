@@ -93,8 +93,8 @@ TEST_F(RunnerTest, TakesThePortOverFromAThreadThatWaits) {
     waiter.join();
 }
 
-// A waiter that gave way to a contender sleeps. It has to run the port again if the contender
-// comes to nothing.
+// A waiter that gave way to a contender sleeps. It has to run the port again if the contender ends
+// without the port.
 TEST_F(RunnerTest, ARefusedTakeOverNotifiesThoseThatGaveWay) {
     const OtherRunner waiter(port_, Purpose::wait);
     CountingWaiter watcher(port_);

@@ -177,7 +177,7 @@ TEST_F(OneWorkerTest, AThreadThatGetTookACompletionForIsActiveUntilItAsksAgain) 
     EXPECT_FALSE(port_.worker_of_this_thread().worker.active());
 }
 
-// What a waiting thread keeps for get() ends the wait of a thread that sleeps in get().
+// A completion that a waiting thread keeps for get() wakes a thread that sleeps in get().
 TEST_F(SharedCallsTest, WhatAWaitingThreadKeepsWakesASleeper) {
     std::atomic<int> kept{0};
     start(1, [&](TestHost& host) {
@@ -186,7 +186,7 @@ TEST_F(SharedCallsTest, WhatAWaitingThreadKeepsWakesASleeper) {
         host.on_dispatch = [&] {
             if (kept != 0 && taken.none()) {
                 --kept;
-                ++taken.count;  // as the bindings take what others have kept
+                ++taken.count;  // as the bindings take kept completions
             }
         };
         EXPECT_FALSE(get(host, port_, for_ever, taken).error);

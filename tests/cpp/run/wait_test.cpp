@@ -262,7 +262,7 @@ TEST_F(WaitTest, OnAModelTakesVirtualTime) {
     EXPECT_EQ(waited.port.get(), &port);
 }
 
-// Time that a callback took is not waited for once more.
+// The time of a callback counts against the timeout of the wait.
 TEST_F(WaitTest, NoDelayIsWaitedTwice) {
     TestPort port({}, true);
     PortEvent event(true, false);

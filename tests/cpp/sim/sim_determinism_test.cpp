@@ -57,7 +57,7 @@ TEST_F(Determinism, TheSameSeedGivesTheSameTrace) {
     }
 }
 
-// The number is the same wherever this is compiled. It changes only when the model does.
+// The trace's number is the same wherever this is compiled. It changes only with the model.
 TEST(Platforms, TheTraceOfASeedIsOneNumber) {
     sim::Parameters parameters;
     ASSERT_TRUE(sim::preset("linux", parameters));

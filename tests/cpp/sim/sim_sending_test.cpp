@@ -64,7 +64,7 @@ TEST_F(Sending, UnderNagleLockedSendsGoOnePerAck) {
     EXPECT_GE(closest(sent), values().ack_delay);
 }
 
-// Microsoft's KB 823764 shows this for 64 KiB: full segments, and the rest alone.
+// Microsoft's KB 823764 shows these segments of 64 KiB: full ones, and the rest alone.
 TEST_F(Sending, UnderNagleFullSegmentsOfALockedBlockDoNotWait) {
     make("windows-2000", [](Parameters& it) { it.send_buffer = 0; });
     const auto [one, other] = connection();
@@ -178,7 +178,8 @@ TEST_F(Sending, AfdTakesOneMoreSendThanItsBuffer) {
     (void)time_of({&locked});
 }
 
-// KB 823764: so a send larger than the buffer delays the next one by a delayed ACK.
+// KB 823764: AFD frees its buffer only when a whole send is acknowledged. So after a send larger
+// than the buffer the next one waits for a delayed ACK.
 TEST_F(Sending, AfdHasRoomAgainWhenAWholeSendIsAcknowledged) {
     for (const std::int64_t whole : {0, 1}) {
         make("windows-2000", [&](Parameters& it) {

@@ -6,7 +6,7 @@
 
 namespace iocp::scripted {
 
-// What the backends of tests leave out alike: sockets without names and without options. Every call
+// The base of the backends of tests, whose sockets have neither names nor options. Every call here
 // succeeds and changes nothing.
 class BackendWithoutNames : public Backend {
 public:

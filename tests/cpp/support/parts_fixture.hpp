@@ -46,7 +46,7 @@ protected:
         }
         return *op;
     }
-    // The same, accepted and at the end of its lane, as a post leaves it.
+    // An operation as a post leaves it: accepted, and at the end of its lane.
     Operation& posted(Socket& socket, OperationKind kind, std::size_t pages = 1) {
         Operation& op = operation(socket, kind, pages);
         parts().queue.accept(op, Outcome::queued, -1);

@@ -163,12 +163,12 @@ private:
     scripted::BlockingBackend* backend_{nullptr};
     scripted::PageMemory memory_;
     std::list<TestPacket> packets_;        // the port's lock guards it
-    std::list<TestOperation> operations_;  // likewise
+    std::list<TestOperation> operations_;  // the port's lock guards it
     std::mutex workers_mutex_;
     std::map<std::thread::id, std::unique_ptr<PortWorker>> workers_;
 };
 
-// What a test's hook throws.
+// The exception that a test's hook throws.
 struct Raised {};
 
 // A host whose hooks a test may replace. Completions without a callback go to `taken`, if there is

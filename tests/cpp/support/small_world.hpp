@@ -246,7 +246,7 @@ private:
         for (int turns = 0; port_->now() < until && turns < max_turns; ++turns) {
             turn(until);
         }
-        EXPECT_GE(port_->now(), until) << "it never comes to rest";
+        EXPECT_GE(port_->now(), until) << "the world never rests";
     }
 
     void turn(std::int64_t deadline) {

@@ -91,7 +91,7 @@ class _Trial:
         self._idle: list[Socket] = []
         self._active: list[Socket] = []
         self._flows: list[_Flow] = []
-        # charge times time of the idle and the active ones, and the time
+        # The sums of charge times time: of idle and of active connections. Last, the whole time.
         self._charges = [0.0, 0.0, 0.0]
         self._worst = 0
 

@@ -18,10 +18,10 @@ class ScenarioError(ValueError):
 
 
 class Table:
-    """The keys of one table of the file.
+    """The keys of one table of a scenario file.
 
-    Every method takes one key out. It raises ScenarioError for an invalid value, or if there is
-    neither a value nor a `default`. `done()` raises it for the keys that remain.
+    The method for a type takes one key out of the table. It raises ScenarioError for an invalid
+    value, and for a missing key without a `default`. `done()` raises it for the keys that remain.
     """
 
     def __init__(self, name: str, values: object) -> None:
