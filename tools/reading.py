@@ -85,7 +85,10 @@ def everything() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Returns the comments and the messages, each with its place."""
     comments: list[tuple[str, str]] = []
     messages: list[tuple[str, str]] = []
-    readers = ((cpp_comments, cpp_messages, (".cpp", ".hpp")), (python_comments, python_messages, (".py",)))
+    readers = (
+        (cpp_comments, cpp_messages, (".cpp", ".hpp")),
+        (python_comments, python_messages, (".py",)),
+    )
     for read_comments, read_messages, suffixes in readers:
         for path in files(*suffixes):
             for reader, into in ((read_comments, comments), (read_messages, messages)):
@@ -95,7 +98,9 @@ def everything() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 def main(seed: int = 1, of_comments: int = 40, of_messages: int = 20) -> None:
     draw = random.Random(seed)
-    for title, wanted, pool in zip(("comment", "message"), (of_comments, of_messages), everything()):
+    for title, wanted, pool in zip(
+        ("comment", "message"), (of_comments, of_messages), everything(), strict=True
+    ):
         print(f"{len(pool)} {title}s; {wanted} drawn with seed {seed}\n")
         for number, (place, text) in enumerate(draw.sample(pool, min(wanted, len(pool))), 1):
             print(f"{title} {number}, {place}\n{text}\n")

@@ -22,10 +22,10 @@ bool PortObject::finished(Operation& operation) noexcept {
         return false;
     }
     const auto* op = static_cast<const OperationObject*>(operation.user);
-    if (op->tells == Tells::port) {
+    if (op->recipient == Recipient::port) {
         return false;
     }
-    if (op->tells == Tells::event && op->callback != nullptr) {
+    if (op->recipient == Recipient::event && op->callback != nullptr) {
         event_of(*op->callback).event.finish_locked();
     }
     return true;
@@ -57,7 +57,7 @@ Py_ssize_t hand_over(PortObject& port) {
             continue;
         }
         PyObject* told = replaced(port, op->callback, nullptr);
-        if (told != nullptr && op->tells == Tells::event) {
+        if (told != nullptr && op->recipient == Recipient::event) {
             event_of(*told).event.forget_port();
         } else if (told != nullptr) {
             Routines::retire(*op, told, true);

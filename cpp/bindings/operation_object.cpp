@@ -46,7 +46,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 int clear(PyObject* self) {
     OperationObject& op = self_of(self);
     PortObject& port = *op.socket->binding;
-    if (op.tells != Tells::routine) {
+    if (op.recipient != Recipient::routine) {
         // A bound routine stays: its thread's queue knows the operation until it is handed over.
         forget(port, op.callback);
     }
@@ -433,7 +433,7 @@ OperationObject* new_operation(SocketObject& socket, OperationKind kind, PyObjec
     op->outcome = Outcome::pending;
     op->settled.store(false, std::memory_order_relaxed);
     op->hands_out_block = false;
-    op->tells = Tells::port;
+    op->recipient = Recipient::port;
     op->claims.store(0, std::memory_order_relaxed);
     allow_take_reference(reinterpret_cast<PyObject*>(op));
     PyObject_GC_Track(reinterpret_cast<PyObject*>(op));

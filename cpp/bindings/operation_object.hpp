@@ -15,14 +15,14 @@ class Envelope;
 struct SocketObject;
 
 // The receiver of an operation's completion: the port's queue, an event, or a routine.
-enum class Tells : std::uint8_t { port, event, routine };
+enum class Recipient : std::uint8_t { port, event, routine };
 
 // The Python object Operation.
 struct OperationObject {
     PyObject_HEAD
     SocketObject* socket;      // strong
     CoreSide<Operation> core;  // null once its completion was handed out
-    PyObject* callback;        // or the Event, or the bound routine, as `tells` says
+    PyObject* callback;        // or the Event, or the bound routine, as `recipient` says
     PyObject* data;
     // accept(): the Socket that the post made. It has its connection once `settled` is true.
     PyObject* accepted;
@@ -38,7 +38,7 @@ struct OperationObject {
     // The object has its result. Set last, so that a thread that sees it also sees every field.
     std::atomic<bool> settled;
     bool hands_out_block;  // the block becomes the Buffer in `data`
-    Tells tells;
+    Recipient recipient;
     // The number of result() calls that wait or have returned the result. While it is not 0, get()
     // skips the Completion.
     std::atomic<std::uint16_t> claims;

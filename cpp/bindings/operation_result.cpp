@@ -110,7 +110,7 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
     claim.keep();
     // Makes a turn to hand out the operation's record, which would otherwise stay in a port that no
     // thread runs.
-    if (op.tells == Tells::port && !port.closed && !port.forked() &&
+    if (op.recipient == Recipient::port && !port.closed && !port.forked() &&
         (op.core.linked() || any_unclaimed(port)) && !turn_now(port)) {
         return nullptr;
     }

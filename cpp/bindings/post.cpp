@@ -64,17 +64,17 @@ bool to_event(const Types& types, PyObject* given, Post& what) {
         return false;
     }
     what.callback = given;
-    what.tells = Tells::event;
+    what.recipient = Recipient::event;
     return true;
 }
 
 // Prepares the notification before the post: reserves the event, or enlists with the thread's
 // routines.
 bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what) {
-    if (what.tells == Tells::event) {
+    if (what.recipient == Recipient::event) {
         return reserve(event_of(*what.callback), *socket.binding);
     }
-    if (what.tells == Tells::routine) {
+    if (what.recipient == Recipient::routine) {
         Routines* routines = Routines::of_this_thread();
         PyObject* bound = routines != nullptr ? routines->bind(what.callback) : nullptr;
         if (bound == nullptr) {
@@ -92,9 +92,9 @@ bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what
 }
 
 void tell_nobody(OperationObject& op, const Post& what) {
-    if (what.tells == Tells::event) {
+    if (what.recipient == Recipient::event) {
         event_of(*what.callback).event.refuse();
-    } else if (what.tells == Tells::routine) {
+    } else if (what.recipient == Recipient::routine) {
         Routines::retire(op, op.callback, false);
     }
 }
@@ -115,7 +115,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         return nullptr;
     }
     op->hands_out_block = what.hands_out_block;
-    op->tells = what.tells;
+    op->recipient = what.recipient;
     if (what.envelope != nullptr) {
         op->envelope = what.envelope.release();
         what.lease = op->envelope->lease();
@@ -165,7 +165,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         core->from_file = what.from_file;
         core->reuse = what.reuse;
         core->user = op;
-        core->notifies = what.tells != Tells::port;
+        core->notifies = what.recipient != Recipient::port;
         if (Error refused = port.core->operations().submit(*core, what.timeout)) {
             core->lease = {};
             port.core->operations().discard(*core);
@@ -195,7 +195,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         settle_silent(port, *op, what, accepted);
     } else if (op->outcome == Outcome::done) {
         settle(*op);
-        if (what.tells != Tells::port) {
+        if (what.recipient != Recipient::port) {
             (void)hand_over(port);
         }
     }
@@ -262,7 +262,7 @@ bool to_routine(const SocketObject& socket, PyObject* given, Post& what) {
         return false;
     }
     what.callback = given;
-    what.tells = Tells::routine;
+    what.recipient = Recipient::routine;
     return true;
 }
 

@@ -21,8 +21,8 @@ struct Post {
     std::unique_ptr<Envelope> envelope;  // instead of the lease
     int flags{0};
     std::int64_t timeout{-1};
-    PyObject* callback{nullptr};  // or the Event, or the routine, as `tells` says
-    Tells tells{Tells::port};
+    PyObject* callback{nullptr};  // or the Event, or the routine, as `recipient` says
+    Recipient recipient{Recipient::port};
     bool hands_out_block{false};
     std::optional<ReceiveStrategy> strategy{ReceiveStrategy::pooled};  // none: adaptive
     std::uint32_t block_size{0};
