@@ -10,17 +10,15 @@ import ast
 import random
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("cpp", "tests", "python", "tools", "bench", "examples")
 
 # A string that says something to a person: several words, or it is an identifier or a format.
 SENTENCE = re.compile(r"[A-Za-z]\w*[,:;]? \S+ \S+ \S+")
-RAISED = re.compile(
-    r"(?:raise|refuse|Error::of|set_error|throw)\s*\(([^;]*?)\)\s*;", re.DOTALL
-)
+RAISED = re.compile(r"(?:raise|refuse|Error::of|set_error|throw)\s*\(([^;]*?)\)\s*;", re.DOTALL)
 LITERALS = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -77,6 +75,7 @@ def python_messages(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def files(*suffixes: str) -> list[Path]:
+    """Return the sources with one of the suffixes."""
     found = (path for name in SOURCES for path in (ROOT / name).rglob("*"))
     return sorted(path for path in found if path.suffix in suffixes)
 
@@ -97,6 +96,7 @@ def everything() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 
 def main(seed: int = 1, of_comments: int = 40, of_messages: int = 20) -> None:
+    """Print the drawn comments and messages, each with its place."""
     draw = random.Random(seed)
     for title, wanted, pool in zip(
         ("comment", "message"), (of_comments, of_messages), everything(), strict=True
