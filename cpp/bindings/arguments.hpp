@@ -70,7 +70,7 @@ private:
 
 inline bool is_given(PyObject* value) noexcept { return value != nullptr && value != Py_None; }
 
-// Raises ArgumentTypeError with `expected` and the type that came. Returns false.
+// Raises ArgumentTypeError with `expected` and the type of `given`. Returns false.
 bool refuse_type(const Types& types, const char* expected, PyObject* given);
 
 // Conversions. False: an exception is set. A null or None object leaves the default.

@@ -32,8 +32,8 @@ Routines* Routines::of_this_thread() {
                         "post them from a Python thread");
         return nullptr;
     }
-    // Checks the key's memory: without it the look-up would report a missing queue. A new one would
-    // then replace the old one, and cancel the thread's operations.
+    // Makes the key first: PyDict_GetItemString() reports a lack of memory for it as a missing
+    // queue. A second queue would replace the first, and so cancel the thread's operations.
     const Held key(PyUnicode_InternFromString(sentinel_name));
     if (key.get() == nullptr) {
         return nullptr;

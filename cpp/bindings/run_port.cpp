@@ -98,7 +98,7 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
     PyObject* result = PyList_New(static_cast<Py_ssize_t>(taken.size()));
     if (result == nullptr) {
         {
-            // GetHost::expect() has reserved room for them.
+            // GetHost::expect() has reserved room for the completions.
             const std::lock_guard guard(port.links_mutex);
             port.unclaimed.insert(port.unclaimed.begin(), taken.begin(), taken.end());
         }

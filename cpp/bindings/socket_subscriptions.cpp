@@ -32,7 +32,7 @@ bool begin_subscribing(SocketObject& socket) {
 }
 
 // Posts a subscription. While the subscription lives, the port keeps the Socket, and the Socket
-// keeps the callbacks. If several threads subscribe at once, one succeeds. A refused post changes
+// keeps the callbacks. If several threads race to subscribe, one succeeds. A refused post changes
 // nothing. A cancelled subscription may still be ahead in the lane; its remaining data goes to the
 // new callbacks.
 PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,

@@ -75,8 +75,8 @@ ThreadWorkers* workers_of_this_thread() {
             "run it in a Python thread");
         return nullptr;
     }
-    // Checks the key's memory: without it the look-up would report a missing capsule. A new one
-    // would then replace the thread's workers.
+    // Makes the key first: PyDict_GetItemString() reports a lack of memory for it as a missing
+    // capsule. A second capsule would replace the thread's workers.
     const Held key(PyUnicode_InternFromString(capsule_name));
     PyObject* capsule =
         key.get() != nullptr ? PyDict_GetItemWithError(dictionary, key.get()) : nullptr;

@@ -55,8 +55,8 @@ void Accepting::complete(Socket& listener, Operation& op, const Packet& packet) 
     } else if (packet.result < 0 && !errors_.cancelled(code)) {
         standing_.fail_item(listener, op, code);
     }
-    // In every other case a connection waits, or the system ended the request by itself. The accept
-    // is then started again.
+    // Any other packet says that a connection waits, or that the system itself ended the request.
+    // It needs no step here, because the accept is started again.
 }
 
 // At the cap, further connections wait in the listener's queue.

@@ -127,8 +127,8 @@ void IoQueue::start(Socket& socket, Lane& lane) {
     }
 }
 
-// A readiness wait leaves no memory with the system: the operation is tried first, and waits only
-// then.
+// Starts `count` operations of a lane. A readiness-only operation lends the system no memory: it is
+// tried first, and waits only if the call would block.
 StartResult IoQueue::start(Operation& op, unsigned count) noexcept {
     const bool tried = op.attempted;
     op.attempted = false;
@@ -144,8 +144,9 @@ StartResult IoQueue::start(Operation& op, unsigned count) noexcept {
     return calls_.start(op, count);
 }
 
-// Holds the operation until a timer fires, as a blocking call would have held its caller. A closing
-// socket needs its one timer itself, so an operation that would have to wait there is refused.
+// Tries the operation again after a pause, because no event reports the end of a temporary error
+// (Backend::queue_full()). The pause uses the socket's one timer. A closing socket needs that timer
+// for its deadline, so its operation is cancelled instead.
 void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
     Operation& op = *lane.head;
     if (socket.state != SocketState::open) {

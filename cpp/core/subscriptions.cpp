@@ -75,8 +75,8 @@ void Subscriptions::go_on(Socket& socket, Operation& op) {
     }
 }
 
-// Goes on after a delivery. Where a start reads data at once, it is made in the next turn: then the
-// answers have gone, and it finds the data that they brought.
+// Continues after a delivery. If a start reads data, the next turn makes it: the application's
+// answers are sent by then, and the read may find the peer's replies.
 void Subscriptions::start_again(Socket& socket, Operation& op) {
     if (capabilities_.start_reads) {
         standing_.later(socket);
@@ -121,7 +121,7 @@ void Subscriptions::complete(Socket& socket, Operation& op, Packet& packet) {
         if (op.cancel_requested) {
             queue_.finish_cancelled(lane);
         }
-        // Otherwise it is started again, with the buffer it has.
+        // A subscription that was not cancelled is started again, with its present buffer.
     } else if (packet.result < 0) {
         fail_request(socket, op, static_cast<int>(-packet.result));
     } else {

@@ -42,7 +42,7 @@ private:
         used_ = 0;
     }
 
-    // They never move: the entries hold addresses in them.
+    // The blocks never move, because entries hold addresses in them.
     std::vector<std::unique_ptr<std::byte[]>> blocks_;
     std::size_t block_{0};  // the block that pieces come from; all before it are full
     std::size_t used_{0};   // bytes of that block; a multiple of the alignment

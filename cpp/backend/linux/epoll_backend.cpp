@@ -130,7 +130,7 @@ void EpollBackend::close(Socket& socket) {
 StartResult EpollBackend::start(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
     if (op.kind == OperationKind::connect && !op.asked) {
-        // Before watch(), because the unconnected socket would report a hang-up.
+        // Connects before watch(), because epoll reports a hang-up of an unconnected socket.
         const StartResult result = connect_now(op);
         if (result.start != Start::pending) {
             return result;

@@ -48,7 +48,7 @@ void StandingReceives::completed(const uring::Cqe& cqe) {
 }
 
 // Finds the lost requests. A request whose next completion the kernel has announced stays in doubt.
-// Its socket is polled if that completion has not come by the next call.
+// Its socket is polled if that completion has not arrived by the next call.
 void StandingReceives::find_lost() {
     asked_.clear();
     if (doubted_.empty()) {

@@ -55,7 +55,7 @@ public:
 
 private:
     uring::Ring& ring_;
-    // Entries that found the ring full, in order. While it has one, every entry goes behind it.
+    // Entries that found the ring full, in order. Later entries go behind them.
     std::vector<uring::Sqe> backlog_;
     EntryMemory memory_;
     unsigned to_submit_{0};     // published and not taken yet

@@ -110,7 +110,8 @@ private:
     // Some socket has ever sent directly, so the kernel may lock memory.
     bool asked_direct_{false};
 
-    // The operations whose request has not ended; it may still be in the backlog. A lane has one.
+    // The operations whose request has not ended, even if the request is still in the backlog. A
+    // lane has at most one.
     SlotSet in_kernel_;
     // The operations whose call found a non-blocking file. Their next start waits for readiness.
     SlotSet would_block_;

@@ -22,7 +22,8 @@ namespace {
 constexpr std::uint32_t bit_peer_ended = 1U << 12U;
 // Maximum length of one entry, which has 32 bits; the core sends the rest.
 constexpr std::size_t max_bytes = std::size_t{1} << 30U;
-// A send of at least this many bytes is a call at once, while its data is warm in the cache.
+// A send of at least this many bytes is tried by a call before it becomes a request, while its data
+// is warm in the cache.
 constexpr std::size_t hot_send = std::size_t{8} << 10U;
 
 // Returns the poll events that the operation waits for before it is attempted again.
@@ -69,7 +70,8 @@ int UringBackend::pending_error(Socket& socket) {
 }
 
 std::uint64_t UringBackend::begin(Operation& op, RequestKind kind) {
-    // Its completion may insert the operation, and cannot fail.
+    // Reserves memory now, because the request's completion may insert the operation and must not
+    // fail.
     exact_waits_.reserve(op.id.slot);
     would_block_.reserve(op.id.slot);
     in_kernel_.insert(op.id.slot);
@@ -199,7 +201,7 @@ StartResult UringBackend::start_request(Operation& op, unsigned count) {
         case OperationKind::accept:
         case OperationKind::accept_each: {
             if (op.kind == OperationKind::disconnect) {
-                exact_waits_.need_no_more(op.id.slot);  // this operation waits for the peer's end
+                exact_waits_.need_no_more(op.id.slot);  // a disconnect waits for the end of stream
             }
             const StartResult result = attempt(op, 1);
             return result.start == Start::pending
@@ -240,8 +242,8 @@ StartResult UringBackend::start_request(Operation& op, unsigned count) {
 }
 
 // The kernel retries a waiting send whenever POLLRDHUP is reported, which is permanent once the
-// peer has shut down its side. After 128 retries the send waits in a worker thread of its own. So
-// where the peer's end is seen, a readiness wait takes the send's place.
+// peer has shut down its side. After 128 retries the send waits in a worker thread of its own. So a
+// send to such a peer starts as a readiness wait.
 StartResult UringBackend::send_hot(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
     if ((socket.backend_bits & bit_unwritable) == 0) {

@@ -16,11 +16,11 @@ class Incoming {
 public:
     std::uint64_t next{0};            // the next expected position
     std::uint64_t edge{0};            // the end of the window that the peer knows
-    std::uint64_t fin_at{none};       // the position of the peer's end, once it has come
+    std::uint64_t fin_at{none};       // the position of the end of stream, once it has arrived
     std::uint32_t unacknowledged{0};  // segments since the last acknowledgement
     bool acknowledge_now{false};
     bool update_window{false};
-    bool ended{false};  // everything up to the peer's end is here
+    bool ended{false};  // everything up to the end of stream has arrived
     ByteQueue bytes;    // in order, not read yet
 
     // Notes that [begin, finish) has arrived. Returns the position up to which the stream is now

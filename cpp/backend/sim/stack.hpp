@@ -75,10 +75,10 @@ public:
     [[nodiscard]] static EndpointTimer& timer(Endpoint& endpoint, EventKind kind) noexcept {
         return endpoint.timers[static_cast<std::size_t>(kind) - 1];
     }
-    // Takes the next live event, if it comes by `limit`, and moves the clock there. Dead events
-    // move no clock.
+    // Takes the next live event, if it is due by `limit`, and moves the clock to its time. Dead
+    // events do not move the clock.
     bool next_event(std::int64_t limit, Event& out);
-    // Returns whether no live event is to come.
+    // Returns whether no live event is left.
     [[nodiscard]] bool idle();
 
     // Gives a segment to the card and the wire.

@@ -41,7 +41,7 @@ public:
     // false if the time has passed without that.
     bool pass(std::int64_t timeout);
     void wake(Machine& machine) noexcept;
-    // Lets one event happen, if it comes by `limit`. Precondition: the lock is held.
+    // Lets one event happen, if it is due by `limit`. Precondition: the lock is held.
     bool step(std::int64_t limit);
 
 private:

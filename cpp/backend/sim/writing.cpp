@@ -25,7 +25,8 @@ std::uint64_t SocketLayer::buffer_size(const Endpoint& endpoint) const noexcept 
 
 // Returns the bytes from the end of the posted data that a Linux send may still take. Linux checks
 // the buffer's size only when it begins a piece of several segments, and the transport cuts
-// segments off the piece before. So a send goes on while the transport can send, and a piece more.
+// segments off the piece before. So a send continues while the transport can send, and then takes
+// one more piece.
 std::uint64_t SocketLayer::piece(const Endpoint& endpoint) const noexcept {
     const Outgoing& out = endpoint.out;
     const auto segment = static_cast<std::uint64_t>(stack_.values.mss);

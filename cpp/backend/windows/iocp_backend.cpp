@@ -67,7 +67,7 @@ IocpBackend::~IocpBackend() {
         ignored.clear();
     }
     if (requests_.taken() != 0) {
-        // The kernel may still write to them: a leak is the lesser evil.
+        // The kernel may still write to these requests: a leak is the lesser evil.
         (void)new RequestPool(std::move(requests_));
     }
     if (interrupt_.registration != nullptr) {
@@ -130,8 +130,8 @@ int IocpBackend::join(Socket& socket) {
     member.socket = handle;
     member.id = socket.id;
     member.stream = socket.stream;
-    // Only where the provider's sockets are system handles: a layer above them would queue its own
-    // packets (Microsoft, SetFileCompletionNotificationModes, remarks).
+    // Skips packets only where the provider's sockets are system handles: a layer above them would
+    // queue its own packets (Microsoft, SetFileCompletionNotificationModes, remarks).
     member.skips =
         of_the_system(handle) &&
         winsock_.set_modes(handle_of(handle), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
@@ -151,7 +151,7 @@ Request* IocpBackend::new_request(Operation& op) noexcept {
 }
 
 // Returns the result of the call that started a request. The kernel owns the request until its
-// packet. Where none will come, the request returns to the pool.
+// packet. If no packet will follow, the request returns to the pool.
 StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, DWORD bytes) {
     Member& member = *member_of(op.socket->id);
     const int code = at_once ? 0 : code_of_socket(last_error(), member.stream);
@@ -496,15 +496,15 @@ int IocpBackend::poll_failure(const Request& request) noexcept {
 }
 
 // Returns whether a receive of no bytes is the end of the stream. Under Wine 8.0 it may also mean
-// that the posting thread ended while data came. The data is then still there.
+// that the posting thread ended while data arrived. The data is then still there.
 bool IocpBackend::at_end(SOCKET socket) noexcept {
     char byte = 0;
     return ::recv(socket, &byte, 1, MSG_PEEK) == 0;
 }
 
-// Returns whether a send's packet came before the send ended. Under Wine 8.0 it does when the
-// posting thread has ended, and it does not say how many bytes went. The stream cannot go on behind
-// them.
+// Returns whether the packet of a send arrived before the send ended. Wine 8.0 queues such a packet
+// when the posting thread ends, and does not report how many bytes were sent. So no later send of
+// the stream may follow.
 bool IocpBackend::lost_with_its_thread(const Request& request) noexcept {
     return request.kind == OperationKind::send && !request.readiness_only &&
            static_cast<NTSTATUS>(request.overlapped.Internal) == STATUS_PENDING;

@@ -178,7 +178,7 @@ private:
     std::array<OVERLAPPED_ENTRY, entries_per_wait> entries_{};
     ULONG entry_count_{0};
     Interrupt interrupt_;
-    std::size_t open_cancels_{0};  // cancelled requests whose packet has not come
+    std::size_t open_cancels_{0};  // cancelled requests whose packet is still due
     std::int64_t repeat_at_{0};    // when to repeat them, by now(); meaningless while there is none
     // The limit of this wait, fixed by publish(): 0 while answers wait for reap(), the time to a
     // repetition while cancels are open, otherwise -1 for none.

@@ -8,7 +8,7 @@ namespace iocp {
 
 namespace {
 
-// The data that Winsock writes when a message has come.
+// The two values that Winsock writes when a datagram arrives, beside its bytes and its sender.
 struct Answer {
     INT address_length;
     DWORD flags;
@@ -51,7 +51,7 @@ int IocpBackend::call_send(const Operation& op, Parts& parts, DWORD& bytes,
                             static_cast<int>(message->address.length), overlapped, nullptr);
 }
 
-// Precondition: the message has come.
+// Precondition: the datagram has arrived.
 void IocpBackend::take_sender(Operation& op) noexcept {
     Message* message = op.message();
     if (message != nullptr && !op.socket->stream) {

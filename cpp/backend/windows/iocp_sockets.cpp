@@ -197,7 +197,8 @@ StartResult IocpBackend::checked(const Socket& socket, const StartResult& result
     return end && was_reset(socket_of(socket)) ? failed(WSAECONNRESET) : result;
 }
 
-// Returns the error of a readiness wait after the stream's bytes that came before it.
+// Reports the error of an earlier readiness wait once no byte is left to receive. Bytes that
+// arrived before the error are returned first.
 StartResult IocpBackend::before_error(const Socket& socket, const StartResult& result) noexcept {
     if (result.start == Start::done && result.value > 0) {
         return result;
@@ -329,7 +330,8 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
     if (::WSAPoll(&entry, 1, 0) < 0) {
         return failed(last_error());
     }
-    // POLLHUP also reports the peer's end, which makes no room. If it is alone, AFD waits for room.
+    // POLLHUP also reports that the peer has shut down its side, which makes no room. If POLLHUP is
+    // alone, AFD waits for room.
     const int found = op.kind == OperationKind::writable ? entry.revents & ~POLLHUP : entry.revents;
     return {found != 0 ? Start::done : Start::pending, 0};
 }

@@ -6,8 +6,8 @@ namespace iocp {
 
 struct Operation;
 
-// Returns the Winsock number of an error where there is one. Winsock, Win32 and the completion port
-// number the same error differently.
+// Translates an error number of Win32 or of a completion port to Winsock's, because one error has
+// several numbers. A number without a translation is returned unchanged.
 int winsock_code(unsigned long code) noexcept;
 
 // Reports ICMP's answer to an earlier datagram as a refusal, as other systems do. Windows calls it
