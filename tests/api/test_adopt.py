@@ -157,7 +157,7 @@ def test_detach_in_a_callback(port, pair):
 
 
 def test_detach_of_a_subscription(port, pair):
-    """detach() ends a subscription; on_close comes once."""
+    """detach() ends a subscription; on_close runs once."""
     sock, peer = pair
     closed = Recorder()
     sock.receive(Recorder(), on_close=closed)

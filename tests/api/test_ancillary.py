@@ -316,7 +316,7 @@ BAD = [
 @on_linux
 @pytest.mark.parametrize(("items", "expected"), BAD)
 def test_bad_items(port, peers, items, expected):
-    """Bad input: invalid ancillary data."""
+    """Bad input: invalid ancillary data raises, and posts nothing."""
     sock, _ = peers.pair(port)
     with pytest.raises(expected):
         sock.sendmsg([b"x"], ancillary=items)

@@ -149,7 +149,7 @@ ADDRESSES = [
 @pytest.mark.parametrize(("family", "address", "expected"), ADDRESSES)
 @pytest.mark.parametrize("method", ["bind", "connect"])
 def test_wrong_address(port, peers, family, address, expected, method):
-    """Bad input: an address of the wrong family or shape."""
+    """Bad input: an address of the wrong family or shape raises, and posts nothing."""
     sock = peers.own(port.socket(family, socket.SOCK_STREAM))
     with pytest.raises(expected):
         getattr(sock, method)(address)
@@ -219,7 +219,7 @@ def test_configuration_is_frozen_and_exclusive():
 
 
 def test_wrong_calls_on_the_port(port):
-    """Bad input: the port's own methods."""
+    """Bad input: the port's own methods raise a named exception; the port stays open."""
     for call, expected in (
         (lambda: port.run_once(-1), ArgumentError),
         (lambda: port.run_once("x"), ArgumentTypeError),
@@ -256,7 +256,7 @@ def test_wrong_calls_on_the_port(port):
 
 
 def test_wrong_calls_of_functions():
-    """Bad input: the functions that belong to no port."""
+    """Bad input: the functions that belong to no port raise a named exception."""
     event = iocp_sock.Event()
     for call, expected in (
         (lambda: iocp_sock.page_span(-1, 1), ArgumentTypeError),
@@ -328,7 +328,7 @@ def test_sending_on_a_listener_leaves_it_open(port, peers):
 
 
 def test_types_cannot_be_made_by_hand():
-    """Bad input: objects of the core come from the core only."""
+    """Bad input: a program cannot make the objects that only the core makes."""
     for kind in (
         iocp_sock.Socket,
         iocp_sock.Operation,

@@ -178,7 +178,7 @@ def ended(peer):
 
 @pytest.mark.parametrize("callback", [raiser, lambda *_given: [][0]], ids=["own", "builtin"])
 def test_a_callback_of_receive_that_raises(port, pair, callback):
-    """on_close gets the exception itself with its traceback; no data comes after it."""
+    """on_close gets the exception itself with its traceback; no data is delivered after it."""
     sock, peer = pair
     told, ends, calls = Recorder(), Recorder(), Recorder()
     port.error_handler = told

@@ -172,7 +172,7 @@ def test_one_busy_socket_lets_others_have_their_turn(make_port, peers):
 
 @linux_only("SHUT_RD makes a socket readable for good")
 def test_shutdown_ends_it(port, server):
-    """R32: after SHUT_RD no datagram comes, and the port does not spin."""
+    """R32: after SHUT_RD no datagram is delivered, and the port does not spin."""
     sock, peer = server
     finish(port, sock.connect(peer.getsockname()))
     op = sock.receive_from(Recorder())

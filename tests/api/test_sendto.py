@@ -433,7 +433,7 @@ def test_send_waits_for_room_of_its_target(port, peers, tmp_path):
 
 
 def test_order_and_borders(port, unconnected):
-    """R22 R30: datagrams come one by one and in order, for any number of receives."""
+    """R22 R30: each of several outstanding receives gets one datagram, in order."""
     sock, (peer, _) = unconnected
     ops = [sock.recvfrom(1000) for _ in range(5)]
     for i in range(5):

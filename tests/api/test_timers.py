@@ -81,7 +81,7 @@ def test_dropped_timer_still_fires(port):
 
 
 def test_many_timers_in_random_order(port):
-    """A thousand timers, half of them cancelled."""
+    """Of a thousand timers those that are not cancelled fire, in the order of their times."""
     calls = []
     timers = [
         port.call_later(((i * 7919) % 1000) / 50_000, lambda i=i: calls.append(i))

@@ -434,12 +434,12 @@ def test_version_and_help() -> None:
     ],
 )
 def test_addresses(text: str, parsed: tuple[str, int]) -> None:
-    """HOST:PORT is read as it is written."""
+    """address.parse() takes HOST:PORT; an empty host means every IPv4 interface."""
     assert address.parse(text) == parsed
 
 
 def test_written_addresses() -> None:
-    """A socket address is written so that it can be read again."""
+    """address.written() gives HOST:PORT, with an IPv6 host in brackets."""
     assert address.written(("127.0.0.1", 80)) == "127.0.0.1:80"
     assert address.written(("::1", 80, 0, 0)) == "[::1]:80"
 

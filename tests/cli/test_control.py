@@ -278,7 +278,7 @@ def test_a_directory_of_another_user(port, home, monkeypatch):
 
 @on_linux
 def test_a_link_in_place_of_the_directory(port, home, monkeypatch):
-    """A symbolic link is not followed."""
+    """A symbolic link in place of the server's directory is refused, not followed."""
     directory = only_directory(home, monkeypatch)
     (home / "elsewhere").mkdir(mode=0o700)
     directory.symlink_to(home / "elsewhere")
@@ -288,7 +288,7 @@ def test_a_link_in_place_of_the_directory(port, home, monkeypatch):
 
 @on_linux
 def test_the_next_place_is_taken(port, home, monkeypatch):
-    """Without a usable runtime directory the temporary one is used, and found again."""
+    """If no runtime directory is usable, running() finds the socket in the temporary one."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent")
     with control.ControlServer(port, "test") as server:
         assert server.path.parent == home / f"iocp-sock-{os.geteuid()}"

@@ -104,9 +104,9 @@ def test_sizes_took_effect(report):
 
 @linux_only("delayed acknowledgements of Linux")
 def test_where_it_stalls(report):
-    """R19: write-write-read stalls under Nagle with any buffers; other patterns do not.
+    """R19: write-write-read stalls under Nagle with every buffer size; other patterns do not.
 
-    The port notices the same cells by itself.
+    The port gives a NagleStallWarning for exactly the cells that stall.
     """
     stalling = [cell for cell in report["cells"] if cell["stall"] == "delayed_ack"]
     assert stalling == of(report, "write_write_read", True)

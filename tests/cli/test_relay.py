@@ -88,7 +88,7 @@ def test_a_packet_takes_the_delay_each_way(make):
 
 
 def test_packets_come_in_order_and_all(make):
-    """All packets come out, once and in order."""
+    """The relay forwards every packet once, in order."""
     path = make(delay=0.001)
     near, far = pair(path)
     with near, far:

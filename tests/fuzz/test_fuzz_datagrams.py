@@ -1,7 +1,7 @@
 """Random sequences of datagram posts over real sockets.
 
-Each step is checked: borders are kept, each datagram comes at most once and in its order, each post
-has one completion, and the ledger is exact.
+Each step is checked: borders are kept, each datagram arrives at most once and in its order, each
+post has one completion, and the ledger is exact.
 """
 
 import contextlib
@@ -180,7 +180,7 @@ class Datagrams(fuzzing.PortMachine):
             self.port.run_once(0)
 
     def check_order(self, end: End) -> None:
-        """Check that datagrams of each sender come in its order, whole or marked as cut."""
+        """Check that datagrams of each sender arrive in its order, whole or marked as cut."""
         places = {other.number: 0 for other in self.all}
         names = {other.name: other for other in self.all}
         for data, sender, truncated in end.handed:

@@ -101,7 +101,7 @@ def test_queued_sends_keep_the_stream(make_port, peers):
 
 
 def test_cancel_of_a_held_operation(make_port, peers):
-    """R07 R31: a cancel ends an operation that waits for the budget at once; the next goes on."""
+    """R07 R31: cancel() itself ends an operation in the budget queue; the next takes its turn."""
     port = make_port(budget=PAGE, over_budget="queue")
     sock, _peer = peers.pair(port)
     other, other_peer = peers.pair(port)

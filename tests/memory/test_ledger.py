@@ -106,7 +106,7 @@ def test_same_buffer_twice_is_charged_twice(port, pair):
 
 
 def test_send_charges_what_is_still_to_go(port, pair):
-    """R06 R02: a send charges the part that was not sent at once."""
+    """R06 R02: a send charges only the part that its post could not send."""
     sock, peer = pair
     data = bytearray(OVERFLOW)
     op = sock.send(data)
@@ -162,7 +162,7 @@ def test_done_operations_charge_nothing(port, pair):
 
 
 def test_charge_stays_through_a_cancel(port, pair):
-    """R06 R31: the refund comes with the last packet, not with the request to cancel."""
+    """R06 R31: the last packet refunds the charge; the request to cancel does not."""
     sock, _peer = pair
     target = bytearray(2 * PAGE)
     op = sock.recv_into(target)

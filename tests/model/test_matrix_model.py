@@ -83,7 +83,7 @@ def of(measured_us, modelled_us, flowing_us=20_000.0):
     ],
 )
 def test_the_rule_of_agreement(measured, modelled, agrees):
-    """R19: cells agree on the verdict, and stalls within 25 %; other times are free."""
+    """R19: a cell agrees if the verdicts are equal and, for a stall, medians within 25 %."""
     stalling, flowing = of(measured, modelled)
     assert (stalling.cell, flowing.cell) == (NAGLE, NODELAY)
     assert stalling.agrees is agrees
@@ -92,7 +92,7 @@ def test_the_rule_of_agreement(measured, modelled, agrees):
 
 
 def test_a_stall_for_another_reason_is_another_verdict():
-    """R19: cells must agree on the reason of a stall too."""
+    """R19: stalls for different reasons do not agree."""
     stalling, flowing = of(80_000.0, 80_000.0, flowing_us=30_000.0)
     assert (stalling.measured_stall, stalling.modelled_stall) == ("other", "delayed_ack")
     assert not stalling.agrees
@@ -101,13 +101,13 @@ def test_a_stall_for_another_reason_is_another_verdict():
 
 
 def test_the_largest_deviation_is_of_cells_that_stall():
-    """The maximum deviation is of stalling cells, and None without any."""
+    """The maximum deviation counts only stalling cells; it is None if no cell stalls."""
     assert largest_deviation(of(80_000.0, 70_000.0)) == pytest.approx(0.125)
     assert largest_deviation(of(21_000.0, 39_000.0)) is None
 
 
 def test_only_the_same_cells_are_compared():
-    """A missing or a doubled cell is an error."""
+    """compare() rejects cells that are missing or occur twice."""
     both = [one(NAGLE, 1.0), one(NODELAY, 1.0)]
     for other in (both[:1], [*both, both[0]], [both[0], one(CELLS[0], 1.0)]):
         with pytest.raises(ValueError, match="same cells"):
@@ -150,7 +150,7 @@ def test_the_models_windows_does_what_documents_say():
 
 
 def test_a_figure_that_is_off_does_not_agree():
-    """A figure may be off by 25 %; a lower bound by nothing below it."""
+    """A modelled figure agrees within 25 %; for a lower bound, from that bound on."""
     figure = documents.Figure("003", "windows-10", "", 200, 250, "ms")
     assert figure.agrees
     assert not dataclasses.replace(figure, model=250.1).agrees

@@ -293,7 +293,7 @@ def test_closing_completes_and_sends_the_end(port, peers):
 
 
 def test_closing_a_datagram_socket_beside_arrived_data(port, peers):
-    """Close: freeing an address takes packets at once, those of other sockets too."""
+    """Close: a close() that frees an address loses no packet that it takes for other sockets."""
     got = []
     senders = []
     for _ in range(20):

@@ -76,7 +76,7 @@ def test_refused(port, peers):
 
 @needs_unix
 def test_no_such_path(port, peers, tmp_path):
-    """R05: a connect to a missing path."""
+    """R05: a connect to a missing path ends with FileNotFoundError."""
     op = port.connect(str(tmp_path / "missing"))
     peers.own(op.socket)
     finish(port, op)
@@ -129,7 +129,7 @@ def test_close_while_connecting(port, peers):
 
 
 def test_ipv6(port, peers):
-    """Connecting over IPv6."""
+    """A connect to an IPv6 address makes an AF_INET6 socket."""
     raw = peers.raw(socket.AF_INET6)
     raw.bind(("::1", 0))
     raw.listen()

@@ -21,7 +21,7 @@ from support import (
 )
 
 waits_for_the_peer = pytest.mark.skipif(
-    WINE, reason="DisconnectEx of Wine 8.0 does not wait for the peer's end"
+    WINE, reason="DisconnectEx of Wine 8.0 does not wait for the peer's end of stream"
 )
 
 
@@ -46,7 +46,7 @@ def test_behind_the_sends(port, pair):
 
 
 def test_the_peer_goes_on(port, pair):
-    """Data of the peer is received until its end; then the disconnect completes."""
+    """Data is received up to the peer's end of stream; then the disconnect completes."""
     sock, peer = pair
     got = []
     sock.receive(lambda _conn, data: got.append(bytes(data)))
@@ -61,7 +61,7 @@ def test_the_peer_goes_on(port, pair):
 
 @waits_for_the_peer
 def test_waits_and_cancels(port, pair):
-    """R31: a disconnect waits for the peer's end, and can be cancelled or timed out."""
+    """R31: a disconnect that waits for the peer's end of stream can be cancelled or time out."""
     sock, peer = pair
     op = sock.disconnect()
     port.run_once(0)

@@ -146,7 +146,7 @@ def received_of(sock, **options):
     return events
 
 
-@pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
+@pytest.mark.skipif(WINE, reason="Wine reports a reset only to operations that are pending then")
 @pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte", "adaptive"])
 @pytest.mark.parametrize("meet", MEETING)
 def test_what_came_before_a_reset_is_delivered(port, peers, strategy, meet):
@@ -162,7 +162,7 @@ def test_what_came_before_a_reset_is_delivered(port, peers, strategy, meet):
     assert sock.closed
 
 
-@pytest.mark.skipif(WINE, reason="Wine shows a reset only to what is pending when it comes")
+@pytest.mark.skipif(WINE, reason="Wine reports a reset only to operations that are pending then")
 @pytest.mark.parametrize("how", ["receive", "recv", "recv_into", "try_recv", "blocks"])
 def test_what_came_before_a_reset_can_be_received_later(port, peers, how):
     """R05: the socket stays until arrived data is received; sends raise meanwhile."""

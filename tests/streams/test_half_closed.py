@@ -64,7 +64,7 @@ def half_closed(port, peers):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_waits_for_room_alone(port, half_closed, tmp_path, wait):
-    """R15: the peer's end does not wake a wait for room; a read of the peer does."""
+    """R15: the peer's half-close does not wake a wait for room; a read by the peer does."""
     sock, peer, sent = half_closed
     op = WAITS[wait](sock, tmp_path / "file")
     assert packets_of_turns(port) < QUIET
@@ -113,7 +113,7 @@ def test_no_thread_waits(half_closed):
 
 @linux_only("MSG_ERRQUEUE")
 def test_waits_for_errors_alone(port, half_closed):
-    """R29: the peer's end does not wake a wait for errors."""
+    """R29: the peer's half-close does not wake a wait for errors."""
     sock, _peer, _sent = half_closed
     op = sock.recv(1, flags=socket.MSG_ERRQUEUE)
     assert packets_of_turns(port) < QUIET
@@ -137,7 +137,7 @@ def test_waits_for_errors_of_what_is_over(port, peers):
 
 
 def test_a_peer_that_ends_during_the_wait(port, peers):
-    """R15: the peer's end does not wake a wait that began before it."""
+    """R15: the peer's half-close does not wake a wait for room that began before it."""
     sock, peer = peers.tcp(port, buffers=8192)
     sent = fill_for_good(port, sock)
     op = send_when_writable(sock, None)

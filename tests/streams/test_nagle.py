@@ -227,7 +227,7 @@ def test_a_warning_made_an_error_is_reported(port, peers):
 
 
 def test_its_record_is_no_completion(port, peers):
-    """run_once() counts completions, and no warnings."""
+    """run_once() returns the number of completions; a warning does not count."""
     sock, peer = peers.tcp(port)
     handed_out = 0
     with answering(peer), warnings.catch_warnings():

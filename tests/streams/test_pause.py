@@ -145,7 +145,7 @@ def test_a_paused_reader_holds_no_memory(port, pair):
 
 
 def test_close_while_paused(port, pair, strategy):
-    """R37: close() ends the pause, delivers nothing more, and on_close comes once."""
+    """R37: close() ends the pause, delivers nothing more, and on_close runs once."""
     sock, peer = pair
     got, closed = [], Recorder()
 
@@ -200,7 +200,7 @@ def test_dropped_while_paused(port, peers):
 
 
 def test_error_while_paused(port, peers, strategy):
-    """R05 R37: on_close comes after the data that was read before the pause."""
+    """R05 R37: on_close runs after the delivery of data that was read before the pause."""
     sock, peer = peers.tcp(port)
     events = []
 
@@ -285,7 +285,7 @@ def test_accepted_while_paused_are_closed_with_the_listener(port, peers):
 
 
 def test_datagrams_pause(port, peers):
-    """R37: receive_from() pauses too; datagrams read before the pause come first."""
+    """R37: receive_from() pauses too; datagrams read before are delivered first."""
     sock, peer = peers.pair(port, socket.SOCK_DGRAM)
     got = []
 
@@ -324,7 +324,7 @@ def test_changing_the_strategy_while_paused(port, pair, strategy):
 
 
 def test_from_another_thread(port, pair):
-    """R37: another thread pauses and resumes while the port runs; every byte comes once."""
+    """R37: another thread pauses and resumes a reader while the port runs; no byte is lost."""
     if port.backend == "sim":
         pytest.skip("not in the model: one thread at a time runs the ports of a model")
     sock, peer = pair

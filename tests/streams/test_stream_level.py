@@ -139,7 +139,7 @@ def test_no_delivery_after_close(port, pair, strategy):
 
 
 def test_abort_in_the_callback(port, peers, strategy):
-    """Stream level: abort() in the callback resets the connection; on_close comes once."""
+    """Stream level: abort() in the callback resets the connection; on_close runs once."""
     sock, peer = peers.tcp(port)
     got = []
 
@@ -302,7 +302,7 @@ def test_accept_each(port, peers):
 
 
 def test_server_in_callbacks(port, peers):
-    """Stream level: an echo server of three callbacks; every byte comes back."""
+    """Stream level: an echo server of three callbacks sends every byte back."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     closed = Recorder()
 
@@ -362,7 +362,7 @@ def test_direct_takes_a_block_per_connection(port, peers):
 
 
 def test_on_close_without_receive_data(port, pair):
-    """Stream level: on_close comes once for close() of a connection that never got data."""
+    """Stream level: on_close runs once for close() of a connection that never got data."""
     sock, _peer = pair
     closed = Recorder()
     sock.receive(Recorder(), on_close=closed)

@@ -151,7 +151,7 @@ def sockets_closed_by_several(stage: Stage) -> None:
             *(partial(close, mine) for mine in shares(pairs, 2)),
             *(partial(abort, mine) for mine in shares(pairs[::-1], 2)),
         )
-    assert len(closed) == 12, "on_close comes once for each subscription"
+    assert len(closed) == 12, "on_close runs once for each subscription"
 
 
 def _close_handle(handle: int) -> None:
@@ -286,7 +286,7 @@ def run_by_threads_in_turn(stage: Stage) -> None:
 
 @scenario(rounds=20)
 def runners_that_compete(stage: Stage) -> None:
-    """Threads run a port without concurrency at once: one runs it, and the others are refused."""
+    """Several threads try to run a port made for one: one runs it, and the others are refused."""
     port = stage.port()
     sock, peer = stage.pair(port)
 

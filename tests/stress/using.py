@@ -31,13 +31,13 @@ def _packets(stage: Stage, port: iocp_sock.Port, runners: int) -> None:
 
 @scenario(rounds=6)
 def packets(stage: Stage) -> None:
-    """Each packet that threads post comes once."""
+    """Each packet that threads post is handed out once."""
     _packets(stage, stage.port(), 1)
 
 
 @scenario(rounds=6)
 def packets_shared(stage: Stage) -> None:
-    """Each packet that threads post to a shared port comes once."""
+    """Each packet that threads post to a shared port is handed out once."""
     _packets(stage, stage.port(concurrency=2), 4)
 
 
@@ -82,7 +82,7 @@ def echo_shared(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def completions_taken_by_several(stage: Stage) -> None:
-    """Threads take completions one by one and by the batch; each comes once."""
+    """Threads take completions one by one and by the batch; each is handed out once."""
     port = stage.port(concurrency=2)
     pairs = stage.pairs(port, 2)
     taken: deque[object] = deque()

@@ -225,7 +225,7 @@ def read(port: iocp_sock.Port, peer: socket.socket, nbytes: int) -> bytes:
 
     deadline = time.monotonic() + PATIENCE
     while not some():
-        assert time.monotonic() < deadline, f"{got} of {nbytes} bytes came"
+        assert time.monotonic() < deadline, f"{got} of {nbytes} bytes arrived"
         port.run_once(0)
     return b"".join(chunks)
 
@@ -240,7 +240,7 @@ def drain_get(port: iocp_sock.Port, count: int) -> list[iocp_sock.Completion]:
     taken: list[iocp_sock.Completion] = []
     deadline = time.monotonic() + PATIENCE
     while len(taken) < count:
-        assert time.monotonic() < deadline, f"{len(taken)} of {count} completions came"
+        assert time.monotonic() < deadline, f"{len(taken)} of {count} completions were handed out"
         completion = port.get(0.05)
         if completion is not None:
             taken.append(completion)

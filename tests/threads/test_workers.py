@@ -27,9 +27,9 @@ def exactly(peer, nbytes):
 
 
 def take(port):
-    """Get one completion of the port; fails if none comes."""
+    """Get one completion of the port; fails after a timeout."""
     completion = port.get(PATIENCE)
-    assert completion is not None, "nothing came"
+    assert completion is not None, "no completion before the timeout"
     return completion
 
 

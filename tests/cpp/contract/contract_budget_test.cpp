@@ -24,7 +24,7 @@ TEST_P(Contract, MoreOperationsThanTheRingHasEntries) {
         ASSERT_EQ(taken(*ops[i]), pattern(4, i));
     }
     // Operations that only the kernel can finish, again more than the ring has entries, are all
-    // cancelled at once.
+    // cancelled before the next turn.
     std::vector<Op*> pending;
     for (const Engine::Pair& pair : pairs) {
         pending.push_back(&engine().receive(*pair.other, 16));

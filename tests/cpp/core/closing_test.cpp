@@ -265,7 +265,7 @@ TEST_F(CloseTest, ASendThatFailsWhileItDrainsEndsTheDrain) {
         ASSERT_FALSE(closed.empty());
         EXPECT_EQ(closed.back().failure.code, code);
         EXPECT_THAT(backend().calls_on(handle), Contains("reset"))
-            << "the end of the stream would say that all had come";
+            << "an end of stream would claim that all bytes arrived";
     }
 }
 

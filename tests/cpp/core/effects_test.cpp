@@ -71,17 +71,17 @@ TEST_F(EffectsTest, AnEffectThatIsLeftWhileOneIsDoneComesInTheSameRound) {
 
 TEST_F(EffectsTest, TheFirstErrorOfASocketStays) {
     Socket& one = socket();
-    work_.fail(one, Error::of(Fault::timed_out, "first"));
-    work_.fail(one, Error::of(Fault::cancelled, "second"));
+    work_.fail(one, Error::of(Fault::timed_out, "the first error"));
+    work_.fail(one, Error::of(Fault::cancelled, "the second error"));
     EXPECT_EQ(one.failure.fault, Fault::timed_out);
     EXPECT_EQ(work_off().size(), 1U);
 }
 
 TEST_F(EffectsTest, AnErrorOfSendingAloneGivesWay) {
     Socket& one = socket();
-    one.failure = Error::of(Fault::cancelled, "of sending");
+    one.failure = Error::of(Fault::cancelled, "sending failed");
     one.send_broken = true;
-    work_.fail(one, Error::of(Fault::timed_out, "of everything"));
+    work_.fail(one, Error::of(Fault::timed_out, "the socket failed"));
     EXPECT_EQ(one.failure.fault, Fault::timed_out);
     EXPECT_FALSE(one.send_broken);
     EXPECT_EQ(work_off().size(), 1U);
@@ -91,7 +91,7 @@ TEST_F(EffectsTest, ASocketThatIsEndingDoesNotFailAgain) {
     for (const SocketState state :
          {SocketState::free, SocketState::cancelling, SocketState::closed}) {
         Socket& one = socket(state);
-        work_.fail(one, Error::of(Fault::timed_out, "too late"));
+        work_.fail(one, Error::of(Fault::timed_out, "the socket is ending already"));
         EXPECT_FALSE(one.failure);
     }
     EXPECT_TRUE(work_.empty());

@@ -1,4 +1,4 @@
-// receive_each by multishot receives, which take memory only when data comes (R13).
+// receive_each by multishot receives, which take memory only when data arrives (R13).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -113,7 +113,7 @@ TEST_F(PooledTest, DataBehindTheEndIsLate) {
     EXPECT_EQ(op.ends, 1);
     EXPECT_THAT(op.data, IsEmpty());
     EXPECT_EQ(port().figures().counts().late, 1U);
-    EXPECT_EQ(pool().blocks_out(), 0U) << "what came late gives its memory back";
+    EXPECT_EQ(pool().blocks_out(), 0U) << "data that arrives late gives its memory back";
 }
 
 TEST_F(PooledTest, DataThatBeatTheCancelIsDelivered) {

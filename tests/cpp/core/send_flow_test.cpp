@@ -38,7 +38,7 @@ TEST_F(SendFlowTest, AFailedSocketIsNotNotified) {
     Socket& socket = open_socket();
     socket.marks.high = 1;
     posted(socket, OperationKind::send);
-    socket.failure = Error::of(Fault::cancelled, "over");
+    socket.failure = Error::of(Fault::cancelled, "the socket failed");
     flow().notify(socket);
     EXPECT_TRUE(records().empty());
 }

@@ -1,4 +1,4 @@
-// ExactWaits: a poll for room or data that the peer's end, or an old error, does not end.
+// ExactWaits: waits for room or data that ignore a half-closed connection and an old error.
 #ifdef __linux__
 #include "backend/linux/exact_waits.hpp"
 

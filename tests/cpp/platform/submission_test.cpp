@@ -20,7 +20,7 @@ protected:
             submission_.push(no_operation(name));
         }
     }
-    // Makes turns until `count` completions came. Returns their names.
+    // Makes turns until `count` completions have arrived. Returns their names.
     std::vector<std::uint64_t> names(std::size_t count) {
         std::vector<std::uint64_t> all;
         for (int turn = 0; turn < 10 && all.size() < count; ++turn) {

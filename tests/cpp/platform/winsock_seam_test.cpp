@@ -490,7 +490,7 @@ TEST_F(LostCancels, AreRepeated) {
     (void)one;
 }
 
-// Packets that come all the time leave no wait empty.
+// A lost cancel is repeated although a wake ends every wait before its time limit.
 TEST_F(LostCancels, AreRepeatedUnderTraffic) {
     const auto [one, other] = engine().pair();
     const Op& op = waiting(*other);

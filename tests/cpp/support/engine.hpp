@@ -238,7 +238,7 @@ public:
                 return false;
             }
             if (std::chrono::steady_clock::now() > watchdog) {
-                ADD_FAILURE() << "what the test waits for never came";
+                ADD_FAILURE() << "the condition did not hold within 60 s";
                 return false;
             }
         }

@@ -243,7 +243,7 @@ private:
                 return refused();
             }
             if (engine_->port().now() >= deadline) {
-                ADD_FAILURE() << "neither the end nor an error came";
+                ADD_FAILURE() << "neither an end nor an error before the deadline";
                 return false;
             }
         }

@@ -339,7 +339,7 @@ private:
             EXPECT_TRUE(std::equal(received_[side].begin(), received_[side].end(), bytes.begin(),
                                    bytes.begin() + static_cast<std::ptrdiff_t>(std::min(
                                                        bytes.size(), received_[side].size()))))
-                << "what came is no prefix of what was sent";
+                << "the received bytes are no prefix of the sent ones";
         }
     }
 
