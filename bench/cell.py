@@ -31,5 +31,5 @@ QUICK = [Cell(64, 100), Cell(1024, 1000), Cell(102400, 100), PIECES]
 
 
 def select_cells(names: list[str]) -> list[Cell]:
-    """The named cells; an unknown name ends the program with the list."""
+    """The cells of these names, in order; for an unknown name exits with the known ones."""
     return choose("cell", {cell.name: cell for cell in [*ALL, *WINDOWS]}, names)

@@ -36,7 +36,7 @@ class RelayUnavailable(OSError):
 class Traffic:
     """The traffic through a relay.
 
-    The packets that came in, the lost ones, and the maximum lateness of the others, in
+    The packets that arrived, the lost ones, and the maximum lateness of the others, in
     microseconds.
     """
 

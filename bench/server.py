@@ -228,7 +228,7 @@ IDLE_SERVERS = [
 
 
 def select_servers(known: list[Server], names: list[str] | None) -> list[Server]:
-    """The named servers in the given order, or all; an unknown name ends the program."""
+    """The servers of these names, or all; for an unknown name exits with the known ones."""
     if names is None:
         return known
     return choose("server", {server.name: server for server in known}, names)

@@ -28,7 +28,7 @@ _Address = tuple[Any, ...]
 
 
 def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int, _Address]]:
-    """Order addresses as RFC 8305, 4 does: the families alternate, the first one's first."""
+    """Order addresses as RFC 8305, 4 does: families alternate, that of the first address first."""
     families: dict[int, list[tuple[int, _Address]]] = {}
     for family, _kind, _proto, _name, address in found:
         families.setdefault(family, []).append((family, address))

@@ -45,5 +45,5 @@ class Latencies:
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:
-    """Return the first ordered time that more than `part` of them do not exceed, or the last."""
+    """Return the quantile of the ordered times: the time at index part * n, at most the last."""
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -66,7 +66,11 @@ class EchoServer:
 def controlled(
     port: Port, name: str, wanted: bool | None = None
 ) -> contextlib.AbstractContextManager[object]:
-    """Serve a control socket, unless it is not wanted, or by default the system has none."""
+    """Serve a control socket, unless `wanted` is False.
+
+    If there can be none, True raises ControlUnavailable. None prints the reason, except on a system
+    without control sockets.
+    """
     if wanted is False:
         return contextlib.nullcontext()
     try:
