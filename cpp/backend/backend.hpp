@@ -165,13 +165,13 @@ public:
     virtual void conclude(Operation& /*op*/, Packet& /*packet*/) {}
     // Reads without blocking into memory of the core, for drains.
     virtual StartResult read(Socket& socket, std::byte* data, std::size_t length) = 0;
-    // Reads one datagram and its sender; `flags` is not 0 if it was cut.
+    // Reads one datagram and its sender; `flags` is not 0 if the datagram was truncated.
     virtual StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
                                   Address& from) {
         from.length = 0;
         return read(socket, data, length);
     }
-    // Returns whether a read that got less than its room has emptied the socket.
+    // Returns whether a read that got less than it asked for has emptied the socket.
     virtual bool drained(Socket& socket) noexcept = 0;
 };
 

@@ -37,7 +37,7 @@ Mapping mapping_of(const Types& types, Fault fault) noexcept {
             return {ErrorClass::port_closed, EBADF, "the port is closed"};
         case Fault::truncated:
             return {ErrorClass::error, types.message_size_code,
-                    "the datagram was cut: it is longer than its buffer"};
+                    "the datagram was truncated: it is longer than its buffer"};
         case Fault::argument:
             return {ErrorClass::argument, EINVAL, "this backend does not support these arguments"};
         case Fault::wrong_thread:

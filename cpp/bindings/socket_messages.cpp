@@ -133,9 +133,9 @@ PyMethodDef message_methods[] = {
      "Operation\n\n"
      "Receives as recv() does; Operation.address is the sender's address. On a datagram socket\n"
      "each receive gets one datagram, which may be empty. A datagram longer than nbytes is\n"
-     "cut, and Operation.flags has MSG_TRUNC. An error that the system reports to a datagram\n"
-     "socket, such as ECONNREFUSED for an earlier datagram, completes one operation. It ends\n"
-     "nothing: the next receive goes on."},
+     "truncated, and Operation.flags has MSG_TRUNC. An error that the system reports to a\n"
+     "datagram socket, such as ECONNREFUSED for an earlier datagram, completes one operation.\n"
+     "It ends nothing: the next receive goes on."},
     {"recvfrom_into", fast(guarded<recvfrom_into>), keywords_call,
      "recvfrom_into(buffer, *, flags=0, callback=None, timeout=None, event=None, routine=None) -> "
      "Operation\n\n"
@@ -144,9 +144,9 @@ PyMethodDef message_methods[] = {
      "recvmsg_into(buffers, *, ancillary_size=0, flags=0, callback=None, timeout=None, event=None, "
      "routine=None) -> Operation\n\n"
      "Posts one receive scattered over 1 to 1024 writable buffers, which are filled in order.\n"
-     "Operation.address is the sender's address. ancillary_size is the room for\n"
-     "Operation.ancillary: 0 to 1 MiB, in bytes, as socket.CMSG_SPACE() counts them. Ancillary\n"
-     "data without room is cut, and Operation.flags has MSG_CTRUNC. With ancillary_size\n"
+     "Operation.address is the sender's address. ancillary_size is the maximum of\n"
+     "Operation.ancillary: 0 to 1 MiB, in bytes, as socket.CMSG_SPACE() counts them. Longer\n"
+     "ancillary data is truncated, and Operation.flags has MSG_CTRUNC. With ancillary_size\n"
      "MSG_WAITALL has no effect. Ancillary data needs Linux; elsewhere it raises ArgumentError\n"
      "(EOPNOTSUPP)."},
     {"sendto", fast(guarded<sendto>), keywords_call,

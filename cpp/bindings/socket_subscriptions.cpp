@@ -188,11 +188,11 @@ PyMethodDef subscription_methods[] = {
      "Receives every datagram of a datagram socket and calls callback(socket, buffer, address)\n"
      "for it. address is the sender's in the socket module's form, or None. An idle socket\n"
      "holds no memory. A turn takes at most drain_reads datagrams of each socket. size is the\n"
-     "maximum in bytes, at most the port's region_size less 144. A longer datagram is cut;\n"
-     "on_error(socket, Error with EMSGSIZE) is called before it. Other errors that the system\n"
-     "reports, such as ECONNREFUSED, also go to on_error and end nothing. While a socket\n"
-     "yields only errors it is read every 100 ms. on_close is as for receive(). The\n"
-     "subscription ends with cancel(), shutdown(SHUT_RD) or the socket."},
+     "maximum in bytes, at most the port's region_size less 144. A longer datagram is\n"
+     "truncated; on_error(socket, Error with EMSGSIZE) is called before its callback. Other\n"
+     "errors that the system reports, such as ECONNREFUSED, also go to on_error and end\n"
+     "nothing. While a socket yields only errors it is read every 100 ms. on_close is as for\n"
+     "receive(). The subscription ends with cancel(), shutdown(SHUT_RD) or the socket."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -270,8 +270,8 @@ void SocketLifecycle::settle(Socket& socket) {
     accepting_.closed(socket);
     const bool cut = socket.send_cut && !socket.keep_handle;
     if (socket.releasing != 0 || cut) {
-        // A reset makes the kernel release memory that it still reads, and shows the peer that its
-        // data was cut.
+        // A reset makes the kernel release memory that it still reads, and shows the peer that data
+        // is missing.
         calls_.reset(socket);
     }
     if (socket.keep_handle) {

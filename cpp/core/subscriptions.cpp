@@ -10,7 +10,7 @@ namespace iocp {
 
 namespace {
 
-// Drains read into at least this much space, so that the end of a region rarely cuts a message.
+// Drains read into at least this much space, so that the end of a region rarely splits a message.
 constexpr std::size_t min_space = std::size_t{64} << 10U;
 
 }  // namespace
@@ -316,7 +316,9 @@ void Subscriptions::drain_datagrams(Socket& socket, Operation& op) {
         const auto got = static_cast<std::size_t>(result.value);
         if (result.flags != 0) {
             standing_.report(socket, op,
-                             Error::of(Fault::truncated, "the datagram that follows was cut"));
+                             Error::of(Fault::truncated,
+                                       "the next datagram is longer than size and was truncated; "
+                                       "give receive_from() a larger size"));
         }
         Ready ready;
         ready.what = Ready::What::datagram;

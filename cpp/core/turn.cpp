@@ -305,7 +305,7 @@ void Turn::reap() {
 }
 
 // Completes packets while there is memory for their records; the others wait here. A packet needs
-// at most two: for a datagram that was cut.
+// at most two: a truncated datagram has an error and its data.
 void Turn::complete_packets() {
     completing_ = true;
     while (complete_one()) {

@@ -21,7 +21,7 @@ struct Message {
     // Send: the destination. Receive: the sender. Length 0 means no address.
     Address address;
     std::byte* control{nullptr};  // ancillary data in the system's form
-    // Send: the bytes of ancillary data. Receive: the room for it, then its received bytes.
+    // In bytes. Send: the ancillary data. Receive: the size of `control`, then the data received.
     std::size_t control_length{0};
 };
 

@@ -77,7 +77,7 @@ def test_kept_buffers_stay_what_they_are(make_port, peers):
 
 
 def test_cut_datagram_is_told_before_it_comes(port, server):
-    """R29: on_error gets EMSGSIZE before the cut datagram; the next one is whole."""
+    """R29: on_error gets EMSGSIZE before the truncated datagram; the next is whole."""
     sock, peer = server
     told = Recorder()
     sock.receive_from(lambda _s, data, _a: told.append(bytes(data)), size=10, on_error=told)
@@ -183,7 +183,7 @@ def test_shutdown_ends_it(port, server):
 
 
 def test_not_on_streams(port, peers, server):
-    """Bad input: receive_from() is for datagrams, receive() for streams; one at a time."""
+    """Bad input: receive_from() takes datagrams only, and no second subscription beside it."""
     sock, _ = server
     stream, _peer = peers.pair(port)
     with pytest.raises(iocp_sock.ArgumentError, match=r"receive\(\)"):

@@ -143,7 +143,7 @@ def test_empty_datagram_has_a_sender(port, unconnected, there):
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("method", ["recv", "recv_into", "recvfrom", "recvmsg_into"])
 def test_cut_datagram_says_so(port, unconnected, method, there):
-    """R29: a cut datagram sets MSG_TRUNC and loses its rest; the next datagram is whole."""
+    """R29: a datagram that is truncated sets MSG_TRUNC; the next datagram is whole."""
     sock, (peer, _) = unconnected
     room = bytearray(10)
 

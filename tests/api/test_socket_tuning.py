@@ -49,7 +49,7 @@ def test_zero_is_allowed(port, peers, name):
 @linux_only("net.core.wmem_max and rmem_max")
 @pytest.mark.parametrize(("name", "limit"), [("send_buffer", "wmem"), ("receive_buffer", "rmem")])
 def test_a_size_beyond_the_limit_is_cut(port, peers, name, limit):
-    """R18: a size beyond the limit is cut, and the attribute reads the cut size."""
+    """R18: the system reduces a size beyond its limit; the attribute reads the result."""
     with open(f"/proc/sys/net/core/{limit}_max") as file:
         most = int(file.read())
     sock, _peer = peers.tcp(port)

@@ -56,7 +56,7 @@ def test_empty_datagram(port, datagrams):
 
 
 def test_long_datagram_is_cut(port, datagrams):
-    """R22: a long datagram is cut; the next receive gets the next datagram."""
+    """R22: a long datagram is truncated; the next receive gets the next datagram."""
     sock, peer = datagrams
     ops = [sock.recv(10), sock.recv(10)]
     peer.send(pattern(1000))

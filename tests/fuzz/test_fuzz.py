@@ -60,7 +60,7 @@ class Side:
         return self.sends + self.receives
 
     def sent(self) -> bytes:
-        """Return the bytes that may have been sent: those of whole sends, and of a last cut one."""
+        """Return the data of every send of which bytes may have been sent."""
         return b"".join(post.data for post in self.sends if not skipped(post))
 
     def received(self) -> bytes:

@@ -180,7 +180,7 @@ class Datagrams(fuzzing.PortMachine):
             self.port.run_once(0)
 
     def check_order(self, end: End) -> None:
-        """Check that datagrams of each sender arrive in its order, whole or marked as cut."""
+        """Check that datagrams of each sender arrive in its order, whole or marked as truncated."""
         places = {other.number: 0 for other in self.all}
         names = {other.name: other for other in self.all}
         for data, sender, truncated in end.handed:

@@ -165,7 +165,7 @@ def test_messages_go_at_their_own_instants():
 
 
 def test_a_message_that_is_cut_ends_its_connection():
-    """A cut message ends its connection: later bytes would be taken for its rest."""
+    """A message sent only in part ends its connection: later bytes would pass for its rest."""
     values = small(message=["1KiB", "4MiB"], rate=10, messages=None, answer=None)
     values["hosts"]["client"]["budget"] = "2MiB"
     one = calls(values)

@@ -188,7 +188,7 @@ def test_eviction_with_data_left_is_a_reset(make_port, peers):
 
 
 def test_nothing_follows_a_cut_send(port, peers):
-    """R31 R37: shutdown() after a cut send is refused, because the peer would see a clean end."""
+    """R31 R37: shutdown() after a part of a send is refused: the peer would see a clean end."""
     sock, _peer = peers.tcp(port, buffers=8192)
     op = sock.send(BIG)
     port.run_once(0)

@@ -91,12 +91,12 @@ class Side:
         self.received += data
 
     def sent(self) -> bytes:
-        """Return the bytes that may have been sent: those of whole sends, and of a last cut one."""
+        """Return the data of every send of which bytes may have been sent."""
         return b"".join(post.data for post in self.posts if post.kind == "send" and _went(post))
 
 
 def _went(post: Post) -> bool:
-    """Return whether bytes of a send may have been sent; none have of one cancelled whole."""
+    """Return false for a send that was refused, or ended with an Error before its first byte."""
     op = post.operation
     return op is not None and not (
         op.done and op.transferred == 0 and isinstance(op.error, iocp_sock.Error)

@@ -250,7 +250,7 @@ bool LinuxBackend::sends_no_more(const Socket& socket) noexcept {
            ::ioctl(fd_of(socket), FIONREAD, &bytes) == 0 && bytes == 0;
 }
 
-// MSG_TRUNC makes recvfrom(2) return the true length of a datagram, which shows that it was cut.
+// MSG_TRUNC makes recvfrom(2) return the true length of a datagram, which shows a truncation.
 StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
                                     Address& from) {
     socklen_t size = from.bytes.size();

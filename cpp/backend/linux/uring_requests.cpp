@@ -263,8 +263,9 @@ StartResult UringBackend::send_hot(Operation& op, unsigned count) {
     return result.start == Start::failed ? StartResult{} : result;
 }
 
-// The kernel repeats a send that found no room with the rest of the first try. For a datagram that
-// is a cut or empty one. So the backend sends by a call, and lets the ring wait only for room.
+// If a send finds no room, the kernel tries again with the bytes that the first try left over. A
+// datagram would then be truncated or empty. So the backend sends by a call, and lets the ring wait
+// only for room.
 StartResult UringBackend::send_datagram(Operation& op) {
     const StartResult result = send_now(op, 1);
     if (result.start == Start::pending) {

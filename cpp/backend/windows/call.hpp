@@ -37,7 +37,8 @@ inline StartResult received(int returned, DWORD bytes, bool stream) noexcept {
                : result;
 }
 
-// Returns the result of a datagram that was longer than its room: it is taken and cut.
+// Returns the result of a receive whose datagram was longer than the buffer, which has `room`
+// bytes. The receive fills the buffer, and the rest of the datagram is lost.
 inline StartResult cut(std::size_t room) noexcept {
     return {Start::done, static_cast<std::int64_t>(room), no_handle, MSG_TRUNC};
 }

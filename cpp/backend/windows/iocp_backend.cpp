@@ -164,7 +164,8 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
         return {};
     }
     if (code == WSAEMSGSIZE && !op.sending()) {
-        // A datagram was longer than its room. Its packet is queued as well.
+        // The datagram was longer than the buffer. The call fails, but its packet is queued as
+        // well.
         request.answered = true;
         return request.readiness_only ? StartResult{Start::done, 0} : cut(op.remaining());
     }

@@ -1,4 +1,4 @@
-// Datagrams and messages: their senders, their destinations, their borders, and cut ones.
+// Datagrams and messages: their senders, destinations and borders, and their truncation.
 #include "base/page_span.hpp"
 #include "base/process.hpp"
 #include "contract.hpp"

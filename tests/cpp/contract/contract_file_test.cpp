@@ -153,7 +153,7 @@ TEST_P(Systems, AFileCancelledPartWayEndsTheStreamsFraming) {
     engine().settle();
     engine().close(*one);
     ASSERT_TRUE(engine().finish_one(last));
-    EXPECT_TRUE(platform::is_reset(last.error.code)) << "no end of the stream behind a cut";
+    EXPECT_TRUE(platform::is_reset(last.error.code)) << "no end of the stream after a part";
     EXPECT_EQ(last.transferred, 0U) << "not one byte more";
 }
 
