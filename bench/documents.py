@@ -34,7 +34,7 @@ class Figure:
 
     @property
     def agrees(self) -> bool:
-        """Whether the figure is within 25 %, or not below a lower bound."""
+        """Whether the model deviates by at most 25 %, or reaches the lower bound."""
         if self.at_least:
             return self.model >= self.told
         return abs(self.model - self.told) <= MAX_DEVIATION * self.told

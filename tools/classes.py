@@ -102,7 +102,7 @@ def shape(kind: str, name: str, body: str) -> Shape:
 
 
 def shapes(header: Path) -> list[Shape]:
-    """Return the classes of a header that are not nested in another class."""
+    """Return the top-level classes of a header that have a public function or a field."""
     text = plain(header.read_text())
     found = []
     for match in CLASS.finditer(text):

@@ -57,7 +57,7 @@ OperationObject* new_operation(SocketObject& socket, OperationKind kind, PyObjec
 // Takes the result over from the core, once, and without a call into Python. Precondition: the
 // core's operation has completed.
 void settle(OperationObject& operation);
-// Returns whether the result is final. It is then taken over from the core.
+// Returns whether the operation has completed. If so, calls settle() first.
 bool is_done(OperationObject& operation);
 // Returns a new reference to the error that the operation ended with, or to None. Null: an
 // exception is set.

@@ -502,10 +502,11 @@ void IoQueue::ask_again() noexcept {
     });
 }
 
-// Ends a connect that failed. No other function does. It withdraws the system's attempt, which a
-// later connect would take for its own. It ends the sends that waited for the connection, and fails
-// the socket where receives wait that no data could reach. `answered`: the system itself ended the
-// attempt. Precondition: the operation has left its lane, and nothing of the lane is started.
+// Ends a connect that failed; every failed connect ends here. Withdraws the system's attempt,
+// because a later connect would get its result. Ends the sends queued behind it, up to the next
+// connect. Fails the socket if receives are queued, because no data can reach them, or if the
+// system does not withdraw the attempt. `answered`: the system itself ended the attempt.
+// Precondition: the operation has left its lane, and nothing of the lane is started.
 void IoQueue::end_connect(Lane& lane, Operation& op, Error error, bool answered) noexcept {
     Socket& socket = *op.socket;
     const int code = answered || socket.connected ? 0 : calls_.withdraw(op);

@@ -68,7 +68,8 @@ class _Places:
                 self._waiting.remove(lookup)
                 raise ResourceExhausted(
                     errno.EAGAIN,
-                    "the system has no thread for a lookup; retry when others have ended",
+                    "the system cannot start a thread for a lookup; retry when other threads have"
+                    " ended",
                 )
 
     def leave(self, lookup: Lookup) -> None:

@@ -322,7 +322,7 @@ def test_abstract_names_hold_zeros(port):
     ids=repr,
 )
 def test_host_and_port_in_one_str(port, tmp_path, monkeypatch, address, meant):
-    """host:port in one str is refused with a hint: it would name a file."""
+    """host:port in one str is refused, because it would name a file; the error has the tuple."""
     monkeypatch.chdir(tmp_path)
     for call in (port.listen, port.connect):
         with pytest.raises(ArgumentError, match="did you mean") as caught:

@@ -337,7 +337,7 @@ def test_what_the_system_refuses(port, peers):
 
 @windows_only("there is no ancillary data")
 def test_refused_where_there_is_none(port, peers):
-    """R22: a socket without ancillary data refuses it with a sentence."""
+    """R22: a system without ancillary data refuses it; the error says so."""
     assert WINDOWS
     sock, _ = peers.pair(port)
     for call in (

@@ -1,4 +1,4 @@
-"""Bad input: a named exception with a sentence; nothing is posted, leaked or charged."""
+"""Bad input raises a named exception that explains it; nothing is posted or leaked."""
 
 import array
 import contextlib
@@ -109,7 +109,7 @@ POSTS = [
 
 @pytest.mark.parametrize(("call", "expected"), POSTS, ids=[str(i) for i in range(len(POSTS))])
 def test_wrong_argument(port, peers, call, expected):
-    """Bad input: the named class, a sentence, and nothing left behind."""
+    """Bad input: an argument raises the named class with an explanation, and posts nothing."""
     sock, peer = peers.pair(port)
     op = sock.recv(100)
     ledger = port.ledger
@@ -375,7 +375,7 @@ def test_a_list_that_shrinks_while_it_is_gathered(port, pair):
 
 
 def test_exceptions_are_os_errors():
-    """Every exception of the package is an OSError with an errno, and of its builtin meaning."""
+    """Every exception of the package is an OSError, and a subclass of its builtin equivalent."""
     for name in iocp_sock.__all__:
         thing = getattr(iocp_sock, name)
         if not isinstance(thing, type) or issubclass(thing, Warning):

@@ -127,7 +127,7 @@ def test_reset_by_the_peer(port, peers):
 
 
 def test_datagrams(port):
-    """R22, R27: recvfrom, recvfrom_into, sendto."""
+    """R22, R27: recvfrom and recvfrom_into return the sender; sendto returns the count."""
     one, other = (port.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     with one, other:
         for sock in (one, other):
@@ -167,7 +167,7 @@ def test_messages(port, peers):
 
 
 def test_file_and_disconnect(port, peers, tmp_path):
-    """R32, R27: send_file and disconnect."""
+    """R32, R27: send_file returns the count; disconnect returns when the peer has ended too."""
     path = tmp_path / "file"
     path.write_bytes(pattern(10_000))
     sock, peer = peers.tcp(port)

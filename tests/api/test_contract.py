@@ -177,7 +177,7 @@ def test_a_port_before_its_init(backend):
 
 
 def test_repr(port, pair):
-    """The repr of every object names it and its state."""
+    """The repr shows the kind of an operation or completion, and the state of a socket."""
     sock, _peer = pair
     op = sock.recv(1)
     assert "pending" in repr(op)

@@ -369,7 +369,7 @@ def test_close_of_an_event(pair):
     ],
 )
 def test_bad_input(pair, call, error):
-    """Bad input gets a named exception with a sentence."""
+    """Bad input raises a named exception with an explanation."""
     sock, _peer = pair
     with pytest.raises(error) as refused:
         call(sock)

@@ -23,7 +23,7 @@ NAMES = [errno.errorcode[code] for code in REFUSALS]
 
 @pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
 def test_falls_back_and_says_why(in_subprocess, code):
-    """Kernel fact: refused with EPERM or ENOSYS, 'auto' takes epoll, and the reason names it."""
+    """Kernel fact: if io_uring fails with EPERM or ENOSYS, 'auto' takes epoll and says why."""
     output = in_subprocess(
         """
         import json, socket

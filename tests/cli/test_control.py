@@ -253,7 +253,7 @@ def only_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @on_linux
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
 def test_a_directory_that_others_may_enter(port, home, monkeypatch, mode):
-    """A directory that others may enter is refused with its name, and no socket is made."""
+    """A directory open to other users raises an error with its mode; no socket is made."""
     directory = only_directory(home, monkeypatch)
     directory.mkdir()
     directory.chmod(mode)

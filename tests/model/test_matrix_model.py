@@ -83,7 +83,7 @@ def of(measured_us, modelled_us, flowing_us=20_000.0):
     ],
 )
 def test_the_rule_of_agreement(measured, modelled, agrees):
-    """R19: a cell agrees if the verdicts are equal and, for a stall, medians within 25 %."""
+    """R19: a cell agrees if the verdicts are equal, and medians of a stall within 25 %."""
     stalling, flowing = of(measured, modelled)
     assert (stalling.cell, flowing.cell) == (NAGLE, NODELAY)
     assert stalling.agrees is agrees
@@ -150,7 +150,7 @@ def test_the_models_windows_does_what_documents_say():
 
 
 def test_a_figure_that_is_off_does_not_agree():
-    """A modelled figure agrees within 25 %; for a lower bound, from that bound on."""
+    """A modelled figure agrees if it is off by at most 25 %, or reaches a lower bound."""
     figure = documents.Figure("003", "windows-10", "", 200, 250, "ms")
     assert figure.agrees
     assert not dataclasses.replace(figure, model=250.1).agrees

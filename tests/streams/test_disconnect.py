@@ -158,7 +158,7 @@ def test_no_reuse_of_other_families(port, peers):
 
 
 def test_refused(port, peers):
-    """A disconnect is refused without a stream connection, twice, and beside receives."""
+    """A disconnect needs a stream connection, no other disconnect, and for reuse no receive."""
     with port.socket(socket.AF_INET) as fresh, pytest.raises(iocp_sock.ArgumentError):
         fresh.disconnect()
     with (

@@ -75,7 +75,7 @@ def test_charge_is_every_page_of_every_buffer(port, pair):
 
 
 def test_limit(port, pair):
-    """R23: a post takes 1024 buffers; one more is refused with a sentence."""
+    """R23: a post takes 1024 buffers; one more raises an error that names the limit."""
     sock, peer = pair
     rooms = [bytearray(1) for _ in range(1024)]
     op = sock.recvmsg_into(rooms, flags=socket.MSG_WAITALL)

@@ -39,8 +39,8 @@ PROGRAM = """
 """
 
 
-# Each kind of sub-interpreter with the sentence that refuses it. From Python 3.13 on CPython itself
-# refuses the import of an isolated one, and the module refuses the older kind.
+# Each kind of sub-interpreter, with words of the import's error. From Python 3.13 on CPython itself
+# refuses the import in an isolated one, and the module refuses the older kind.
 KINDS = {
     "default": (
         "",

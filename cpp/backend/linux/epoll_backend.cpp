@@ -49,7 +49,7 @@ Packet end_of(const Operation& op, std::int64_t result) noexcept {
     return packet;
 }
 
-// Returns the packet of an operation that can start again.
+// Returns the packet that makes the core start an operation again.
 Packet restart_of(const Operation& op) noexcept {
     Packet packet;
     packet.operation = op.id;

@@ -20,7 +20,7 @@ struct Name {
 
 inline constexpr std::uint32_t loopback = 0x7f00'0001U;
 
-// Returns false if it is not an IPv4 address.
+// Converts a socket address. Returns false if the address is not one of AF_INET.
 bool name_from_address(const Address& address, Name& out) noexcept;
 Address address_from_name(const Name& name) noexcept;
 
