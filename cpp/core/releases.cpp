@@ -43,11 +43,9 @@ void Releases::released(Operation& op) noexcept {
 }
 
 // Resets each connection. Bytes that the peer has not acknowledged must not be sent from memory
-// that returns to the application.
+// that returns to the application. A send whose bytes went in part is still in its lane, and ends
+// with its socket.
 void Releases::lose() {
-    if (unreleased_ == 0) {
-        return;
-    }
     operations_.each([this](Operation& op) {
         if (op.releases == 0) {
             return;

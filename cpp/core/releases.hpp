@@ -31,8 +31,8 @@ public:
     void end(Operation& op) noexcept;
     // Notes that the kernel has released the memory of one request.
     void released(Operation& op) noexcept;
-    // Resets the connections of unreleased sends, because the thread whose ring owed the releases
-    // ended.
+    // Resets the connections of all sends that wait for a release, because the thread whose ring
+    // owed it ended.
     void lose();
 
     // Returns the number of operations that wait only for their releases. Each is counted in its

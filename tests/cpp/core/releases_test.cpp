@@ -111,5 +111,17 @@ TEST_F(ReleasesTest, LostOnesEndTheirSendsAndResetTheirConnections) {
     EXPECT_EQ(effects(), expected);
 }
 
+TEST_F(ReleasesTest, ALostOneResetsTheConnectionOfASendInItsLane) {
+    Socket& socket = open_socket();
+    Operation& op = posted(socket, OperationKind::send);
+    Releases::expect(op);
+    releases().lose();
+    EXPECT_FALSE(op.finished()) << "it ends with its socket";
+    EXPECT_EQ(op.releases, 0U);
+    EXPECT_THAT(backend.calls_on(socket.handle), ElementsAre("reset"));
+    const std::vector<std::pair<Socket*, Effects>> expected{{&socket, effect::fail}};
+    EXPECT_EQ(effects(), expected);
+}
+
 }  // namespace
 }  // namespace iocp::scripted
