@@ -186,11 +186,11 @@ StartResult IocpBackend::receive(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    Parts parts;
-    parts.add(op);
+    CallBuffers buffers;
+    buffers.add(op);
     DWORD bytes = 0;
     const bool at_once =
-        call_receive(op, parts, receive_flags(op), bytes, &request->overlapped) == 0;
+        call_receive(op, buffers, receive_flags(op), bytes, &request->overlapped) == 0;
     const StartResult result = checked(*op.socket, started(op, *request, at_once, bytes));
     if (result.start == Start::done) {
         take_sender(op);
@@ -209,12 +209,12 @@ StartResult IocpBackend::look(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    Parts parts;
-    WSABUF* first = parts.data();
+    CallBuffers buffers;
+    WSABUF* first = buffers.data();
     // A receive without room would lose the datagram, so it peeks.
     DWORD flags = op.socket->stream ? 0 : MSG_PEEK;
     DWORD bytes = 0;
-    const bool at_once = winsock_.receive(socket_of(*op.socket), first, parts.count(), &bytes,
+    const bool at_once = winsock_.receive(socket_of(*op.socket), first, buffers.count(), &bytes,
                                           &flags, &request->overlapped, nullptr) == 0;
     const StartResult result = started(op, *request, at_once, bytes);
     if (result.start == Start::failed && !op.socket->stream) {
@@ -249,10 +249,10 @@ StartResult IocpBackend::send(Operation& op, unsigned count) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    Parts parts;
-    parts.add(op, count);
+    CallBuffers buffers;
+    buffers.add(op, count);
     DWORD bytes = 0;
-    const bool at_once = call_send(op, parts, bytes, &request->overlapped) == 0;
+    const bool at_once = call_send(op, buffers, bytes, &request->overlapped) == 0;
     return started(op, *request, at_once, bytes);
 }
 

@@ -13,7 +13,7 @@
 
 namespace iocp {
 
-class Parts;
+class CallBuffers;
 
 // The completion port of Windows. A socket joins it with its first request. A request that finishes
 // at once leaves no packet where the provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
@@ -127,9 +127,9 @@ private:
     StartResult receive(Operation& op);
     StartResult look(Operation& op);
     StartResult watch(Operation& op);
-    int call_receive(Operation& op, Parts& parts, DWORD flags, DWORD& bytes,
+    int call_receive(Operation& op, CallBuffers& buffers, DWORD flags, DWORD& bytes,
                      OVERLAPPED* overlapped) const noexcept;
-    int call_send(const Operation& op, Parts& parts, DWORD& bytes,
+    int call_send(const Operation& op, CallBuffers& buffers, DWORD& bytes,
                   OVERLAPPED* overlapped) const noexcept;
     static void take_sender(Operation& op) noexcept;
     // Wine 8.0 keeps a send on a listening socket for ever.

@@ -211,10 +211,10 @@ StartResult IocpBackend::receive_now(Operation& op) {
     if (const int code = socket.stream ? 0 : pending_error(socket); code != 0) {
         return failed(code);
     }
-    Parts parts;
-    parts.add(op);
+    CallBuffers buffers;
+    buffers.add(op);
     DWORD bytes = 0;
-    const int returned = call_receive(op, parts, receive_flags(op), bytes, nullptr);
+    const int returned = call_receive(op, buffers, receive_flags(op), bytes, nullptr);
     StartResult result =
         before_error(socket, checked(socket, received(returned, bytes, socket.stream)));
     if (result.start == Start::failed && result.value == WSAEMSGSIZE) {
@@ -230,12 +230,12 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     if (const int code = socket.stream ? 0 : pending_error(socket); code != 0) {
         return failed(code);
     }
-    Parts parts;
-    parts.add(data, length);
+    CallBuffers buffers;
+    buffers.add(data, length);
     DWORD bytes = 0;
     DWORD flags = 0;
     const int returned =
-        winsock_.receive(socket_of(socket), parts.data(), 1, &bytes, &flags, nullptr, nullptr);
+        winsock_.receive(socket_of(socket), buffers.data(), 1, &bytes, &flags, nullptr, nullptr);
     return before_error(socket, checked(socket, received(returned, bytes, socket.stream)));
 }
 
@@ -276,10 +276,10 @@ StartResult IocpBackend::send_now(Operation& op, unsigned count) {
     if (!can_send(*op.socket)) {
         return failed(WSAENOTCONN);
     }
-    Parts parts;
-    parts.add(op, count);
+    CallBuffers buffers;
+    buffers.add(op, count);
     DWORD bytes = 0;
-    const int returned = call_send(op, parts, bytes, nullptr);
+    const int returned = call_send(op, buffers, bytes, nullptr);
     return came_to(returned, bytes, op.socket->stream);
 }
 
