@@ -14,6 +14,8 @@ inline SOCKET socket_of(const Socket& socket) noexcept {
     return static_cast<SOCKET>(socket.handle);
 }
 
+inline HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
+
 inline int last_error() noexcept {
     return winsock_code(static_cast<unsigned long>(::WSAGetLastError()));
 }

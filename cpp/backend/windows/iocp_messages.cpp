@@ -71,7 +71,7 @@ void IocpBackend::conclude(Operation& op, Packet& packet) {
 
 StartResult IocpBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
                                    Address& from) {
-    if (const int code = pending_error(socket); code != 0) {
+    if (const int code = members_.take_error(socket); code != 0) {
         return failed(code);
     }
     CallBuffers buffers;

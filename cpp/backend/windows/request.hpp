@@ -44,6 +44,13 @@ struct Request {
     Request* next{nullptr};                      // in the pool's free list or the listener's list
 };
 
+// Returns the error of a request whose packet has come, or 0.
+int failure_of(SOCKET socket, Request& request) noexcept;
+// Returns whether a send's packet came before the send ended. Under Wine 8.0 it does when the
+// posting thread has ended, and it does not say how many bytes went. The stream cannot go on behind
+// them.
+bool lost_with_its_thread(const Request& request) noexcept;
+
 // Requests with stable addresses: none is freed before the port handle is closed.
 class RequestPool {
 public:
