@@ -51,7 +51,7 @@ void Accepting::start(Socket& listener, Operation& op) {
 void Accepting::complete(Socket& listener, Operation& op, const Packet& packet) noexcept {
     const auto code = static_cast<int>(-packet.result);
     if (op.cancel_requested) {
-        queue_.finish_cancelled(listener.receiving);
+        cancels_.finish_cancelled(listener.receiving);
     } else if (packet.result < 0 && !errors_.cancelled(code)) {
         standing_.fail_item(listener, op, code);
     }

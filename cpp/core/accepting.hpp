@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/cancels.hpp"
 #include "core/port_options.hpp"
 #include "core/sockets.hpp"
 #include "core/standing.hpp"
@@ -14,12 +15,12 @@ namespace iocp {
 class Accepting {
 public:
     Accepting(const PortOptions& options, const SystemErrors& errors, Sockets& sockets,
-              IoQueue& queue, Standing& standing, CompletionQueue& completions,
+              Cancels& cancels, Standing& standing, CompletionQueue& completions,
               SlotTable<Operation>& operations)
         : options_(options),
           errors_(errors),
           sockets_(sockets),
-          queue_(queue),
+          cancels_(cancels),
           standing_(standing),
           completions_(completions),
           operations_(operations) {}
@@ -37,7 +38,7 @@ private:
     const PortOptions& options_;
     const SystemErrors& errors_;
     Sockets& sockets_;
-    IoQueue& queue_;
+    Cancels& cancels_;
     Standing& standing_;
     CompletionQueue& completions_;
     SlotTable<Operation>& operations_;

@@ -44,7 +44,7 @@ void IoQueue::accept(Operation& op, Outcome outcome, std::int64_t timeout) noexc
         return;
     }
     metrics_.enter(op, outcome == Outcome::queued ? State::queued : State::pending);
-    bytes_to_send_ += op.bytes_to_send();
+    flow_.accepted(op);
     if (timeout >= 0) {
         op.deadline = timers_.arm(timeout, TimerKind::operation_deadline, &op);
     }
@@ -151,15 +151,15 @@ void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
     Operation& op = *lane.head;
     if (socket.state != SocketState::open) {
         lane.pop();
-        finish(op, Error::of(Fault::cancelled,
-                             "the socket closed while the operation waited for room"));
+        endings_.finish(op, Error::of(Fault::cancelled,
+                                      "the socket closed while the operation waited for room"));
         return;
     }
     timers_.disarm(socket.timer);  // the idle timeout's, which an ending connection does not need
     socket.timer = timers_.arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
     if (socket.timer == nullptr) {
         lane.pop();
-        finish(op, no_timer);
+        endings_.finish(op, no_timer);
         return;
     }
     op.paused = true;
@@ -172,7 +172,9 @@ void IoQueue::complete(Operation& op, Packet& packet) {
     Socket& socket = *op.socket;
     Lane& lane = socket.lane_of(op);
     lane.started = 0;
-    op.releases += packet.phase == Phase::transferred ? 1 : 0;
+    if (packet.phase == Phase::transferred) {
+        Releases::expect(op);
+    }
     if (op.kind == OperationKind::receive && (op.is_message || !socket.stream)) {
         backend_.conclude(op, packet);
     }
@@ -181,12 +183,12 @@ void IoQueue::complete(Operation& op, Packet& packet) {
     } else if (packet.ready && op.kind != OperationKind::zero_byte) {
         // The start that follows makes the attempt. Complete cancelled operations before it,
         // because this packet is the answer to their cancel.
-        finish_cancelled(lane);
+        cancels_.finish_cancelled(lane);
     } else {
         progress(socket, lane, {Start::done, packet.result, packet.accepted, packet.flags});
     }
     if (socket.state == SocketState::cancelling) {
-        finish_cancelled(lane);
+        cancels_.finish_cancelled(lane);
     }
 }
 
@@ -209,7 +211,7 @@ void IoQueue::progress(Socket& socket, Lane& lane, const StartResult& result) {
         if (op.yields) {
             admission_.yield(op);
         }
-        finish_cancelled(lane);
+        cancels_.finish_cancelled(lane);
         return;
     }
     lane.pop();
@@ -226,9 +228,9 @@ void IoQueue::progress(Socket& socket, Lane& lane, const StartResult& result) {
     // The system reports an error once: the operation that failed the socket may have taken it from
     // this receive.
     const bool ended = op.kind == OperationKind::receive && got == 0 && socket.stream;
-    const bool masked = ended && fails(op);
+    const bool masked = ended && Endings::fails(op);
     socket.read_ended = socket.read_ended || (ended && !masked);
-    finish(op, masked ? socket.failure : lacks);
+    endings_.finish(op, masked ? socket.failure : lacks);
 }
 
 // Shares the sent bytes among the sends of one request, in order. Whole sends complete. The rest
@@ -238,7 +240,7 @@ void IoQueue::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
     for (;;) {
         Operation& op = *lane.head;
         const std::size_t part = std::min(op.remaining(), bytes);
-        bytes_to_send_ -= lane.advance(part);
+        flow_.advance(lane, part);
         bytes -= part;
         if (op.remaining() != 0 && socket.stream) {
             const int code = backend_.swallowed_error(socket);
@@ -249,12 +251,12 @@ void IoQueue::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
             break;
         }
         lane.pop();
-        finish(op, {});
+        endings_.finish(op, {});
         if (bytes == 0 || lane.head == nullptr) {
             break;
         }
     }
-    finish_cancelled(lane);
+    cancels_.finish_cancelled(lane);
 }
 
 // Handles a request at the head of the lane that failed or was cancelled.
@@ -264,34 +266,34 @@ void IoQueue::fail(Socket& socket, Lane& lane, int code) {
         if (op.yields) {
             admission_.yield(op);
         }
-        finish_cancelled(lane);
+        cancels_.finish_cancelled(lane);
         return;
     }
     if (admission_.waits_for_resources(code, outstanding_) && !op.cancel_requested &&
         admission_.starve(op)) {
-        finish_cancelled(lane);
+        cancels_.finish_cancelled(lane);
         return;
     }
     const Error error = calls_.error(code);
     lane.pop();
     if (backend_.fatal(op, code)) {
-        finish(op, error);
+        endings_.finish(op, error);
         fail_by(op, code);
         return;
     }
     if (op.kind == OperationKind::connect) {
-        end_connect(lane, op, error, true);
+        endings_.end_connect(lane, op, error, true);
         return;
     }
     const bool cut = op.transferred != 0;
-    finish(op, error);
+    endings_.finish(op, error);
     if (socket.stream && op.sending() && socket.state == SocketState::draining) {
         socket.send_cut = true;  // the bytes queued before the close will not be sent
         work_.fail(socket, error);
     } else if (socket.stream && op.sending()) {
         // Later sends of a stream must not overtake bytes that were not sent.
         socket.send_cut = socket.send_cut || cut;
-        refuse_rest(lane, error);
+        endings_.refuse_rest(lane, error);
     }
 }
 
@@ -313,219 +315,6 @@ void IoQueue::fail_by(const Operation& op, int code) noexcept {
     work_.add(socket, effect::fail_sending | effect::settle);
 }
 
-void IoQueue::refuse_rest(Lane& lane, Error error) noexcept {
-    while (lane.head != nullptr) {
-        Operation& op = lane.pop();
-        finish(op, error);
-    }
-}
-
-void IoQueue::finish(Operation& op, Error error) noexcept {
-    op.error = error;
-    op.ended = true;
-    admission_.unhold(op);
-    if (op.outcome != Outcome::done) {
-        bytes_to_send_ -= op.bytes_to_send();
-    }
-    timers_.disarm(op.deadline);
-    if (op.releases != 0) {
-        op.releasing = true;
-        ++op.socket->releasing;
-        ++unreleased_;
-        return;
-    }
-    end(op);
-}
-
-void IoQueue::end(Operation& op) noexcept {
-    if (op.backs_off()) {
-        timers_.disarm(op.socket->timer);
-    }
-    admission_.end(op);
-    metrics_.enter(op, State::completed);
-    if (op.silent) {
-        metrics_.handed_out(op);
-        return;
-    }
-    completions_.completed(op);
-}
-
-void IoQueue::released(Operation& op) noexcept {
-    if (op.releases == 0) {
-        ++metrics_.counts.late;
-        return;
-    }
-    --op.releases;
-    if (op.releases != 0 || !op.releasing) {
-        return;
-    }
-    Socket& socket = *op.socket;
-    op.releasing = false;
-    --socket.releasing;
-    --unreleased_;
-    end(op);
-    work_.add(socket, socket.state == SocketState::closed ? effect::hand_out : effect::sends_moved);
-}
-
-// Resets each connection. Bytes that the peer has not acknowledged must not be sent from memory
-// that returns to the application.
-void IoQueue::lose_releases() {
-    if (unreleased_ == 0) {
-        return;
-    }
-    operations_.each([this](Operation& op) {
-        if (op.releases == 0) {
-            return;
-        }
-        Socket& socket = *op.socket;
-        calls_.reset(socket);
-        work_.fail(socket, Error::of(Fault::cancelled,
-                                     "the thread that ran the port ended while a direct send was "
-                                     "on its way; the connection was reset"));
-        op.releases = 1;
-        released(op);
-    });
-}
-
-Error IoQueue::cancel_error(const Operation& op) noexcept {
-    if (fails(op)) {
-        return op.socket->failure;
-    }
-    return op.timed_out ? Error::of(Fault::timed_out, "the operation's timeout passed")
-                        : Error::of(Fault::cancelled, "the operation was cancelled");
-}
-
-// Completes the cancelled operations. They are at the front of the lane, because all others end
-// with their cancel, so the operations behind them are not walked.
-void IoQueue::finish_cancelled(Lane& lane) noexcept {
-    Operation* op = lane.head;
-    while (lane.cancels != 0) {
-        Operation* next = op->next;
-        if (op->cancel_requested) {
-            const bool cut = op->kind == OperationKind::send && op->transferred != 0;
-            lane.unlink(*op);
-            if (op->kind == OperationKind::connect) {
-                end_connect(lane, *op, cancel_error(*op), false);
-                op = lane.head;  // end_connect() has changed the lane
-                continue;
-            }
-            finish(*op, cancel_error(*op));
-            if (cut) {
-                op->socket->send_cut = true;
-                refuse_rest(lane, Error::of(Fault::cancelled,
-                                            "an earlier send was cut part-way; nothing of the "
-                                            "stream may follow it"));
-                return;
-            }
-        }
-        op = next;
-    }
-}
-
-bool IoQueue::cancel(Operation& op) noexcept {
-    if (op.finished() || op.cancel_requested || op.state.load() == State::idle) {
-        return false;
-    }
-    Socket& socket = *op.socket;
-    Lane& lane = socket.lane_of(op);
-    if (op.releasing) {
-        op.cancel_requested = true;
-        metrics_.enter(op, State::cancelling);
-        return true;  // all its bytes went: the cancel has lost the race
-    }
-    request_cancel(lane, op);
-    if (op.subscription()) {
-        completions_.end_pause(socket);  // results taken before are delivered, and then its end
-    }
-    const bool first = lane.head == &op;
-    if (lane.has_started(op)) {
-        calls_.cancel(*lane.head);
-    } else if (op.kind != OperationKind::send || op.transferred == 0 || !first) {
-        lane.unlink(op);
-        if (op.kind == OperationKind::connect && first) {
-            end_connect(lane, op, cancel_error(op), false);
-        } else {
-            finish(op, cancel_error(op));
-        }
-        if (&lane != &socket.sending || !flow_.awaits_flush(socket)) {
-            work_.add(socket, effect::start(socket, lane));
-        }
-    } else {
-        finish_cancelled(lane);
-    }
-    work_.add(socket, effect::sends_moved | effect::settle);
-    return true;
-}
-
-unsigned IoQueue::cancel_all(Socket& socket) noexcept {
-    unsigned count = 0;
-    for (Lane* lane : {&socket.sending, &socket.receiving}) {
-        while (lane->tail != nullptr && !lane->has_started(*lane->tail) && cancel(*lane->tail)) {
-            ++count;
-        }
-        Operation* op = lane->head;
-        for (unsigned i = 0; i < lane->started; ++i, op = op->next) {
-            count += cancel(*op) ? 1U : 0U;  // it stays in its lane until its packet comes
-        }
-    }
-    return count;
-}
-
-void IoQueue::cancel_lane(Lane& lane) noexcept {
-    Operation* at = lane.head;
-    for (unsigned i = 0; i < lane.started; ++i, at = at->next) {
-        request_cancel(lane, *at);
-    }
-    if (lane.started != 0) {
-        calls_.cancel(*lane.head);
-    }
-    while (at != nullptr) {
-        Operation& op = *at;
-        at = op.next;
-        request_cancel(lane, op);
-        lane.unlink(op);
-        finish(op, cancel_error(op));
-    }
-}
-
-void IoQueue::ask_again() noexcept {
-    operations_.each([this](Operation& op) {
-        if (op.socket == nullptr || op.finished()) {
-            return;
-        }
-        const Lane& lane = op.socket->lane_of(op);
-        if (lane.head == &op && lane.started != 0 &&
-            (op.cancel_requested || op.yields || op.switched ||
-             (op.subscription() && op.socket->reading_paused))) {
-            calls_.cancel(op);
-        }
-    });
-}
-
-// Ends a connect that failed; every failed connect ends here. Withdraws the system's attempt,
-// because a later connect would get its result. Ends the sends queued behind it, up to the next
-// connect. Fails the socket if receives are queued, because no data can reach them, or if the
-// system does not withdraw the attempt. `answered`: the system itself ended the attempt.
-// Precondition: the operation has left its lane, and nothing of the lane is started.
-void IoQueue::end_connect(Lane& lane, Operation& op, Error error, bool answered) noexcept {
-    Socket& socket = *op.socket;
-    const int code = answered || socket.connected ? 0 : calls_.withdraw(op);
-    finish(op, error);
-    if (socket.connected) {
-        return;  // the connection belongs to an earlier connect
-    }
-    if (socket.stream) {
-        while (lane.head != nullptr && lane.head->kind != OperationKind::connect) {
-            finish(lane.pop(), error);
-        }
-    }
-    if (socket.stream && !socket.receiving.idle()) {
-        work_.fail(socket, error);
-    } else if (code != 0) {
-        work_.fail(socket, calls_.error(code));
-    }
-}
-
 // Resets the state of a socket that is to be used again, as if it were new.
 void IoQueue::disconnected(const Operation& op) noexcept {
     if (op.reuse) {
@@ -534,22 +323,6 @@ void IoQueue::disconnected(const Operation& op) noexcept {
         socket.send_shut = false;
         socket.fin_sent = false;
         socket.read_ended = false;
-    }
-}
-
-// The disconnect may have started, behind sends that went and whose memory is still read.
-void IoQueue::drop_disconnect(Socket& socket) noexcept {
-    Lane& lane = socket.sending;
-    Operation* last = lane.tail;
-    if (last == nullptr || last->kind != OperationKind::disconnect) {
-        return;
-    }
-    if (lane.head == last && lane.started != 0) {
-        request_cancel(lane, *last);
-        calls_.cancel(*last);
-    } else {
-        lane.unlink(*last);
-        finish(*last, cancel_error(*last));
     }
 }
 

@@ -3,8 +3,10 @@
 #include "base/process.hpp"
 #include "core/accepting.hpp"
 #include "core/admission.hpp"
+#include "core/cancels.hpp"
 #include "core/completion_queue.hpp"
 #include "core/datagram.hpp"
+#include "core/endings.hpp"
 #include "core/io_queue.hpp"
 #include "core/posting.hpp"
 #include "core/registered_memory.hpp"
@@ -31,15 +33,17 @@ struct Parts {
           admission(options, ledger, registered, backend, calls, timers, metrics, work, operations),
           sockets(options, backend, calls, timers, admission, socket_table),
           flow(backend, completions, metrics, work, socket_table),
-          queue(backend, calls, sockets, admission, flow, completions, timers, metrics, work,
+          endings(calls, admission, flow, completions, timers, metrics, work, operations),
+          cancels(calls, flow, completions, metrics, work, endings, operations),
+          queue(backend, calls, sockets, admission, flow, timers, metrics, work, endings, cancels,
                 operations),
-          posting(backend, calls, sockets, admission, flow, completions, timers, queue, work,
-                  datagram::max_size(pool)),
-          standing(backend, calls, queue, completions, timers, work, socket_table),
-          accepting(options, backend, sockets, queue, standing, completions, operations),
-          subscriptions(options, capabilities, backend, calls, pool, admission, queue, standing,
+          posting(backend, calls, sockets, admission, flow, completions, timers, endings, queue,
+                  work, datagram::max_size(pool)),
+          standing(backend, calls, endings, completions, timers, work, socket_table),
+          accepting(options, backend, sockets, cancels, standing, completions, operations),
+          subscriptions(options, capabilities, backend, calls, pool, admission, cancels, standing,
                         completions, timers, metrics, work, operations),
-          lifecycle(options, backend, calls, sockets, queue, accepting, completions, timers,
+          lifecycle(options, backend, calls, sockets, cancels, accepting, completions, timers,
                     metrics, work) {}
 
     SlotTable<Operation> operations;
@@ -54,6 +58,8 @@ struct Parts {
     Admission admission;
     Sockets sockets;
     SendFlow flow;
+    Endings endings;
+    Cancels cancels;
     IoQueue queue;
     Posting posting;
     Standing standing;

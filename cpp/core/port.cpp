@@ -219,7 +219,9 @@ bool Port::terminate() {
     turn_.work_off();
     constexpr std::int64_t patience = 5'000'000'000;
     const std::int64_t deadline = now() + patience;
-    const auto held = [this] { return sockets_.open_count() + parts_.queue.unreleased() != 0; };
+    const auto held = [this] {
+        return sockets_.open_count() + parts_.endings.releases().unreleased() != 0;
+    };
     while (held() && now() < deadline) {
         if (const Error error = turn_.run(lock, deadline)) {
             if (backend_->holds_requests()) {

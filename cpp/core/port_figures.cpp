@@ -93,7 +93,7 @@ Error PortFigures::take(std::size_t max_sockets, Figures& out) {
     out.sockets = parts_.sockets.open();
     out.outstanding = parts_.queue.outstanding();
     out.budget_queue = parts_.admission.held();
-    out.send_queue_bytes = parts_.queue.bytes_to_send();
+    out.send_queue_bytes = parts_.flow.bytes_to_send();
     out.ready = parts_.completions.size();
     return {};
 }

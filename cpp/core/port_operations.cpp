@@ -12,13 +12,13 @@ Error PortOperations::submit(Operation& op, std::int64_t timeout) {
 }
 
 bool PortOperations::cancel(Operation& op) {
-    const bool taken = parts_.queue.cancel(op);
+    const bool taken = parts_.cancels.cancel(op);
     turn_.conclude(taken);
     return taken;
 }
 
 unsigned PortOperations::cancel_all(Socket& socket) {
-    const unsigned count = parts_.queue.cancel_all(socket);
+    const unsigned count = parts_.cancels.cancel_all(socket);
     turn_.conclude(count != 0);
     return count;
 }

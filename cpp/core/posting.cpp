@@ -151,7 +151,7 @@ Error Posting::end_met(const Operation& op) noexcept {
     if (!socket.stream || op.kind != OperationKind::receive) {
         return {};
     }
-    const Error masked = IoQueue::fails(op) ? socket.failure : Error{};
+    const Error masked = Endings::fails(op) ? socket.failure : Error{};
     socket.read_ended = socket.read_ended || !masked;
     return masked;
 }
@@ -231,7 +231,7 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
         if (done) {
             queue_.accept(op, Outcome::done, timeout);
             op.silent = socket.skip_done && !op.notifies;
-            queue_.finish(op, {});
+            endings_.finish(op, {});
             if (socket.failure) {
                 work_.add(socket, effect::settle);
             }

@@ -13,8 +13,8 @@ namespace iocp {
 class Posting {
 public:
     Posting(Backend& backend, Calls& calls, Sockets& sockets, Admission& admission, SendFlow& flow,
-            CompletionQueue& completions, Timers& timers, IoQueue& queue, Worklist& work,
-            std::size_t max_datagram)
+            CompletionQueue& completions, Timers& timers, Endings& endings, IoQueue& queue,
+            Worklist& work, std::size_t max_datagram)
         : backend_(backend),
           calls_(calls),
           sockets_(sockets),
@@ -22,6 +22,7 @@ public:
           flow_(flow),
           completions_(completions),
           timers_(timers),
+          endings_(endings),
           queue_(queue),
           work_(work),
           max_datagram_(max_datagram) {}
@@ -51,6 +52,7 @@ private:
     SendFlow& flow_;
     CompletionQueue& completions_;
     Timers& timers_;
+    Endings& endings_;
     IoQueue& queue_;
     Worklist& work_;
     std::size_t max_datagram_;  // maximum bytes that a subscription to datagrams may ask for

@@ -10,8 +10,12 @@
 
 namespace iocp {
 
-// The way in which sockets send: the strategy and the marks of each (R15, R16), the sends that go
-// out with the next turn, and sends that Nagle's algorithm stalls (R19).
+inline constexpr Error send_was_cut = Error::of(
+    Fault::socket_closed,
+    "an earlier send was cut part-way, so the stream's framing is gone; close the socket");
+
+// The way in which sockets send: the strategy and the marks of each (R15, R16), the bytes still to
+// send, the sends that go out with the next turn, and sends that Nagle's algorithm stalls (R19).
 class SendFlow {
 public:
     SendFlow(SocketBackend& backend, CompletionQueue& completions, Metrics& metrics, Worklist& work,
@@ -25,6 +29,13 @@ public:
     Error set_strategy(Socket& socket, SendStrategy strategy);
     // Prepares a post: chooses how it is sent, and checks the socket's cap.
     Error prepare(Operation& op) { return op.from_file ? prepare_file(op) : prepare_send(op); }
+    // Count the bytes still to send: of an accepted operation, of the lane's head as they are sent,
+    // and of an operation that has left its lane.
+    void accepted(const Operation& op) noexcept { bytes_to_send_ += op.bytes_to_send(); }
+    void advance(Lane& lane, std::size_t bytes) noexcept { bytes_to_send_ -= lane.advance(bytes); }
+    void ended(const Operation& op) noexcept { bytes_to_send_ -= op.bytes_to_send(); }
+    [[nodiscard]] std::uint64_t bytes_to_send() const noexcept { return bytes_to_send_; }
+
     // Notifies the sender to pause or to go on. The two alternate and never repeat.
     void notify(Socket& socket) noexcept;
 
@@ -64,6 +75,7 @@ private:
     Metrics& metrics_;
     Worklist& work_;
     SocketList<&Socket::flushes> flushes_;
+    std::uint64_t bytes_to_send_{0};  // over all unfinished sends
 };
 
 }  // namespace iocp

@@ -45,9 +45,9 @@ void SocketLifecycle::close(Socket& socket, std::int64_t timeout) noexcept {
         socket.state = SocketState::draining;
         // Must precede the arming of the deadline, because the end of the disconnect disarms the
         // timer.
-        queue_.drop_disconnect(socket);
+        cancels_.drop_disconnect(socket);
         timers_.disarm(socket.timer);
-        queue_.cancel_lane(socket.receiving);
+        cancels_.cancel_lane(socket.receiving);
         begin_drain(socket, timeout);
         work_.add(socket, effect::settle);
     } else {
@@ -190,7 +190,7 @@ Error SocketLifecycle::shutdown(Socket& socket, bool receiving, bool sending) {
         }
         Operation* op = socket.receiving.tail;
         if (op != nullptr && op->strategy == ReceiveStrategy::datagrams) {
-            queue_.cancel(*op);  // the system now calls it readable, though it is empty
+            cancels_.cancel(*op);  // the system now calls it readable, though it is empty
         }
     }
     if (sending && socket.send_cut) {
@@ -252,8 +252,8 @@ void SocketLifecycle::begin_cancel(Socket& socket) noexcept {
     }
     socket.state = SocketState::cancelling;
     timers_.disarm(socket.timer);
-    queue_.cancel_lane(socket.sending);
-    queue_.cancel_lane(socket.receiving);
+    cancels_.cancel_lane(socket.sending);
+    cancels_.cancel_lane(socket.receiving);
     work_.add(socket, effect::settle);
 }
 

@@ -5,7 +5,7 @@
 #include <unordered_map>
 
 #include "core/accepting.hpp"
-#include "core/io_queue.hpp"
+#include "core/cancels.hpp"
 #include "core/port_options.hpp"
 
 namespace iocp {
@@ -15,13 +15,13 @@ namespace iocp {
 class SocketLifecycle {
 public:
     SocketLifecycle(const PortOptions& options, SocketBackend& backend, Calls& calls,
-                    Sockets& sockets, IoQueue& queue, Accepting& accepting,
+                    Sockets& sockets, Cancels& cancels, Accepting& accepting,
                     CompletionQueue& completions, Timers& timers, Metrics& metrics, Worklist& work)
         : options_(options),
           backend_(backend),
           calls_(calls),
           sockets_(sockets),
-          queue_(queue),
+          cancels_(cancels),
           accepting_(accepting),
           completions_(completions),
           timers_(timers),
@@ -48,7 +48,7 @@ public:
 
     // Apply the effects of the same names (effects.hpp); after_sends() applies sends_moved.
     void fail(Socket& socket) noexcept;
-    void fail_sending(Socket& socket) noexcept { queue_.cancel_lane(socket.sending); }
+    void fail_sending(Socket& socket) noexcept { cancels_.cancel_lane(socket.sending); }
     void after_sends(Socket& socket);
     void settle(Socket& socket);
     void hand_out(Socket& socket) noexcept;
@@ -81,7 +81,7 @@ private:
     SocketBackend& backend_;
     Calls& calls_;
     Sockets& sockets_;
-    IoQueue& queue_;
+    Cancels& cancels_;
     Accepting& accepting_;
     CompletionQueue& completions_;
     Timers& timers_;

@@ -16,6 +16,7 @@ namespace iocp {
 inline constexpr Error no_socket = Error::of(Fault::resource, "no memory for a socket");
 inline constexpr Error port_is_closed =
     Error::of(Fault::port_closed, "the port is closed; make a new one");
+inline constexpr Error socket_is_closed = Error::of(Fault::socket_closed, "the socket is closed");
 
 // Makes the port's sockets: opens, adopts or accepts them.
 class Sockets {

@@ -3,7 +3,7 @@
 #include "core/calls.hpp"
 #include "core/completion_queue.hpp"
 #include "core/effects.hpp"
-#include "core/io_queue.hpp"
+#include "core/endings.hpp"
 #include "core/socket_list.hpp"
 #include "core/timers.hpp"
 
@@ -14,11 +14,12 @@ namespace iocp {
 // (R32).
 class Standing {
 public:
-    Standing(const SystemErrors& errors, Calls& calls, IoQueue& queue, CompletionQueue& completions,
-             Timers& timers, Worklist& work, SlotTable<Socket>& sockets)
+    Standing(const SystemErrors& errors, Calls& calls, Endings& endings,
+             CompletionQueue& completions, Timers& timers, Worklist& work,
+             SlotTable<Socket>& sockets)
         : errors_(errors),
           calls_(calls),
-          queue_(queue),
+          endings_(endings),
           completions_(completions),
           timers_(timers),
           work_(work),
@@ -57,13 +58,13 @@ public:
     // Ends the subscription alone.
     void end(Socket& socket, Operation& op, Error error) noexcept {
         socket.receiving.pop();
-        queue_.finish(op, error);
+        endings_.finish(op, error);
     }
 
 private:
     const SystemErrors& errors_;
     Calls& calls_;
-    IoQueue& queue_;
+    Endings& endings_;
     CompletionQueue& completions_;
     Timers& timers_;
     Worklist& work_;

@@ -112,14 +112,14 @@ void Subscriptions::complete(Socket& socket, Operation& op, Packet& packet) {
     Lane& lane = socket.receiving;
     if (op.readiness_only && packet.result >= 0 && packet.ready) {
         if (op.cancel_requested) {
-            queue_.finish_cancelled(lane);
+            cancels_.finish_cancelled(lane);
         } else if (!socket.reading_paused) {
             op.reads_next = false;
             drain(socket, op);
         }
     } else if (packet.ready) {
         if (op.cancel_requested) {
-            queue_.finish_cancelled(lane);
+            cancels_.finish_cancelled(lane);
         }
         // A subscription that was not cancelled is started again, with its present buffer.
     } else if (packet.result < 0) {
@@ -145,7 +145,7 @@ void Subscriptions::fail_request(Socket& socket, Operation& op, int code) noexce
         }
         op.readiness_only = true;
     }
-    queue_.finish_cancelled(socket.receiving);  // otherwise it is started again
+    cancels_.finish_cancelled(socket.receiving);  // otherwise it is started again
 }
 
 void Subscriptions::complete_data(Socket& socket, Operation& op, Packet& packet) {
@@ -165,7 +165,7 @@ void Subscriptions::complete_data(Socket& socket, Operation& op, Packet& packet)
         }
     }
     if (socket.receiving.started == 0 && op.cancel_requested) {
-        queue_.finish_cancelled(socket.receiving);
+        cancels_.finish_cancelled(socket.receiving);
     }
 }
 
@@ -207,7 +207,7 @@ void Subscriptions::deliver_block(Socket& socket, Operation& op, std::size_t len
 }
 
 void Subscriptions::end_of_stream(Socket& socket, Operation& op) noexcept {
-    if (IoQueue::fails(op)) {
+    if (Endings::fails(op)) {
         // Another operation got the socket's error, so this one read the end of the stream instead.
         standing_.end(socket, op, socket.failure);
         return;

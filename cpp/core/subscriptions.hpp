@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/admission.hpp"
+#include "core/cancels.hpp"
 #include "core/port_options.hpp"
 #include "core/read_space.hpp"
 #include "core/standing.hpp"
@@ -17,7 +18,7 @@ namespace iocp {
 class Subscriptions {
 public:
     Subscriptions(const PortOptions& options, const Capabilities& capabilities, Backend& backend,
-                  Calls& calls, BufferPool& pool, Admission& admission, IoQueue& queue,
+                  Calls& calls, BufferPool& pool, Admission& admission, Cancels& cancels,
                   Standing& standing, CompletionQueue& completions, Timers& timers,
                   Metrics& metrics, Worklist& work, SlotTable<Operation>& operations)
         : options_(options),
@@ -26,7 +27,7 @@ public:
           calls_(calls),
           pool_(pool),
           admission_(admission),
-          queue_(queue),
+          cancels_(cancels),
           standing_(standing),
           completions_(completions),
           timers_(timers),
@@ -91,7 +92,7 @@ private:
     Calls& calls_;
     BufferPool& pool_;
     Admission& admission_;
-    IoQueue& queue_;
+    Cancels& cancels_;
     Standing& standing_;
     CompletionQueue& completions_;
     Timers& timers_;

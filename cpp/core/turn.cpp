@@ -217,7 +217,7 @@ void Turn::fire(const Timer& timer) {
             auto& op = *static_cast<Operation*>(target);
             parts_.timers.disarm(op.deadline);
             op.timed_out = true;
-            parts_.queue.cancel(op);
+            parts_.cancels.cancel(op);
             break;
         }
         case TimerKind::subscription_retry: {
@@ -337,7 +337,7 @@ void Turn::complete(Packet& packet) {
         return;
     }
     if (packet.phase == Phase::released) {
-        parts_.queue.released(*op);
+        parts_.endings.releases().released(*op);
         return;
     }
     Socket& socket = *op->socket;
@@ -370,7 +370,7 @@ void Turn::drop_late(const Packet& packet) {
 
 // Retries the calls and records for which there was no memory.
 void Turn::remind() {
-    parts_.queue.ask_again();
+    parts_.cancels.ask_again();
     parts_.socket_table.each([this](Socket& socket) {
         parts_.flow.notify(socket);
         if (!socket.resuming) {
@@ -413,7 +413,7 @@ bool Turn::restart_requests() {
     }
     restarts_ = false;
     complete_packets();
-    parts_.queue.lose_releases();
+    parts_.endings.releases().lose();
     work_off();
     return true;
 }

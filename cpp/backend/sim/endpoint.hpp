@@ -64,7 +64,7 @@ enum class Stage : std::uint8_t {
 };
 
 // Names no endpoint. The default SlotId{} cannot stand for none, because it names the first.
-inline constexpr SlotId nobody{~std::uint32_t{0}, 0};
+inline constexpr SlotId no_endpoint{~std::uint32_t{0}, 0};
 
 // No system has a descriptor this high, so a system call that is given a handle refuses it.
 inline constexpr Handle first_handle = Handle{1} << 30U;
@@ -85,33 +85,33 @@ struct Endpoint {
     Machine* machine{nullptr};
     Stage stage{Stage::idle};
     bool in_use{false};
-    bool owned{false};          // its handle is open
-    bool held{false};           // a port has it
-    bool was_connected{false};  // so it can never connect again
-    bool awaited{false};        // belongs to a listener, which has not accepted it yet
-    bool bound{false};          // `bound_name` is in the table of names
-    bool reusable{false};       // SO_REUSEADDR
-    bool resets{false};         // its close is a reset
+    bool owned{false};            // its handle is open
+    bool attached{false};         // a port has it
+    bool was_connected{false};    // so it can never connect again
+    bool unaccepted{false};       // belongs to a listener, which has not accepted it yet
+    bool bound{false};            // `bound_name` is in the table of names
+    bool reusable{false};         // SO_REUSEADDR
+    bool resets_on_close{false};  // its close is a reset
     bool nagle{true};
-    bool answered{false};      // has sent after it received: acknowledgements may go along
-    bool stalled{false};       // its reader has stopped
-    bool vanished{false};      // nothing reaches it or leaves it
-    bool sized{false};         // SO_SNDBUF was set
-    bool window_sized{false};  // SO_RCVBUF was set
+    bool answered{false};            // has sent after it received: acknowledgements may go along
+    bool stalled{false};             // its reader has stopped
+    bool vanished{false};            // nothing reaches it or leaves it
+    bool send_buffer_set{false};     // SO_SNDBUF was set
+    bool receive_buffer_set{false};  // SO_RCVBUF was set
     bool read_shut{false};
     bool changed{false};  // in the list of endpoints to serve
     int error{0};         // the error that ended it
     Name bound_name;
     Name local;
     Name remote;
-    SlotId peer{nobody};
-    SlotId listener{nobody};
+    SlotId peer{no_endpoint};
+    SlotId listener{no_endpoint};
     std::unique_ptr<Listening> listening;
     std::uint64_t send_buffer{0};
     std::uint64_t receive_buffer{0};
     std::uint64_t receive_window{0};
-    std::uint64_t read_lately{0};   // since `read_since`, at most a round trip ago
-    std::uint64_t read_at_most{0};  // maximum bytes read in a round trip that is over; 0: none is
+    std::uint64_t read_this_round_trip{0};     // since `read_since`, at most a round trip ago
+    std::uint64_t max_read_per_round_trip{0};  // of those that are over; 0: none is
     std::int64_t read_since{0};
     Outgoing out;
     Incoming in;
@@ -119,13 +119,13 @@ struct Endpoint {
     Request receiving;
     std::array<EndpointTimer, timer_kinds> timers;
     std::int64_t last_flush{-1};
-    std::int64_t timeout{0};     // of a retransmission
+    std::int64_t retransmit_timeout{0};
     std::int64_t round_trip{0};  // smoothed; 0: not measured
-    std::int64_t variation{0};
-    std::uint64_t timed{Incoming::none};  // the position whose acknowledgement is timed
+    std::int64_t round_trip_variation{0};
+    std::uint64_t timed_position{Incoming::none};  // the position whose acknowledgement is timed
     std::int64_t timed_since{0};
     std::uint32_t retries{0};
-    std::uint32_t duplicates{0};  // acknowledgements in a row without news
+    std::uint32_t duplicate_acks{0};  // acknowledgements in a row without news
 
     void recycle() noexcept {
         const SlotId name = id;

@@ -10,9 +10,9 @@ namespace iocp::sim {
 void Transport::connect(Endpoint& endpoint, const Name& to) {
     endpoint.remote = to;
     endpoint.stage = Stage::connecting;
-    endpoint.in.edge = endpoint.receive_window;
+    endpoint.in.window_edge = endpoint.receive_window;
     send_syn(endpoint);
-    stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+    stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.retransmit_timeout);
 }
 
 // Sends the SYN of a connecting end, or the SYN and acknowledgement of its peer.
@@ -58,37 +58,37 @@ void Transport::syn_arrives(const Segment& segment) {
         return;  // no pool for it: as if the SYN had been lost
     }
     made->stage = Stage::embryo;
-    made->awaited = true;
+    made->unaccepted = true;
     made->listener = listener->id;
     made->local = client->remote;
     made->remote = client->local;
     made->peer = client->id;
     made->nagle = listener->nagle;
-    made->sized = listener->sized;
-    made->window_sized = listener->window_sized;
+    made->send_buffer_set = listener->send_buffer_set;
+    made->receive_buffer_set = listener->receive_buffer_set;
     made->send_buffer = listener->send_buffer;
     made->receive_buffer = listener->receive_buffer;
     made->receive_window = listener->receive_window;
-    made->in.edge = made->receive_window;
-    made->out.edge = segment.window;
+    made->in.window_edge = made->receive_window;
+    made->out.window_edge = segment.window;
     client->peer = made->id;
     ++queue.embryos;
     send_syn(*made);
-    stack_.arm(*made, EventKind::retransmit, stack_.now() + made->timeout);
+    stack_.arm(*made, EventKind::retransmit, stack_.now() + made->retransmit_timeout);
 }
 
 void Transport::established(Endpoint& endpoint) {
     endpoint.stage = Stage::connected;
     endpoint.was_connected = true;
     endpoint.retries = 0;
-    endpoint.timeout = stack_.values.retransmit_first;
+    endpoint.retransmit_timeout = stack_.values.retransmit_first;
     stack_.disarm(endpoint, EventKind::retransmit);
 }
 
 void Transport::handshake(Endpoint& endpoint, const Segment& segment) {
     const bool answer = (segment.flags & (flag_syn | flag_ack)) == (flag_syn | flag_ack);
     if (answer && endpoint.stage == Stage::connecting) {
-        endpoint.out.edge = segment.window;
+        endpoint.out.window_edge = segment.window;
         established(endpoint);
         endpoint.in.acknowledge_now = true;
         schedule_faults(endpoint);
@@ -135,8 +135,8 @@ void Transport::join(Endpoint& one, Endpoint& other) {
         end->peer = peer.id;
         end->local = stack_.free_name(loopback);
         peer.remote = end->local;
-        end->in.edge = end->receive_window;
-        peer.out.edge = end->receive_window;
+        end->in.window_edge = end->receive_window;
+        peer.out.window_edge = end->receive_window;
     }
 }
 

@@ -15,7 +15,7 @@ namespace iocp::sim {
 class Incoming {
 public:
     std::uint64_t next{0};            // the next expected position
-    std::uint64_t edge{0};            // the end of the window that the peer knows
+    std::uint64_t window_edge{0};     // the end of the window that the peer knows
     std::uint64_t fin_at{none};       // the position of the end of stream, once it has arrived
     std::uint32_t unacknowledged{0};  // segments since the last acknowledgement
     bool acknowledge_now{false};
@@ -27,17 +27,18 @@ public:
     // whole; the caller must append the bytes from `next` to there.
     std::uint64_t note(std::uint64_t begin, std::uint64_t finish) {
         if (begin > next) {
-            islands_.insert(
-                std::upper_bound(islands_.begin(), islands_.end(), std::pair(begin, finish)),
-                {begin, finish});
+            out_of_order_.insert(std::upper_bound(out_of_order_.begin(), out_of_order_.end(),
+                                                  std::pair(begin, finish)),
+                                 {begin, finish});
             return next;
         }
         std::uint64_t whole = std::max(next, finish);
         std::size_t used = 0;
-        while (used < islands_.size() && islands_[used].first <= whole) {
-            whole = std::max(whole, islands_[used++].second);
+        while (used < out_of_order_.size() && out_of_order_[used].first <= whole) {
+            whole = std::max(whole, out_of_order_[used++].second);
         }
-        islands_.erase(islands_.begin(), islands_.begin() + static_cast<std::ptrdiff_t>(used));
+        out_of_order_.erase(out_of_order_.begin(),
+                            out_of_order_.begin() + static_cast<std::ptrdiff_t>(used));
         return whole;
     }
     // Moves bytes into the receive buffer while it has room. Returns how many were copied.
@@ -57,7 +58,8 @@ public:
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
 private:
-    Vector<std::pair<std::uint64_t, std::uint64_t>> islands_;  // arrived before the missing bytes
+    // The ranges that have arrived before the missing bytes.
+    Vector<std::pair<std::uint64_t, std::uint64_t>> out_of_order_;
     std::uint64_t absorbed_{0};
 };
 

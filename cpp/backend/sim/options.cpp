@@ -69,7 +69,7 @@ bool SimBackend::send_direct(Socket& socket, bool on) {
     const Parameters& values = world_->stack.values;
     return values.locks != 0 && with(socket.handle, false, [&](Endpoint& endpoint) {
                endpoint.send_buffer = on ? 0 : static_cast<std::uint64_t>(values.send_buffer);
-               endpoint.sized = on;
+               endpoint.send_buffer_set = on;
                return true;
            });
 }
@@ -87,12 +87,12 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
         } else if (level == SOL_SOCKET && option == SO_SNDBUF) {
             const auto minimum = static_cast<std::uint64_t>(values.min_send_buffer);
             endpoint.send_buffer = std::max(doubled ? 2 * size : size, minimum);
-            endpoint.sized = true;
+            endpoint.send_buffer_set = true;
         } else if (level == SOL_SOCKET && option == SO_RCVBUF) {
             const auto minimum = static_cast<std::uint64_t>(values.min_receive_window);
             if (values.receive_option_window != 0) {
                 endpoint.receive_window = std::max(size, minimum);
-                endpoint.window_sized = true;
+                endpoint.receive_buffer_set = true;
             } else {
                 endpoint.receive_buffer = size;
             }
@@ -101,7 +101,7 @@ int SimBackend::set_option(const Socket& socket, int level, int option, const vo
         } else if (level == SOL_SOCKET && option == SO_LINGER && length >= sizeof(linger)) {
             linger given{};
             std::memcpy(&given, value, sizeof given);
-            endpoint.resets = given.l_onoff != 0 && given.l_linger == 0;
+            endpoint.resets_on_close = given.l_onoff != 0 && given.l_linger == 0;
         } else {
             return code_no_option;
         }

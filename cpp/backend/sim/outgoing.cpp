@@ -107,7 +107,7 @@ std::uint32_t Outgoing::cut(std::uint64_t begin) {
     if (rest.empty()) {
         return 0;
     }
-    const std::uint64_t sent = maximum;
+    const std::uint64_t sent = highest_sent;
     std::uint32_t pages = 0;
     end = rest.back().begin;
     std::for_each(rest.rbegin(), rest.rend(), [&](const Chunk& chunk) {
@@ -117,7 +117,7 @@ std::uint32_t Outgoing::cut(std::uint64_t begin) {
             copy(chunk.memory, static_cast<std::size_t>(std::min(sent, chunk.end) - chunk.begin));
         }
     });
-    handed = end;
+    given_to_transport = end;
     return pages;
 }
 

@@ -25,16 +25,16 @@ struct Chunk {
 // hold the bytes, so they stay until they are acknowledged (003, 2.2).
 class Outgoing {
 public:
-    // Positions in the stream. acknowledged <= next <= maximum <= end + 1: the end of the stream
-    // takes one position.
+    // Positions in the stream. acknowledged <= next <= highest_sent <= end + 1: the end of the
+    // stream takes one position.
     std::uint64_t acknowledged{0};
-    std::uint64_t next{0};       // the next to send
-    std::uint64_t maximum{0};    // sent at least once up to here
-    std::uint64_t end{0};        // posted up to here
-    std::uint64_t handed{0};     // given to the transport up to here
-    std::uint64_t edge{0};       // the peer has room up to here
-    std::uint64_t small_end{0};  // the end of the last segment that was not full
-    bool finished{false};        // nothing follows `end`
+    std::uint64_t next{0};                // the next to send
+    std::uint64_t highest_sent{0};        // sent at least once up to here
+    std::uint64_t end{0};                 // posted up to here
+    std::uint64_t given_to_transport{0};  // up to here; the rest waits in the socket layer
+    std::uint64_t window_edge{0};         // the peer has room up to here
+    std::uint64_t small_end{0};           // the end of the last segment that was not full
+    bool finished{false};                 // nothing follows `end`
 
     // Begins a send; the following copy() calls belong to it.
     void begin_copied_send() { copied_sends_.push_back({end, end}); }

@@ -28,7 +28,7 @@ SimBackend::~SimBackend() {
     const World::Access access(*world_);
     world_->stack.endpoints.each([&](Endpoint& endpoint) {
         if (endpoint.in_use && endpoint.owned && endpoint.machine == &machine_) {
-            endpoint.resets = true;
+            endpoint.resets_on_close = true;
             world_->sockets().close(endpoint);
         }
     });
@@ -48,7 +48,7 @@ int SimBackend::open(int family, int type, int /*protocol*/, Handle& out) {
 // Describes a socket. A socket of another port moves to this machine with all its state.
 int SimBackend::describe(Handle handle, Socket& out) {
     return with(handle, code_bad_handle, [&](Endpoint& endpoint) {
-        if (endpoint.held) {
+        if (endpoint.attached) {
             return code_in_use;
         }
         if (endpoint.machine != &machine_) {
@@ -65,7 +65,7 @@ int SimBackend::describe(Handle handle, Socket& out) {
         out.stream = true;
         out.connected = endpoint.stage == Stage::connected;
         out.listening = endpoint.stage == Stage::listening;
-        endpoint.held = true;
+        endpoint.attached = true;
         return 0;
     });
 }
@@ -101,7 +101,7 @@ int SimBackend::shutdown(Socket& socket, bool receiving, bool sending) {
 
 void SimBackend::reset_on_close(Socket& socket) {
     with(socket.handle, 0, [](Endpoint& endpoint) {
-        endpoint.resets = true;
+        endpoint.resets_on_close = true;
         return 0;
     });
 }
@@ -109,7 +109,7 @@ void SimBackend::reset_on_close(Socket& socket) {
 // The handle stays open for the next port to adopt.
 void SimBackend::detach(Socket& socket) {
     with(socket.handle, 0, [](Endpoint& endpoint) {
-        endpoint.held = false;
+        endpoint.attached = false;
         return 0;
     });
 }

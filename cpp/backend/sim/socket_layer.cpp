@@ -75,8 +75,8 @@ void SocketLayer::abandon_listener(Endpoint& endpoint) {
     endpoint.stage = Stage::over;
     endpoint.listening.reset();
     stack_.endpoints.each([&](Endpoint& child) {
-        if (child.in_use && child.awaited && child.listener.packed() == endpoint.id.packed()) {
-            child.awaited = false;
+        if (child.in_use && child.unaccepted && child.listener.packed() == endpoint.id.packed()) {
+            child.unaccepted = false;
             transport_.abort(child);
             stack_.touch(child);
         }
@@ -96,7 +96,7 @@ void SocketLayer::close(Endpoint& endpoint) {
     if (endpoint.stage == Stage::listening) {
         abandon_listener(endpoint);
     } else if (endpoint.stage == Stage::connected) {
-        if (endpoint.resets || endpoint.in.bytes.size() != 0) {
+        if (endpoint.resets_on_close || endpoint.in.bytes.size() != 0) {
             transport_.abort(endpoint);  // bytes that no reader will take are answered with a reset
         } else {
             transport_.finish(endpoint);
@@ -162,8 +162,8 @@ StartResult SocketLayer::accept(Endpoint& endpoint, const Operation& op) {
     }
     Endpoint& connection = *stack_.find(ready.front());
     ready.pop_front();
-    connection.awaited = false;
-    connection.owned = connection.held = true;
+    connection.unaccepted = false;
+    connection.owned = connection.attached = true;
     if (Message* message = op.message()) {
         message->address = address_from_name(connection.remote);
     }
@@ -273,7 +273,8 @@ void SocketLayer::cancel(Endpoint& endpoint, bool sending) {
     }
     std::int64_t result = -code_cancelled;
     if (request.kind == OperationKind::send && !request.watch) {
-        const std::uint64_t sent = std::clamp(endpoint.out.maximum, request.begin, request.end);
+        const std::uint64_t sent =
+            std::clamp(endpoint.out.highest_sent, request.begin, request.end);
         endpoint.machine->system.unlock(endpoint.out.cut(request.begin));
         result = sent > request.begin ? static_cast<std::int64_t>(sent - request.begin) : result;
     } else if (request.kind == OperationKind::connect) {
@@ -300,7 +301,7 @@ void SocketLayer::look_after(Endpoint& endpoint) {
     serve_sender(endpoint);
     absorb(endpoint);
     transport_.output(endpoint);
-    if (endpoint.owned || endpoint.awaited) {
+    if (endpoint.owned || endpoint.unaccepted) {
         return;
     }
     if (Transport::settled(endpoint)) {

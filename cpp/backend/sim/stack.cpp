@@ -36,7 +36,7 @@ Endpoint* Stack::add_endpoint(Machine& machine) {
         static_cast<std::uint64_t>(std::max(values.send_buffer, values.min_send_buffer));
     endpoint.receive_buffer = static_cast<std::uint64_t>(values.receive_buffer);
     endpoint.receive_window = static_cast<std::uint64_t>(values.receive_window);
-    endpoint.timeout = values.retransmit_first;
+    endpoint.retransmit_timeout = values.retransmit_first;
     note(Step::opened, endpoint);
     return &endpoint;
 }
@@ -61,11 +61,11 @@ void Stack::renew(Endpoint& endpoint) {
     endpoint.error = 0;
     endpoint.local = endpoint.bound ? endpoint.bound_name : Name{};
     endpoint.remote = {};
-    endpoint.peer = nobody;
+    endpoint.peer = no_endpoint;
     endpoint.in = {};
     endpoint.out = {};
     endpoint.timers = {};
-    endpoint.timeout = values.retransmit_first;
+    endpoint.retransmit_timeout = values.retransmit_first;
     endpoint.retries = 0;
     endpoint.changed = false;
     touch(endpoint);

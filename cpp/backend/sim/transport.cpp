@@ -9,8 +9,8 @@ namespace iocp::sim {
 
 namespace {
 
-constexpr std::uint32_t enough_duplicates = 3;
-constexpr std::uint64_t first_flight = 10;  // segments, TCP_INIT_CWND
+constexpr std::uint32_t duplicate_threshold = 3;
+constexpr std::uint64_t initial_window = 10;  // segments, TCP_INIT_CWND
 constexpr std::int64_t max_timeout = 120'000'000'000;
 
 std::uint64_t minimum(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {
@@ -21,7 +21,7 @@ std::uint64_t minimum(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcep
 
 std::uint64_t Transport::candidate_edge(const Endpoint& endpoint) const {
     const Incoming& in = endpoint.in;
-    return std::max(in.edge, in.next + in.room(endpoint.receive_window));
+    return std::max(in.window_edge, in.next + in.room(endpoint.receive_window));
 }
 
 // Returns how much a window must grow before the peer is notified.
@@ -34,14 +34,16 @@ std::uint64_t Transport::window_step(const Endpoint& endpoint) const {
 void Transport::stamp(Endpoint& endpoint, Segment& segment) {
     Incoming& in = endpoint.in;
     const std::uint64_t edge = candidate_edge(endpoint);
-    if (edge - in.edge >= std::min<std::uint64_t>(window_step(endpoint),
-                                                  static_cast<std::uint64_t>(stack_.values.mss))) {
-        in.edge = edge;
+    if (edge - in.window_edge >=
+        std::min<std::uint64_t>(window_step(endpoint),
+                                static_cast<std::uint64_t>(stack_.values.mss))) {
+        in.window_edge = edge;
     }
     segment.to = endpoint.peer;
     segment.flags |= flag_ack;
     segment.acknowledged = in.next;
-    segment.window = static_cast<std::uint32_t>(in.edge > in.next ? in.edge - in.next : 0);
+    segment.window =
+        static_cast<std::uint32_t>(in.window_edge > in.next ? in.window_edge - in.next : 0);
     in.unacknowledged = 0;
     in.acknowledge_now = false;
     in.update_window = false;
@@ -63,16 +65,16 @@ void Transport::send_ack(Endpoint& endpoint, std::uint8_t extra) {
 // Returns the bytes of the next segment; 0 if none may go now.
 std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
     const Outgoing& out = endpoint.out;
-    const std::uint64_t upto = std::min(out.handed, out.end);
-    if (out.next >= upto || out.edge <= out.next) {
+    const std::uint64_t upto = std::min(out.given_to_transport, out.end);
+    if (out.next >= upto || out.window_edge <= out.next) {
         return 0;
     }
     const auto mss = static_cast<std::uint64_t>(stack_.values.mss);
     const Outgoing::Reach reach = out.reach(out.next);
     const std::uint64_t wanted = minimum(mss, upto - out.next, reach.end - out.next);
-    const std::uint64_t length = std::min(wanted, out.edge - out.next);
+    const std::uint64_t length = std::min(wanted, out.window_edge - out.next);
     const auto granted = static_cast<std::uint32_t>(length);
-    if (!out.in_flight() || out.next < out.maximum) {
+    if (!out.in_flight() || out.next < out.highest_sent) {
         return granted;
     }
     if (length < wanted) {
@@ -96,17 +98,17 @@ void Transport::send_data(Endpoint& endpoint, std::uint64_t position, std::uint3
     Segment segment;
     segment.sequence = position;
     segment.length = length;
-    if (position < out.maximum) {
+    if (position < out.highest_sent) {
         ++stack_.counts.retransmissions;
         stack_.note(Step::retransmitted, endpoint, position, length);
-    } else if (endpoint.timed == Incoming::none) {
-        endpoint.timed = position + length;
+    } else if (endpoint.timed_position == Incoming::none) {
+        endpoint.timed_position = position + length;
         endpoint.timed_since = stack_.now();
     }
     if (length < static_cast<std::uint64_t>(stack_.values.mss)) {
         out.small_end = std::max(out.small_end, position + length);
     }
-    out.maximum = std::max(out.maximum, position + length);
+    out.highest_sent = std::max(out.highest_sent, position + length);
     endpoint.answered = endpoint.answered || endpoint.in.next != 0;
     emit(endpoint, segment);
 }
@@ -117,7 +119,7 @@ void Transport::send_end(Endpoint& endpoint) {
     segment.sequence = out.end;
     segment.flags = flag_fin;
     out.next = out.end + 1;
-    out.maximum = std::max(out.maximum, out.next);
+    out.highest_sent = std::max(out.highest_sent, out.next);
     emit(endpoint, segment);
 }
 
@@ -141,7 +143,7 @@ void Transport::output(Endpoint& endpoint) {
         send_ack(endpoint, flag_update);
     }
     if (idle && out.in_flight()) {
-        stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+        stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.retransmit_timeout);
     }
 }
 
@@ -151,13 +153,13 @@ void Transport::posted(Endpoint& endpoint, bool at_once) {
     Outgoing& out = endpoint.out;
     const Parameters& values = stack_.values;
     const std::int64_t now = stack_.now();
-    const bool full = out.end - out.handed >= static_cast<std::uint64_t>(values.mss);
+    const bool full = out.end - out.given_to_transport >= static_cast<std::uint64_t>(values.mss);
     const bool over = endpoint.last_flush < 0 || now >= endpoint.last_flush + values.flush_interval;
     if (at_once || full || over || values.flush_interval == 0) {
-        out.handed = out.end;
+        out.given_to_transport = out.end;
         endpoint.last_flush = now;
         stack_.disarm(endpoint, EventKind::flush);
-    } else if (out.handed != out.end) {
+    } else if (out.given_to_transport != out.end) {
         stack_.arm(endpoint, EventKind::flush, endpoint.last_flush + values.flush_interval);
     }
     output(endpoint);
@@ -173,32 +175,33 @@ void Transport::finish(Endpoint& endpoint) {
 // Linux's dynamic right-sizing (tcp_rcv_space_adjust). A round trip with more bytes read
 // than any before means that the sender speeds up, so the window grows ahead of it.
 void Transport::grow_window(Endpoint& endpoint, std::uint64_t length) {
-    endpoint.read_lately += length;
+    endpoint.read_this_round_trip += length;
     const std::int64_t now = stack_.now();
     if (now < endpoint.read_since + (2 * stack_.values.delay)) {
         return;
     }
     const auto mss = static_cast<std::uint64_t>(stack_.values.mss);
-    const std::uint64_t read = endpoint.read_lately;
-    const std::uint64_t before =
-        endpoint.read_at_most != 0 ? endpoint.read_at_most : first_flight * mss;
+    const std::uint64_t read = endpoint.read_this_round_trip;
+    const std::uint64_t before = endpoint.max_read_per_round_trip != 0
+                                     ? endpoint.max_read_per_round_trip
+                                     : initial_window * mss;
     if (read > before) {
         const std::uint64_t ahead = (2 * read) + (16 * mss);
         const std::uint64_t wanted = ahead + (2 * ahead * (read - before) / before);
         const auto limit = static_cast<std::uint64_t>(stack_.values.window_limit);
         endpoint.receive_window = std::max(endpoint.receive_window, std::min(wanted, limit));
-        endpoint.read_at_most = read;
+        endpoint.max_read_per_round_trip = read;
     }
-    endpoint.read_lately = 0;
+    endpoint.read_this_round_trip = 0;
     endpoint.read_since = now;
 }
 
 void Transport::was_read(Endpoint& endpoint, std::uint64_t length) {
     Incoming& in = endpoint.in;
-    if (stack_.values.window_limit != 0 && !endpoint.window_sized) {
+    if (stack_.values.window_limit != 0 && !endpoint.receive_buffer_set) {
         grow_window(endpoint, length);
     }
-    if (candidate_edge(endpoint) - in.edge >= window_step(endpoint)) {
+    if (candidate_edge(endpoint) - in.window_edge >= window_step(endpoint)) {
         in.update_window = true;
     }
     if (stack_.values.ack_on_read != 0 && !endpoint.answered && in.unacknowledged != 0 &&
@@ -209,34 +212,35 @@ void Transport::was_read(Endpoint& endpoint, std::uint64_t length) {
 }
 
 void Transport::measure(Endpoint& endpoint, std::uint64_t upto) {
-    if (endpoint.timed != Incoming::none && upto >= endpoint.timed) {
+    if (endpoint.timed_position != Incoming::none && upto >= endpoint.timed_position) {
         const std::int64_t sample = stack_.now() - endpoint.timed_since;
-        endpoint.timed = Incoming::none;
+        endpoint.timed_position = Incoming::none;
         if (endpoint.round_trip == 0) {
             endpoint.round_trip = sample;
-            endpoint.variation = sample / 2;
+            endpoint.round_trip_variation = sample / 2;
         } else {
             const std::int64_t off =
                 std::max(sample, endpoint.round_trip) - std::min(sample, endpoint.round_trip);
-            endpoint.variation += (off - endpoint.variation) / 4;
+            endpoint.round_trip_variation += (off - endpoint.round_trip_variation) / 4;
             endpoint.round_trip += (sample - endpoint.round_trip) / 8;
         }
     }
     if (endpoint.round_trip != 0) {
-        endpoint.timeout = std::min(std::max(endpoint.round_trip + (4 * endpoint.variation),
-                                             stack_.values.retransmit_least),
-                                    max_timeout);
+        endpoint.retransmit_timeout =
+            std::min(std::max(endpoint.round_trip + (4 * endpoint.round_trip_variation),
+                              stack_.values.retransmit_least),
+                     max_timeout);
     }
 }
 
 void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
     Outgoing& out = endpoint.out;
-    if (segment.acknowledged > out.maximum) {
+    if (segment.acknowledged > out.highest_sent) {
         return;  // it acknowledges bytes that were never sent
     }
     const std::uint64_t edge = segment.acknowledged + segment.window;
-    const bool opened = edge > out.edge;
-    out.edge = std::max(out.edge, edge);
+    const bool opened = edge > out.window_edge;
+    out.window_edge = std::max(out.window_edge, edge);
     if (segment.acknowledged > out.acknowledged) {
         measure(endpoint, segment.acknowledged);
         const std::uint32_t pages = out.acknowledge(segment.acknowledged);
@@ -246,16 +250,16 @@ void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
         }
         out.next = std::max(out.next, segment.acknowledged);
         endpoint.retries = 0;
-        endpoint.duplicates = 0;
+        endpoint.duplicate_acks = 0;
         stack_.disarm(endpoint, EventKind::retransmit);
         if (out.in_flight()) {
-            stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+            stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.retransmit_timeout);
         }
         return;
     }
     const bool nothing_new = segment.length == 0 && !opened && (segment.flags & flag_fin) == 0;
     if (segment.acknowledged == out.acknowledged && nothing_new && out.in_flight() &&
-        ++endpoint.duplicates == enough_duplicates) {
+        ++endpoint.duplicate_acks == duplicate_threshold) {
         retransmit(endpoint);
     }
 }
@@ -263,13 +267,13 @@ void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
 // Sends the first missing segment once.
 void Transport::retransmit(Endpoint& endpoint) {
     Outgoing& out = endpoint.out;
-    endpoint.timed = Incoming::none;
+    endpoint.timed_position = Incoming::none;
     if (out.acknowledged == out.end) {
         send_end(endpoint);
         return;
     }
     const std::uint64_t length =
-        minimum(static_cast<std::uint64_t>(stack_.values.mss), out.maximum - out.acknowledged,
+        minimum(static_cast<std::uint64_t>(stack_.values.mss), out.highest_sent - out.acknowledged,
                 out.reach(out.acknowledged).end - out.acknowledged);
     send_data(endpoint, out.acknowledged, static_cast<std::uint32_t>(length));
 }
@@ -327,7 +331,7 @@ void Transport::arrive(const Segment& segment) {
         fail_by_reset(*endpoint);
         return;
     }
-    if (!endpoint->owned && !endpoint->awaited && segment.length != 0) {
+    if (!endpoint->owned && !endpoint->unaccepted && segment.length != 0) {
         abort(*endpoint);  // closed: no reader will take it
         return;
     }
@@ -360,21 +364,21 @@ void Transport::expire(Endpoint& endpoint, EventKind kind) {
         return;
     }
     ++endpoint.retries;
-    endpoint.timeout = std::min(2 * endpoint.timeout, max_timeout);
-    stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+    endpoint.retransmit_timeout = std::min(2 * endpoint.retransmit_timeout, max_timeout);
+    stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.retransmit_timeout);
     if (opening) {
         send_syn(endpoint);
         return;
     }
-    endpoint.timed = Incoming::none;
-    endpoint.duplicates = 0;
+    endpoint.timed_position = Incoming::none;
+    endpoint.duplicate_acks = 0;
     endpoint.out.next = endpoint.out.acknowledged;  // sends everything from here again
     output(endpoint);
 }
 
 void Transport::give_up_later(Endpoint& endpoint) {
     if (Stack::timer(endpoint, EventKind::retransmit).due < 0) {
-        stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.timeout);
+        stack_.arm(endpoint, EventKind::retransmit, stack_.now() + endpoint.retransmit_timeout);
     }
 }
 
@@ -392,7 +396,7 @@ void Transport::fail(Endpoint& endpoint, int code) {
     }
     stack_.note(Step::failed, endpoint);
     stack_.touch(endpoint);
-    endpoint.awaited = endpoint.awaited && !embryo;
+    endpoint.unaccepted = endpoint.unaccepted && !embryo;
     Endpoint* listener = embryo ? stack_.find(endpoint.listener) : nullptr;
     if (listener != nullptr && listener->listening != nullptr) {
         --listener->listening->embryos;

@@ -114,7 +114,7 @@ bool World::wait(Machine& machine, std::int64_t timeout) {
     return due;
 }
 
-bool World::anyone_due() const noexcept {
+bool World::any_due() const noexcept {
     const auto& machines = stack.machines();
     return std::any_of(machines.begin(), machines.end(),
                        [](const auto& one) { return one->woken || !one->due.empty(); });
@@ -123,7 +123,7 @@ bool World::anyone_due() const noexcept {
 bool World::pass(std::int64_t timeout) {
     const std::lock_guard lock(mutex_);
     const std::int64_t limit = stack.now() + timeout;
-    if (anyone_due()) {
+    if (any_due()) {
         return true;
     }
     do {
@@ -131,7 +131,7 @@ bool World::pass(std::int64_t timeout) {
             stack.advance(limit);
             return false;
         }
-    } while (!anyone_due());
+    } while (!any_due());
     if (stack.values.wake_delay != 0) {
         wake_late(limit);
     }

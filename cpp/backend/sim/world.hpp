@@ -46,7 +46,7 @@ public:
 
 private:
     void settle();
-    [[nodiscard]] bool anyone_due() const noexcept;
+    [[nodiscard]] bool any_due() const noexcept;
     void wake_late(std::int64_t limit);
     // Injects the fault that is due before this event. Returns false if there is none.
     bool inject_due_faults(const Event& event);

@@ -16,10 +16,10 @@ constexpr std::size_t max_of_a_file = std::size_t{64} << 10U;  // that one step 
 }  // namespace
 
 std::uint64_t SocketLayer::buffer_size(const Endpoint& endpoint) const noexcept {
-    if (stack_.values.dynamic_send_buffer == 0 || endpoint.sized) {
+    if (stack_.values.dynamic_send_buffer == 0 || endpoint.send_buffer_set) {
         return endpoint.send_buffer;
     }
-    const std::uint64_t window = endpoint.out.edge - endpoint.out.acknowledged;
+    const std::uint64_t window = endpoint.out.window_edge - endpoint.out.acknowledged;
     return std::max(endpoint.send_buffer, window);
 }
 
@@ -31,9 +31,9 @@ std::uint64_t SocketLayer::piece(const Endpoint& endpoint) const noexcept {
     const Outgoing& out = endpoint.out;
     const auto segment = static_cast<std::uint64_t>(stack_.values.mss);
     const auto maximum = static_cast<std::uint64_t>(stack_.values.send_piece);
-    const std::uint64_t window = out.edge - out.acknowledged;
+    const std::uint64_t window = out.window_edge - out.acknowledged;
     const std::uint64_t size = std::min(maximum, window / 2) / segment * segment;
-    const std::uint64_t upto = out.edge + size;
+    const std::uint64_t upto = out.window_edge + size;
     return size > segment && upto > out.end ? upto - out.end : 0;
 }
 

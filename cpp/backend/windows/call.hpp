@@ -14,6 +14,8 @@ inline SOCKET socket_of(const Socket& socket) noexcept {
     return static_cast<SOCKET>(socket.handle);
 }
 
+inline HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
+
 inline int last_error() noexcept {
     return winsock_code(static_cast<unsigned long>(::WSAGetLastError()));
 }
@@ -44,13 +46,13 @@ inline StartResult cut(std::size_t room) noexcept {
 }
 
 // The buffers of one call, at most as many as a call takes.
-class Parts {
+class CallBuffers {
 public:
     // Adds the parts of an operation that are still to send or fill. Returns false if there was no
     // room for some of them.
     bool add(const Operation& op) {
         return op.each_part([this](std::byte* data, std::size_t length) {
-            if (count_ == parts_.size()) {
+            if (count_ == buffers_.size()) {
                 return false;
             }
             add(data, length);
@@ -67,21 +69,21 @@ public:
     // Adds one part. Precondition: there is room.
     void add(std::byte* data, std::size_t length) noexcept {
         constexpr std::size_t max_bytes = std::size_t{1} << 30U;
-        parts_[count_++] = {static_cast<ULONG>(length < max_bytes ? length : max_bytes),
-                            reinterpret_cast<char*>(data)};
+        buffers_[count_++] = {static_cast<ULONG>(length < max_bytes ? length : max_bytes),
+                              reinterpret_cast<char*>(data)};
     }
     // Returns the buffers. Winsock needs at least one, so an empty one is added if there is none.
     WSABUF* data() noexcept {
         if (count_ == 0) {
             add(nullptr, 0);
         }
-        return parts_.data();
+        return buffers_.data();
     }
     [[nodiscard]] DWORD count() const noexcept { return count_; }
 
 private:
     static constexpr std::size_t maximum = 1024;
-    std::array<WSABUF, maximum> parts_;
+    std::array<WSABUF, maximum> buffers_;
     DWORD count_{0};
 };
 

@@ -9,7 +9,7 @@ StartResult IocpBackend::disconnect(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    Member& member = *member_of(op.socket->id);
+    Member& member = *members_.find(op.socket->id);
     const bool at_once =
         winsock_.disconnect_ex(member.socket, &request->overlapped,
                                op.reuse ? static_cast<DWORD>(TF_REUSE_SOCKET) : 0, 0) != FALSE;
@@ -19,8 +19,7 @@ StartResult IocpBackend::disconnect(Operation& op) {
         // The disconnect is over though it is said to be pending, and Wine 8.0 skips its packet
         // even so. We post a packet behind any that the system may have queued, and only ours
         // counts.
-        request->announced =
-            ::PostQueuedCompletionStatus(port_, 0, announced_key, &request->overlapped) != FALSE;
+        request->announced = port_.announce(request->overlapped);
     }
     return result;
 }

@@ -22,33 +22,35 @@ sockaddr* room_of(Address& address) noexcept {
 }  // namespace
 
 // A call that waits writes the sender and the flags when it ends, so they lie in the Message.
-int IocpBackend::call_receive(Operation& op, Parts& parts, DWORD flags, DWORD& bytes,
+int IocpBackend::call_receive(Operation& op, CallBuffers& buffers, DWORD flags, DWORD& bytes,
                               OVERLAPPED* overlapped) const noexcept {
     const SOCKET socket = socket_of(*op.socket);
     Message* message = op.message();
-    WSABUF* first = parts.data();
+    WSABUF* first = buffers.data();
     if (message == nullptr || op.socket->stream) {
-        return winsock_.receive(socket, first, parts.count(), &bytes, &flags, overlapped, nullptr);
+        return winsock_.receive(socket, first, buffers.count(), &bytes, &flags, overlapped,
+                                nullptr);
     }
     message->address = {};
     auto* answer =
         new (message->native.data()) Answer{static_cast<INT>(message->address.bytes.size()), flags};
-    return winsock_.receive_from(socket, first, parts.count(), &bytes, &answer->flags,
+    return winsock_.receive_from(socket, first, buffers.count(), &bytes, &answer->flags,
                                  room_of(message->address), &answer->address_length, overlapped,
                                  nullptr);
 }
 
-int IocpBackend::call_send(const Operation& op, Parts& parts, DWORD& bytes,
+int IocpBackend::call_send(const Operation& op, CallBuffers& buffers, DWORD& bytes,
                            OVERLAPPED* overlapped) const noexcept {
     const SOCKET socket = socket_of(*op.socket);
     const auto flags = static_cast<DWORD>(op.flags);
     Message* message = op.message();
-    WSABUF* first = parts.data();
+    WSABUF* first = buffers.data();
     if (message == nullptr || message->address.length == 0) {
-        return winsock_.send(socket, first, parts.count(), &bytes, flags, overlapped, nullptr);
+        return winsock_.send(socket, first, buffers.count(), &bytes, flags, overlapped, nullptr);
     }
-    return winsock_.send_to(socket, first, parts.count(), &bytes, flags, room_of(message->address),
-                            static_cast<int>(message->address.length), overlapped, nullptr);
+    return winsock_.send_to(socket, first, buffers.count(), &bytes, flags,
+                            room_of(message->address), static_cast<int>(message->address.length),
+                            overlapped, nullptr);
 }
 
 // Precondition: the datagram has arrived.
@@ -69,15 +71,15 @@ void IocpBackend::conclude(Operation& op, Packet& packet) {
 
 StartResult IocpBackend::read_from(Socket& socket, std::byte* data, std::size_t length,
                                    Address& from) {
-    if (const int code = pending_error(socket); code != 0) {
+    if (const int code = members_.take_error(socket); code != 0) {
         return failed(code);
     }
-    Parts parts;
-    parts.add(data, length);
+    CallBuffers buffers;
+    buffers.add(data, length);
     DWORD bytes = 0;
     DWORD flags = 0;
     auto size = static_cast<INT>(from.bytes.size());
-    const int returned = winsock_.receive_from(socket_of(socket), parts.data(), 1, &bytes, &flags,
+    const int returned = winsock_.receive_from(socket_of(socket), buffers.data(), 1, &bytes, &flags,
                                                room_of(from), &size, nullptr, nullptr);
     from.length = room_of(from)->sa_family != AF_UNSPEC ? static_cast<std::uint32_t>(size) : 0;
     const StartResult result = came_to(returned, bytes, false);

@@ -44,6 +44,13 @@ struct Request {
     Request* next{nullptr};                      // in the pool's free list or the listener's list
 };
 
+// Returns the error of a request whose packet has come, or 0.
+int failure_of(SOCKET socket, Request& request) noexcept;
+// Returns whether the packet of a send arrived before the send ended. Wine 8.0 queues such a packet
+// when the posting thread ends, and does not report how many bytes were sent. So no later send of
+// the stream may follow.
+bool lost_with_its_thread(const Request& request) noexcept;
+
 // Requests with stable addresses: none is freed before the port handle is closed.
 class RequestPool {
 public:

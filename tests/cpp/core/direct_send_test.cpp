@@ -184,6 +184,20 @@ TEST_F(DirectSendTest, ReleasesLostWithTheThreadThatRanThePortResetTheConnection
     EXPECT_EQ(closed[0].failure.fault, Fault::cancelled);
 }
 
+TEST_F(DirectSendTest, AShortOneThatLostItsReleaseResetsTheConnection) {
+    Socket& socket = direct_socket();
+    const Posted& op = send(socket, {.length = 4096});
+    backend().deliver_transferred(op.id, 1000);
+    turn();
+    ASSERT_NE(backend().request_of(op.id), nullptr) << "the rest goes on";
+    backend().lose_requests();
+    turns(2);
+    EXPECT_TRUE(op.completed());
+    EXPECT_EQ(charged(), 0U);
+    ASSERT_EQ(closed.size(), 1U);
+    EXPECT_EQ(closed[0].failure.fault, Fault::cancelled);
+}
+
 TEST_F(DirectSendTest, WhereTheBackendCannotTheStrategyIsRefused) {
     Socket& socket = open_socket();
     backend().sends_direct = false;

@@ -17,33 +17,17 @@
 #include "base/process.hpp"
 #include "core/port.hpp"
 #include "page_memory.hpp"
+#include "port_under_test.hpp"
 #include "scripted_backend.hpp"
 
 namespace iocp::scripted {
 
 // One post and all its results.
-struct Posted {
-    SlotId id;
-    Operation* core{nullptr};  // null once it is retired, or if it was never accepted
-    Socket* socket{nullptr};
-    bool accepted{false};
-    Error refusal;  // of the post
-    Outcome outcome{Outcome::pending};
-    std::uint32_t sequence{0};
-    bool silent{false};  // done by its post, on a socket that skips such packets
-
-    int completions{0};
-    std::size_t transferred{0};
-    Error error;    // of the completion
-    int order{-1};  // among all completions
-    Socket* connection{nullptr};
+struct Posted : support::Post {
+    int order{-1};                       // among all completions
     std::vector<std::size_t> data;       // lengths delivered to a subscription
     std::vector<std::byte> first_bytes;  // of each of them
-    int ends{0};
-    std::vector<Socket*> connections;
     std::vector<Error> accept_errors;
-
-    int leases_given_back{0};
     std::vector<ConstBytes> parts;
 
     [[nodiscard]] bool completed() const { return completions == 1; }
@@ -66,7 +50,7 @@ struct What {
 
 // The core on a scripted backend. After every step the fixture compares the ledger with the
 // operations. At the end of every test nothing may be left.
-class CoreTest : public ::testing::Test {
+class CoreTest : public ::testing::Test, protected support::PortUnderTest {
 protected:
     void SetUp() override { make({}); }
 
@@ -75,22 +59,14 @@ protected:
         auto owned = std::make_unique<ScriptedBackend>();
         owned->capable = capable;
         backend_ = owned.get();
-        pool_ = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+        make_pool(options);
         port_ = std::make_unique<Port>(options, *pool_, std::move(owned));
     }
 
     void TearDown() override { finish(); }
 
-    Port& port() { return *port_; }
     ScriptedBackend& backend() { return *backend_; }
-    BufferPool& pool() { return *pool_; }
     static std::size_t page() { return system_page_size(); }
-
-    template <class Body>
-    auto locked(Body&& body) {
-        const std::lock_guard lock(port_->mutex());
-        return body();
-    }
 
     Socket& open_socket(bool stream = true) {
         Socket* socket = nullptr;
@@ -108,23 +84,21 @@ protected:
         Lease lease;
         if (kind == OperationKind::receive || kind == OperationKind::send) {
             if (what.parts.empty()) {
-                lease = {memory(what.length + what.offset) + what.offset, what.length, &posted,
-                         count_release};
+                lease = posted.lease(memory(what.length + what.offset) + what.offset, what.length);
             } else {
                 std::size_t total = 0;
                 for (const std::size_t length : what.parts) {
                     posted.parts.push_back({memory(length), length});
                     total += length;
                 }
-                lease = {reinterpret_cast<std::byte*>(posted.parts.data()), total, &posted,
-                         count_release};
+                lease = posted.lease(reinterpret_cast<std::byte*>(posted.parts.data()), total);
             }
         } else if (kind == OperationKind::connect) {
-            lease = {memory(sizeof(Address)), sizeof(Address), &posted, count_release};
+            lease = posted.lease(memory(sizeof(Address)), sizeof(Address));
         } else if (kind == OperationKind::receive_each || kind == OperationKind::accept_each) {
             posted.leases_given_back = 1;  // it has no lease: its buffers come from the pool
         } else {
-            lease = {nullptr, 0, &posted, count_release};
+            lease = posted.lease(nullptr, 0);
         }
         const std::lock_guard lock(port_->mutex());
         const std::size_t in_use = port_->operations().table().used();
@@ -138,20 +112,10 @@ protected:
         op->block_size = what.block_size;
         op->user = &posted;
         posted.id = op->id;
-        posted.refusal = port_->operations().submit(*op, what.timeout);
+        posted.take_outcome(*port_, *op, port_->operations().submit(*op, what.timeout));
         if (posted.refusal) {
-            op->lease.give_back();
-            port_->operations().discard(*op);
             EXPECT_EQ(port_->operations().table().used(), in_use)
                 << "a refused post leaves nothing";
-        } else {
-            posted.core = op;
-            posted.accepted = true;
-            posted.outcome = op->outcome;
-            posted.sequence = op->sequence;
-            if (op->silent) {
-                retire_silent(posted);
-            }
         }
         check();
         return posted;
@@ -197,26 +161,18 @@ protected:
         }
     }
 
-    [[nodiscard]] std::uint64_t charged() {
-        return locked([&] { return port_->figures().ledger().now; });
-    }
-    [[nodiscard]] LedgerView view() {
-        return locked([&] { return port_->figures().ledger(); });
-    }
     [[nodiscard]] std::vector<std::string> calls(const Socket& socket) const {
         return backend_->calls_on(socket.handle);
     }
     void forget_calls() { backend_->calls.clear(); }
 
-    // The results besides operations.
+    // Further results that belong to no post.
     struct Closed {
         Socket* socket;
         Handle handle;
         Error failure;
     };
-    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
     std::vector<Closed> closed;
-    std::vector<void*> packets;
     std::vector<void*> fired;
     int nagle_stalls{0};
     std::function<void(Socket&)> on_data;  // runs in the callback of a message, with the lock
@@ -248,55 +204,18 @@ protected:
         }
         EXPECT_EQ(port_->sockets().open_count(), 0U);
         turns(2);
-        EXPECT_EQ(port_->operations().outstanding(), 0U);
-        const LedgerView last = view();
-        EXPECT_EQ(last.now, 0U);
-        EXPECT_EQ(port_->operations().table().free(), port_->operations().table().capacity());
-        EXPECT_EQ(port_->sockets().table().free(), port_->sockets().table().capacity());
+        support::expect_empty(*port_);
         EXPECT_TRUE(locked([&] { return port_->quiet(); }));
         EXPECT_TRUE(backend_->held().empty());
         EXPECT_EQ(backend_->open_handles(), expected_handles);
-        for (const Posted& posted : posted_) {
-            EXPECT_EQ(posted.completions, posted.accepted && !posted.silent ? 1 : 0)
-                << "exactly one completion for each accepted post";
-            EXPECT_EQ(posted.leases_given_back, 1) << "each lease is given back once";
-        }
+        support::expect_completed_once(posted_);
         slices.clear();
-        locked([&] { port_->release_backend(); });
-        port_.reset();
-        EXPECT_EQ(pool_->blocks_out(), 0U);
-        std::exchange(pool_, nullptr)->close();
+        release();
         posted_.clear();
     }
     std::size_t expected_handles{0};  // handles that were detached and belong to the test again
 
 private:
-    static void count_release(void* owner) { ++static_cast<Posted*>(owner)->leases_given_back; }
-
-    // Claims an accepted connection as the application does, so that its end is handed out.
-    // Precondition: locked.
-    Socket* claimed(Socket* accepted) {
-        if (accepted != nullptr) {
-            port_->sockets().claim(*accepted);
-        }
-        return accepted;
-    }
-
-    void retire_silent(Posted& posted) {
-        Operation& op = *std::exchange(posted.core, nullptr);
-        EXPECT_TRUE(op.finished());
-        EXPECT_EQ(op.outcome, Outcome::done);
-        posted.silent = true;
-        posted.transferred = op.transferred;
-        posted.error = op.error;
-        posted.connection = op.accepted;
-        if (op.accepted != nullptr) {
-            port_->sockets().claim(*op.accepted);
-        }
-        op.lease.give_back();
-        port_->operations().retire(op);
-    }
-
     std::byte* memory(std::size_t length) { return memory_.take(length + page()); }
 
     // Checks that the ledger equals the charges of the operations, in all and by socket, and that
@@ -359,31 +278,23 @@ private:
     }
 
     void hand_out(std::vector<Ready>& inbox) {
-        std::vector<Operation*> operations;
-        std::vector<Socket*> sockets;
+        support::HandedOut out;
         for (Ready& ready : inbox) {
-            hand_out(ready, operations, sockets);
+            hand_out(ready, out);
         }
         inbox.clear();
-        for (Operation* op : operations) {
-            port_->operations().retire(*op);
-        }
-        for (Socket* socket : sockets) {
-            port_->sockets().retire(*socket);
-        }
+        out.retire(*port_);
     }
 
-    void hand_out(Ready& ready, std::vector<Operation*>& operations,
-                  std::vector<Socket*>& sockets) {
+    void hand_out(Ready& ready, support::HandedOut& out) {
         if (port_->sockets().may_withhold(ready) &&
             port_->sockets().withhold(ready) == Withheld::yes) {
             return;
         }
-        hand_out_now(ready, operations, sockets);
+        hand_out_now(ready, out);
     }
 
-    void hand_out_now(Ready& ready, std::vector<Operation*>& operations,
-                      std::vector<Socket*>& sockets) {
+    void hand_out_now(Ready& ready, support::HandedOut& out) {
         auto* posted = ready.op != nullptr ? static_cast<Posted*>(ready.op->user) : nullptr;
         if (ready.what == Ready::What::completed && port_->operations().observed()) {
             port_->operations().handed_out(*ready.op);
@@ -391,15 +302,13 @@ private:
         switch (ready.what) {
             case Ready::What::completed:
                 ++posted->completions;
-                posted->transferred = ready.op->transferred;
-                posted->error = ready.op->error;
                 posted->order = finished_++;
-                posted->connection = claimed(ready.op->accepted);
+                posted->connection = support::claimed(*port_, ready.op->accepted);
                 posted->core = nullptr;
                 EXPECT_EQ(ready.op->id.packed(), posted->id.packed());
                 EXPECT_TRUE(ready.op->finished());
-                ready.op->lease.give_back();
-                operations.push_back(ready.op);
+                posted->take_result(*ready.op);
+                out.operations.push_back(ready.op);
                 break;
             case Ready::What::data:
                 if (ready.slice.length() == 0) {
@@ -420,7 +329,7 @@ private:
                 posted->data.push_back(ready.slice.length());
                 break;
             case Ready::What::accepted:
-                posted->connections.push_back(claimed(ready.accepted));
+                posted->connections.push_back(support::claimed(*port_, ready.accepted));
                 break;
             case Ready::What::item_error:
                 posted->accept_errors.push_back(ready.error);
@@ -428,7 +337,7 @@ private:
             case Ready::What::closed:
                 closed.push_back({ready.socket, ready.socket->handle, ready.socket->failure});
                 EXPECT_EQ(ready.socket->state, SocketState::closed);
-                sockets.push_back(ready.socket);
+                out.sockets.push_back(ready.socket);
                 break;
             case Ready::What::pause_sends:
             case Ready::What::resume_sends:
@@ -437,7 +346,7 @@ private:
             case Ready::What::resumed: {
                 Ready kept;
                 while (port_->sockets().take_withheld(*ready.socket, kept)) {
-                    hand_out_now(kept, operations, sockets);
+                    hand_out_now(kept, out);
                 }
                 break;
             }
@@ -454,8 +363,6 @@ private:
         }
     }
 
-    BufferPool* pool_{nullptr};
-    std::unique_ptr<Port> port_;
     ScriptedBackend* backend_{nullptr};
     std::deque<Posted> posted_;
     PageMemory memory_;

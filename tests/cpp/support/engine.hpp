@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -19,44 +18,28 @@
 #include "backend/address_text.hpp"
 #include "backend/families.hpp"
 #include "backend/sent_file.hpp"
-#include "base/process.hpp"
 #include "core/port.hpp"
 #include "platform.hpp"
+#include "port_under_test.hpp"
 
 namespace iocp::contract {
 
 using Bytes = std::vector<std::byte>;
 
-// One post on a real port and all its results. The posting thread writes it before the post, the
-// running thread after the completion.
-struct Op {
-    SlotId id;
-    Operation* core{nullptr};
-    Socket* socket{nullptr};
+// One post on a real port and all its results.
+struct Op : support::Post {
     OperationKind kind{OperationKind::receive};
     Bytes memory;
     std::vector<ConstBytes> parts;
     std::unique_ptr<Message> message;  // makes the post a message of `parts`
     Address address;
-    bool accepted{false};
-    Error refusal;
-    Outcome outcome{Outcome::pending};
-    bool silent{false};  // done by its post, on a socket that skips such packets
 
-    std::atomic<int> completions{0};
-    std::size_t transferred{0};
-    std::int32_t answer{0};  // the MSG_* flags of a receive's answer
-    Error error;
-    Socket* connection{nullptr};
     Bytes received;  // delivered to a subscription
     std::size_t messages{0};
-    int ends{0};
     std::vector<std::pair<Bytes, Address>> datagrams;  // delivered one by one, with their senders
     std::vector<Error> errors;                         // of items
-    std::vector<Socket*> connections;
     std::size_t accept_errors{0};
     bool may_fail_accepts{false};
-    int leases_given_back{0};
     std::function<void(Op&)> then;                   // runs when it completes, without the lock
     std::function<void(Op&, const Slice&)> on_data;  // instead of `received`
     std::function<void(Op&, Socket&)> on_connection;
@@ -76,14 +59,13 @@ struct What {
 };
 
 // A port on a real backend, run by the thread that made it. At its end nothing may be left.
-class Engine {
+class Engine : public support::PortUnderTest {
 public:
     Engine(const std::string& name, PortOptions options)
-        : options_(options), descriptors_(platform::open_descriptors()), pool_(nullptr) {
+        : options_(options), descriptors_(platform::open_descriptors()) {
         try {
             const allocations::Counted counted;
-            pool_ =
-                BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+            make_pool(options);
             auto backend = make_backend(name, *pool_, options.backend, reason_);
             if (backend != nullptr) {
                 port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
@@ -94,26 +76,17 @@ public:
     }
     // `descriptors`: the number that were open before the backend was made.
     Engine(std::unique_ptr<Backend> backend, PortOptions options, std::size_t descriptors)
-        : options_(options),
-          descriptors_(descriptors),
-          pool_(BufferPool::create(system_page_size(), options.region_size, options.region_limit)),
-          port_(std::make_unique<Port>(options, *pool_, std::move(backend))) {}
+        : options_(options), descriptors_(descriptors) {
+        make_pool(options);
+        port_ = std::make_unique<Port>(options, *pool_, std::move(backend));
+    }
     ~Engine() { finish(); }
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
     [[nodiscard]] bool usable() const { return port_ != nullptr; }
     [[nodiscard]] const std::string& reason() const { return reason_.text; }
-    Port& port() { return *port_; }
-    BufferPool& pool() { return *pool_; }
     [[nodiscard]] const PortOptions& options() const { return options_; }
-
-    template <class Body>
-    auto locked(Body&& body) {
-        const std::lock_guard lock(port_->mutex());
-        const allocations::Counted counted;
-        return body();
-    }
 
     // Posts from any thread.
     Op& post(Socket& socket, OperationKind kind, Bytes memory = {}, What what = {},
@@ -139,15 +112,13 @@ public:
             core->from_file = true;
             op.leases_given_back = 1;  // the count of descriptors shows a leak
         } else if (kind == OperationKind::connect) {
-            core->lease = {reinterpret_cast<std::byte*>(&op.address), sizeof op.address, &op,
-                           count_release};
+            core->lease = op.lease(reinterpret_cast<std::byte*>(&op.address), sizeof op.address);
         } else if (!op.parts.empty()) {
             std::size_t total = 0;
             for (const ConstBytes& part : op.parts) {
                 total += part.length;
             }
-            core->lease = {reinterpret_cast<std::byte*>(op.parts.data()), total, &op,
-                           count_release};
+            core->lease = op.lease(reinterpret_cast<std::byte*>(op.parts.data()), total);
             core->slices = static_cast<std::uint16_t>(op.parts.size());
             if (op.message != nullptr) {
                 op.message->parts = op.parts.data();
@@ -157,7 +128,7 @@ public:
         } else if (core->subscription()) {
             op.leases_given_back = 1;  // its buffers come from the pool
         } else {
-            core->lease = {op.memory.data(), op.memory.size(), &op, count_release};
+            core->lease = op.lease(op.memory.data(), op.memory.size());
         }
         core->flags = what.flags;
         core->strategy = what.strategy;
@@ -166,28 +137,9 @@ public:
         core->reuse = what.reuse;
         core->user = &op;
         op.id = core->id;
-        op.refusal =
+        const Error refused =
             allocations::counted([&] { return port_->operations().submit(*core, what.timeout); });
-        if (op.refusal) {
-            core->lease.give_back();
-            port_->operations().discard(*core);
-        } else {
-            op.core = core;
-            op.accepted = true;
-            op.outcome = core->outcome;
-            if (core->silent) {
-                op.core = nullptr;
-                op.silent = true;
-                op.transferred = core->transferred;
-                op.answer = core->answer;
-                op.connection = core->accepted;
-                if (op.connection != nullptr) {
-                    port_->sockets().claim(*op.connection);
-                }
-                core->lease.give_back();
-                port_->operations().retire(*core);
-            }
-        }
+        op.take_outcome(*port_, *core, refused);
         return op;
     }
     Op& receive(Socket& socket, std::size_t bytes, What what = {}) {
@@ -380,15 +332,8 @@ public:
         });
     }
 
-    LedgerView view() {
-        return locked([&] { return port_->figures().ledger(); });
-    }
-    std::uint64_t charged() { return view().now; }
-
-    // The results besides operations.
-    std::vector<void*> packets;
+    // Further results that belong to no post.
     std::size_t timers{0};
-    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
     std::vector<std::pair<Socket*, Error>> closed;
     [[nodiscard]] bool is_closed(const Socket& socket) const {
         for (const auto& [one, failure] : closed) {
@@ -401,55 +346,34 @@ public:
 
     void finish() {
         if (port_ == nullptr) {
-            if (pool_ != nullptr) {
-                std::exchange(pool_, nullptr)->close();
-            }
+            release_pool();
             return;
         }
         locked([&] { port_->begin_close(0); });
         run_until([&] { return port_->sockets().open_count() == 0; });
         EXPECT_TRUE(allocations::counted([&] { return port_->terminate(); }));
         settle(10);
-        EXPECT_EQ(port_->operations().outstanding(), 0U);
-        const LedgerView last = view();
-        EXPECT_EQ(last.now, 0U);
-        EXPECT_EQ(port_->operations().table().free(), port_->operations().table().capacity());
-        EXPECT_EQ(port_->sockets().table().free(), port_->sockets().table().capacity());
-        for (const Op& op : ops_) {
-            EXPECT_EQ(op.completions, op.accepted && !op.silent ? 1 : 0)
-                << "exactly one for each accepted post";
-            EXPECT_EQ(op.leases_given_back, 1);
-        }
-        locked([&] { port_->release_backend(); });
-        port_.reset();
-        EXPECT_EQ(pool_->blocks_out(), 0U);
-        std::exchange(pool_, nullptr)->close();
+        support::expect_empty(*port_);
+        support::expect_completed_once(ops_);
+        release();
         EXPECT_EQ(platform::open_descriptors(), descriptors_);
     }
 
 private:
-    // Claims an accepted connection as the application does, so that its end is handed out.
     Socket* claimed(Socket* accepted) {
-        if (accepted != nullptr) {
-            locked([&] { port_->sockets().claim(*accepted); });
-        }
-        return accepted;
+        return accepted == nullptr ? nullptr
+                                   : locked([&] { return support::claimed(*port_, accepted); });
     }
-    static void count_release(void* owner) { ++static_cast<Op*>(owner)->leases_given_back; }
 
     void hand_out(std::vector<Ready>& inbox) {
-        std::vector<Operation*> operations;
-        std::vector<Socket*> sockets;
+        support::HandedOut out;
         for (Ready& ready : inbox) {
             auto* op = ready.op != nullptr ? static_cast<Op*>(ready.op->user) : nullptr;
             switch (ready.what) {
                 case Ready::What::completed:
-                    op->transferred = ready.op->transferred;
-                    op->answer = ready.op->answer;
-                    op->error = ready.op->error;
                     op->connection = claimed(ready.op->accepted);
-                    ready.op->lease.give_back();
-                    operations.push_back(ready.op);
+                    op->take_result(*ready.op);
+                    out.operations.push_back(ready.op);
                     ++op->completions;
                     if (op->then) {
                         op->then(*op);
@@ -493,7 +417,7 @@ private:
                 case Ready::What::closed: {
                     const std::lock_guard lock(told_);
                     closed.emplace_back(ready.socket, ready.socket->failure);
-                    sockets.push_back(ready.socket);
+                    out.sockets.push_back(ready.socket);
                     break;
                 }
                 case Ready::What::pause_sends:
@@ -518,19 +442,12 @@ private:
         }
         inbox.clear();
         const std::lock_guard lock(port_->mutex());
-        for (Operation* op : operations) {
-            port_->operations().retire(*op);
-        }
-        for (Socket* socket : sockets) {
-            port_->sockets().retire(*socket);
-        }
+        out.retire(*port_);
     }
 
     const PortOptions options_;
     std::size_t descriptors_;
-    BufferPool* pool_;
     BackendReason reason_;
-    std::unique_ptr<Port> port_;
     std::deque<Op> ops_;
     Socket* shared_listener_{nullptr};
     Worker worker_;    // of the thread that made it

@@ -367,10 +367,7 @@ private:
         EXPECT_EQ(port_->sockets().open_count(), 0U) << "a socket never closes";
         EXPECT_TRUE(port_->terminate());
         turn(port_->now());
-        EXPECT_EQ(port_->operations().outstanding(), 0U);
-        EXPECT_EQ(port_->figures().ledger().now, 0U);
-        EXPECT_EQ(port_->operations().table().free(), port_->operations().table().capacity());
-        EXPECT_EQ(port_->sockets().table().free(), port_->sockets().table().capacity());
+        support::expect_empty(*port_);
         for (const Post& post : posts_) {
             EXPECT_EQ(post.completions, post.accepted ? 1 : 0) << "exactly one for each";
             EXPECT_EQ(post.leases, 1);

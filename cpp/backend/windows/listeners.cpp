@@ -1,13 +1,14 @@
-// IocpBackend: posted accepts and their connections.
+#include "backend/windows/listeners.hpp"
+
 #include <algorithm>
 #include <new>
 
 #include "backend/windows/call.hpp"
-#include "backend/windows/iocp_backend.hpp"
+#include "backend/windows/socket_calls.hpp"
 
 namespace iocp {
 
-Listener* IocpBackend::listener_of(SlotId socket) noexcept {
+Listener* Listeners::find(SlotId socket) noexcept {
     for (const auto& listener : listeners_) {
         if (listener->socket.packed() == socket.packed()) {
             return listener.get();
@@ -16,23 +17,9 @@ Listener* IocpBackend::listener_of(SlotId socket) noexcept {
     return nullptr;
 }
 
-// Returns length 0 for a connection that is over, because Windows then names no peer.
-Address IocpBackend::peer_of(SOCKET socket) noexcept {
-    Address peer{};
-    int length = static_cast<int>(peer.bytes.size());
-    auto* where = reinterpret_cast<sockaddr*>(peer.bytes.data());
-    if (::getpeername(socket, where, &length) == 0) {
-        peer.length = static_cast<std::uint32_t>(length);
-    }
-    return peer;
-}
-
-StartResult IocpBackend::accept(Operation& op) {
-    Socket& socket = *op.socket;
-    if (const int code = join(socket); code != 0) {
-        return {Start::failed, code};
-    }
-    Listener* listener = listener_of(socket.id);
+StartResult Listeners::accept(Operation& op) {
+    const Socket& socket = *op.socket;
+    Listener* listener = find(socket.id);
     if (listener == nullptr) {
         auto fresh = std::make_unique<Listener>();
         fresh->socket = socket.id;
@@ -43,7 +30,7 @@ StartResult IocpBackend::accept(Operation& op) {
         listener = fresh.get();
         listeners_.push_back(std::move(fresh));
     }
-    listener->wanted = op.kind == OperationKind::accept_each ? posted_accepts_ : 1;
+    listener->wanted = op.kind == OperationKind::accept_each ? posted_ : 1;
     listener->is_awaited = false;
     if (listener->arrived.empty()) {
         const int code = post_accepts(*listener);
@@ -66,7 +53,7 @@ StartResult IocpBackend::accept(Operation& op) {
 }
 
 // Keeps `wanted` accepts posted. Returns the error that stopped it, or 0.
-int IocpBackend::post_accepts(Listener& listener) {
+int Listeners::post_accepts(Listener& listener) {
     listener.arrived.reserve(2 * std::size_t{listener.wanted});
     while (listener.posted < listener.wanted && listener.arrived.size() < listener.wanted) {
         if (const int code = post_accept(listener); code != 0) {
@@ -76,7 +63,7 @@ int IocpBackend::post_accepts(Listener& listener) {
     return 0;
 }
 
-int IocpBackend::post_accept(Listener& listener) {
+int Listeners::post_accept(Listener& listener) {
     Request* request = requests_.take();
     if (request == nullptr) {
         return WSA_NOT_ENOUGH_MEMORY;
@@ -108,7 +95,7 @@ int IocpBackend::post_accept(Listener& listener) {
     request->next = listener.first;
     listener.first = request;
     ++listener.posted;
-    const Member* member = member_of(listener.socket);
+    const Member* member = members_.find(listener.socket);
     if (at_once && member != nullptr && member->skips) {
         accept_finished(listener, *request, 0);
     }
@@ -116,7 +103,7 @@ int IocpBackend::post_accept(Listener& listener) {
 }
 
 // Ends one posted accept: with a connection, an error, or nothing if it was cancelled.
-void IocpBackend::accept_finished(Listener& listener, Request& request, int code) {
+void Listeners::accept_finished(Listener& listener, Request& request, int code) {
     Request** at = &listener.first;
     while (*at != &request) {
         at = &(*at)->next;
@@ -147,7 +134,18 @@ void IocpBackend::accept_finished(Listener& listener, Request& request, int code
     listener.arrived.push_back({static_cast<Handle>(made), 0, peer_of(made)});
 }
 
-void IocpBackend::accept_packet(Listener& listener, Request& request, std::vector<Packet>& out) {
+void Listeners::cancel(SlotId socket) noexcept {
+    Listener* listener = find(socket);
+    if (listener == nullptr) {
+        return;
+    }
+    listener->is_awaited = false;
+    for (Request* at = listener->first; at != nullptr; at = at->next) {
+        (void)winsock_.cancel(handle_of(listener->handle), &at->overlapped);
+    }
+}
+
+void Listeners::complete(Listener& listener, Request& request, std::vector<Packet>& out) {
     const int code = listener.closed ? WSA_OPERATION_ABORTED : failure_of(listener.handle, request);
     accept_finished(listener, request, code);
     if (listener.is_awaited && (!listener.arrived.empty() || listener.posted == 0)) {
@@ -157,12 +155,11 @@ void IocpBackend::accept_packet(Listener& listener, Request& request, std::vecto
         packet.ready = true;
         out.push_back(std::move(packet));
     }
-    forget_listener(listener);
+    forget(listener);
 }
 
-// Ends the socket of a listener. The listener stays until its last packet.
-void IocpBackend::end_listener(SlotId socket) {
-    Listener* listener = listener_of(socket);
+void Listeners::end(SlotId socket) {
+    Listener* listener = find(socket);
     if (listener == nullptr) {
         return;
     }
@@ -174,19 +171,17 @@ void IocpBackend::end_listener(SlotId socket) {
         }
     }
     listener->arrived.clear();
-    for (Request* at = listener->first; at != nullptr; at = at->next) {
-        (void)winsock_.cancel(reinterpret_cast<HANDLE>(listener->handle), &at->overlapped);
-    }
-    forget_listener(*listener);
+    cancel(socket);
+    forget(*listener);
 }
 
-void IocpBackend::forget_listener(const Listener& listener) {
+void Listeners::forget(const Listener& listener) {
     if (listener.closed && listener.posted == 0) {
         std::erase_if(listeners_, [&](const auto& at) { return at.get() == &listener; });
     }
 }
 
-std::size_t IocpBackend::internal_bytes() const noexcept {
+std::size_t Listeners::internal_bytes() const noexcept {
     std::size_t bytes = 0;
     for (const auto& listener : listeners_) {
         bytes += listener->posted * sizeof(AcceptAddresses);

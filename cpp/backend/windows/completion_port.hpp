@@ -1,0 +1,50 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "backend/windows/winsock.hpp"
+
+namespace iocp {
+
+// The kernel's completion port, and the packets of its last wait. wake() and announce() are for any
+// thread.
+class CompletionPort {
+public:
+    // The keys of packets that do not carry the name of a socket.
+    static constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
+    static constexpr ULONG_PTR room_key = wake_key - 1;       // of a wait for room
+    static constexpr ULONG_PTR announced_key = wake_key - 2;  // ours, of a request
+
+    CompletionPort() = default;
+    ~CompletionPort();
+    CompletionPort(const CompletionPort&) = delete;
+    CompletionPort& operator=(const CompletionPort&) = delete;
+
+    // Makes the port. Returns an error of Win32, or 0.
+    [[nodiscard]] DWORD open() noexcept;
+    // Returns the handle that sockets and devices are attached to.
+    [[nodiscard]] HANDLE handle() const noexcept { return port_; }
+
+    // Ends the wait that is under way, or the next one.
+    void wake() noexcept;
+    // Posts a packet of ours for a request, behind any that the system may have queued. Returns
+    // whether one will come.
+    [[nodiscard]] bool announce(OVERLAPPED& request) noexcept;
+    // Returns when packets are there, after at most timeout_ns (negative: no limit), or at a wake.
+    // It returns at once while packets of the last wait are left.
+    void wait(std::int64_t timeout_ns) noexcept;
+    // Returns the packets of the last wait, until clear().
+    [[nodiscard]] std::span<const OVERLAPPED_ENTRY> packets() const noexcept {
+        return {entries_.data(), count_};
+    }
+    void clear() noexcept { count_ = 0; }
+
+private:
+    HANDLE port_{nullptr};
+    std::array<OVERLAPPED_ENTRY, 64> entries_{};
+    ULONG count_{0};  // the entries at the front that are packets
+};
+
+}  // namespace iocp

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <atomic>
+
+#include "backend/windows/completion_port.hpp"
+
+namespace iocp {
+
+// The wait for the application's event of interrupts (Ctrl-C), which wakes the port. The event
+// stays set until it is reset, so the registered wait runs only once.
+class InterruptWait {
+public:
+    explicit InterruptWait(CompletionPort& port) noexcept : port_(port) {}
+    ~InterruptWait();
+    InterruptWait(const InterruptWait&) = delete;
+    InterruptWait& operator=(const InterruptWait&) = delete;
+
+    // Sets the event. Without one nothing is registered.
+    void set_event(void* event) noexcept { event_ = event; }
+    // Registers the wait, unless it is registered.
+    void begin() noexcept {
+        if (registration_ == nullptr) {
+            renew();
+        }
+    }
+    // Resets the event and registers the wait again, if the event has come. Precondition: the
+    // interpreter has not checked for signals since the interrupted wait. So it also finds a signal
+    // that comes before the event is reset.
+    void renew() noexcept;
+
+private:
+    static void CALLBACK interrupted(void* self, BOOLEAN timed_out);
+
+    CompletionPort& port_;
+    HANDLE event_{nullptr};
+    HANDLE registration_{nullptr};
+    std::atomic<bool> seen_{false};  // the event has come since the wait was registered
+};
+
+}  // namespace iocp

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "backend/backend.hpp"
+#include "backend/windows/listener.hpp"
+#include "backend/windows/members.hpp"
+
+namespace iocp {
+
+// The listeners of the port, with their posted accepts. A closed listener stays until its last
+// accept has reported, because the kernel writes to the accepts' addresses until then.
+class Listeners {
+public:
+    // `posted`: accepts that stay posted for a subscription.
+    Listeners(const Winsock& winsock, RequestPool& requests, Members& members,
+              unsigned posted) noexcept
+        : winsock_(winsock), requests_(requests), members_(members), posted_(posted) {}
+
+    // Returns the listener of this name, or null.
+    [[nodiscard]] Listener* find(SlotId socket) noexcept;
+    [[nodiscard]] bool empty() const noexcept { return listeners_.empty(); }
+    // Takes a connection that has arrived, or posts accepts and waits for one. Precondition: the
+    // socket is a member.
+    StartResult accept(Operation& op);
+    // Asks for the end of the posted accepts; connections that have arrived stay.
+    void cancel(SlotId socket) noexcept;
+    // Takes the packet of a posted accept, and gives out the one that the waiting operation gets.
+    void complete(Listener& listener, Request& request, std::vector<Packet>& out);
+    // Ends the socket of a listener. The listener stays until its last packet.
+    void end(SlotId socket);
+    // Returns the bytes that the posted accepts lock.
+    [[nodiscard]] std::size_t internal_bytes() const noexcept;
+
+private:
+    int post_accepts(Listener& listener);
+    int post_accept(Listener& listener);
+    void accept_finished(Listener& listener, Request& request, int code);
+    void forget(const Listener& listener);
+
+    const Winsock& winsock_;
+    RequestPool& requests_;
+    Members& members_;
+    const unsigned posted_;
+    std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until their last packet
+};
+
+}  // namespace iocp

@@ -1,0 +1,92 @@
+#include "backend/windows/room_waits.hpp"
+
+#include <new>
+
+#include "backend/windows/winsock_error.hpp"
+
+namespace iocp {
+
+namespace {
+
+constexpr ULONG poll_code = 0x0001'2024;
+// The events that end a wait for room: room to send, and each event after which there is never room
+// again.
+constexpr ULONG room_events = 0x0004 | 0x0010 | 0x0020 | 0x0100;
+
+// Returns the socket of the system below any layers.
+SOCKET base_of(SOCKET socket) noexcept {
+    SOCKET base = INVALID_SOCKET;
+    DWORD length = 0;
+    return ::WSAIoctl(socket, SIO_BASE_HANDLE, nullptr, 0, &base, sizeof base, &length, nullptr,
+                      nullptr) == 0
+               ? base
+               : socket;
+}
+
+}  // namespace
+
+RoomWaits::~RoomWaits() {
+    if (afd_ != INVALID_HANDLE_VALUE) {
+        (void)::CloseHandle(afd_);
+    }
+}
+
+int RoomWaits::open() noexcept {
+    if (afd_ != INVALID_HANDLE_VALUE) {
+        return 0;
+    }
+    // The rest of the name is ours and only distinguishes handles.
+    wchar_t text[] = L"\\Device\\Afd\\iocp_sock";
+    UNICODE_STRING name{};
+    name.Buffer = text;
+    name.Length = sizeof text - sizeof text[0];
+    name.MaximumLength = name.Length;
+    OBJECT_ATTRIBUTES attributes{};
+    attributes.Length = sizeof attributes;
+    attributes.ObjectName = &name;
+    IO_STATUS_BLOCK status{};
+    HANDLE made = nullptr;
+    const NTSTATUS opened =
+        ::NtCreateFile(&made, SYNCHRONIZE, &attributes, &status, nullptr, 0,
+                       FILE_SHARE_READ | FILE_SHARE_WRITE, FILE_OPEN, 0, nullptr, 0);
+    if (opened != 0) {
+        return winsock_code(::RtlNtStatusToDosError(opened));
+    }
+    if (::CreateIoCompletionPort(made, port_.handle(), CompletionPort::room_key, 0) == nullptr) {
+        const int code = winsock_code(::GetLastError());
+        (void)::CloseHandle(made);
+        return code;
+    }
+    afd_ = made;
+    return 0;
+}
+
+int RoomWaits::start(SOCKET socket, Request& request) noexcept {
+    request.kind = OperationKind::writable;  // also for a send that waits before it starts
+    request.poll.reset(new (std::nothrow) AfdPoll{});
+    if (request.poll == nullptr) {
+        return WSA_NOT_ENOUGH_MEMORY;
+    }
+    AfdPoll& poll = *request.poll;
+    poll.timeout.QuadPart = INT64_MAX;
+    poll.count = 1;
+    poll.socket = reinterpret_cast<HANDLE>(base_of(socket));
+    poll.events = room_events;
+    auto& overlapped = request.overlapped;
+    overlapped.Internal = static_cast<ULONG_PTR>(STATUS_PENDING);
+    const NTSTATUS status = winsock_.control(afd_, nullptr, nullptr, &overlapped,
+                                             reinterpret_cast<IO_STATUS_BLOCK*>(&overlapped),
+                                             poll_code, &poll, sizeof poll, &poll, sizeof poll);
+    return status < 0 ? winsock_code(::RtlNtStatusToDosError(status)) : 0;
+}
+
+void RoomWaits::cancel(Request& request) const noexcept {
+    (void)winsock_.cancel(afd_, &request.overlapped);
+}
+
+int RoomWaits::failure_of(const Request& request) noexcept {
+    const auto status = static_cast<NTSTATUS>(request.overlapped.Internal);
+    return status < 0 ? winsock_code(::RtlNtStatusToDosError(status)) : 0;
+}
+
+}  // namespace iocp

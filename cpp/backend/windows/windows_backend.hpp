@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/backend.hpp"
+#include "backend/windows/winsock.hpp"
+
+namespace iocp {
+
+// The socket calls of Windows, none of which waits, its clock, and the meaning of its errors.
+class WindowsBackend : public Backend {
+public:
+    int open(int family, int type, int protocol, Handle& out) override;
+    int describe(Handle handle, Socket& out) override;
+    int bind(Socket& socket, const Address& address) override;
+    int listen(Socket& socket, int backlog) override;
+    int name_of(const Socket& socket, bool peer, Address& out) override;
+    int get_option(const Socket& socket, int level, int option, void* value,
+                   std::size_t& length) override;
+    int set_option(const Socket& socket, int level, int option, const void* value,
+                   std::size_t length) override;
+    [[nodiscard]] Nagle nagle(const Socket& socket) noexcept override;
+    bool send_direct(Socket& socket, bool on) override;
+    int shutdown(Socket& socket, bool receiving, bool sending) override;
+    void reset_on_close(Socket& socket) override;
+    void detach(Socket& socket) override;
+    void close(Socket& socket) override;
+
+    [[nodiscard]] std::uint64_t bytes_taken(const Socket& socket) noexcept override;
+    bool drained(Socket& socket) noexcept override;
+    [[nodiscard]] std::int32_t flags_taken(const Socket& socket,
+                                           bool sending) const noexcept override;
+    [[nodiscard]] bool waits_for_all(std::int32_t flags) const noexcept override;
+    std::int64_t available(Socket& socket) override;
+
+    [[nodiscard]] std::int64_t now() const noexcept override;
+    [[nodiscard]] std::uint32_t kernel_locked(const Operation& op) const noexcept override;
+    [[nodiscard]] bool fatal(const Operation& op, int code) const noexcept override;
+    [[nodiscard]] bool ends_sending(int code) const noexcept override;
+    [[nodiscard]] bool exhausted(int code) const noexcept override;
+    [[nodiscard]] std::int64_t cancel_code() const noexcept override;
+    [[nodiscard]] int memory_code() const noexcept override;
+    [[nodiscard]] bool cancelled(int code) const noexcept override;
+
+protected:
+    explicit WindowsBackend(const Winsock& winsock) : winsock_(winsock) {}
+
+    const Winsock winsock_;
+};
+
+}  // namespace iocp

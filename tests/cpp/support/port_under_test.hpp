@@ -1,0 +1,169 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "allocations.hpp"
+#include "base/process.hpp"
+#include "core/port.hpp"
+
+// The common parts of the fixtures that post to a port and hand its records out.
+namespace iocp::support {
+
+// Claims an accepted connection as the application does, so that its end is handed out.
+// Precondition: the port is locked.
+inline Socket* claimed(Port& port, Socket* accepted) {
+    if (accepted != nullptr) {
+        port.sockets().claim(*accepted);
+    }
+    return accepted;
+}
+
+// One post and its results. The posting thread writes it before the post, the running thread after
+// the completion.
+struct Post {
+    SlotId id;
+    Operation* core{nullptr};  // null if it was never accepted, or its post has retired it
+    Socket* socket{nullptr};
+    bool accepted{false};
+    Error refusal;  // of the post
+    Outcome outcome{Outcome::pending};
+    std::uint32_t sequence{0};
+    bool silent{false};  // done by its post, on a socket that skips such packets
+
+    std::atomic<int> completions{0};
+    std::size_t transferred{0};
+    std::int32_t answer{0};  // the MSG_* flags of a receive's answer
+    Error error;             // of the completion
+    Socket* connection{nullptr};
+    int ends{0};  // of a stream, delivered to a subscription
+    std::vector<Socket*> connections;
+    int leases_given_back{0};
+
+    // Returns a lease of this memory, whose return is counted.
+    [[nodiscard]] Lease lease(std::byte* data, std::size_t length) {
+        return {data, length, this,
+                [](void* owner) { ++static_cast<Post*>(owner)->leases_given_back; }};
+    }
+    // Takes the outcome of the post. A refused operation leaves nothing, and a silent one has no
+    // record to come: both end here. Precondition: the port is locked.
+    void take_outcome(Port& port, Operation& op, Error refused) {
+        refusal = refused;
+        if (refusal) {
+            op.lease.give_back();
+            port.operations().discard(op);
+            return;
+        }
+        accepted = true;
+        outcome = op.outcome;
+        sequence = op.sequence;
+        silent = op.silent;
+        if (!silent) {
+            core = &op;
+            return;
+        }
+        EXPECT_TRUE(op.finished());
+        EXPECT_EQ(op.outcome, Outcome::done);
+        connection = claimed(port, op.accepted);
+        take_result(op);
+        port.operations().retire(op);
+    }
+    // Takes the result of a finished operation, and gives its lease back.
+    void take_result(Operation& op) {
+        transferred = op.transferred;
+        answer = op.answer;
+        error = op.error;
+        op.lease.give_back();
+    }
+};
+
+// Expects that each accepted post had its one completion, and that every lease was given back.
+template <class Posts>
+void expect_completed_once(const Posts& posts) {
+    for (const Post& post : posts) {
+        EXPECT_EQ(post.completions, post.accepted && !post.silent ? 1 : 0)
+            << "exactly one completion for each accepted post";
+        EXPECT_EQ(post.leases_given_back, 1) << "each lease is given back once";
+    }
+}
+
+// Expects that no operation and no socket is left at the port.
+inline void expect_empty(Port& port) {
+    const std::lock_guard lock(port.mutex());
+    EXPECT_EQ(port.operations().outstanding(), 0U);
+    EXPECT_EQ(port.figures().ledger().now, 0U);
+    EXPECT_EQ(port.operations().table().free(), port.operations().table().capacity());
+    EXPECT_EQ(port.sockets().table().free(), port.sockets().table().capacity());
+}
+
+// The operations and sockets whose last record was handed out, and whose slots are to go back.
+struct HandedOut {
+    std::vector<Operation*> operations;
+    std::vector<Socket*> sockets;
+
+    // Precondition: the port is locked.
+    void retire(Port& port) const {
+        for (Operation* op : operations) {
+            port.operations().retire(*op);
+        }
+        for (Socket* socket : sockets) {
+            port.sockets().retire(*socket);
+        }
+    }
+};
+
+// A port with the pool of its buffers, and the results that belong to no post.
+class PortUnderTest {
+public:
+    Port& port() { return *port_; }
+    BufferPool& pool() { return *pool_; }
+
+    // Makes a call with the port locked, whose allocations count.
+    template <class Body>
+    auto locked(Body&& body) {
+        const std::lock_guard lock(port_->mutex());
+        const allocations::Counted counted;
+        return body();
+    }
+    [[nodiscard]] LedgerView view() {
+        return locked([&] { return port_->figures().ledger(); });
+    }
+    [[nodiscard]] std::uint64_t charged() { return view().now; }
+
+    std::vector<void*> packets;
+    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
+
+protected:
+    PortUnderTest() = default;
+    ~PortUnderTest() = default;
+    PortUnderTest(const PortUnderTest&) = delete;
+    PortUnderTest& operator=(const PortUnderTest&) = delete;
+
+    void make_pool(const PortOptions& options) {
+        pool_ = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
+    }
+    // Ends the port, which must be empty.
+    void release() {
+        locked([&] { port_->release_backend(); });
+        port_.reset();
+        EXPECT_EQ(pool_->blocks_out(), 0U);
+        release_pool();
+    }
+    void release_pool() {
+        if (pool_ != nullptr) {
+            std::exchange(pool_, nullptr)->close();
+        }
+    }
+
+    BufferPool* pool_{nullptr};
+    std::unique_ptr<Port> port_;
+};
+
+}  // namespace iocp::support
