@@ -169,7 +169,7 @@ void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
 void IoQueue::complete(Operation& op, Packet& packet) {
     Socket& socket = *op.socket;
     Lane& lane = socket.lane_of(op);
-    lane.started = 0;
+    lane.end_request();
     op.releases += packet.phase == Phase::transferred ? 1 : 0;
     if (op.kind == OperationKind::receive && (op.is_message || !socket.stream)) {
         backend_.conclude(op, packet);

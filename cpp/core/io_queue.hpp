@@ -65,7 +65,7 @@ public:
     // Notes that the kernel has released the memory of one request of a direct send.
     void released(Operation& op) noexcept;
     // Resets the connections of unreleased sends, because the thread whose ring owed the releases
-    // ended.
+    // ended. Precondition: no packet of a later ring was completed.
     void lose_releases();
 
     // Returns whether the cancel was taken. False if the operation has finished or was cancelled
