@@ -365,11 +365,9 @@ void IoQueue::released(Operation& op) noexcept {
 }
 
 // Resets each connection. Bytes that the peer has not acknowledged must not be sent from memory
-// that returns to the application.
+// that returns to the application. A send that went in parts may owe a release while its rest waits
+// in the lane.
 void IoQueue::lose_releases() {
-    if (unreleased_ == 0) {
-        return;
-    }
     operations_.each([this](Operation& op) {
         if (op.releases == 0) {
             return;

@@ -64,8 +64,8 @@ public:
     void complete(Operation& op, Packet& packet);
     // Notes that the kernel has released the memory of one request of a direct send.
     void released(Operation& op) noexcept;
-    // Resets the connections of unreleased sends, because the thread whose ring owed the releases
-    // ended. Precondition: no packet of a later ring was completed.
+    // Resets the connections of sends that wait for a release, because the thread whose ring owed
+    // the releases ended. Precondition: no packet of a later ring was completed.
     void lose_releases();
 
     // Returns whether the cancel was taken. False if the operation has finished or was cancelled
