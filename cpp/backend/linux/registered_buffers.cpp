@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "backend/linux/in_time.hpp"
+
 namespace iocp {
 
 namespace {
@@ -59,19 +61,25 @@ bool RegisteredBuffers::remove(const std::byte* data) noexcept {
     return true;
 }
 
+// The memory that the old ring had locked counts against the new one for a while. All attempts
+// share one limit of time, so each goes on where the last one was refused.
 bool RegisteredBuffers::restore() noexcept {
     if (table_.empty()) {
         return true;
     }
-    if (make_table() != 0) {
-        return false;
-    }
-    for (std::size_t place = 0; place < table_.size(); ++place) {
-        if (table_[place].data != nullptr && update(place) != 0) {
-            return false;
+    int code = 0;
+    bool has_table = false;
+    std::size_t place = 0;
+    (void)in_time([&] {
+        code = has_table ? 0 : make_table();
+        has_table = code == 0;
+        while (code == 0 && place != table_.size()) {
+            code = table_[place].data != nullptr ? update(place) : 0;
+            place += code == 0 ? 1 : 0;
         }
-    }
-    return true;
+        return code != ENOMEM;
+    });
+    return code == 0;
 }
 
 int RegisteredBuffers::index_of(const std::byte* data, std::size_t length) const noexcept {

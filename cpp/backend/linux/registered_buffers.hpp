@@ -20,7 +20,8 @@ public:
     [[nodiscard]] Error add(std::byte* data, std::size_t length);
     // Returns whether the kernel has released the memory. If not, it is registered still.
     [[nodiscard]] bool remove(const std::byte* data) noexcept;
-    // Registers all memory with a new ring. Returns false if the kernel refused any.
+    // Registers all memory with a new ring. Waits a while for the memory that the old ring had
+    // locked. Returns false if the kernel refused any.
     [[nodiscard]] bool restore() noexcept;
     // Returns the kernel's index of the memory that contains these bytes, or -1.
     [[nodiscard]] int index_of(const std::byte* data, std::size_t length) const noexcept;

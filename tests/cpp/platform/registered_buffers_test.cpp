@@ -12,6 +12,7 @@
 #include "base/process.hpp"
 #include "page_memory.hpp"
 #include "small_ring.hpp"
+#include "system_calls_linux.hpp"
 
 namespace iocp {
 namespace {
@@ -127,6 +128,34 @@ TEST_F(RegisteredBuffersTest, ANewRingGetsTheMemoryAgain) {
     EXPECT_EQ(write_from(one), 4);
     ASSERT_FALSE(registered_.add(other, page_));
     EXPECT_EQ(write_from(other), 4);
+}
+
+// The kernel gives the memory of a closed ring back late. Refuses the table, and then each piece,
+// once.
+TEST_F(RegisteredBuffersTest, ANewRingWaitsForTheMemoryOfTheOldOne) {
+    std::byte* one = memory_.take(page_);
+    std::byte* other = memory_.take(page_);
+    ASSERT_FALSE(registered_.add(one, page_));
+    ASSERT_FALSE(registered_.add(other, page_));
+    constexpr unsigned no_memory = 0;  // the first error of io_uring_register(2)
+    for (const unsigned call : {1U, 2U, 3U}) {
+        ring_.close();
+        open();
+        system_calls::refuse_one(call, no_memory);
+        EXPECT_TRUE(registered_.restore());
+        EXPECT_TRUE(system_calls::all_again().refused);
+        EXPECT_EQ(write_from(one), 4);
+        EXPECT_EQ(write_from(other), 4);
+    }
+}
+
+TEST_F(RegisteredBuffersTest, ARefusalThatStaysEndsTheWait) {
+    ASSERT_FALSE(registered_.add(memory_.take(page_), page_));
+    ring_.close();
+    open();
+    system_calls::refuse_every("io_uring_register", 0);
+    EXPECT_FALSE(registered_.restore());
+    EXPECT_GT(system_calls::all_again().calls, 1U);
 }
 
 TEST_F(RegisteredBuffersTest, ANewRingHasNoTableWithoutMemory) {
