@@ -127,6 +127,22 @@ TEST_P(SystemRefusals, APortWhoseThreadIsGoneEndsWithoutItsRegisteredMemory) {
     system_calls::all_again();
 }
 
+TEST_P(SystemRefusals, ATakeOverWaitsForItsProvidedBuffers) {
+    if (on_epoll() || !port().backend().capabilities().multishot_receive) {
+        GTEST_SKIP() << "no provided buffers";
+    }
+    system_calls::Seen seen;
+    for (unsigned place = 1; seen.name != "io_uring_register"; ++place) {
+        make({});
+        std::thread([&] { engine().settle(); }).join();
+        system_calls::refuse_one(place, 0);
+        EXPECT_FALSE(engine().turn(port().now()));
+        seen = system_calls::all_again();
+        ASSERT_TRUE(seen.refused) << "a new ring is registered with";
+    }
+    EXPECT_TRUE(port().backend().capabilities().multishot_receive);
+}
+
 // Entries behind a full ring go out when there is room, for any reason.
 TEST_P(SystemRefusals, ARingThatMayNotBeSubmittedOnceTakesEverythingAfterwards) {
     if (on_epoll()) {
