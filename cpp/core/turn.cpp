@@ -199,6 +199,9 @@ bool Turn::end_lost(const Lane& lane) {
 Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     assert(lock.owns_lock());
     if (Error error = claim()) {
+        if (!backend_.holds_requests()) {
+            parts_.registered.free_unwanted();  // a next claim then needs no room for it
+        }
         return error;
     }
     assert(!sleeping_);  // one thread at a time makes a turn

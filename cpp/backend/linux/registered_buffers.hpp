@@ -16,7 +16,8 @@ public:
 
     explicit RegisteredBuffers(const uring::Ring& ring) noexcept : ring_(ring) {}
 
-    // Without memory it throws, and nothing is registered.
+    // Registers the memory, if there is a ring. Without memory it throws, and nothing is
+    // registered.
     [[nodiscard]] Error add(std::byte* data, std::size_t length);
     // Returns whether the kernel has released the memory. If not, it is registered still.
     [[nodiscard]] bool remove(const std::byte* data) noexcept;
@@ -37,8 +38,8 @@ private:
     [[nodiscard]] int update(std::size_t place) const noexcept;
 
     const uring::Ring& ring_;
-    // The ring's table, by the kernel's index. Empty until the first add(); then it has `max`
-    // places, and so has the kernel's.
+    // The ring's table, by the kernel's index. Empty until the ring's first piece; then it has
+    // `max` places, and so has the kernel's.
     std::vector<Buffer> table_;
 };
 

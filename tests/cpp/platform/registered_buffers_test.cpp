@@ -107,9 +107,26 @@ TEST_F(RegisteredBuffersTest, ARefusedPieceIsNotRegistered) {
 TEST_F(RegisteredBuffersTest, APieceThatTheKernelKeepsStaysRegistered) {
     std::byte* one = memory_.take(page_);
     ASSERT_FALSE(registered_.add(one, page_));
-    ring_.close();
+    system_calls::refuse_one(1, 0);
     EXPECT_FALSE(registered_.remove(one));
+    EXPECT_TRUE(system_calls::all_again().refused);
     EXPECT_EQ(registered_.index_of(one, page_), 0);
+}
+
+TEST_F(RegisteredBuffersTest, WithoutARingNothingIsRegistered) {
+    std::byte* one = memory_.take(page_);
+    ASSERT_FALSE(registered_.add(one, page_));
+    ring_.close();
+    const Error refused = registered_.add(memory_.take(page_), page_);
+    EXPECT_EQ(refused.fault, Fault::resource);
+    EXPECT_EQ(refused.code, ENOMEM);
+    EXPECT_NE(refused.text, nullptr) << "it says what to do";
+    EXPECT_TRUE(registered_.remove(one)) << "the ring has released it";
+    EXPECT_EQ(registered_.index_of(one, 1), -1);
+    EXPECT_TRUE(registered_.restore()) << "nothing is left to register";
+    open();
+    ASSERT_FALSE(registered_.add(one, page_)) << "the new ring gets a table";
+    EXPECT_EQ(write_from(one), 4);
 }
 
 TEST_F(RegisteredBuffersTest, ANewRingGetsTheMemoryAgain) {
