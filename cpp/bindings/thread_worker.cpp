@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cassert>
 #include <list>
 #include <memory>
 
@@ -38,8 +39,9 @@ PyObject* port_of(const ThreadWorker& mine) noexcept {
 #endif
 }
 
-// A port that is gone has forgotten its workers; a live one gets back what this one has.
+// A port that is gone has forgotten its workers; a live one may go on with the sockets of this one.
 void end(std::unique_ptr<ThreadWorker> mine) {
+    assert(mine->worker.inbox.empty());  // each call has put back what it did not hand out
     PyObject* port = port_of(*mine);
     if (port != nullptr) {
         auto& binding = pybind11::handle(port).cast<PortObject&>();
