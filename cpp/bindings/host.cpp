@@ -53,7 +53,7 @@ run::Dispatched PythonHost::dispatch(run::RunnablePort& runnable, run::Inbox& in
     }
     {
         Retiring retiring(port);
-        while (!inbox.empty() && has_room()) {
+        while (!inbox.empty() && has_room() && !port.runner.gives_way()) {
             // Takes the record before the call: the callback may raise.
             Ready ready = inbox.take();
             result.count += ready.what != Ready::What::nagle_stall ? 1 : 0;

@@ -44,8 +44,8 @@ public:
     // Checks for signals of the program, between two waits. May throw.
     virtual void signals() = 0;
     // Hands out the notified completions of the port, then the records of the inbox, until the
-    // caller has enough. Takes each record before it hands it out. May throw, and then leaves the
-    // other records in the inbox.
+    // caller has enough, or the thread has to give the port up (RunnerLock::gives_way). Takes each
+    // record before it hands it out. May throw, and then leaves the other records in the inbox.
     virtual Dispatched dispatch(RunnablePort& port, Inbox& inbox) = 0;
 
     [[nodiscard]] void* interrupt() const noexcept { return interrupt_; }
