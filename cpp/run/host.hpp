@@ -29,6 +29,9 @@ struct Dispatched {
 
 // The program that a call serves, such as an interpreter. Every call has its own host, which also
 // decides where completions without a callback go.
+//
+// A host outlives every object of run/ that refers to it, such as a Runner, a WorkerCall or a Wait:
+// they may call its hooks as they end. So each call makes its host first.
 class Host {
 public:
     // `interrupt` is the system's event that an interrupt of the program sets. Null where a signal
