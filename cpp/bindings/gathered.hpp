@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/room.hpp"
 #include "bindings/hand_over.hpp"
 #include "bindings/port_object.hpp"
 
@@ -49,9 +50,9 @@ public:
     }
     // Reserves memory for one more, here and for the next call. Throws before it takes anything.
     void expect() {
-        taken_.reserve(taken_.size() + 1);
+        make_room(taken_, 1);
         const std::lock_guard guard(port_.links_mutex);
-        port_.unclaimed.reserve(port_.unclaimed.size() + taken_.size() + 1);
+        make_room(port_.unclaimed, taken_.size() + 1);
     }
     // Precondition: expect() was called.
     void add(PyObject* completion) noexcept { taken_.push_back(completion); }

@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "base/room.hpp"
 #include "ops/operation.hpp"
 
 namespace iocp {
@@ -116,7 +117,7 @@ bool Workers::take(Worker& worker, Ready& out) {
     if (!has_room(worker)) {
         return false;
     }
-    returned_.reserve(returned_.size() + at_work_ + 1);  // put_back() may not fail
+    make_room(returned_, at_work_ + 1);  // put_back() may not fail
     bool taken = true;
     if (!returned_.empty()) {
         take_returned(worker, out);
