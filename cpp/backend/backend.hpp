@@ -201,8 +201,9 @@ public:
     virtual Error claim() = 0;
     // Returns whether claim() would accept the calling thread now.
     [[nodiscard]] virtual bool claimable() const noexcept { return true; }
-    // Returns whether the last claim() took over from an ended thread, whose requests the system
-    // ended. reap() gives the packets that are left; every other request must be started again.
+    // Returns whether a claim() since the last call took over from an ended thread, whose requests
+    // the system ended. The claim itself may have failed in a later step. The next reap() gives the
+    // packets that are left; every other request must be started again.
     virtual bool took_over() noexcept { return false; }
     // Returns whether the system may hold our requests, even where this thread may not run the
     // port.

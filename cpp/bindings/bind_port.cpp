@@ -287,7 +287,8 @@ PyMethodDef methods[] = {
      "and returns it. The memory is locked and counted against the budget until it is\n"
      "released. The kernel pins it once, not for each direct send. Only the thread that runs\n"
      "the port may call this. Raises BudgetExceeded, ResourceExhausted (the system's lock\n"
-     "limit), WrongThread, and ArgumentError where the backend has no registered memory."},
+     "limit, or the port has lost its ring to it), WrongThread, and ArgumentError where the\n"
+     "backend has no registered memory."},
     {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
     {"run", fast(guarded<method<run_arguments, run>>), keywords_call,
      "run(*, until_idle=False) -> None\n\n"

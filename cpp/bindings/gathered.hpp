@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/room.hpp"
 #include "bindings/hand_over.hpp"
 #include "bindings/port_object.hpp"
 
@@ -14,16 +15,30 @@ namespace iocp::py {
 class Gathered {
 public:
     explicit Gathered(PortObject& port) : port_(port) {}
-    ~Gathered() {
-        if (!taken_.empty()) {
+    ~Gathered() { give_back(); }
+    Gathered(const Gathered&) = delete;
+    Gathered& operator=(const Gathered&) = delete;
+
+    // Gives all of them back to the port, for the get() of any thread.
+    void give_back() noexcept {
+        if (taken_.empty()) {
+            return;
+        }
+        {
+            // There is room: they were expected.
             const std::lock_guard guard(port_.links_mutex);
             auto& unclaimed = port_.unclaimed;
             unclaimed.insert(unclaimed.begin(), taken_.begin(), taken_.end());
         }
+        taken_.clear();
+        if (port_.core->shared() && !port_.closed && !port_.forked()) {
+            // One of the threads may sleep in get(), also as the leader.
+            locked(port_, [this] {
+                port_.core->wake_workers();
+                return 0;
+            });
+        }
     }
-    Gathered(const Gathered&) = delete;
-    Gathered& operator=(const Gathered&) = delete;
-
     void take_unclaimed(std::size_t maximum) {
         drop_claimed(port_);
         const std::lock_guard guard(port_.links_mutex);
@@ -35,9 +50,9 @@ public:
     }
     // Reserves memory for one more, here and for the next call. Throws before it takes anything.
     void expect() {
-        taken_.reserve(taken_.size() + 1);
+        make_room(taken_, 1);
         const std::lock_guard guard(port_.links_mutex);
-        port_.unclaimed.reserve(port_.unclaimed.size() + taken_.size() + 1);
+        make_room(port_.unclaimed, taken_.size() + 1);
     }
     // Precondition: expect() was called.
     void add(PyObject* completion) noexcept { taken_.push_back(completion); }

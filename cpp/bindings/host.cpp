@@ -42,10 +42,18 @@ void PythonHost::signals() {
     }
 }
 
-// Hands over the notified completions first: once the records of their turn are handed out, their
-// sockets may be retired.
-run::Dispatched PythonHost::dispatch(run::RunnablePort& runnable, run::Inbox& inbox) {
-    auto& port = static_cast<PortObject&>(runnable);
+run::Dispatched PythonHost::dispatch(run::RunnablePort& port, run::Inbox& inbox) {
+    try {
+        return hand_out_all(static_cast<PortObject&>(port), inbox);
+    } catch (...) {
+        interrupted();
+        throw;
+    }
+}
+
+// Notified completions come first: from the hand-out of their turn's records on, their sockets may
+// be retired.
+run::Dispatched PythonHost::hand_out_all(PortObject& port, run::Inbox& inbox) {
     run::Dispatched result;
     expect(port, !inbox.empty());
     if (port.core->any_notified()) {
@@ -53,7 +61,7 @@ run::Dispatched PythonHost::dispatch(run::RunnablePort& runnable, run::Inbox& in
     }
     {
         Retiring retiring(port);
-        while (!inbox.empty() && has_room()) {
+        while (!inbox.empty() && has_room() && !port.runner.gives_way()) {
             // Takes the record before the call: the callback may raise.
             Ready ready = inbox.take();
             result.count += ready.what != Ready::What::nagle_stall ? 1 : 0;
@@ -99,6 +107,11 @@ void GetHost::expect(PortObject& port, bool in_hand) {
         out_.take_unclaimed(taken_.maximum);
         taken_.count = out_.size();
     }
+}
+
+void GetHost::interrupted() noexcept {
+    out_.give_back();
+    taken_.count = 0;
 }
 
 bool GetHost::take(PortObject& /*port*/, PyObject* completion) noexcept {

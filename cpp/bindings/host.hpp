@@ -44,6 +44,11 @@ protected:
     virtual bool take(PortObject& port, PyObject* completion) noexcept = 0;
     // Called at the end of each dispatch.
     virtual void finish(PortObject& /*port*/) {}
+    // Called before dispatch() throws, while the thread may still run the port.
+    virtual void interrupted() noexcept {}
+
+private:
+    run::Dispatched hand_out_all(PortObject& port, run::Inbox& inbox);
 };
 
 // Drops the completions, as run() and run_once() do.
@@ -71,7 +76,9 @@ private:
     bool drops_claimed_;
 };
 
-// Gathers the completions for its caller, beginning with those that were kept.
+// Gathers the completions for its caller, beginning with those that were kept. It outlives the
+// runner, so it gives them back before an exception ends the runner: another thread that runs the
+// port from then on finds them.
 class GetHost final : public PythonHost {
 public:
     GetHost(PortObject& port, std::size_t maximum) : out_(port) { taken_.maximum = maximum; }
@@ -85,6 +92,7 @@ protected:
     [[nodiscard]] bool has_room() const noexcept override { return !taken_.full(); }
     void expect(PortObject& port, bool in_hand) override;
     bool take(PortObject& port, PyObject* completion) noexcept override;
+    void interrupted() noexcept override;
 
 private:
     Gathered out_;

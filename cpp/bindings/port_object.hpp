@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/room.hpp"
 #include "bindings/attached_mutex.hpp"
 #include "bindings/linked_list.hpp"
 #include "bindings/retired.hpp"
@@ -65,7 +66,7 @@ struct PortObject final : CompletionListener, run::RunnablePort {
     // Reserves memory for a completion that this thread may keep for get().
     void expect_unclaimed() {
         const std::lock_guard guard(links_mutex);
-        unclaimed.reserve(unclaimed.size() + 1);
+        make_room(unclaimed, 1);
     }
     int traverse(visitproc visit, void* argument) const;
     void clear();

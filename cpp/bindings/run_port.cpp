@@ -50,12 +50,10 @@ run::Ran ran(PortObject& port, Call&& call) {
     return result;
 }
 
-std::vector<PyObject*> gather(PortObject& port, std::size_t maximum, const pb::object& timeout) {
+void gather(PortObject& port, GetHost& host, const pb::object& timeout) {
     require_usable(port);
     const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
-    GetHost host(port, maximum);
     (void)ran(port, [&] { return run::get(host, port, nanoseconds, host.taken()); });
-    return host.give();
 }
 
 }  // namespace
@@ -79,7 +77,9 @@ Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
 
 pb::object get(const pb::object& self, const pb::object& timeout) {
     auto& port = self.cast<PortObject&>();
-    const std::vector<PyObject*> out = gather(port, 1, timeout);
+    GetHost host(port, 1);
+    gather(port, host, timeout);
+    const std::vector<PyObject*> out = host.give();
     return out.empty() ? pb::none() : pb::reinterpret_steal<pb::object>(out.front());
 }
 
@@ -94,16 +94,13 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
               "n must be an int, 1 or more (the maximum of completions to get)");
         throw_set();
     }
-    const std::vector<PyObject*> taken = gather(port, static_cast<std::size_t>(maximum), timeout);
-    PyObject* result = PyList_New(static_cast<Py_ssize_t>(taken.size()));
+    GetHost host(port, static_cast<std::size_t>(maximum));
+    gather(port, host, timeout);
+    PyObject* result = PyList_New(static_cast<Py_ssize_t>(host.taken().count));
     if (result == nullptr) {
-        {
-            // GetHost::expect() has reserved room for the completions.
-            const std::lock_guard guard(port.links_mutex);
-            port.unclaimed.insert(port.unclaimed.begin(), taken.begin(), taken.end());
-        }
-        throw_set();
+        throw_set();  // the host gives back what it has
     }
+    const std::vector<PyObject*> taken = host.give();
     for (std::size_t i = 0; i < taken.size(); ++i) {
         PyList_SET_ITEM(result, static_cast<Py_ssize_t>(i), taken[i]);
     }

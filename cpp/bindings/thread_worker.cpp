@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cassert>
 #include <list>
 #include <memory>
 
@@ -40,6 +41,7 @@ PyObject* port_of(const ThreadWorker& mine) noexcept {
 
 // Ends a worker. Its port, if it still lives, no longer counts the worker as active.
 void end(std::unique_ptr<ThreadWorker> mine) {
+    assert(mine->worker.inbox.empty());  // each call has put back what it did not hand out
     PyObject* port = port_of(*mine);
     if (port != nullptr) {
         auto& binding = pybind11::handle(port).cast<PortObject&>();

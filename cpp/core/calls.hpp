@@ -37,8 +37,12 @@ public:
     [[nodiscard]] StartResult attempt(Operation& op, unsigned count) noexcept {
         return within_memory([&] { return backend_.attempt(op, count); });
     }
-    // Asks for the end of the request that `op` heads. Without memory to ask, the next turn asks.
+    // Asks for the end of the request that `op` heads. Without memory to ask, the next turn asks. A
+    // lost request ends by itself, and the backend does not know it any more.
     void cancel(Operation& op) noexcept {
+        if (op.socket->lane_of(op).lost != 0) {
+            return;
+        }
         try {
             backend_.cancel(op);
         } catch (const std::bad_alloc&) {

@@ -171,7 +171,7 @@ void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
 void IoQueue::complete(Operation& op, Packet& packet) {
     Socket& socket = *op.socket;
     Lane& lane = socket.lane_of(op);
-    lane.started = 0;
+    lane.end_request();
     if (packet.phase == Phase::transferred) {
         Releases::expect(op);
     }

@@ -230,8 +230,7 @@ bool Port::terminate() {
                 }
                 break;
             }
-            // The system has none of the requests: they end with their sockets.
-            (void)turn_.restart_requests();
+            turn_.lose_requests();
         }
     }
     abandoned_ = held();

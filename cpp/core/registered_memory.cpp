@@ -2,9 +2,20 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <new>
 
 namespace iocp {
+
+namespace {
+
+struct FreePages {
+    std::align_val_t border;
+
+    void operator()(std::byte* data) const noexcept { ::operator delete(data, border); }
+};
+
+}  // namespace
 
 RegisteredMemory::~RegisteredMemory() {
     backend_ = nullptr;
@@ -23,21 +34,18 @@ Error RegisteredMemory::add(std::size_t bytes, std::byte*& out) {
     }
     try {
         blocks_.reserve(blocks_.size() + 1);
+        const std::align_val_t border{page};
+        std::unique_ptr<std::byte, FreePages> data(
+            static_cast<std::byte*>(::operator new(length, border)), FreePages{border});
+        if (const Error error = backend_->pin(data.get(), length)) {
+            return error.fault == Fault::system ? calls_.error(error.code) : error;
+        }
+        std::memset(data.get(), 0, length);
+        blocks_.push_back({data.get(), length, false});
+        out = data.release();
     } catch (const std::bad_alloc&) {
         return Error::of(Fault::resource, "no memory to register");
     }
-    auto* data =
-        static_cast<std::byte*>(::operator new (length, std::align_val_t{page}, std::nothrow));
-    if (data == nullptr) {
-        return Error::of(Fault::resource, "no memory to register");
-    }
-    if (Error error = backend_->pin(data, length)) {
-        ::operator delete (data, std::align_val_t{page});
-        return error.code != 0 ? calls_.error(error.code) : error;
-    }
-    std::memset(data, 0, length);
-    blocks_.push_back({data, length, false});
-    out = data;
     ledger_.add_registered(length);
     return {};
 }

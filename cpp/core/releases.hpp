@@ -32,7 +32,7 @@ public:
     // Notes that the kernel has released the memory of one request.
     void released(Operation& op) noexcept;
     // Resets the connections of all sends that wait for a release, because the thread whose ring
-    // owed it ended.
+    // owed it ended. Precondition: no packet of a later ring was completed.
     void lose();
 
     // Returns the number of operations that wait only for their releases. Each is counted in its

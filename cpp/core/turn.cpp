@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cassert>
 #include <new>
-#include <unordered_set>
 
 namespace iocp {
 
@@ -109,8 +108,8 @@ void Turn::start_receiving(Socket& socket) {
 // thread can end its requests; otherwise Socket::state says so. A closing port ends all sockets in
 // one turn instead, so that none is handed out before those that its callbacks hold.
 void Turn::free_address(Socket& socket) {
-    if (!parts_.lifecycle.wants_address(socket)) {
-        return;
+    if (!parts_.lifecycle.wants_address(socket) || restarts_) {
+        return;  // no packet may come before the requests of an ended thread are started again
     }
     try {
         backend_.take_cancelled(packets_);
@@ -124,17 +123,91 @@ void Turn::free_address(Socket& socket) {
     }
 }
 
+// --- the requests of an ended thread ------------------------------------------------------------
+
+// Makes the calling thread the one that runs the backend. Marks the lost lanes even if the claim
+// fails after its take-over: their requests are gone by then.
+Error Turn::claim() {
+    const Error error = backend_.claim();
+    if (backend_.took_over()) {
+        mark_lost();
+    }
+    return error;
+}
+
+void Turn::lose_requests() {
+    mark_lost();
+    (void)restart_requests();
+}
+
+// The mark belongs to the request that the lane has now. A post that comes before the restart
+// starts a request without it, which is not started again. Marks need no memory.
+void Turn::mark_lost() noexcept {
+    restarts_ = true;
+    parts_.socket_table.each([](Socket& socket) {
+        for (Lane* lane : {&socket.sending, &socket.receiving}) {
+            lane->lost = lane->started != 0 ? 1U : 0U;
+        }
+    });
+}
+
+// The system ended the requests, some with a packet, but attached operations outlive the thread
+// that runs them. Packets come first: each ends the request of its lane, or takes a release off a
+// send. The lost requests that are left have moved nothing, so they are started again. Returns
+// false without memory for the records; the next call goes on from there.
+bool Turn::restart_requests() {
+    try {
+        backend_.reap(packets_);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    complete_packets();
+    if (!packets_.empty()) {
+        return false;
+    }
+    bool all = true;
+    parts_.socket_table.each([&](Socket& socket) {
+        for (const Lane* lane : {&socket.sending, &socket.receiving}) {
+            all = (lane->lost == 0 || end_lost(*lane)) && all;
+        }
+    });
+    if (!all) {
+        return false;
+    }
+    restarts_ = false;
+    parts_.endings.releases().lose();
+    work_off();
+    return true;
+}
+
+// Ends the lane's lost request like one that was cancelled: an operation whose cancel was asked for
+// ends, and any other starts again. Returns false without memory for its records.
+bool Turn::end_lost(const Lane& lane) {
+    if (!parts_.completions.reserve(2)) {
+        return false;
+    }
+    Packet packet;
+    packet.operation = lane.head->id;
+    packet.result = backend_.cancel_code();
+    complete(packet);
+    work_off();
+    return true;
+}
+
 // --- the turn -----------------------------------------------------------------------------------
 
 Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     assert(lock.owns_lock());
-    if (Error error = backend_.claim()) {
+    if (Error error = claim()) {
+        if (!backend_.holds_requests()) {
+            parts_.registered.free_unwanted();  // a next claim then needs no room for it
+        }
         return error;
     }
     assert(!sleeping_);  // one thread at a time makes a turn
-    restarts_ = backend_.took_over() || restarts_;
     if (restarts_ && !restart_requests()) {
-        return out_of_memory;
+        // No packet of the new ring may come before the restart. Handing out frees memory.
+        return parts_.completions.records().empty() ? out_of_memory : Error{};
     }
     if (parts_.work.take_reminder()) {
         remind();
@@ -349,7 +422,9 @@ void Turn::complete(Packet& packet) {
     if (!op->subscription()) {
         parts_.queue.complete(*op, packet);
     } else {
-        lane.started = packet.more ? lane.started : 0U;
+        if (!packet.more) {
+            lane.end_request();
+        }
         if (op->kind == OperationKind::accept_each) {
             parts_.accepting.complete(socket, *op, packet);
         } else {
@@ -378,44 +453,6 @@ void Turn::remind() {
         }
     });
     work_off();
-}
-
-// Starts the requests of an ended thread again. The system ended them, some with a packet, but
-// attached operations outlive the thread that runs them. Requests without a packet are started
-// again: they have read nothing. A lane with a packet is left out, because its packet starts the
-// next request.
-bool Turn::restart_requests() {
-    try {
-        backend_.reap(packets_);
-        std::unordered_set<std::uint64_t> ended;
-        for (const Packet& packet : packets_) {
-            if (!packet.more && packet.phase != Phase::released) {
-                ended.insert(packet.operation.packed());
-            }
-        }
-        std::vector<SlotId> lost;
-        parts_.socket_table.each([&](Socket& socket) {
-            for (const Lane* lane : {&socket.sending, &socket.receiving}) {
-                if (lane->started != 0 && !ended.contains(lane->head->id.packed())) {
-                    lost.push_back(lane->head->id);
-                }
-            }
-        });
-        packets_.reserve(packets_.size() + lost.size());
-        for (const SlotId id : lost) {
-            Packet packet;
-            packet.operation = id;
-            packet.result = backend_.cancel_code();
-            packets_.push_back(std::move(packet));
-        }
-    } catch (const std::bad_alloc&) {
-        return false;
-    }
-    restarts_ = false;
-    complete_packets();
-    parts_.endings.releases().lose();
-    work_off();
-    return true;
 }
 
 }  // namespace iocp

@@ -36,14 +36,19 @@ public:
         conclude();
     }
 
-    // Starts the requests of an ended thread again. Returns false without memory: the next turn
-    // tries it then.
-    [[nodiscard]] bool restart_requests();
+    // Ends every request, for a port at its end whose backend holds none of them any more.
+    void lose_requests();
 
 private:
     void apply(Socket& socket, Effects effect);
     void start_receiving(Socket& socket);
     void free_address(Socket& socket);
+
+    // The requests of an ended thread.
+    [[nodiscard]] Error claim();
+    void mark_lost() noexcept;
+    [[nodiscard]] bool restart_requests();
+    [[nodiscard]] bool end_lost(const Lane& lane);
 
     // The steps of a turn.
     [[nodiscard]] std::int64_t wait_time(std::int64_t deadline) const noexcept;
@@ -67,7 +72,9 @@ private:
     bool completing_{false};       // complete_packets() is under way, and will drop them
     bool sleeping_{false};         // a thread waits in the backend, or is about to
     bool woken_{false};            // the next wait must not last
-    bool restarts_{false};         // the requests of an ended thread must be started again
+    // Lanes are marked `lost`, or releases are owed by the ring of an ended thread. No packet of
+    // the new ring is taken before both are done.
+    bool restarts_{false};
 };
 
 }  // namespace iocp

@@ -1,11 +1,13 @@
 #include "core/workers.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <limits>
 #include <new>
 #include <utility>
 
+#include "base/room.hpp"
 #include "ops/operation.hpp"
 
 namespace iocp {
@@ -25,7 +27,7 @@ bool Workers::alone(const Ready& ready) const noexcept {
 
 bool Workers::admits(const Strand& strand, const Ready& ready,
                      const Worker& worker) const noexcept {
-    if (!strand.waiting.empty() || strand.promised) {
+    if (!strand.waiting.empty() || strand.promised || strand.returned != 0) {
         return false;
     }
     return strand.in_hand == 0 || strand.owner == &worker ||
@@ -74,7 +76,7 @@ void Workers::begin(Worker& worker, Strand& strand, const Ready& ready) noexcept
 // Lets a worker take the strand's first waiting record before the queue's, once the records in hand
 // allow it.
 void Workers::promote(Strand& strand) noexcept {
-    if (strand.waiting.empty() || strand.promised) {
+    if (strand.waiting.empty() || strand.promised || strand.returned != 0) {
         return;
     }
     if (strand.in_hand == 0 || (strand.owner == nullptr && !alone(strand.waiting.front()))) {
@@ -83,6 +85,20 @@ void Workers::promote(Strand& strand) noexcept {
         ++promised_count_;
         --blocked_;
     }
+}
+
+// The strand counts the record as in hand already.
+void Workers::take_returned(Worker& worker, Ready& out) {
+    Ready& ready = returned_.back();
+    if (const Socket* socket = socket_of(ready)) {
+        worker.held_.push_back(socket);
+        Strand& strand = strands_.find(socket)->second;
+        --strand.returned;
+        strand.owner = alone(ready) ? &worker : nullptr;
+        promote(strand);
+    }
+    out = std::move(ready);
+    returned_.pop_back();
 }
 
 void Workers::take_promised(Worker& worker, Ready& out) {
@@ -101,9 +117,14 @@ bool Workers::take(Worker& worker, Ready& out) {
     if (!has_room(worker)) {
         return false;
     }
-    bool taken = promised_ != nullptr;
-    if (taken) {
+    make_room(returned_, at_work_ + 1);  // put_back() may not fail
+    bool taken = true;
+    if (!returned_.empty()) {
+        take_returned(worker, out);
+    } else if (promised_ != nullptr) {
         take_promised(worker, out);
+    } else {
+        taken = false;
     }
     while (!taken && !queue_.empty()) {
         taken = hold(worker, queue_.front());
@@ -120,6 +141,18 @@ bool Workers::take(Worker& worker, Ready& out) {
         pass_on();
     }
     return taken;
+}
+
+void Workers::put_back(Worker& worker, Ready&& ready) noexcept {
+    assert(worker.active_ && returned_.size() < returned_.capacity());
+    if (const Socket* socket = socket_of(ready)) {
+        assert(worker.held_.back() == socket);
+        worker.held_.pop_back();
+        Strand& strand = strands_.find(socket)->second;
+        ++strand.returned;
+        strand.owner = nullptr;
+    }
+    returned_.push_back(std::move(ready));
 }
 
 void Workers::let_go(Worker& worker) noexcept {
@@ -250,6 +283,10 @@ void Workers::watch(std::unique_lock<std::mutex>& lock, std::int64_t nanoseconds
 
 void Workers::drain(std::vector<Ready>& out) {
     out.reserve(out.size() + waiting() + blocked_);
+    for (Ready& ready : returned_) {
+        out.push_back(std::move(ready));
+    }
+    returned_.clear();
     for (Ready& ready : queue_) {
         out.push_back(std::move(ready));
     }
@@ -259,6 +296,7 @@ void Workers::drain(std::vector<Ready>& out) {
             out.push_back(std::move(ready));
         }
         strand.waiting.clear();
+        strand.in_hand -= std::exchange(strand.returned, 0U);
         strand.promised = false;
     }
     promised_ = nullptr;

@@ -53,6 +53,9 @@ public:
     // Gives the worker a record and returns whether there was one. Without memory it throws
     // std::bad_alloc and takes nothing.
     [[nodiscard]] bool take(Worker& worker, Ready& out);
+    // Takes the record back that the worker took last and has not handed out. It is the next to be
+    // taken. Needs no memory. The worker must leave before another one takes a record.
+    void put_back(Worker& worker, Ready&& ready) noexcept;
     // Returns whether take() would find a record to try.
     [[nodiscard]] bool offers(const Worker& worker) const noexcept {
         return waiting() != 0 && has_room(worker);
@@ -111,6 +114,7 @@ private:
         std::deque<Ready> waiting;
         Worker* owner{nullptr};  // holds a record that must be the only one in hand
         unsigned in_hand{0};
+        unsigned returned{0};    // of those in hand: put back, so that no other may overtake them
         bool promised{false};    // its first waiting record is the next to be taken
         Strand* below{nullptr};  // the next lower in the stack of promised strands
     };
@@ -118,7 +122,9 @@ private:
 
     // Returns the number of records that a worker can try to take. A record of the queue may turn
     // out to wait behind another of its socket.
-    [[nodiscard]] std::size_t waiting() const noexcept { return queue_.size() + promised_count_; }
+    [[nodiscard]] std::size_t waiting() const noexcept {
+        return returned_.size() + promised_count_ + queue_.size();
+    }
     [[nodiscard]] bool has_room(const Worker& worker) const noexcept {
         return worker.active_ || active_ < max_;
     }
@@ -128,6 +134,7 @@ private:
     [[nodiscard]] bool hold(Worker& worker, Ready& ready);
     void begin(Worker& worker, Strand& strand, const Ready& ready) noexcept;
     void promote(Strand& strand) noexcept;
+    void take_returned(Worker& worker, Ready& out);
     void take_promised(Worker& worker, Ready& out);
     void let_go(Worker& worker) noexcept;
     void pass_on();
@@ -135,6 +142,9 @@ private:
 
     unsigned max_;  // the maximum of active threads; open_up() lifts it
     bool in_order_;
+    // The records that were put back; taken before all others. It has room for one of each worker
+    // at work.
+    std::vector<Ready> returned_;
     std::deque<Ready> queue_;
     Strand* promised_{nullptr};  // the top is promised last and taken first, before the queue
     std::size_t promised_count_{0};

@@ -24,7 +24,9 @@ struct Lane {
     Operation* tail{nullptr};
     std::uint64_t started : 8 {0};
     std::uint64_t cancels : 8 {0};  // cancelled operations that stay only until their request ends
-    std::uint64_t bytes : 48 {0};   // still to send, over all sends in the lane
+    // The system ended the request together with its thread. Set only while there is one.
+    std::uint64_t lost : 1 {0};
+    std::uint64_t bytes : 47 {0};  // still to send, over all sends in the lane
     // Returns the operation that names the kernel's request; null if the kernel has none.
     [[nodiscard]] Operation* request() const noexcept { return started != 0 ? head : nullptr; }
     // Returns whether the lane is empty: no request is in the kernel and no operation waits.
@@ -63,6 +65,11 @@ struct Lane {
             }
         }
         return false;
+    }
+    // Notes that the kernel has given the request back.
+    void end_request() noexcept {
+        started = 0;
+        lost = 0;
     }
     // Counts `count` bytes of the head send as sent. Returns the decrease of bytes to send, which
     // is larger if the send's file ended before its count.

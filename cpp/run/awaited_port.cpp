@@ -42,12 +42,12 @@ void AwaitedPort::hand_over() {
     }
 }
 
-Error AwaitedPort::turn(std::int64_t nanoseconds) {
+Error AwaitedPort::turn(std::int64_t nanoseconds, const Ports& mine) {
     if (port_.core->shared()) {
-        return turn_shared(nanoseconds);
+        return turn_shared(nanoseconds, mine);
     }
     const Error error =
-        runner_.held() ? turn_as_runner(nanoseconds) : turn_in_callback(nanoseconds);
+        runner_.held() ? turn_as_runner(nanoseconds, mine) : turn_in_callback(nanoseconds);
     foreign_ = error.fault == Fault::wrong_thread;
     if (foreign_) {
         // The ring's own thread may have found the port taken, and sleep. release() notifies it.
@@ -57,7 +57,7 @@ Error AwaitedPort::turn(std::int64_t nanoseconds) {
     return error;
 }
 
-Error AwaitedPort::turn_as_runner(std::int64_t nanoseconds) {
+Error AwaitedPort::turn_as_runner(std::int64_t nanoseconds, const Ports& mine) {
     Error error;
     {
         const WaitingTurn turning(thread_, port_.core->backend());
@@ -66,8 +66,14 @@ Error AwaitedPort::turn_as_runner(std::int64_t nanoseconds) {
         error = run::turn(host_, port_, deadline);
     }
     if (!error) {
+        if (!port_.inbox.empty()) {
+            let_go_of_others(mine);
+        }
         (void)host_.dispatch(port_, port_.inbox);
         (void)runner_.close_if_over();
+    }
+    if (port_.runner.contended()) {
+        runner_.release();  // at once: other ports may have their turns before the next acquire()
     }
     return error;
 }
@@ -78,7 +84,7 @@ Error AwaitedPort::turn_in_callback(std::int64_t nanoseconds) {
 }
 
 // Makes a turn, or waits for the end of a turn that another worker makes.
-Error AwaitedPort::turn_shared(std::int64_t nanoseconds) {
+Error AwaitedPort::turn_shared(std::int64_t nanoseconds, const Ports& mine) {
     const std::uint64_t seen = port_.core->turns();
     Error error;
     {
@@ -87,7 +93,19 @@ Error AwaitedPort::turn_shared(std::int64_t nanoseconds) {
             nanoseconds < 0 ? between_looks : std::min(nanoseconds, between_looks);
         error = collect(host_, port_, turning.may_wait() ? longest : 0, seen);
     }
-    return error || port_.closed ? error : hand_out_now(host_, port_);
+    if (error || port_.closed) {
+        return error;
+    }
+    let_go_of_others(mine);
+    return hand_out_now(host_, port_);
+}
+
+void AwaitedPort::let_go_of_others(const Ports& mine) const noexcept {
+    for (AwaitedPort* other : mine) {
+        if (other != this) {
+            other->let_go();
+        }
+    }
 }
 
 }  // namespace iocp::run

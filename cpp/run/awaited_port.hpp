@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "run/runner.hpp"
 #include "run/waiting_thread.hpp"
@@ -32,19 +33,24 @@ public:
     // Returns whether this thread may make the port's turns: no thread runs it, or this thread
     // does, or it is made for several. Gives way to contenders.
     bool acquire();
-    // Gives the port up, so that this thread's routines may run it.
+    // Gives the port up, so that a routine or a callback of another port may run it.
     void let_go() noexcept { runner_.release(); }
     // Hands over the notified completions, which any thread may do.
     void hand_over();
-    // Makes a turn of at most `nanoseconds` (negative: no limit) and hands out its records. Inside
-    // a callback of the port the records stay for the runner. Precondition: acquire() returned
-    // true.
-    Error turn(std::int64_t nanoseconds);
+    // Makes a turn of at most `nanoseconds` (negative: no limit) and hands out what it brought, as
+    // far as no contender comes. Inside a callback of the port the records stay for the runner.
+    // Before callbacks run it gives up the other ports of `mine`, which the thread has acquired: a
+    // callback may wait, and would keep them from their contenders, and from its own wait.
+    // Precondition: acquire() returned true.
+    Error turn(std::int64_t nanoseconds, const std::vector<AwaitedPort*>& mine = {});
 
 private:
-    Error turn_as_runner(std::int64_t nanoseconds);
+    using Ports = std::vector<AwaitedPort*>;
+
+    Error turn_as_runner(std::int64_t nanoseconds, const Ports& mine);
     Error turn_in_callback(std::int64_t nanoseconds);
-    Error turn_shared(std::int64_t nanoseconds);
+    Error turn_shared(std::int64_t nanoseconds, const Ports& mine);
+    void let_go_of_others(const Ports& mine) const noexcept;
 
     Host& host_;
     PortRef ref_;

@@ -29,6 +29,9 @@ struct Dispatched {
 
 // A call's access to the program, such as an interpreter. Each call has a host of its own, which
 // also decides where completions without a callback go.
+//
+// A host outlives every object of run/ that refers to it, such as a Runner, a WorkerCall or a Wait:
+// they may call its hooks as they end. So each call makes its host first.
 class Host {
 public:
     // `interrupt` is the system's event that an interrupt of the program sets. Null where a signal
@@ -44,8 +47,8 @@ public:
     // Checks for signals of the program, between two waits. May throw.
     virtual void signals() = 0;
     // Hands out the notified completions of the port, then the records of the inbox, until the
-    // caller has enough. Takes each record before it hands it out. May throw, and then leaves the
-    // other records in the inbox.
+    // caller has enough, or the thread has to give the port up (RunnerLock::gives_way). Takes each
+    // record before it hands it out. May throw, and then leaves the other records in the inbox.
     virtual Dispatched dispatch(RunnablePort& port, Inbox& inbox) = 0;
 
     [[nodiscard]] void* interrupt() const noexcept { return interrupt_; }

@@ -10,7 +10,8 @@
 namespace iocp::run {
 
 // The records that a thread has taken from the core and not handed out yet, in order. Only the
-// thread that runs the port, or the worker that owns the inbox, uses it.
+// thread that runs the port, or the worker that owns the inbox, uses it. A port's inbox passes to
+// its next runner; a worker puts back what it has not handed out.
 class Inbox {
 public:
     [[nodiscard]] bool empty() const noexcept { return next_ == records_.size(); }

@@ -20,7 +20,7 @@ struct PortWorker {
     PortWorker() { inbox.refill().reserve(1); }
 
     Worker worker;
-    Inbox inbox;         // the record in hand, until it is handed out
+    Inbox inbox;         // the record in hand, until it is handed out; empty between two calls
     bool inside{false};  // a call that runs the port is under way in this thread
 };
 

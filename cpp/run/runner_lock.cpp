@@ -57,6 +57,14 @@ bool RunnerLock::contended() const {
     return contenders_ != 0;
 }
 
+bool RunnerLock::gives_way() const {
+    if (contenders_.load(std::memory_order_relaxed) == 0 || forked()) {
+        return false;
+    }
+    const std::lock_guard lock(mutex_);
+    return contenders_ != 0 && purpose_ == Purpose::wait && runner_ == std::this_thread::get_id();
+}
+
 void RunnerLock::begin_contending() {
     const std::lock_guard lock(mutex_);
     ++contenders_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <thread>
@@ -31,6 +32,9 @@ public:
     [[nodiscard]] bool mine() const;
     // Returns whether a thread contends for the port.
     [[nodiscard]] bool contended() const;
+    // Returns whether the calling thread has the port on loan and a thread contends for it. Cheap
+    // while none contends: a host asks between two records.
+    [[nodiscard]] bool gives_way() const;
     void begin_contending();
     void end_contending() noexcept;
 
@@ -42,7 +46,7 @@ private:
     mutable std::mutex mutex_;
     std::thread::id runner_;  // no thread: the port is free
     Purpose purpose_{Purpose::run};
-    unsigned contenders_{0};
+    std::atomic<unsigned> contenders_{0};  // written under the mutex
     const std::uint32_t generation_{fork_generation()};
 };
 

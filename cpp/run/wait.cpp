@@ -120,7 +120,8 @@ std::int64_t Wait::at_most(std::int64_t limit) {
     return left < 0 ? limit : std::min(left, limit);
 }
 
-// Every turn and sleep asks anew how much time is left, because the one before has taken some.
+// Every turn and sleep asks anew how much time is left, because the one before has taken some. A
+// turn whose callbacks run may give the other ports up.
 Waited Wait::turn_or_sleep() {
     std::vector<AwaitedPort*> mine;
     bool foreign = false;
@@ -134,11 +135,15 @@ Waited Wait::turn_or_sleep() {
         thread_.sleep(host_, at_most(foreign ? between_looks : between_signals));
         return {};
     }
+    const bool several = mine.size() > 1;
     for (AwaitedPort* port : mine) {
-        const std::int64_t time = mine.size() > 1 ? at_most(slice_of_several)
-                                  : foreign       ? at_most(between_looks)
-                                                  : remaining();
-        if (const Error error = port->turn(time)) {
+        if (several && !port->acquire()) {
+            continue;
+        }
+        const std::int64_t time = several   ? at_most(slice_of_several)
+                                  : foreign ? at_most(between_looks)
+                                            : remaining();
+        if (const Error error = port->turn(time, mine)) {
             return {Waited::End::failed, error, PortRef(port->port())};
         }
     }

@@ -11,7 +11,7 @@ namespace iocp::run {
 namespace {
 
 // Notes at the end of the scope that a worker's record was handed out, also if a callback threw. A
-// host that could not take the record leaves it in the inbox, for the worker's next call.
+// host that could not take the record leaves it in the inbox.
 class HandingOut {
 public:
     HandingOut(Host& host, RunnablePort& port, PortWorker& worker) noexcept
@@ -35,25 +35,26 @@ private:
 
 WorkerCall::WorkerCall(Host& host, RunnablePort& port, PortWorker& worker)
     : host_(host), port_(port), worker_(worker) {
-    assert(port.core->shared() && !worker.inside);
+    assert(port.core->shared() && !worker.inside && worker.inbox.empty());
     worker_.inside = true;
-    if (worker_.inbox.empty()) {
-        locked(host_, *port_.core, [this] { port_.core->workers().give_back(worker_.worker); });
-    }
+    locked(host_, *port_.core, [this] { port_.core->workers().give_back(worker_.worker); });
 }
 
+// A record that the host could not take goes back to the port: this thread may never ask again.
 WorkerCall::~WorkerCall() {
     worker_.inside = false;
-    // A thread that a forked child lacks may hold the lock. A worker with a record stays at work,
-    // so that the port does not end under it.
-    if (port_.forked() || !worker_.inbox.empty()) {
-        return;
+    if (port_.forked()) {
+        return;  // a thread that a forked child lacks may hold the lock
     }
     locked(host_, *port_.core, [this] {
-        if (keeps_) {
-            port_.core->workers().go_away(worker_.worker);
+        Workers& workers = port_.core->workers();
+        if (!worker_.inbox.empty()) {
+            workers.put_back(worker_.worker, worker_.inbox.take());
+            workers.leave(worker_.worker);
+        } else if (keeps_) {
+            workers.go_away(worker_.worker);
         } else {
-            port_.core->workers().leave(worker_.worker);
+            workers.leave(worker_.worker);
         }
     });
 }
@@ -61,7 +62,7 @@ WorkerCall::~WorkerCall() {
 // The worker that gets `over` closes the port before another one gets `ended`.
 Port::Next WorkerCall::next() {
     if (!worker_.inbox.empty()) {
-        return Port::Next::record;  // a call before this one ended before it was handed out
+        return Port::Next::record;  // the host had no room for it
     }
     Ready ready;
     const Port::Next found = port_.core->next(worker_.worker, ready);

@@ -7,7 +7,8 @@
 
 namespace iocp::run {
 
-// The calling thread as a worker of a shared port, for one call that runs it.
+// The calling thread as a worker of a shared port, for one call that runs it. A record that is not
+// handed out when the scope ends goes to the port's other workers.
 class WorkerCall {
 public:
     // Precondition: the worker is not inside another call.

@@ -293,6 +293,33 @@ def test_wait_inside_a_callback_of_a_wait(port, peers):
     assert results == [(1, 0), None]
 
 
+def test_a_wait_gives_way_between_two_callbacks(port, peers):
+    """R24: once a callback's own wait is over, run_once() of another thread has the port."""
+    if port.backend == "uring":
+        pytest.skip("a ring belongs to the thread that first ran it or waited for it")
+    sock, peer = peers.pair(port)
+    inner = sock.recv(1)
+    op = sock.recv(1)
+    began = []
+    threads = []
+
+    def outer(_completion):
+        began.append(port.stats().waits)
+        inner.result(timeout=PATIENCE)
+
+    port.post(callback=outer)
+    port.post(callback=lambda _c: threads.append(threading.get_ident()))
+    join = in_thread(lambda: op.result(timeout=PATIENCE))
+    wait_for(lambda: began and port.stats().waits > began[0])
+    before = port.stats().waits
+    join_contender = in_thread(lambda: (port.run_once(PATIENCE), threading.get_ident()))
+    wait_for(lambda: port.stats().waits > before)  # asking for the port ends the inner turn
+    peer.sendall(b"x")
+    assert join_contender() == (1, threads[0])
+    peer.sendall(b"y")
+    assert join() == (1, 0)
+
+
 def test_interrupt_ends_a_result(pair):
     """Ctrl-C ends the wait; the operation goes on."""
     sock, peer = pair

@@ -85,6 +85,7 @@ TESTS = {
     "test_port_close::test_port_close_deadline": TIME,
     "test_port_close::test_port_close_from_another_thread": THREADS,
     "test_port_close::test_port_close_sends_what_is_queued": THREADS,
+    "test_results::test_a_wait_gives_way_between_two_callbacks": THREADS,
     "test_results::test_interrupt_ends_a_result": TIME,
     "test_results::test_result_runs_the_port": THREADS,
     "test_results::test_result_when_the_runner_leaves": THREADS,

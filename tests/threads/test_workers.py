@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 import threading
+import time
 
 import pytest
 
@@ -384,6 +385,27 @@ def test_completions_that_were_gathered_are_not_lost(make_port):
     with pytest.raises(KeyboardInterrupt):
         port.get_batch(5, 0)
     assert [completion.value for completion in port.get_batch(5, 0)] == [1, 2]
+
+
+def test_completions_that_were_gathered_wake_another_get(make_port):
+    """Completions that get_batch() held when a callback raised go to a thread that is in get()."""
+    port = make_port(concurrency=1)
+    joins = []
+
+    def interrupt(_completion):
+        before = port.stats().waits
+        joins.append(in_thread(lambda: (port.get(timeout=PATIENCE), time.monotonic())))
+        wait_for(lambda: port.stats().waits > before)
+        raise KeyboardInterrupt
+
+    port.post(1)
+    port.post(callback=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        port.get_batch(5, 0)
+    began = time.monotonic()
+    completion, ended = joins[0]()
+    assert completion.value == 1
+    assert ended - began < 0.9, "a wake-up was lost"
 
 
 def test_events_and_results_of_a_shared_port(make_port, peers):

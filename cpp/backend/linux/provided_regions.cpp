@@ -1,8 +1,10 @@
 #include "backend/linux/provided_regions.hpp"
 
+#include <cerrno>
 #include <cstring>
 #include <new>
 
+#include "backend/linux/in_time.hpp"
 #include "base/process.hpp"
 
 namespace iocp {
@@ -42,6 +44,16 @@ void ProvidedRegions::provide() noexcept {
         return;
     }
     post_missing();
+}
+
+// The memory that the old ring had locked counts against the new one for a while.
+void ProvidedRegions::provide_in_time() noexcept {
+    (void)in_time([this] {
+        if (!provided() && refusal_ == ENOMEM) {
+            provide();
+        }
+        return provided() || refusal_ != ENOMEM;
+    });
 }
 
 void ProvidedRegions::post(std::uint16_t slot) noexcept {

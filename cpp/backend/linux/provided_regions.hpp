@@ -25,6 +25,8 @@ public:
 
     // Registers with the ring and posts the regions. Precondition: the ring has none of them.
     void provide() noexcept;
+    // Repeats a provide() that found too little lockable memory, for a while.
+    void provide_in_time() noexcept;
     // Returns whether the last provide() succeeded: the kernel can fill the regions.
     [[nodiscard]] bool provided() const noexcept { return buffers_ != nullptr; }
     // Returns the errno with which the kernel refused the regions, or 0.

@@ -7,9 +7,18 @@
 #include <cerrno>
 #include <utility>
 
+#include "backend/linux/in_time.hpp"
+
 namespace iocp {
 
 namespace {
+
+// Newer kernels answer a registration without a ring with EINVAL, older ones with EBADF. Neither
+// says what to do.
+constexpr Error no_ring{Fault::resource, ENOMEM,
+                        "the thread that ran this port has ended, and the system has refused the "
+                        "next thread a ring of its own; run the port again before you register "
+                        "memory, or raise RLIMIT_MEMLOCK (ulimit -l)"};
 
 Error error_of(int code) noexcept {
     if (code == EEXIST) {
@@ -22,6 +31,9 @@ Error error_of(int code) noexcept {
 }  // namespace
 
 Error RegisteredBuffers::add(std::byte* data, std::size_t length) {
+    if (!ring_.is_open()) {
+        return no_ring;
+    }
     if (table_.empty()) {
         table_.reserve(max);
         if (const int code = make_table(); code != 0) {
@@ -50,7 +62,8 @@ bool RegisteredBuffers::remove(const std::byte* data) noexcept {
     for (Buffer& one : table_) {
         if (one.data == data) {
             const Buffer before = std::exchange(one, {});
-            if (update(static_cast<std::size_t>(&one - table_.data())) != 0) {
+            // A ring that is closed has released everything.
+            if (ring_.is_open() && update(static_cast<std::size_t>(&one - table_.data())) != 0) {
                 one = before;
                 return false;
             }
@@ -59,19 +72,27 @@ bool RegisteredBuffers::remove(const std::byte* data) noexcept {
     return true;
 }
 
+// The memory that the old ring had locked counts against the new one for a while. All attempts
+// share one limit of time, so each goes on where the last one was refused.
 bool RegisteredBuffers::restore() noexcept {
-    if (table_.empty()) {
+    const auto is_free = [](const Buffer& one) { return one.data == nullptr; };
+    if (std::all_of(table_.begin(), table_.end(), is_free)) {
+        table_.clear();  // the next add() makes the new ring's
         return true;
     }
-    if (make_table() != 0) {
-        return false;
-    }
-    for (std::size_t place = 0; place < table_.size(); ++place) {
-        if (table_[place].data != nullptr && update(place) != 0) {
-            return false;
+    int code = 0;
+    bool has_table = false;
+    std::size_t place = 0;
+    (void)in_time([&] {
+        code = has_table ? 0 : make_table();
+        has_table = code == 0;
+        while (code == 0 && place != table_.size()) {
+            code = table_[place].data != nullptr ? update(place) : 0;
+            place += code == 0 ? 1 : 0;
         }
-    }
-    return true;
+        return code != ENOMEM;
+    });
+    return code == 0;
 }
 
 int RegisteredBuffers::index_of(const std::byte* data, std::size_t length) const noexcept {

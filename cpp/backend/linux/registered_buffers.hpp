@@ -16,11 +16,13 @@ public:
 
     explicit RegisteredBuffers(const uring::Ring& ring) noexcept : ring_(ring) {}
 
-    // Without memory it throws, and nothing is registered.
+    // Registers the memory, if there is a ring. Without memory it throws, and nothing is
+    // registered.
     [[nodiscard]] Error add(std::byte* data, std::size_t length);
     // Returns whether the kernel has released the memory. If not, it is registered still.
     [[nodiscard]] bool remove(const std::byte* data) noexcept;
-    // Registers all memory with a new ring. Returns false if the kernel refused any.
+    // Registers all memory with a new ring. Waits a while for the memory that the old ring had
+    // locked. Returns false if the kernel refused any.
     [[nodiscard]] bool restore() noexcept;
     // Returns the kernel's index of the memory that contains these bytes, or -1.
     [[nodiscard]] int index_of(const std::byte* data, std::size_t length) const noexcept;
@@ -36,8 +38,8 @@ private:
     [[nodiscard]] int update(std::size_t place) const noexcept;
 
     const uring::Ring& ring_;
-    // The ring's table, by the kernel's index. Empty until the first add(); then it has `max`
-    // places, and so has the kernel's.
+    // The ring's table, by the kernel's index. Empty until the ring's first piece; then it has
+    // `max` places, and so has the kernel's.
     std::vector<Buffer> table_;
 };
 

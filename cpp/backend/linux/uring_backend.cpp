@@ -32,6 +32,7 @@ std::unique_ptr<UringBackend> UringBackend::create(BufferPool& pool, const Backe
         why.exhausted = made->exhausted(code);
         return nullptr;
     }
+    made->had_regions_ = made->regions_.provided();
     reason = "io_uring, " + std::to_string(made->ring_.entries()) + " entries";
     if (made->ring_.entries() < options.ring_entries) {
         reason += " (RLIMIT_MEMLOCK has no room for as many as asked for)";
@@ -117,6 +118,9 @@ Error UringBackend::take_over() {
         return {Fault::resource, ENOMEM,
                 "the thread that ran this port has ended, and the system refuses the next thread "
                 "a ring of its own; raise RLIMIT_MEMLOCK (ulimit -l)"};
+    }
+    if (had_regions_) {
+        regions_.provide_in_time();
     }
     if (!registered_.restore()) {
         ring_.close();

@@ -104,6 +104,8 @@ private:
     std::vector<Packet> carried_;
 
     ProvidedRegions regions_;
+    // The first ring had provided regions, so there is room for them.
+    bool had_regions_{false};
     RegisteredBuffers registered_{ring_};
     // The kernel has zero-copy sends.
     bool sends_direct_{false};

@@ -127,6 +127,54 @@ TEST_P(SystemRefusals, APortWhoseThreadIsGoneEndsWithoutItsRegisteredMemory) {
     system_calls::all_again();
 }
 
+TEST_P(SystemRefusals, MemoryIsRegisteredAndReleasedWithoutARing) {
+    if (on_epoll()) {
+        GTEST_SKIP() << "epoll has no ring";
+    }
+    std::byte* memory = nullptr;
+    std::thread([&] {
+        EXPECT_FALSE(
+            engine().locked([&] { return port().operations().register_memory(4096, memory); }));
+        engine().settle();
+    }).join();
+    system_calls::refuse_every("io_uring_register", 0);
+    EXPECT_EQ(engine().turn(port().now()).fault, Fault::resource);
+    system_calls::all_again();
+    std::byte* more = nullptr;
+    const auto add = [&] {
+        return engine().locked([&] { return port().operations().register_memory(4096, more); });
+    };
+    const Error refused = add();
+    EXPECT_EQ(refused.fault, Fault::resource);
+    EXPECT_NE(refused.text, nullptr);
+    engine().locked([&] { port().operations().unregister(memory); });
+    system_calls::refuse_every("io_uring_register", 0);
+    EXPECT_TRUE(engine().turn(port().now()));
+    EXPECT_EQ(engine().view().registered, 0U) << "no ring holds it";
+    system_calls::all_again();
+    EXPECT_FALSE(engine().turn(port().now()));
+    ASSERT_FALSE(add());
+    engine().locked([&] { port().operations().unregister(more); });
+    engine().settle();
+    EXPECT_EQ(engine().view().registered, 0U);
+}
+
+TEST_P(SystemRefusals, ATakeOverWaitsForItsProvidedBuffers) {
+    if (on_epoll() || !port().backend().capabilities().multishot_receive) {
+        GTEST_SKIP() << "no provided buffers";
+    }
+    system_calls::Seen seen;
+    for (unsigned place = 1; seen.name != "io_uring_register"; ++place) {
+        make({});
+        std::thread([&] { engine().settle(); }).join();
+        system_calls::refuse_one(place, 0);
+        EXPECT_FALSE(engine().turn(port().now()));
+        seen = system_calls::all_again();
+        ASSERT_TRUE(seen.refused) << "a new ring is registered with";
+    }
+    EXPECT_TRUE(port().backend().capabilities().multishot_receive);
+}
+
 // Entries behind a full ring go out when there is room, for any reason.
 TEST_P(SystemRefusals, ARingThatMayNotBeSubmittedOnceTakesEverythingAfterwards) {
     if (on_epoll()) {

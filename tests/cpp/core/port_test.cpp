@@ -89,6 +89,62 @@ TEST_F(PortTest, AnAnswerThatCameBeforeItsThreadWasGoneStartsTheNextRequestOnce)
     EXPECT_TRUE(op.succeeded());
 }
 
+TEST_F(PortTest, APostBeforeARestartThatFoundNoMemoryIsStartedOnce) {
+    const Posted& lost = receive(open_socket());
+    backend().lose_requests();
+    EXPECT_EQ(turn_without_memory().fault, Fault::resource);
+    const Posted& later = receive(open_socket());
+    ASSERT_NE(backend().request_of(later.id), nullptr);
+    turn();
+    ASSERT_NE(backend().request_of(lost.id), nullptr);
+    EXPECT_EQ(backend().count("start:receive"), 3U) << "only the lost one is started again";
+    backend().deliver(lost.id, 1);
+    backend().deliver(later.id, 2);
+    turn();
+    EXPECT_TRUE(lost.succeeded());
+    EXPECT_TRUE(later.succeeded());
+}
+
+// A claim may fail after its take-over.
+TEST_F(PortTest, APostBetweenATakeOverAndItsTurnIsStartedOnce) {
+    receive(open_socket());
+    backend().lose_requests();
+    backend().claimable = false;
+    EXPECT_EQ(turn().fault, Fault::wrong_thread);
+    receive(open_socket());
+    backend().claimable = true;
+    turn();
+    EXPECT_EQ(backend().count("start:receive"), 3U);
+}
+
+TEST_F(PortTest, ALostRequestIsCancelledWithoutTheBackend) {
+    Posted& lost = receive(open_socket());
+    backend().lose_requests();
+    EXPECT_EQ(turn_without_memory().fault, Fault::resource);
+    EXPECT_TRUE(cancel(lost));
+    EXPECT_EQ(backend().count("cancel:receive"), 0U) << "it has no such request any more";
+    EXPECT_FALSE(lost.completed());
+    turn();
+    EXPECT_EQ(lost.error.fault, Fault::cancelled);
+    EXPECT_EQ(backend().count("start:receive"), 1U);
+}
+
+// The packets of a new ring could bring releases, which would be taken for those that are lost.
+TEST_F(PortTest, AnAddressWaitsForTheRestart) {
+    Socket& datagrams = open_socket(false);
+    receive(datagrams);
+    backend().answers_at_once = true;
+    backend().lose_requests();
+    EXPECT_EQ(turn_without_memory().fault, Fault::resource);
+    bool asked = false;
+    backend().on_reap = [&] { asked = true; };
+    close(datagrams);
+    EXPECT_FALSE(asked);
+    EXPECT_EQ(datagrams.state, SocketState::cancelling);
+    turn();
+    EXPECT_EQ(closed.size(), 1U);
+}
+
 TEST_F(PortTest, WhatIsCollectedWaitsForTheNextPoll) {
     int value = 0;
     EXPECT_FALSE(locked([&] { return port().post(&value); }));

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
+
 #include "parts_fixture.hpp"
 
 namespace iocp::scripted {
@@ -12,9 +14,13 @@ class Kernel final : public MemoryBackend {
 public:
     Error answer;
     bool lets_go{true};
+    bool out_of_memory{false};
     int pinned{0};
 
     Error pin(std::byte* /*data*/, std::size_t /*length*/) override {
+        if (out_of_memory) {
+            throw std::bad_alloc();
+        }
         pinned += answer ? 0 : 1;
         return answer;
     }
@@ -65,6 +71,21 @@ TEST_F(RegisteredMemoryTest, MemoryIsKeptUntilTheKernelLetsGo) {
 TEST_F(RegisteredMemoryTest, ARefusalOfTheKernelLeavesNothing) {
     RegisteredMemory memory(kernel_, parts().calls, ledger_);
     kernel_.answer = {Fault::system, code_exhausted, nullptr};
+    EXPECT_EQ(memory.add(1, data_).fault, Fault::resource);
+    EXPECT_EQ(data_, nullptr);
+    EXPECT_EQ(ledger_.registered_bytes(), 0U);
+}
+
+TEST_F(RegisteredMemoryTest, ARefusalKeepsItsText) {
+    RegisteredMemory memory(kernel_, parts().calls, ledger_);
+    kernel_.answer = {Fault::resource, code_exhausted, "what to do"};
+    EXPECT_STREQ(memory.add(1, data_).text, "what to do");
+    EXPECT_EQ(ledger_.registered_bytes(), 0U);
+}
+
+TEST_F(RegisteredMemoryTest, ABackendWithoutMemoryLeavesNothing) {
+    RegisteredMemory memory(kernel_, parts().calls, ledger_);
+    kernel_.out_of_memory = true;
     EXPECT_EQ(memory.add(1, data_).fault, Fault::resource);
     EXPECT_EQ(data_, nullptr);
     EXPECT_EQ(ledger_.registered_bytes(), 0U);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "allocations.hpp"
 #include "ops/operation.hpp"
 
 namespace iocp {
@@ -149,6 +150,77 @@ TEST_F(WorkersTest, WhatFollowsTheOneThatWaitsWaitsToo) {
     for (Worker& thread : threads_) {
         workers.leave(thread);
     }
+}
+
+TEST_F(WorkersTest, ARecordThatWasPutBackIsTheNextOfItsSocket) {
+    Workers workers(4, true);
+    ops_[0].socket = ops_[1].socket = &one_;
+    add(workers, completion(ops_[0]), completion(ops_[1]), packet(1));
+    Ready ready;
+    ASSERT_TRUE(workers.take(threads_[0], ready));
+    EXPECT_EQ(next(workers, threads_[1]), nullptr) << "the packet";
+    workers.put_back(threads_[0], std::move(ready));
+    EXPECT_FALSE(workers.idle());
+    workers.leave(threads_[0]);
+    EXPECT_FALSE(workers.idle());
+    EXPECT_TRUE(workers.offers(threads_[2]));
+    EXPECT_EQ(next(workers, threads_[2]), &ops_[0]);
+    EXPECT_EQ(next(workers, threads_[3]), nullptr);
+    workers.leave(threads_[2]);
+    EXPECT_EQ(next(workers, threads_[3]), &ops_[1]);
+    workers.leave(threads_[1]);
+    workers.leave(threads_[3]);
+    EXPECT_TRUE(workers.idle());
+}
+
+TEST_F(WorkersTest, NoRecordOvertakesOneThatWasPutBack) {
+    Workers workers(4, false);
+    ops_[0].socket = ops_[1].socket = &one_;
+    ops_[0].kind = OperationKind::receive_each;  // must be the only one in hand
+    add(workers, completion(ops_[0]));
+    Ready ready;
+    ASSERT_TRUE(workers.take(threads_[0], ready));
+    workers.put_back(threads_[0], std::move(ready));
+    workers.leave(threads_[0]);
+    add(workers, completion(ops_[1]), closed(one_));
+    ASSERT_TRUE(workers.take(threads_[1], ready));
+    EXPECT_EQ(ready.op, &ops_[0]);
+    EXPECT_FALSE(workers.take(threads_[2], ready));
+    workers.handed_out(threads_[1]);
+    ASSERT_TRUE(workers.take(threads_[2], ready));
+    EXPECT_EQ(ready.op, &ops_[1]);
+    EXPECT_FALSE(workers.take(threads_[3], ready));
+    workers.handed_out(threads_[2]);
+    ASSERT_TRUE(workers.take(threads_[3], ready));
+    EXPECT_EQ(ready.what, Ready::What::closed);
+    for (Worker& thread : threads_) {
+        workers.leave(thread);
+    }
+    EXPECT_TRUE(workers.idle());
+}
+
+TEST_F(WorkersTest, PuttingBackNeedsNoMemory) {
+    Workers workers(4, false);
+    for (Operation& op : ops_) {
+        op.socket = &one_;
+        add(workers, completion(op));
+    }
+    std::array<Ready, 4> taken;
+    for (std::size_t i = 0; i < threads_.size(); ++i) {
+        ASSERT_TRUE(workers.take(threads_[i], taken[i]));
+    }
+    allocations::fail(1, 1000);
+    allocations::counted([&] {
+        for (std::size_t i = 0; i < threads_.size(); ++i) {
+            workers.put_back(threads_[i], std::move(taken[i]));
+            workers.leave(threads_[i]);
+        }
+    });
+    EXPECT_EQ(allocations::all_again(), 0U);
+    std::vector<Ready> rest;
+    workers.drain(rest);
+    EXPECT_EQ(rest.size(), ops_.size());
+    EXPECT_TRUE(workers.idle());
 }
 
 TEST_F(WorkersTest, NobodysAbsenceHoldsUpTheEnd) {

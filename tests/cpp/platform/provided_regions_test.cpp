@@ -15,6 +15,7 @@
 #include "allocations.hpp"
 #include "base/process.hpp"
 #include "small_ring.hpp"
+#include "system_calls_linux.hpp"
 
 namespace iocp {
 namespace {
@@ -142,6 +143,26 @@ TEST_F(ProvidedRegionsTest, ARegionWithoutMemoryIsPostedLater) {
     for (Region* one : taken) {
         one->drop_reference();
     }
+}
+
+// The kernel gives the memory of a closed ring back late.
+TEST_F(ProvidedRegionsTest, ANewRingWaitsForTheMemoryOfTheOldOne) {
+    ring_.close();
+    regions_.drop();
+    open();
+    constexpr unsigned no_memory = 0;  // the first error of io_uring_register(2)
+    system_calls::refuse_one(1, no_memory);
+    regions_.provide();
+    EXPECT_FALSE(regions_.provided());
+    system_calls::refuse_one(1, no_memory);
+    regions_.provide_in_time();
+    EXPECT_TRUE(system_calls::all_again().refused);
+    ASSERT_TRUE(regions_.provided());
+    regions_.provide_in_time();  // changes nothing now
+    receive_each();
+    write("new");
+    EXPECT_EQ(arrived(), 3);
+    EXPECT_EQ(text(), "new");
 }
 
 TEST_F(ProvidedRegionsTest, ANewRingGetsNewRegions) {

@@ -12,6 +12,7 @@
 #include "base/process.hpp"
 #include "page_memory.hpp"
 #include "small_ring.hpp"
+#include "system_calls_linux.hpp"
 
 namespace iocp {
 namespace {
@@ -106,9 +107,26 @@ TEST_F(RegisteredBuffersTest, ARefusedPieceIsNotRegistered) {
 TEST_F(RegisteredBuffersTest, APieceThatTheKernelKeepsStaysRegistered) {
     std::byte* one = memory_.take(page_);
     ASSERT_FALSE(registered_.add(one, page_));
-    ring_.close();
+    system_calls::refuse_one(1, 0);
     EXPECT_FALSE(registered_.remove(one));
+    EXPECT_TRUE(system_calls::all_again().refused);
     EXPECT_EQ(registered_.index_of(one, page_), 0);
+}
+
+TEST_F(RegisteredBuffersTest, WithoutARingNothingIsRegistered) {
+    std::byte* one = memory_.take(page_);
+    ASSERT_FALSE(registered_.add(one, page_));
+    ring_.close();
+    const Error refused = registered_.add(memory_.take(page_), page_);
+    EXPECT_EQ(refused.fault, Fault::resource);
+    EXPECT_EQ(refused.code, ENOMEM);
+    EXPECT_NE(refused.text, nullptr) << "it says what to do";
+    EXPECT_TRUE(registered_.remove(one)) << "the ring has released it";
+    EXPECT_EQ(registered_.index_of(one, 1), -1);
+    EXPECT_TRUE(registered_.restore()) << "nothing is left to register";
+    open();
+    ASSERT_FALSE(registered_.add(one, page_)) << "the new ring gets a table";
+    EXPECT_EQ(write_from(one), 4);
 }
 
 TEST_F(RegisteredBuffersTest, ANewRingGetsTheMemoryAgain) {
@@ -127,6 +145,34 @@ TEST_F(RegisteredBuffersTest, ANewRingGetsTheMemoryAgain) {
     EXPECT_EQ(write_from(one), 4);
     ASSERT_FALSE(registered_.add(other, page_));
     EXPECT_EQ(write_from(other), 4);
+}
+
+// The kernel gives the memory of a closed ring back late. Refuses the table, and then each piece,
+// once.
+TEST_F(RegisteredBuffersTest, ANewRingWaitsForTheMemoryOfTheOldOne) {
+    std::byte* one = memory_.take(page_);
+    std::byte* other = memory_.take(page_);
+    ASSERT_FALSE(registered_.add(one, page_));
+    ASSERT_FALSE(registered_.add(other, page_));
+    constexpr unsigned no_memory = 0;  // the first error of io_uring_register(2)
+    for (const unsigned call : {1U, 2U, 3U}) {
+        ring_.close();
+        open();
+        system_calls::refuse_one(call, no_memory);
+        EXPECT_TRUE(registered_.restore());
+        EXPECT_TRUE(system_calls::all_again().refused);
+        EXPECT_EQ(write_from(one), 4);
+        EXPECT_EQ(write_from(other), 4);
+    }
+}
+
+TEST_F(RegisteredBuffersTest, ARefusalThatStaysEndsTheWait) {
+    ASSERT_FALSE(registered_.add(memory_.take(page_), page_));
+    ring_.close();
+    open();
+    system_calls::refuse_every("io_uring_register", 0);
+    EXPECT_FALSE(registered_.restore());
+    EXPECT_GT(system_calls::all_again().calls, 1U);
 }
 
 TEST_F(RegisteredBuffersTest, ANewRingHasNoTableWithoutMemory) {

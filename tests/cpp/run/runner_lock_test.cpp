@@ -68,6 +68,21 @@ TEST(RunnerLockTest, AWaitingThreadLetsContendersPass) {
     lock.release();
 }
 
+TEST(RunnerLockTest, OnlyTheThreadWithThePortOnLoanGivesWay) {
+    RunnerLock lock;
+    EXPECT_TRUE(lock.acquire(Purpose::wait));
+    EXPECT_FALSE(lock.gives_way()) << "no thread contends";
+    lock.begin_contending();
+    EXPECT_TRUE(lock.gives_way());
+    EXPECT_FALSE(in_thread([&] { return lock.gives_way(); }));
+    lock.release();
+    EXPECT_FALSE(lock.gives_way());
+    EXPECT_TRUE(lock.acquire(Purpose::run));
+    EXPECT_FALSE(lock.gives_way()) << "it runs the port for its own sake";
+    lock.release();
+    lock.end_contending();
+}
+
 // Every runner of this test only waits, so that no contender may be refused at any moment.
 TEST(RunnerLockTest, NoContenderIsRefusedWhileOnlyWaitersComeAndGo) {
     RunnerLock lock;

@@ -160,6 +160,21 @@ TEST_F(OneWorkerTest, AThrowingHookLeavesThePortToOthers) {
     EXPECT_TRUE(port_.core->workers().idle());
 }
 
+TEST_F(OneWorkerTest, AThreadThatEndsLosesNoRecord) {
+    const TestOperation& operation = port_.receive();
+    port_.finish(operation);
+    start(1, [this](TestHost& host) {
+        host.on_dispatch = [] { throw Raised(); };
+        EXPECT_THROW((void)run_once(host, port_, for_ever), Raised);
+    });
+    join();
+    EXPECT_FALSE(operation.handed_out);
+    EXPECT_EQ(run_once(host_, port_, 0).count, 1U);
+    EXPECT_TRUE(operation.handed_out);
+    EXPECT_FALSE(close(host_, port_, 0).error) << "nothing of the port is in hand";
+    EXPECT_TRUE(port_.closed);
+}
+
 TEST_F(OneWorkerTest, AThreadThatGetTookACompletionForIsActiveUntilItAsksAgain) {
     Taken taken;
     host_.taken = &taken;

@@ -92,6 +92,73 @@ TEST_F(WaitTest, LendsItsPortAndGivesItUpAtOnce) {
     waiter.join();
 }
 
+// A callback that waits keeps a contender waiting, but the callbacks behind it do not.
+TEST_F(WaitTest, GivesThePortUpBetweenTwoRecords) {
+    TestPort port;
+    PortEvent event(true, false);
+    const TestOperation& operation = port.receive(&event);
+    PortEvent go_on(true, false);
+    TestHost inner;
+    std::atomic<bool> waits{false};
+    std::thread::id second_by;
+    port.post([&] {
+        waits = true;
+        EXPECT_EQ(wait_for(inner, go_on).end, End::met);
+    });
+    port.post([&] { second_by = std::this_thread::get_id(); });
+    std::thread waiter([&] {
+        TestHost host;
+        EXPECT_EQ(wait_for(host, event).end, End::met);
+    });
+    until([&] { return waits.load(); });
+    std::thread contender([&] {
+        TestHost host;
+        const Ran ran = run_once(host, port, 0);
+        EXPECT_FALSE(ran.refused);
+        EXPECT_EQ(ran.count, 1U);
+        EXPECT_EQ(second_by, std::this_thread::get_id());
+    });
+    until([&] { return port.runner.contended(); });
+    go_on.set();
+    contender.join();
+    port.finish(operation);
+    waiter.join();
+}
+
+TEST_F(WaitTest, ACallbackThatWaitsKeepsNoOtherPortBack) {
+    TestPort first;
+    TestPort second;
+    PortEvent events[2]{{true, false}, {true, false}};
+    const TestOperation* operations[2]{&first.receive(&events[0]), &second.receive(&events[1])};
+    PortEvent go_on(true, false);
+    TestHost inner;
+    std::atomic<bool> waits{false};
+    first.post([&] {
+        waits = true;
+        EXPECT_EQ(wait_for(inner, go_on).end, End::met);
+    });
+    std::thread waiter([&] {
+        TestHost host;
+        AwaitedEvents awaited({&events[0], &events[1]}, true);
+        EXPECT_EQ(Wait(host, awaited, nullptr, for_ever).wait().end, End::met);
+    });
+    until([&] { return waits.load(); });
+    second.post([] {});
+    host_.on_signals = [&] {
+        if (!second.runner.mine()) {
+            throw Raised();  // it would have to wait for the callback
+        }
+    };
+    Ran ran;
+    EXPECT_NO_THROW(ran = run_once(host_, second, for_ever));
+    EXPECT_FALSE(ran.refused);
+    EXPECT_EQ(ran.count, 1U);
+    go_on.set();
+    first.finish(*operations[0]);
+    second.finish(*operations[1]);
+    waiter.join();
+}
+
 TEST_F(WaitTest, RunsThePortOnceItsRunnerHasLeft) {
     TestPort port;
     PortEvent event(true, false);

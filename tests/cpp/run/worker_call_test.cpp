@@ -73,7 +73,27 @@ TEST_F(WorkerCallTest, ARecordThatWasNotHandedOutComesFirst) {
     EXPECT_EQ(next(call), Port::Next::nothing);
 }
 
-TEST_F(WorkerCallTest, ARecordForWhichTheHostHasNoRoomStaysInHand) {
+// The thread may never ask again.
+TEST_F(WorkerCallTest, ARecordThatWasNotHandedOutGoesToAnotherWorker) {
+    port_.post([] {});
+    {
+        WorkerCall call(host_, port_, worker_);
+        EXPECT_FALSE(call.wait(for_ever));
+        ASSERT_EQ(next(call), Port::Next::record);
+        host_.on_dispatch = [] { throw Raised(); };
+        EXPECT_THROW((void)call.hand_out(), Raised);
+    }
+    host_.on_dispatch = nullptr;
+    EXPECT_TRUE(worker_.inbox.empty());
+    EXPECT_FALSE(worker_.worker.active());
+    PortWorker other;
+    WorkerCall call(host_, port_, other);
+    ASSERT_EQ(next(call), Port::Next::record);
+    EXPECT_EQ(call.hand_out().count, 1U);
+    EXPECT_EQ(next(call), Port::Next::nothing);
+}
+
+TEST_F(WorkerCallTest, ARecordForWhichTheHostHasNoRoomIsNotLost) {
     Taken full;
     full.maximum = 1;
     full.count = 1;

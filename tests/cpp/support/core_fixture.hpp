@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "allocations.hpp"
 #include "backend/families.hpp"
 #include "base/process.hpp"
 #include "core/port.hpp"
@@ -153,6 +154,16 @@ protected:
         check();
         hand_out(inbox);
         check();
+        return error;
+    }
+    // Makes one turn that does not wait and finds no memory. Precondition: nothing is ready.
+    Error turn_without_memory() {
+        std::vector<Ready> inbox;
+        allocations::fail(1, 1'000'000);
+        const Error error =
+            allocations::counted([&] { return port_->poll(backend_->time, inbox); });
+        allocations::all_again();
+        EXPECT_TRUE(inbox.empty());
         return error;
     }
     void turns(int count) {

@@ -204,7 +204,7 @@ public:
         if (on_dispatch) {
             on_dispatch();
         }
-        while (!inbox.empty() && (taken == nullptr || !taken->full())) {
+        while (!inbox.empty() && (taken == nullptr || !taken->full()) && !port.runner.gives_way()) {
             Ready ready = inbox.take();
             ++result.count;
             ++handed_out;
