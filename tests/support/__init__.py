@@ -33,6 +33,8 @@ SLOWNESS = float(os.environ.get("IOCP_SOCK_SLOWNESS") or 1)
 PATIENCE = 20.0 * SLOWNESS
 OVERFLOW = 8 << 20
 """More bytes than a connection's buffers take on any system: a send of them has to wait."""
+RECEIVE_BUFFER = 1 << 20
+"""The receive buffer of a raw peer, in bytes."""
 QUIET = 6
 """The maximum of packets in ten quiet turns; a port that spins has far more."""
 LOCALHOST = ("127.0.0.1", 0)
@@ -391,10 +393,14 @@ class Peers:
     def connect(
         self, address: Any, family: int = socket.AF_INET, buffers: int = 0
     ) -> socket.socket:
-        """Connect a raw socket, with a small receive window if `buffers` is given."""
+        """Connect a raw socket, with a small receive window if `buffers` is given.
+
+        A receive buffer of a fixed size does not grow. Linux would let it grow beyond OVERFLOW, so
+        that a send that has to wait would not.
+        """
         peer = self.raw(family, socket.SOCK_STREAM)
-        if buffers:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+        if buffers or not WINDOWS:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers or RECEIVE_BUFFER)
         peer.connect(address)
         return peer
 
