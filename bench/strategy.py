@@ -28,7 +28,7 @@ class Strategy:
         return f"{self.backend}-{self.direction}-{self.name}"
 
     def fields(self) -> dict[str, str]:
-        """The fields that identify it in a row of the JSON."""
+        """The fields that identify the strategy in a row of the JSON."""
         return {"direction": self.direction, "strategy": self.name, "backend": self.backend}
 
     @property

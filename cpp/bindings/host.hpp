@@ -11,7 +11,7 @@ namespace iocp::py {
 // Thrown where a Python exception is set.
 struct Raised {};
 
-// Makes a call of run/, and turns Raised into a result. False: an exception is set.
+// Invokes `call`. Returns false if it throws Raised: a Python exception is set.
 template <class Call>
 bool attempted(Call&& call) {
     try {

@@ -10,8 +10,8 @@
 namespace iocp {
 
 // The behaviour that all subscriptions share. They continue in a later turn, report the errors of
-// single items, and pause after a round of errors only. Only the end of the socket stops them
-// (R32).
+// single items (accepts or datagrams), and pause after a round of errors only. Only the end of the
+// socket stops them (R32).
 class Standing {
 public:
     Standing(const SystemErrors& errors, Calls& calls, Endings& endings,

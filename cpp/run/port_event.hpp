@@ -33,7 +33,7 @@ public:
         }
         forget_port();
     }
-    // Forgets the port of an operation that is over, unless the event has another one already.
+    // Forgets the port of an ended operation, unless a new operation has the event already.
     void forget_port() {
         PortRef before;
         const std::lock_guard lock(Event::mutex());
@@ -41,8 +41,8 @@ public:
             before = std::move(port_);
         }
     }
-    // Forgets the port, even if an operation has the event. Precondition: the event is used no
-    // more.
+    // Forgets the port, even if an operation has the event. Precondition: no thread uses the event
+    // any more.
     void abandon() {
         PortRef before;
         const std::lock_guard lock(Event::mutex());

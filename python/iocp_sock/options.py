@@ -22,7 +22,7 @@ _REUSE_PORT: int | None = getattr(_socket, "SO_REUSEPORT", None)
 
 
 class KeepAlive(NamedTuple):
-    """When the system probes the peer of a silent TCP connection (tcp(7))."""
+    """The times and the number of the system's probes on a silent TCP connection (tcp(7))."""
 
     idle: int = 7200
     """The seconds without data before the first probe, from 1 to 32767 (TCP_KEEPIDLE)."""

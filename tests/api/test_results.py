@@ -87,7 +87,7 @@ def test_result_of_unfinished(pair, arguments):
 
 
 def test_result_without_wait_takes_a_look(pair):
-    """R25: polling with wait=False ends even if no thread runs the port."""
+    """R25: result(wait=False) makes a turn, so polling it needs no thread that runs the port."""
     sock, peer = pair
     op = sock.recv(10)
     peer.sendall(b"abc")

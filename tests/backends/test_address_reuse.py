@@ -1,4 +1,4 @@
-"""When the address of a closed socket is free for another socket."""
+"""The moment from which another socket can bind the address of a closed one."""
 
 import os
 import socket

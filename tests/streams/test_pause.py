@@ -256,7 +256,7 @@ def test_cancel_while_paused(port, pair, strategy):
 
 
 def test_accept_each_pauses(port, peers):
-    """R37: a paused listener accepts no connection; resume() accepts the waiting ones."""
+    """R37: a paused listener hands out no connection; resume() hands out the waiting ones."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     got = []
     listener.accept_each(lambda conn: (got.append(conn), listener.pause()))

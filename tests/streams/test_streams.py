@@ -61,7 +61,7 @@ def test_sends_from_callbacks_keep_their_order(port, pair):
 
 
 def test_gathered_send_is_in_order(port, pair):
-    """R04: a send of several buffers delivers them in order, also in many steps."""
+    """R04: a send of several buffers delivers them in order, even if it goes out in many parts."""
     sock, peer = pair
     parts = [pattern(size, size) for size in (0, 1, 5000, 400_000, 2, 0, 300_000, 4096)]
     op = sock.sendmsg([bytearray(p) if i % 2 else p for i, p in enumerate(parts)])

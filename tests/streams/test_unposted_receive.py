@@ -1,4 +1,4 @@
-"""R13: a receive buffer of 0 and a strategy that leaves no receive posted."""
+"""R13: the warning for a receive buffer of 0 with a strategy that leaves no receive posted."""
 
 import socket
 import warnings

@@ -210,7 +210,7 @@ def blocking_calls(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def events_of_ports_that_close(stage: Stage) -> None:
-    """Threads wait for events of several ports at once, which others close one after the other."""
+    """Threads wait for events of several ports, while another thread closes the ports in turn."""
     ports = [stage.port(concurrency=2) for _ in range(3)]
     pairs = [stage.pair(port) for port in ports]
     begun = threading.Barrier(THREADS + 1)

@@ -74,7 +74,7 @@ class Run:
             self.told.append(completion.error)
 
     def failed(self, sock: Any, error: Any) -> None:
-        """Note the error of one item."""
+        """Note the error of one accept or datagram of a subscription."""
         self.told.append(error)
 
     def on_close(self, sock: Any, error: Any) -> None:

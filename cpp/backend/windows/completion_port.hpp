@@ -12,10 +12,11 @@ namespace iocp {
 // thread.
 class CompletionPort {
 public:
-    // The keys of packets that do not carry the name of a socket.
-    static constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};
-    static constexpr ULONG_PTR room_key = wake_key - 1;       // of a wait for room
-    static constexpr ULONG_PTR announced_key = wake_key - 2;  // ours, of a request
+    // The completion keys of packets that belong to no socket's handle. The key of a socket's own
+    // packets is its packed SlotId.
+    static constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};      // posted by wake()
+    static constexpr ULONG_PTR room_key = wake_key - 1;       // from AFD, for a wait for room
+    static constexpr ULONG_PTR announced_key = wake_key - 2;  // posted by announce()
 
     CompletionPort() = default;
     ~CompletionPort();
@@ -29,8 +30,8 @@ public:
 
     // Ends the wait that is under way, or the next one.
     void wake() noexcept;
-    // Posts a packet of ours for a request, behind any that the system may have queued. Returns
-    // whether one will come.
+    // Posts a packet for the request, behind any that the system may have queued. Returns whether
+    // a packet will come.
     [[nodiscard]] bool announce(OVERLAPPED& request) noexcept;
     // Returns when packets are there, after at most timeout_ns (negative: no limit), or at a wake.
     // It returns at once while packets of the last wait are left.
