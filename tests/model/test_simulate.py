@@ -209,7 +209,7 @@ def test_time_that_cannot_pass_says_so(monkeypatch):
     monkeypatch.setattr(sys.modules[ScenarioCourse.__module__], "_MAX_TURNS", 200)
     values = small(messages=None)
     values["sim"] = {"delay": 0}
-    with pytest.raises(ScenarioError, match="delay must be more than 0"):
+    with pytest.raises(ScenarioError, match=r"set \[sim\] delay to more than 0"):
         ran(values)
 
 

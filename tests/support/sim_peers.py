@@ -44,7 +44,7 @@ class SimPeer:
         self.close()
 
     def fileno(self) -> int:
-        raise LacksError("descriptors of modelled peers")
+        raise LacksError("the descriptor of a raw peer")
 
     def settimeout(self, seconds: float | None) -> None:
         self._patience = seconds
@@ -112,7 +112,7 @@ class SimPeer:
 
     def recv(self, nbytes: int, flags: int = 0) -> bytes:
         if flags:
-            raise LacksError("flags for recv() of modelled peers")
+            raise LacksError("flags in recv() of a raw peer")
         end = None if self._patience is None else self._port.time() + self._patience
         while (data := self.own.try_recv(nbytes)) is None:
             if end is not None and self._port.time() >= end:
@@ -169,7 +169,7 @@ class SimPeers(Peers):
 
     def keep(self, sock: Any) -> Any:
         if not isinstance(sock, SimPeer):
-            raise LacksError("the sockets of the operating system")
+            raise LacksError("raw peers that are sockets of the operating system")
         return self.open.enter_context(sock)
 
     def raw(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Any:

@@ -187,7 +187,7 @@ class Experiment:
                 return sample
             if time.monotonic() > deadline:
                 raise ChildError(
-                    f"the echo server holds {sample.connections} connections, not {connections}"
+                    f"the echo server has {sample.connections} connections open, not {connections}"
                 )
             last = sample
 

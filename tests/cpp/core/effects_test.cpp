@@ -91,7 +91,7 @@ TEST_F(EffectsTest, ASocketThatIsEndingDoesNotFailAgain) {
     for (const SocketState state :
          {SocketState::free, SocketState::cancelling, SocketState::closed}) {
         Socket& one = socket(state);
-        work_.fail(one, Error::of(Fault::timed_out, "the socket is ending already"));
+        work_.fail(one, Error::of(Fault::timed_out, "a later error"));
         EXPECT_FALSE(one.failure);
     }
     EXPECT_TRUE(work_.empty());

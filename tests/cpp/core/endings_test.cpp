@@ -13,7 +13,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr Error refused = Error::of(Fault::cancelled, "the peer refused it");
+constexpr Error refused = Error::of(Fault::cancelled, "the operation was cancelled");
 
 class EndingsTest : public PartsTest {
 protected:

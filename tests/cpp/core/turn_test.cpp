@@ -57,7 +57,7 @@ TEST_F(TurnTest, AFailureIsAppliedBeforeTheStartsOfTheSameStep) {
     const Operation& op = posted(socket, OperationKind::receive);
     parts().work.add(socket, effect::settle);
     parts().work.add(socket, effect::start_receiving);
-    parts().work.fail(socket, Error::of(Fault::timed_out, "the socket failed in the same step"));
+    parts().work.fail(socket, Error::of(Fault::timed_out, "the socket failed"));
     const Handle handle = socket.handle;
     turn().work_off();
     EXPECT_THAT(backend.calls_on(handle), ElementsAre("close")) << "nothing is started any more";
@@ -81,7 +81,7 @@ TEST_F(TurnTest, ReceivesStartBeforeSendsAndSettleComesLast) {
     Socket& socket = open_socket();
     posted(socket, OperationKind::send);
     posted(socket, OperationKind::receive);
-    socket.failure = Error::of(Fault::system, "an earlier send failed; data is left to read");
+    socket.failure = Error::of(Fault::system, "an earlier send failed");
     backend.unread = 1;
     parts().work.add(socket, effect::settle);
     parts().work.add(socket, effect::start_sending);
@@ -118,7 +118,7 @@ TEST_F(TurnTest, EffectsThatAnEffectLeavesAreAppliedInTheSameStep) {
 
 TEST_F(TurnTest, AnEffectWithoutMemoryIsAppliedByTheNextTurn) {
     Socket& socket = open_socket();
-    socket.failure = Error::of(Fault::system, "an earlier send failed; nothing is left to read");
+    socket.failure = Error::of(Fault::system, "an earlier send failed");
     Socket& behind = open_socket();
     const Operation& op = posted(behind, OperationKind::receive);
     backend.out_of_memory = true;

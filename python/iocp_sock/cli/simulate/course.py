@@ -131,8 +131,8 @@ class ScenarioCourse:
             turns += 1
             if turns > _MAX_TURNS:
                 raise ScenarioError(
-                    f"at {self.now / _SECOND:g} s events at one instant never end: [sim] delay "
-                    "must be more than 0"
+                    f"the events at {self.now / _SECOND:g} s never end, so time stands still; "
+                    "set [sim] delay to more than 0"
                 )
 
     def _connect(self, group: Group, connection: Connection) -> None:
