@@ -61,7 +61,7 @@ auto attaching(Call&& call) {
     }
 }
 
-// Keeps the thread detached from the interpreter until the scope ends, also by an exception.
+// Keeps the thread detached from the interpreter until the scope ends, even by an exception.
 class Detached {
 public:
     Detached() : state_(PyEval_SaveThread()) {}

@@ -190,7 +190,7 @@ PyGetSetDef properties[] = {
 
 constexpr const char* documentation =
     "Event(*, manual_reset=True, set=False)\n\n"
-    "An event that an operation sets when it has finished, also when its post finished it. An\n"
+    "An event that an operation sets when it has finished, even when its post finished it. An\n"
     "operation posted with event= has neither a callback nor a Completion for get(). The post\n"
     "resets the event. One unfinished operation at a time may have the event: posting another\n"
     "with it raises ArgumentError. Every method may be called from any thread. In a forked\n"

@@ -32,7 +32,7 @@ public:
         }
         taken_.clear();
         if (port_.core->shared() && !port_.closed && !port_.forked()) {
-            // One of the threads may sleep in get(), also as the leader.
+            // One of the threads, even the leader, may sleep in get().
             locked(port_, [this] {
                 port_.core->wake_workers();
                 return 0;

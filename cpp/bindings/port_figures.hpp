@@ -6,7 +6,7 @@
 
 namespace iocp::py {
 
-// The figures of a port, also after it was closed: the methods behind Port.ledger, stats() and
+// The figures of a port, even after it was closed: the methods behind Port.ledger, stats() and
 // trace() in Python.
 pybind11::object ledger_of(PortObject& port);
 pybind11::object figures_of(PortObject& port, std::size_t max_sockets);

@@ -273,7 +273,7 @@ PyMethodDef flow_methods[] = {
      "close() and another subscription end the pause."},
     {"resume", guarded<resume>, METH_NOARGS,
      "resume() -> bool\n\n"
-     "Ends a pause(). False: there was none. That is not an error, also after the end of the\n"
+     "Ends a pause(). False: there was none. That is not an error, even after the end of the\n"
      "stream or of the socket."},
     {"set_send_marks", fast(guarded<set_send_marks>), METH_FASTCALL | METH_KEYWORDS,
      "set_send_marks(*, high=None, low=None, cap=None, on_pause=None, on_resume=None) -> None\n\n"

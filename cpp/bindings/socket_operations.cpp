@@ -288,7 +288,7 @@ PyMethodDef operation_methods[] = {
     {"accept", fast(guarded<accept>), keywords_call,
      "accept(*, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Posts one accept. Operation.accepted is the new Socket, and Operation.address its peer's\n"
-     "address, also for a connection that was reset since, where getpeername() fails."},
+     "address, even for a connection that was reset since, where getpeername() fails."},
     {"try_recv", guarded<try_recv>, METH_O,
      "try_recv(nbytes) -> Buffer | None\n\n"
      "Receives at most nbytes of the data that is there. None: there is no data, or posted\n"

@@ -8,7 +8,7 @@
 namespace iocp::run {
 
 // The calls that run a port, of either make. Timeouts are in nanoseconds; negative: no limit. They
-// begin with the call, also if the thread first has to take the port over. Every call throws the
+// begin with the call, even if the thread first has to take the port over. Every call throws the
 // exceptions of its host's hooks.
 
 // The result of a call that runs a port.

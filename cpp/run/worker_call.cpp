@@ -10,7 +10,7 @@ namespace iocp::run {
 
 namespace {
 
-// Notes at the end of the scope that a worker's record was handed out, also if a callback threw. A
+// Notes at the end of the scope that a worker's record was handed out, even if a callback threw. A
 // host that could not take the record leaves it in the inbox.
 class HandingOut {
 public:

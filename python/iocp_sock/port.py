@@ -74,11 +74,11 @@ class Port(_core.Port):
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger of locked memory at this moment; readable also after close()."""
+        """The ledger of locked memory at this moment; readable even after close()."""
         return Ledger(**self._ledger())
 
     def stats(self, *, sockets: int = 0) -> Stats:
-        """Return a snapshot of the port's statistics, also after close().
+        """Return a snapshot of the port's statistics, even after close().
 
         `sockets` is the maximum number of sockets to list, those with the largest charge first.
         Without a list the cost does not grow with the number of sockets and operations. One figure
@@ -117,7 +117,7 @@ class Port(_core.Port):
     def stop_trace(self) -> Trace:
         """End the trace that trace() started, and return it with its events.
 
-        Works also after close(). Raises ArgumentError if no trace runs.
+        Works even after close(). Raises ArgumentError if no trace runs.
         """
         return Trace._stop(self)
 

@@ -100,7 +100,7 @@ def test_cancels_of_a_long_queue(port, pair, order):
 
 
 def test_cancel_of_a_done_operation(port, pair):
-    """R31: a done operation is not cancelled, also before its completion was handed out."""
+    """R31: a done operation is not cancelled, even before its completion is handed out."""
     sock, peer = pair
     got = Recorder()
     op = sock.send(b"abc", callback=got)

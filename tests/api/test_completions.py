@@ -137,7 +137,7 @@ def test_completion_without_callback_at_port_close(make_port, peers):
 
 
 def test_on_close_comes_when_the_port_closes(make_port, peers):
-    """R03: closing the port invokes on_close of every socket, also of an idle one."""
+    """R03: closing the port invokes on_close of every socket, even of an idle one."""
     port = make_port()
     told = Recorder()
     sock, peer = peers.pair(port)
@@ -160,7 +160,7 @@ def test_on_close_comes_when_a_busy_port_closes(make_port, peers):
 
 
 def test_packet_comes_before_the_port_is_closed(make_port):
-    """R03: an accepted packet is handed out, also when the port closes."""
+    """R03: an accepted packet is handed out, even when the port closes."""
     port = make_port()
     got = Recorder()
     port.post("packet", callback=got)

@@ -258,7 +258,7 @@ def test_repr_in_a_forked_child(port, pair):
 
 
 def test_user(port, pair):
-    """Socket.user holds any object of the caller, also after the socket is closed."""
+    """Socket.user holds any object of the caller, even after the socket is closed."""
     sock, peer = pair
     assert sock.user is None
     token = Recorder()

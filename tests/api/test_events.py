@@ -45,7 +45,7 @@ def test_event_of_a_pending_operation(pair):
 
 @pytest.mark.parametrize("skips", [False, True])
 def test_event_of_a_done_operation(pair, skips):
-    """R25: a done post sets the event, also if the socket skips done packets."""
+    """R25: a done post sets the event, even if the socket skips done packets."""
     sock, peer = pair
     sock.skip_done_packets = skips
     peer.sendall(b"abc")

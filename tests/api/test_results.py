@@ -201,7 +201,7 @@ def test_result_when_the_runner_leaves(make_port, peers):
     port.stop()
     runner.join(PATIENCE)
     peer.sendall(b"xy")
-    assert join() == (2, 0)  # also on io_uring, where the thread that owned the ring has ended
+    assert join() == (2, 0)  # even on io_uring, where the thread that owned the ring has ended
 
 
 def test_two_threads_wait_for_one_port(port, peers):

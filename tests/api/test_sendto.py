@@ -358,7 +358,7 @@ int getaddrinfo(const char* name, const char* service, const struct addrinfo* hi
 
 @linux_only("a library is put before libc's")
 def test_scope_and_flow_with_a_name(in_subprocess, backend, scoped, tmp_path, monkeypatch):
-    """R22: flowinfo and scope of the tuple are used also if the host is a name."""
+    """R22: flowinfo and scope of the tuple are used even if the host is a name."""
     host, index = scoped
     library = tmp_path / "named.so"
     compiler = shutil.which("cc")

@@ -79,7 +79,7 @@ def test_done_receive_leaves_no_completion(port, skipping):
 
 
 def test_what_is_not_done_completes_as_ever(port, skipping):
-    """R03: pending and queued operations get their packet, also if done ones are skipped."""
+    """R03: pending and queued operations get their packet, even if done ones are skipped."""
     sock, peer = skipping
     first = sock.recv(3)
     called = Recorder()

@@ -30,7 +30,7 @@ def test_order(port):
 
 
 def test_cancel(port):
-    """A cancelled timer never fires, also one that is due."""
+    """A cancelled timer never fires, even if it was due already."""
     calls = []
     timers = [port.call_later(0, lambda: calls.append(1)) for _ in range(3)]
     assert timers[1].cancel()

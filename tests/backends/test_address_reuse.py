@@ -133,7 +133,7 @@ def test_closed_in_its_own_callback(port, peers):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "unix" in kind])
 @pytest.mark.filterwarnings("ignore:unclosed socket")
 def test_a_path_goes_with_its_socket(make_port, place, monkeypatch, kind, how):
-    """The socket that made a path removes it, also after a change of directory."""
+    """The socket that made a path removes it, even after a change of directory."""
     port = make_port()
     sock = bound(port, kind, KINDS[kind][2])
     wait_on(sock, "none" if how == "dropped" else "each")

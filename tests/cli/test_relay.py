@@ -161,7 +161,7 @@ def namespaces():
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_nothing_stays(make, fails):
-    """The block leaves no descriptor, process, device or namespace, also by an exception."""
+    """The block leaves no descriptor, process, device or namespace, even after an exception."""
     make(delay=0).close()
     before, seen, home = descriptors(), devices(), os.stat("/proc/thread-self/ns/net").st_ino
     try:

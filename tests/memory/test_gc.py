@@ -98,7 +98,7 @@ def test_accept_each_cycle_is_collected(backend, peers):
 
 
 def test_closed_port_keeps_nothing(make_port, peers):
-    """close() frees callbacks and values, also without the collector."""
+    """close() frees callbacks and values, even without the collector."""
     port = make_port()
     sock, _peer = peers.pair(port)
     token = Token()

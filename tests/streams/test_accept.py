@@ -249,7 +249,7 @@ def test_accepted_connection_nobody_takes(port, peers):
 @pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("family", ["tcp", "tcp6", "unix"])
 def test_address_of_the_peer(port, peers, tmp_path, family, gone, how):
-    """R32: an accept has the address of its peer, also if the peer has reset meanwhile."""
+    """R32: an accept has the address of its peer, even if the peer has reset meanwhile."""
     if family == "unix" and AF_UNIX is None:
         pytest.skip("Python has no AF_UNIX on this system")
     if how == "blocking" and port.backend == "sim":

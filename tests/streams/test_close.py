@@ -133,7 +133,7 @@ def test_abort_resets(port, peers):
 
 
 def test_abort_with_a_receive_pending_resets(port, peers):
-    """Close: abort() is a reset also while a receive is pending."""
+    """Close: abort() is a reset even while a receive is pending."""
     sock, peer = peers.tcp(port)
     op = sock.recv(10)
     port.run_once(0)

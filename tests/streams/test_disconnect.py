@@ -80,7 +80,7 @@ def test_waits_and_cancels(port, pair):
 
 @pytest.mark.parametrize("ended_by", ["us", "the peer"])
 def test_reuse(port, peers, ended_by):
-    """R32: a socket disconnected for reuse connects again, also to another address."""
+    """R32: a socket disconnected for reuse connects again, even to another address."""
     listeners = []
     for _ in range(2):
         raw = peers.listening()

@@ -14,7 +14,7 @@ LITTLE = 8000
 
 
 def fill_for_good(port, sock):
-    """Send until nothing more fits, also after the peer acknowledged; return the bytes."""
+    """Send until nothing more fits, even after acknowledgements; return the number of bytes."""
     total = 0
     while True:
         total += fill(sock)

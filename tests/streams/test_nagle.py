@@ -120,7 +120,7 @@ def test_it_is_warned_about_once(port, peers):
 
 
 def test_a_receive_posted_ahead(port, peers):
-    """R19: the pattern is noticed also if the receive was posted before the sends."""
+    """R19: the pattern is noticed even if the receive was posted before the sends."""
     sock, peer = peers.tcp(port)
 
     def ahead(port, sock):

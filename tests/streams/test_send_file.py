@@ -244,7 +244,7 @@ def test_the_peer_is_gone(port, pair, make_file):
 
 @linux_only("what SIGPIPE does")
 def test_no_signal(backend, in_subprocess, make_file):
-    """A closed peer is an error, also if SIGPIPE has its default action."""
+    """A closed peer is an error, even if SIGPIPE has its default action."""
     in_subprocess(
         f"""
         import signal, socket

@@ -103,7 +103,7 @@ def test_ends_with_its_socket(port, peers, how):
 
 
 def test_close_sends_what_stands_behind_it(port, peers):
-    """R03: close() sends queued data out, also behind a wait for room."""
+    """R03: close() sends queued data out, even behind a wait for room."""
     sock, peer = peers.tcp(port, buffers=8192)
     filled = fill(sock)
     sock.wait_writable()

@@ -294,7 +294,7 @@ def settled(port: iocp_sock.Port) -> None:
 
 
 def socket_pair(kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
-    """Make a socket.socketpair(), also of datagram sockets if the system lacks them."""
+    """Make a socket.socketpair(); without AF_UNIX, datagram sockets are a pair over UDP."""
     if AF_UNIX is not None or kind == socket.SOCK_STREAM:
         return socket.socketpair(type=kind)
     one, other = (socket.socket(socket.AF_INET, kind) for _ in range(2))

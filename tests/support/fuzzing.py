@@ -40,7 +40,7 @@ class Post:
 
 
 def _telling(teardown: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Report a failure to the machine, also one of its teardown."""
+    """Report a failure to the machine, even one of its teardown."""
 
     @functools.wraps(teardown)
     def told(self: Any) -> None:

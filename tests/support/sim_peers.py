@@ -17,7 +17,7 @@ class LacksError(Exception):
 
 
 def pass_time(port: iocp_sock.Port, seconds: float) -> None:
-    """Let virtual time pass, also if callbacks of the port run meanwhile."""
+    """Let virtual time pass, even if callbacks of the port run meanwhile."""
     end = port.time() + seconds
     while (left := end - port.time()) > 0:
         port.run_once(left)

@@ -210,7 +210,7 @@ def test_timers_are_called_or_cancelled(threads):
 
 
 def test_error_handlers_are_replaced_while_they_are_called(threads):
-    """An error handler stays alive while it runs, also if another thread replaces it."""
+    """An error handler stays alive while it runs, even if another thread replaces it."""
     threads(
         """
         port = iocp_sock.Port(backend=backend())
@@ -239,7 +239,7 @@ def test_error_handlers_are_replaced_while_they_are_called(threads):
 
 
 def test_flow_callbacks_are_replaced_while_they_are_called(system_threads):
-    """on_pause and on_resume stay alive while they run, also if other threads replace them."""
+    """on_pause and on_resume stay alive while they run, even if other threads replace them."""
     system_threads(
         """
         port = iocp_sock.Port(backend=BACKEND)

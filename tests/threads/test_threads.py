@@ -151,7 +151,7 @@ def test_close_from_eight_threads_while_running(port, peers):
 
 
 def test_stop_from_another_thread(port):
-    """stop() ends run() from any thread, also if it comes before run()."""
+    """stop() ends run() from any thread, even if it comes before run()."""
     for _ in range(50):
         thread = threading.Thread(target=port.run)
         thread.start()

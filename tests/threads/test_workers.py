@@ -205,7 +205,7 @@ def test_callbacks_of_many_threads(make_port, peers):
 
 
 def test_data_of_a_subscription_comes_to_one_thread_at_a_time(make_port, peers):
-    """receive() delivers the data of a socket in order, also without in_order."""
+    """receive() delivers the data of a socket in order, even without in_order."""
     port = make_port(concurrency=4)
     sock, peer = peers.pair(port)
     taken = bytearray()
@@ -310,7 +310,7 @@ def test_close_inside_a_callback(make_port, peers):
 
 
 def test_a_callback_cannot_run_its_own_port(make_port):
-    """Running the port inside a callback raises, also on a port of several threads."""
+    """Running the port inside a callback raises, even on a port of several threads."""
     port = make_port(concurrency=2)
     errors = []
 

@@ -182,7 +182,7 @@ TEST_F(SubmitTest, BehindAnotherOfItsDirectionAPostIsQueuedAndNotTried) {
     const Posted& second = receive(socket);
     EXPECT_EQ(second.outcome, Outcome::queued);
     EXPECT_EQ(second.state(), State::queued);
-    EXPECT_EQ(charged(), 2 * page()) << "accepted is charged, also while it waits for its turn";
+    EXPECT_EQ(charged(), 2 * page()) << "an accepted post is charged even while it is queued";
     EXPECT_EQ(view().queued, page());
     EXPECT_EQ(view().pending, page());
     EXPECT_EQ(backend().count("attempt:receive"), 1U);

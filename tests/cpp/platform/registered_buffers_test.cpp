@@ -1,4 +1,4 @@
-// RegisteredBuffers keeps the same table as the kernel, also after a new ring replaced the first.
+// RegisteredBuffers keeps the same table as the kernel, even after a new ring replaced the first.
 #ifdef __linux__
 #include "backend/linux/registered_buffers.hpp"
 
