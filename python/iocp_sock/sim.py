@@ -298,13 +298,15 @@ def _scaled(name: str, kind: str, given: Any) -> int:
         if not isinstance(given, bool):
             raise ArgumentTypeError(errno.EINVAL, f"{name} must be True or False, not {given!r}")
         return int(given)
-    wanted = (int,) if kind == "number" else (int, float)
+    wanted, article = ((int,), "an int") if kind == "number" else ((int, float), "a number")
     if not isinstance(given, wanted) or isinstance(given, bool):
-        raise ArgumentTypeError(errno.EINVAL, f"{name} must be a number, not {given!r}")
-    least = _MINIMUM.get(name, 0)
-    most = 1 if kind == "rate" else _MAXIMUM.get(name, 1 << 40 if kind == "number" else 1_000_000)
-    if not least <= given <= most:
+        raise ArgumentTypeError(errno.EINVAL, f"{name} must be {article}, not {given!r}")
+    minimum = _MINIMUM.get(name, 0)
+    maximum = (
+        1 if kind == "rate" else _MAXIMUM.get(name, 1 << 40 if kind == "number" else 1_000_000)
+    )
+    if not minimum <= given <= maximum:
         raise ArgumentError(
-            errno.EINVAL, f"{name} must be a number from {least} to {most}, not {given!r}"
+            errno.EINVAL, f"{name} must be {article} from {minimum} to {maximum}, not {given!r}"
         )
     return round(given * _SCALES[kind])

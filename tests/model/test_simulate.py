@@ -231,7 +231,7 @@ WRONG = [
     ("duration = 1\nhosts.a = {}\nsim.threads = true", "[sim]: there is no key 'threads'"),
     ("duration = 1\nhosts.a = {}\nsim.loss = 2", "[sim]: loss must be a number from 0 to 1"),
     ("duration = 1\nhosts.a = {}\nsim.delay = 'long'", "[sim]: delay must be a number"),
-    ("duration = 1\nhosts.a = {}\nsim.mss = 1.5", "[sim]: mss must be a number"),
+    ("duration = 1\nhosts.a = {}\nsim.mss = 1.5", "[sim]: mss must be an int"),
     (
         "duration = 1\nhosts.a = {}\nlisteners.l.host = 'b'",
         "[listeners.l]: host must be one of a, not",
