@@ -152,7 +152,8 @@ void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
     if (socket.state != SocketState::open) {
         lane.pop();
         endings_.finish(op, Error::of(Fault::cancelled,
-                                      "the socket closed while the operation waited for room"));
+                                      "the target's queue was full while the socket was closing; "
+                                      "let the operation complete before the close"));
         return;
     }
     timers_.disarm(socket.timer);  // the idle timeout's, which an ending connection does not need

@@ -14,8 +14,9 @@ inline constexpr Error send_was_cut = Error::of(
     Fault::socket_closed,
     "an earlier send was cut part-way, so the stream's framing is gone; close the socket");
 
-// The way in which sockets send: the strategy and the marks of each (R15, R16), the bytes still to
-// send, the sends that go out with the next turn, and sends that Nagle's algorithm stalls (R19).
+// Applies each socket's send strategy and marks (R15, R16). For the whole port it counts the bytes
+// still to send, keeps the sockets whose sends go out with the next turn, and notices sends that
+// Nagle's algorithm stalls (R19).
 class SendFlow {
 public:
     SendFlow(SocketBackend& backend, CompletionQueue& completions, Metrics& metrics, Worklist& work,

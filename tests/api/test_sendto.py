@@ -413,7 +413,7 @@ def test_nameless_sender(port, peers, tmp_path):
 
 @needs_unix
 def test_send_waits_for_room_of_its_target(port, peers, tmp_path):
-    """R02: an addressed datagram waits for room at its target, and keeps its address."""
+    """R02: an addressed datagram waits for room in its target's queue, and keeps its address."""
     sock = peers.own(port.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
     peer = peers.raw(socket.AF_UNIX, socket.SOCK_DGRAM)
     peer.bind(str(tmp_path / "slow"))

@@ -325,7 +325,7 @@ def test_the_one_way_stall_of_windows(
 
 
 def test_write_write_read_stalls_on_linux(make: Callable[..., Port]) -> None:
-    """R19, R20: Linux stalls for 40 ms under Nagle with any send buffer, and never without."""
+    """R19, R20: write-write-read stalls for 40 ms with Nagle's algorithm, and never without."""
     for nagle in (True, False):
         port = make(Sim(preset="linux", nagle=nagle))
         one, other = connected(port)

@@ -207,7 +207,7 @@ def test_waits_for_room_in_the_queue_of_a_listener(port, peers, crowded):
 
 
 def test_wait_for_room_ends_with_a_timeout(port, peers, crowded):
-    """R31: a timeout ends the wait for room; the socket may connect again."""
+    """R31: a timeout ends the wait for the listener's queue; the socket may connect again."""
     op = port.connect(crowded.getsockname(), timeout=0.01)
     finish(port, op)
     assert isinstance(op.error, iocp_sock.TimedOut)
@@ -219,7 +219,7 @@ def test_wait_for_room_ends_with_a_timeout(port, peers, crowded):
 
 
 def test_wait_for_room_can_be_cancelled(port, crowded):
-    """R31: cancel() ends the wait at once, because the kernel holds no request."""
+    """R31: cancel() ends a connect to a full queue at once: the kernel holds no request."""
     op = port.connect(crowded.getsockname())
     assert op.cancel()
     finish(port, op)

@@ -35,7 +35,7 @@ class Post:
             self.charge = 0
 
     def forget(self) -> None:
-        """Drop the references to objects of the port."""
+        """Drop the operation, so that its received Buffer keeps no block of the closed port."""
         self.operation = None
 
 

@@ -78,12 +78,12 @@ TEST_F(PortCloseTest, TerminateSaysWhenTheKernelKeepsSomething) {
     const Posted& op = receive(open_socket());
     const std::int64_t before = backend().time;
     EXPECT_FALSE(port().terminate());
-    EXPECT_GE(backend().time, before + 1'000'000'000) << "it waited for it";
+    EXPECT_GE(backend().time, before + 1'000'000'000) << "terminate() waits a second";
     EXPECT_EQ(charged(), page()) << "what the kernel holds stays charged";
     EXPECT_EQ(op.leases_given_back, 0);
     backend().deliver(op.id, -code_cancelled);
     turn();
-    EXPECT_TRUE(port().terminate()) << "it is given back at last";
+    EXPECT_TRUE(port().terminate()) << "the kernel has given the buffer back";
 }
 
 }  // namespace
