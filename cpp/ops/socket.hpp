@@ -22,11 +22,11 @@ inline constexpr Handle no_handle = -1;
 struct Lane {
     Operation* head{nullptr};
     Operation* tail{nullptr};
-    std::uint64_t started : 8 {0};
+    std::uint64_t started : 7 {0};  // at most max_started
     std::uint64_t cancels : 8 {0};  // cancelled operations that stay only until their request ends
     // The system ended the request together with its thread. Set only while there is one.
     std::uint64_t lost : 1 {0};
-    std::uint64_t bytes : 47 {0};  // still to send, over all sends in the lane
+    std::uint64_t bytes : 48 {0};  // still to send, over all sends in the lane
     // Returns the operation that names the kernel's request; null if the kernel has none.
     [[nodiscard]] Operation* request() const noexcept { return started != 0 ? head : nullptr; }
     // Returns whether the lane is empty: no request is in the kernel and no operation waits.
@@ -84,6 +84,7 @@ struct Lane {
 
 // The maximum number of operations that one request covers.
 inline constexpr unsigned max_started = 64;
+static_assert(max_started < 1U << 7U, "Lane counts them in seven bits");
 
 // The strategy of a socket that sends (R16). `buffered` copies to the system's buffer.
 // `when_writable` does the same, but lends the system no memory while it waits for room. `direct`

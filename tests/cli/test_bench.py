@@ -42,9 +42,10 @@ def test_strategies(backend):
         "buffered",
         "when_writable",
     }
+    assert sum(row["cpu_us_per_message"] for row in rows.values()) > 0
     for (direction, strategy), row in rows.items():
         assert row["messages_per_second"] > 0
-        assert row["cpu_us_per_message"] > 0
+        assert row["cpu_us_per_message"] >= 0  # of a few messages less than a tick of the clock
         assert row["p99_us"] >= row["p50_us"] > 0
         if direction == "receive":
             posted = strategy == "direct"
