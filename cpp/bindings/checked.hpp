@@ -76,9 +76,12 @@ private:
 
 inline pybind11::object to_object(const Dict& dict) { return dict.object(); }
 
-// The __new__ of a class of pybind11.
+// The __new__ of a class of pybind11. The first instance of a subclass makes pybind11 note the
+// subclass, which may start a garbage collection. The collector must not meet an instance without
+// its layout, so the note precedes the instance.
 inline PyObject* new_instance(PyTypeObject* type, PyObject* /*positional*/,
                               PyObject* /*keywords*/) {
+    (void)pybind11::detail::all_type_info(type);
     PyObject* self = type->tp_alloc(type, 0);
     if (self == nullptr) {
         return nullptr;

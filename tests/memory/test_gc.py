@@ -76,6 +76,25 @@ def test_pending_operation_cycle_is_collected(backend, peers, what):
     memory.append(1)
 
 
+def test_the_first_port_of_a_class_meets_the_collector(backend):
+    """R38: a collection while the first instance of a subclass is made meets no unfinished Port."""
+    thresholds = gc.get_threshold()
+    try:
+        for threshold in range(1, 40):
+
+            class Port(iocp_sock.Port):
+                pass
+
+            config = iocp_sock.PortConfig(backend=backend)
+            gc.set_threshold(threshold)
+            port = Port(config)
+            gc.set_threshold(*thresholds)
+            port.close()
+            del port, Port
+    finally:
+        gc.set_threshold(*thresholds)
+
+
 def test_accept_each_cycle_is_collected(backend, peers):
     """Listeners and accepted connections whose callbacks refer to them are collected."""
 
