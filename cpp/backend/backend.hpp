@@ -109,6 +109,9 @@ class SocketBackend : public Group {
 public:
     virtual int open(int family, int type, int protocol, Handle& out) = 0;
     virtual int describe(Handle handle, Socket& out) = 0;  // family, type, protocol, connected
+    // The same for a handle that is only watched, and need not be a socket. An error means that the
+    // system cannot wait for its readiness.
+    virtual int describe_watched(Handle handle, Socket& out) = 0;
     virtual int bind(Socket& socket, const Address& address) = 0;
     virtual int listen(Socket& socket, int backlog) = 0;
     virtual int name_of(const Socket& socket, bool peer, Address& out) = 0;

@@ -143,22 +143,37 @@ pb::object register_memory(const pb::object& self, const pb::object& nbytes) {
     return pb::reinterpret_steal<pb::object>(memory);
 }
 
-pb::object adopt(const pb::object& self, const pb::object& handle, const pb::object& nonblocking) {
+int to_descriptor(const PortObject& port, const pb::object& given, const char* wanted) {
+    int number = -1;
+    if (!PyLong_Check(given.ptr())) {
+        raise(*port.types, ErrorClass::argument_type, EINVAL, wanted);
+        throw_set();
+    }
+    if (!to_int(*port.types, given.ptr(), "a descriptor", number)) {
+        throw_set();
+    }
+    return number;
+}
+
+pb::object watch(const pb::object& self, const pb::object& handle) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    const int number = to_descriptor(port, handle, "watch() needs a descriptor (an int)");
+    return opened(self, port,
+                  [&](Socket*& core) { return port.core->sockets().watch(number, core); });
+}
+
+pb::object adopt(const pb::object& self, const pb::object& handle, const pb::object& nonblocking,
+                 const pb::object& borrow) {
     auto& port = self.cast<PortObject&>();
     require_usable(port);
     const bool was_nonblocking =
         to_flag(*port.types, nonblocking, "nonblocking must be True or False");
-    int number = -1;
-    if (!PyLong_Check(handle.ptr())) {
-        raise(*port.types, ErrorClass::argument_type, EINVAL,
-              "adopt() needs a socket.socket or a descriptor (an int)");
-        throw_set();
-    }
-    if (!to_int(*port.types, handle.ptr(), "a descriptor", number)) {
-        throw_set();
-    }
+    const bool borrowed = to_flag(*port.types, borrow, "borrow must be True or False");
+    const int number =
+        to_descriptor(port, handle, "adopt() needs a socket.socket or a descriptor (an int)");
     return opened(self, port, [&](Socket*& core) {
-        return port.core->sockets().adopt(number, core, was_nonblocking);
+        return port.core->sockets().adopt({number, was_nonblocking, borrowed}, core);
     });
 }
 
@@ -265,9 +280,12 @@ int clear_port(PyObject* self) {
 constexpr Signature<1> construct_arguments{"Port", {"config"}, 1, 1};
 constexpr Signature<3> make_socket_arguments{"socket", {"family", "type", "proto"}, 3, 3};
 constexpr Signature<1> register_memory_arguments{"register", {"nbytes"}, 1, 1};
-constexpr Signature<2> adopt_arguments{"adopt", {"handle", "nonblocking"}, 2, 1};
+constexpr Signature<3> adopt_arguments{"adopt", {"handle", "nonblocking", "borrow"}, 3, 1};
+constexpr Signature<1> watch_arguments{"watch", {"fd"}, 1, 1};
 constexpr Signature<1> run_arguments{"run", {"until_idle"}, 0, 0};
 constexpr Signature<1> run_once_arguments{"run_once", {"timeout"}, 1, 0};
+constexpr Signature<1> make_turn_arguments{"_make_turn", {"timeout"}, 1, 0};
+constexpr Signature<0> hand_out_arguments{"_hand_out", {}, 0, 0};
 constexpr Signature<1> get_arguments{"get", {"timeout"}, 1, 0};
 constexpr Signature<2> get_batch_arguments{"get_batch", {"n", "timeout"}, 2, 1};
 constexpr Signature<2> post_arguments{"post", {"value", "callback"}, 1, 0};
@@ -289,6 +307,9 @@ PyMethodDef methods[] = {
      "the port may call this. Raises BudgetExceeded, ResourceExhausted (the system's lock\n"
      "limit, or the port has lost its ring to it), WrongThread, and ArgumentError where the\n"
      "backend has no registered memory."},
+    {"_watch", fast(guarded<method<watch_arguments, watch>>), keywords_call, nullptr},
+    {"_make_turn", fast(guarded<method<make_turn_arguments, make_turn>>), keywords_call, nullptr},
+    {"_hand_out", fast(guarded<method<hand_out_arguments, hand_out>>), keywords_call, nullptr},
     {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
     {"run", fast(guarded<method<run_arguments, run>>), keywords_call,
      "run(*, until_idle=False) -> None\n\n"

@@ -50,6 +50,15 @@ run::Ran ran(PortObject& port, Call&& call) {
     return result;
 }
 
+void require_one_thread(PortObject& port) {
+    require_usable(port);
+    if (port.core->shared()) {
+        raise(*port.types, ErrorClass::argument, EINVAL,
+              "a port for several threads makes its turns in run(), run_once() and get() only");
+        throw_set();
+    }
+}
+
 void gather(PortObject& port, GetHost& host, const pb::object& timeout) {
     require_usable(port);
     const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
@@ -72,6 +81,23 @@ Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
     const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
     DropHost host;
     const run::Ran result = ran(port, [&] { return run::run_once(host, port, nanoseconds); });
+    return static_cast<Py_ssize_t>(result.count);
+}
+
+Py_ssize_t make_turn(const pb::object& self, const pb::object& timeout) {
+    auto& port = self.cast<PortObject&>();
+    require_one_thread(port);
+    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
+    DropHost host;
+    const run::Ran result = ran(port, [&] { return run::make_turn(host, port, nanoseconds); });
+    return static_cast<Py_ssize_t>(result.count);
+}
+
+Py_ssize_t hand_out(const pb::object& self) {
+    auto& port = self.cast<PortObject&>();
+    require_one_thread(port);
+    DropHost host;
+    const run::Ran result = ran(port, [&] { return run::hand_out(host, port); });
     return static_cast<Py_ssize_t>(result.count);
 }
 

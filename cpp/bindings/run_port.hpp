@@ -24,6 +24,10 @@ inline void require_not_forked(PortObject& port) {
 // The methods of Port that run it, as bind_port.cpp documents them.
 void run(const pybind11::object& self, const pybind11::object& until_idle);
 Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);
+// A turn in two steps, for an event loop that runs its own handles between them. Each returns the
+// number of records.
+Py_ssize_t make_turn(const pybind11::object& self, const pybind11::object& timeout);
+Py_ssize_t hand_out(const pybind11::object& self);
 pybind11::object get(const pybind11::object& self, const pybind11::object& timeout);
 pybind11::list get_batch(const pybind11::object& self, const pybind11::object& count,
                          const pybind11::object& timeout);

@@ -111,7 +111,7 @@ PyObject* represent(PyObject* self) {
         if (core.state != SocketState::open || socket.ending) {
             return found;
         }
-        found.state = core.connected ? "connected" : "open";
+        found.state = core.watched ? "watched" : core.connected ? "connected" : "open";
         found.handle = core.handle;
         Backend& backend = socket.binding->core->backend();
         if (backend.name_of(core, false, found.own) != 0) {
@@ -179,8 +179,8 @@ PyObject* get_closed(PyObject* self, void* /*unused*/) {
         Py_RETURN_TRUE;
     }
     const bool closed = peek(socket, true, [&](const Socket& core) {
-        return core.holds_address() ? core.state == SocketState::closed
-                                    : socket.ending || core.state != SocketState::open;
+        return core.ends_at_once() ? core.state == SocketState::closed
+                                   : socket.ending || core.state != SocketState::open;
     });
     return PyBool_FromLong(closed ? 1 : 0);
 }
@@ -302,8 +302,8 @@ PyGetSetDef life_properties[] = {
     {"proto", guarded<get_proto>, nullptr, "The protocol number.", nullptr},
     {"closed", guarded<get_closed>, nullptr,
      "Whether close() was called or an error closed the socket. The address of a closed\n"
-     "listener or datagram socket is free again: at once, or a turn later if another thread\n"
-     "runs the port.",
+     "listener or datagram socket is free again, and a borrowed descriptor is the caller's: at\n"
+     "once, or a turn later if another thread runs the port.",
      nullptr},
     {"charged", guarded<get_charged>, nullptr,
      "The bytes of whole pages that the unfinished operations keep locked.", nullptr},

@@ -147,12 +147,18 @@ PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
     return open ? in_python("duplicate", self) : nullptr;
 }
 
+// Refuses calls that would change the caller's descriptor. False: an exception is set.
+bool refuse_watched(SocketObject& socket) {
+    return with_open(socket, [](Socket& core) { return core.watched ? only_watched : Error{}; });
+}
+
 PyObject* bind(PyObject* self, PyObject* given) {
     SocketObject& socket = socket_of(self);
     Address address;
     if (!to_address(*socket.binding->types, given, socket.family, address) ||
-        !with_code(socket,
-                   [&](Backend& backend, Socket& core) { return backend.bind(core, address); })) {
+        !refuse_watched(socket) || !with_code(socket, [&](Backend& backend, Socket& core) {
+            return backend.bind(core, address);
+        })) {
         return nullptr;
     }
     Py_RETURN_NONE;
@@ -168,7 +174,7 @@ PyObject* listen(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     if (count == 1 && !to_int(*socket.binding->types, given[0], "backlog", backlog)) {
         return nullptr;
     }
-    if (!with_code(socket, [&](Backend& backend, Socket& core) {
+    if (!refuse_watched(socket) || !with_code(socket, [&](Backend& backend, Socket& core) {
             const int code = backend.listen(core, backlog < 0 ? 0 : backlog);
             core.listening = core.listening || code == 0;
             return code;

@@ -8,9 +8,11 @@ Error PortSockets::open(int family, int type, int protocol, Socket*& out) {
     return parts_.sockets.open(family, type, protocol, out);
 }
 
-Error PortSockets::adopt(Handle handle, Socket*& out, bool nonblocking) {
-    return parts_.sockets.adopt(handle, nonblocking, out);
+Error PortSockets::adopt(const Adopted& adopted, Socket*& out) {
+    return parts_.sockets.adopt(adopted, out);
 }
+
+Error PortSockets::watch(Handle handle, Socket*& out) { return parts_.sockets.watch(handle, out); }
 
 void PortSockets::close(Socket& socket, std::int64_t timeout) {
     parts_.lifecycle.close(socket, timeout);

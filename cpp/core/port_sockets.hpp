@@ -19,9 +19,10 @@ public:
     // Makes a socket of the port. After an error `out` is unchanged.
     Error open(int family, int type, int protocol, Socket*& out);
     // Makes a socket of the port from the caller's handle. After an error the caller keeps the
-    // handle. `nonblocking` is the handle's mode when it was made, for platforms that do not report
-    // it.
-    Error adopt(Handle handle, Socket*& out, bool nonblocking = false);
+    // handle.
+    Error adopt(const Adopted& adopted, Socket*& out);
+    // Makes a socket for a descriptor that stays the caller's and takes readiness waits only.
+    Error watch(Handle handle, Socket*& out);
 
     // Closes the socket after its queued sends. It waits for them until `timeout` nanoseconds pass
     // without progress (negative: the port's default). Then it cancels, reaps and closes the

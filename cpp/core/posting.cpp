@@ -49,6 +49,10 @@ Error Posting::check(const Operation& op) const noexcept {
 // posts behind one (R32).
 Error Posting::check_connection(const Operation& op) const noexcept {
     const Socket& socket = *op.socket;
+    if (socket.watched && op.kind != OperationKind::zero_byte &&
+        op.kind != OperationKind::writable) {
+        return only_watched;
+    }
     const Operation* last = socket.sending.tail;
     if (last != nullptr && last->kind == OperationKind::disconnect &&
         (op.sending() || last->reuse)) {
@@ -266,6 +270,9 @@ Error Posting::try_receive(Socket& socket, std::byte* data, std::size_t length, 
     got = -1;
     if (socket.state != SocketState::open) {
         return socket_is_closed;
+    }
+    if (socket.watched) {
+        return only_watched;
     }
     if (!socket.receiving.idle()) {
         return {};  // earlier posts come first

@@ -169,7 +169,9 @@ void SocketLifecycle::abort(Socket& socket) noexcept {
         socket.keep_handle) {
         return;  // detach() gives the descriptor back to the caller
     }
-    calls_.reset(socket);
+    if (!socket.watched) {
+        calls_.reset(socket);
+    }
     begin_cancel(socket);
     work_.add(socket, effect::free_address);
 }
@@ -183,6 +185,9 @@ void SocketLifecycle::detach(Socket& socket) noexcept {
 Error SocketLifecycle::shutdown(Socket& socket, bool receiving, bool sending) {
     if (socket.state != SocketState::open) {
         return socket_is_closed;
+    }
+    if (socket.watched) {
+        return only_watched;
     }
     if (receiving) {
         if (const int code = backend_.shutdown(socket, true, false); code != 0) {
@@ -274,7 +279,7 @@ void SocketLifecycle::settle(Socket& socket) {
         // is missing.
         calls_.reset(socket);
     }
-    if (socket.keep_handle) {
+    if (socket.keep_handle || socket.borrowed) {
         backend_.detach(socket);
     } else {
         backend_.close(socket);

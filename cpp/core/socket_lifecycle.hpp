@@ -55,7 +55,7 @@ public:
     // Returns whether the address of a closing socket must be free when the call returns.
     [[nodiscard]] bool wants_address(const Socket& socket) const noexcept {
         return !sockets_.closing() && socket.state == SocketState::cancelling &&
-               socket.holds_address();
+               socket.ends_at_once();
     }
 
     // Handle the timers of a close and of an accepted connection.

@@ -48,16 +48,36 @@ Error Sockets::open(int family, int type, int protocol, Socket*& out) {
     return {};
 }
 
-Error Sockets::adopt(Handle handle, bool nonblocking, Socket*& out) {
+Error Sockets::adopt(const Adopted& adopted, Socket*& out) {
+    if (closing_) {
+        return port_is_closed;
+    }
+    Socket* socket = create(adopted.handle);
+    if (socket != nullptr) {
+        socket->was_nonblocking = adopted.nonblocking;
+        socket->gives_nodelay = options_.defaults.nodelay;
+        socket->borrowed = adopted.borrowed;
+    }
+    return join(socket, adopted.handle, true, out);
+}
+
+Error Sockets::watch(Handle handle, Socket*& out) {
     if (closing_) {
         return port_is_closed;
     }
     Socket* socket = create(handle);
-    if (socket != nullptr) {
-        socket->was_nonblocking = nonblocking;
-        socket->gives_nodelay = options_.defaults.nodelay;
+    if (socket == nullptr) {
+        return no_socket;
     }
-    return join(socket, handle, true, out);
+    if (const int code = backend_.describe_watched(handle, *socket); code != 0) {
+        give_back(*socket);
+        return calls_.error(code);
+    }
+    socket->watched = true;
+    socket->borrowed = true;
+    socket->shared = true;
+    out = socket;
+    return {};
 }
 
 Error Sockets::join(Socket* socket, Handle handle, bool adopted, Socket*& out) {

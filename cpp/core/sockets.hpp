@@ -16,7 +16,18 @@ namespace iocp {
 inline constexpr Error no_socket = Error::of(Fault::resource, "no memory for a socket");
 inline constexpr Error port_is_closed =
     Error::of(Fault::port_closed, "the port is closed; make a new one");
+inline constexpr Error only_watched =
+    Error::of(Fault::argument,
+              "the descriptor is only watched: post recv_zero() or wait_writable(), and use the "
+              "descriptor itself for everything else");
 inline constexpr Error socket_is_closed = Error::of(Fault::socket_closed, "the socket is closed");
+
+// A handle of the caller's that becomes a socket of the port.
+struct Adopted {
+    Handle handle{no_handle};
+    bool nonblocking{false};  // its mode when it was made, for platforms that do not report it
+    bool borrowed{false};     // stays the caller's: the end of the socket leaves it open
+};
 
 // Makes the port's sockets: opens, adopts or accepts them.
 class Sockets {
@@ -31,8 +42,9 @@ public:
           table_(table) {}
 
     Error open(int family, int type, int protocol, Socket*& out);
-    // `nonblocking` is the handle's mode when it was made, for platforms that do not report it.
-    Error adopt(Handle handle, bool nonblocking, Socket*& out);
+    Error adopt(const Adopted& adopted, Socket*& out);
+    // Makes a socket for a descriptor that stays the caller's. It takes readiness waits only.
+    Error watch(Handle handle, Socket*& out);
     // Tries an accept, or leaves it with the kernel. It fails without memory for a socket and its
     // timer; the connection then stays in the listener's queue.
     StartResult start_accept(Operation& op) noexcept;

@@ -178,11 +178,14 @@ public:
     bool resuming : 1 {false};        // a queued `resumed` record will hand those out
     bool resetting : 1 {false};       // its close will be a reset
     bool subscribed : 1 {false};      // has a subscription whose completion is not handed out
+    bool borrowed : 1 {false};        // its end leaves the descriptor open, for the caller
+    bool watched : 1 {false};         // borrowed, and takes readiness waits only
     NagleWatch nagle;
     Effects effects{0};  // the work that the port still has at this socket (effects.hpp)
 
-    // Returns whether no other socket can bind its address until it is closed.
-    [[nodiscard]] bool holds_address() const noexcept { return listening || !stream; }
+    // Returns whether its close should not return before it has ended: another socket may be about
+    // to bind its address, or the caller to close the descriptor that it lent.
+    [[nodiscard]] bool ends_at_once() const noexcept { return listening || !stream || borrowed; }
 
     // Returns whether no operation is unfinished.
     [[nodiscard]] bool idle() const noexcept { return receiving.idle() && sending.idle(); }

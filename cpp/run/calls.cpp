@@ -92,6 +92,30 @@ Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout) {
     return ran;
 }
 
+Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout) {
+    assert(!port.core->shared());
+    Ran ran;
+    const std::int64_t deadline = port.after(host, timeout);
+    Runner runner(host, port);
+    if (begin(runner, port, ran)) {
+        ran.error = turn_and_check(host, port, deadline);
+        ran.count = port.inbox.size() + (port.core->any_notified() ? 1U : 0U);
+        (void)take_woken(host, port);
+    }
+    return ran;
+}
+
+Ran hand_out(Host& host, RunnablePort& port) {
+    assert(!port.core->shared());
+    Ran ran;
+    Runner runner(host, port);
+    if (begin(runner, port, ran)) {
+        ran.count = host.dispatch(port, port.inbox).count;
+        (void)runner.close_if_over();
+    }
+    return ran;
+}
+
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken) {
     if (port.core->shared()) {
         return shared::get(host, port, timeout, taken);

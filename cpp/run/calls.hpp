@@ -32,6 +32,12 @@ struct Taken {
 Ran run(Host& host, RunnablePort& port, bool until_idle);
 // Waits until a record is ready, and hands out all ready records.
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
+// Makes one turn and leaves its records in the inbox, for hand_out(). `count` is their number, and
+// 1 more if operations notified their events. Makes none if records are there already.
+// Precondition: the port is for one thread.
+Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout);
+// Hands out the records of make_turn(). Precondition: the port is for one thread.
+Ran hand_out(Host& host, RunnablePort& port);
 // Waits for the first completion that goes to the caller, and gathers those that are ready then.
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken);
 // Closes every socket, each within `timeout` without progress, and runs the port until it is

@@ -7,7 +7,7 @@ import socket as _socket
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from iocp_sock import _core
 from iocp_sock.address import AF_UNIX, family_of
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from iocp_sock._core import Completion, Event, Operation, Socket
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
 
 __all__ = ["Port"]
 
@@ -133,16 +137,18 @@ class Port(_core.Port):
         """
         return super().socket(family, type, proto)
 
-    def adopt(self, sock: _socket.socket | int) -> Socket:
+    def adopt(self, sock: _socket.socket | int, *, borrow: bool = False) -> Socket:
         """Take over an open descriptor, or a socket.socket, which is detached.
 
         The port owns it from here on. The Socket's close() closes it; holders of a duplicate keep
         the connection. Socket.detach() restores its blocking mode. Windows does not report the mode
-        of a bare descriptor, which then becomes blocking. Raises ArgumentTypeError for an
-        ssl.SSLSocket.
+        of a bare descriptor, which then becomes blocking. With borrow the descriptor stays the
+        caller's, and a socket.socket goes on knowing it: the Socket ends as always, but leaves the
+        descriptor open, and the caller closes it once Socket.closed is true. Raises
+        ArgumentTypeError for an ssl.SSLSocket.
         """
         if not isinstance(sock, _socket.socket):
-            return self._adopt(sock)
+            return self._adopt(sock, False, borrow)
         tls = sys.modules.get("ssl")
         if tls is not None and isinstance(sock, tls.SSLSocket):
             raise ArgumentTypeError(
@@ -150,9 +156,24 @@ class Port(_core.Port):
                 "adopt() takes no SSLSocket, because its TLS would be lost; adopt the socket "
                 "below it",
             )
-        adopted = self._adopt(sock.fileno(), sock.gettimeout() is not None)
-        sock.detach()
+        adopted = self._adopt(sock.fileno(), sock.gettimeout() is not None, borrow)
+        if not borrow:
+            sock.detach()
         return adopted
+
+    def watch(self, fd: int | HasFileno) -> Socket:
+        """Watch a descriptor that stays the caller's: a pipe, a terminal, a pidfd, a socket.
+
+        The Socket takes readiness waits only: recv_zero() completes when there is something to
+        read, the end of the stream or an error, and wait_writable() when there is room. Its close()
+        leaves the descriptor open. Close it before the descriptor, whose number may be used again.
+        Several may watch one descriptor, also one of a Socket of this port. Windows can watch
+        sockets only. Raises PermissionError for a regular file or directory, which is always ready,
+        and OSError for a descriptor that is not open.
+        """
+        fileno: Any = getattr(fd, "fileno", None)
+        number: Any = fileno() if callable(fileno) else fd
+        return self._watch(number)
 
     def listen(self, address: Any, *, backlog: int = 1024, reuse_port: bool = False) -> Socket:
         """Make a listening stream socket bound to address, with SO_REUSEADDR.

@@ -54,6 +54,7 @@ FILES = {
     "test_top": PROCESSES,
     "test_truth": KERNEL,
     "test_udp": "datagrams",
+    "test_watch": DESCRIPTORS,
     "test_workers": THREADS,
 }
 """Files without a test that runs on the model."""

@@ -1,6 +1,8 @@
 #include "backend/linux/epoll_backend.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -94,25 +96,58 @@ int EpollBackend::watch(Socket& socket) {
     if ((socket.backend_bits & bit_watched) != 0) {
         return 0;
     }
-    if (watched_.size() <= socket.id.slot) {
-        watched_.resize(socket.id.slot + 64);
+    if (registered_.size() <= socket.id.slot) {
+        registered_.resize(socket.id.slot + 64);
     }
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-    event.data.u64 = socket.id.packed();
-    if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd_of(socket), &event) != 0) {
-        return errno;
+    Registration made{.socket = &socket};
+    int code = add(socket, fd_of(socket));
+    if (code == EEXIST) {
+        made.duplicate = ::fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
+        code = made.duplicate >= 0 ? add(socket, made.duplicate) : errno;
+        if (code != 0 && made.duplicate >= 0) {
+            (void)::close(made.duplicate);
+        }
     }
-    watched_[socket.id.slot] = &socket;
+    if (code != 0) {
+        return code;
+    }
+    struct stat file {};
+    if (socket.watched && ::fstat(fd_of(socket), &file) == 0) {
+        made.device = file.st_dev;
+        made.inode = file.st_ino;
+    }
+    registered_[socket.id.slot] = made;
     socket.backend_bits |= bit_watched;
     return 0;
 }
 
+int EpollBackend::add(const Socket& socket, int fd) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.u64 = socket.id.packed();
+    return ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
+// epoll forgets a file with its last descriptor. A removal by the number would then hit the file
+// that has the number now.
+bool EpollBackend::names_another_file(const Socket& socket, const Registration& made) noexcept {
+    struct stat file {};
+    return socket.watched && (::fstat(fd_of(socket), &file) != 0 || file.st_dev != made.device ||
+                              file.st_ino != made.inode);
+}
+
 void EpollBackend::forget(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_watched) != 0) {
-        epoll_event event{};
-        (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd_of(socket), &event);
-        watched_[socket.id.slot] = nullptr;
+        const Registration& made = registered_[socket.id.slot];
+        if (made.duplicate >= 0 || !names_another_file(socket, made)) {
+            epoll_event event{};
+            (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL,
+                              made.duplicate >= 0 ? made.duplicate : fd_of(socket), &event);
+        }
+        if (made.duplicate >= 0) {
+            (void)::close(made.duplicate);
+        }
+        registered_[socket.id.slot] = {};
         socket.backend_bits &= ~bit_watched;
     }
 }
@@ -241,7 +276,7 @@ void EpollBackend::reap(std::vector<Packet>& out) {
             continue;
         }
         const SlotId id = SlotId::unpack(event.data.u64);
-        Socket* socket = id.slot < watched_.size() ? watched_[id.slot] : nullptr;
+        Socket* socket = id.slot < registered_.size() ? registered_[id.slot].socket : nullptr;
         if (socket != nullptr && socket->id.generation == id.generation) {
             edge(event.events, *socket, out);
         }

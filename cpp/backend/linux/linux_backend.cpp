@@ -5,8 +5,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -84,6 +86,27 @@ int LinuxBackend::describe(Handle handle, Socket& out) {
     return 0;
 }
 
+// epoll(7) refuses what is always ready, such as a regular file or /dev/null. The ring would accept
+// it. Only a trial shows what epoll takes.
+int LinuxBackend::describe_watched(Handle handle, Socket& /*out*/) {
+    const int fd = static_cast<int>(handle);
+    struct stat found {};
+    if (::fstat(fd, &found) != 0) {
+        return errno;
+    }
+    if (S_ISSOCK(found.st_mode) || S_ISFIFO(found.st_mode)) {
+        return 0;
+    }
+    const int trial = ::epoll_create1(EPOLL_CLOEXEC);
+    if (trial < 0) {
+        return errno;
+    }
+    epoll_event event{};
+    const int code = ::epoll_ctl(trial, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+    (void)::close(trial);
+    return code;
+}
+
 int LinuxBackend::bind(Socket& socket, const Address& address) {
     if (::bind(fd_of(socket), address_of(address), address.length) != 0) {
         return errno;
@@ -158,7 +181,9 @@ void LinuxBackend::let_go(Socket& socket) noexcept {
 
 void LinuxBackend::detach(Socket& socket) {
     let_go(socket);
-    paths_.forget(fd_of(socket));
+    if (!socket.watched) {
+        paths_.forget(fd_of(socket));
+    }
 }
 
 // Closes this descriptor. The connection goes on for its other holders, which the library cannot

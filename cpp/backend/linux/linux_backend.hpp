@@ -16,6 +16,7 @@ class LinuxBackend : public Backend {
 public:
     int open(int family, int type, int protocol, Handle& out) override;
     int describe(Handle handle, Socket& out) override;
+    int describe_watched(Handle handle, Socket& out) override;
     int bind(Socket& socket, const Address& address) override;
     int listen(Socket& socket, int backlog) override;
     int name_of(const Socket& socket, bool peer, Address& out) override;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "backend/backend.hpp"
+#include "backend/sim/codes.hpp"
 #include "backend/sim/world.hpp"
 
 namespace iocp::sim {
@@ -21,6 +22,7 @@ public:
 
     int open(int family, int type, int protocol, Handle& out) override;
     int describe(Handle handle, Socket& out) override;
+    int describe_watched(Handle /*handle*/, Socket& /*out*/) override { return code_not_here; }
     int bind(Socket& socket, const Address& address) override;
     int listen(Socket& socket, int backlog) override;
     int name_of(const Socket& socket, bool peer, Address& out) override;

@@ -13,6 +13,8 @@ class WindowsBackend : public Backend {
 public:
     int open(int family, int type, int protocol, Handle& out) override;
     int describe(Handle handle, Socket& out) override;
+    // A watch must leave the handle as it is, and a port cannot give a handle back.
+    int describe_watched(Handle /*handle*/, Socket& /*out*/) override { return WSAEOPNOTSUPP; }
     int bind(Socket& socket, const Address& address) override;
     int listen(Socket& socket, int backlog) override;
     int name_of(const Socket& socket, bool peer, Address& out) override;

@@ -60,7 +60,7 @@ TEST_F(CloseTest, WaitsForTheKernelToGiveBackWhatItHolds) {
 TEST_F(CloseTest, NeverShutsTheConnectionDown) {
     const Handle handle = backend().make_handle();
     Socket* socket = nullptr;
-    EXPECT_FALSE(locked([&] { return port().sockets().adopt(handle, socket); }));
+    EXPECT_FALSE(locked([&] { return port().sockets().adopt({handle}, socket); }));
     for (Socket* one : {socket, &open_socket()}) {
         const Posted& op = receive(*one);
         close(*one);

@@ -39,10 +39,10 @@ TEST_F(SocketsTest, ARefusedOpenLeavesNothing) {
 TEST_F(SocketsTest, ARefusedAdoptionLeavesTheHandleToItsCaller) {
     const Handle handle = backend.make_handle();
     backend.next_describe_error = code_plain;
-    EXPECT_TRUE(sockets().adopt(handle, false, out_));
+    EXPECT_TRUE(sockets().adopt({handle}, out_));
     EXPECT_TRUE(backend.is_open(handle));
     EXPECT_EQ(sockets().open(), 0U);
-    EXPECT_FALSE(sockets().adopt(handle, true, out_));
+    EXPECT_FALSE(sockets().adopt({handle, true}, out_));
     EXPECT_TRUE(out_->shared);
     EXPECT_TRUE(out_->was_nonblocking);
 }
@@ -67,7 +67,7 @@ TEST_F(SocketsTest, NothingIsOpenedOnceThePortCloses) {
     EXPECT_TRUE(sockets().closing());
     EXPECT_EQ(sockets().open(family_inet, type_stream, 0, out_).fault, Fault::port_closed);
     const Handle handle = backend.make_handle();
-    EXPECT_EQ(sockets().adopt(handle, false, out_).fault, Fault::port_closed);
+    EXPECT_EQ(sockets().adopt({handle}, out_).fault, Fault::port_closed);
     EXPECT_TRUE(backend.is_open(handle));
 }
 

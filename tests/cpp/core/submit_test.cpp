@@ -429,7 +429,7 @@ TEST_F(OpenTest, AnAdoptedHandleThatCannotBeDescribedStaysItsOwners) {
     const Handle handle = backend().make_handle();
     Socket* out = nullptr;
     backend().next_describe_error = code_plain;
-    EXPECT_TRUE(locked([&] { return port().sockets().adopt(handle, out); }));
+    EXPECT_TRUE(locked([&] { return port().sockets().adopt({handle}, out); }));
     EXPECT_TRUE(backend().is_open(handle));
     EXPECT_EQ(port().sockets().open_count(), 0U);
     expected_handles = 1;

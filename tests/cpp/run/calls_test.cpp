@@ -64,10 +64,46 @@ TEST_F(CallsTest, RunUntilIdle) {
     EXPECT_EQ(run(host_, port_, true).count, 0U);
 }
 
+TEST_F(CallsTest, ATurnInTwoStepsLeavesItsRecordsForTheSecond) {
+    int calls = 0;
+    port_.post([&] { ++calls; });
+    port_.post([&] { ++calls; });
+    EXPECT_EQ(make_turn(host_, port_, -1).count, 2U);
+    EXPECT_EQ(calls, 0);
+    const std::size_t turns = port_.backend().waits().size();
+    EXPECT_EQ(make_turn(host_, port_, -1).count, 2U);
+    EXPECT_EQ(port_.backend().waits().size(), turns) << "the records come first";
+    EXPECT_EQ(hand_out(host_, port_).count, 2U);
+    EXPECT_EQ(calls, 2);
+    EXPECT_EQ(hand_out(host_, port_).count, 0U);
+    EXPECT_EQ(make_turn(host_, port_, 0).count, 0U);
+}
+
+TEST_F(CallsTest, ATurnCountsNotifiedOperations) {
+    PortEvent event(false, true);
+    const TestOperation& operation = port_.receive(&event);
+    port_.finish(operation);
+    EXPECT_EQ(make_turn(host_, port_, -1).count, 1U);
+    (void)hand_out(host_, port_);
+    EXPECT_TRUE(operation.handed_out);
+}
+
+TEST_F(CallsTest, AWakeEndsATurnAndIsTaken) {
+    {
+        const std::lock_guard lock(port_.core->mutex());
+        port_.core->wake();
+    }
+    EXPECT_EQ(make_turn(host_, port_, -1).count, 0U);
+    const std::lock_guard lock(port_.core->mutex());
+    EXPECT_FALSE(port_.core->take_woken());
+}
+
 TEST_F(CallsTest, ASecondThreadIsRefused) {
     port_.post([&] {
         EXPECT_TRUE(run(host_, port_, false).refused);
         EXPECT_TRUE(run_once(host_, port_, 0).refused);
+        EXPECT_TRUE(make_turn(host_, port_, 0).refused);
+        EXPECT_TRUE(hand_out(host_, port_).refused);
         Taken taken;
         EXPECT_TRUE(get(host_, port_, 0, taken).refused);
         std::thread other([&] {

@@ -10,6 +10,7 @@ namespace iocp::scripted {
 // succeeds and changes nothing.
 class BackendWithoutNames : public Backend {
 public:
+    int describe_watched(Handle handle, Socket& out) override { return describe(handle, out); }
     int bind(Socket& /*socket*/, const Address& /*address*/) override { return 0; }
     int listen(Socket& /*socket*/, int /*backlog*/) override { return 0; }
     int name_of(const Socket& /*socket*/, bool /*peer*/, Address& /*out*/) override { return 0; }

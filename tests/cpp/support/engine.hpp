@@ -259,7 +259,7 @@ public:
     }
     Socket& adopt(Handle handle, bool nonblocking = false) {
         Socket* socket = nullptr;
-        EXPECT_FALSE(locked([&] { return port_->sockets().adopt(handle, socket, nonblocking); }));
+        EXPECT_FALSE(locked([&] { return port_->sockets().adopt({handle, nonblocking}, socket); }));
         return *socket;
     }
     static Address loopback(std::uint16_t port = 0) {

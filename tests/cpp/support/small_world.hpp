@@ -157,7 +157,7 @@ private:
         }
         const std::lock_guard lock(port_->mutex());
         for (std::size_t i = 0; paired && i < handles.size(); ++i) {
-            EXPECT_FALSE(port_->sockets().adopt(handles[i], sockets_[i]));
+            EXPECT_FALSE(port_->sockets().adopt({handles[i]}, sockets_[i]));
         }
     }
 

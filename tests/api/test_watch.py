@@ -1,0 +1,305 @@
+"""Port.watch(): readiness waits on descriptors that stay the caller's."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import iocp_sock
+from support import WINDOWS, Recorder, finish, run_until
+
+pytestmark = pytest.mark.skipif(WINDOWS, reason="Windows watches sockets only")
+
+
+@pytest.fixture
+def pipe():
+    """Make a pipe, and close what the test has left open of it."""
+    ends = list(os.pipe())
+    yield ends
+    for end in ends:
+        if end != -1:
+            os.close(end)
+
+
+def fill(end):
+    """Write until the pipe is full; return the number of bytes."""
+    filled = 0
+    while True:
+        try:
+            filled += os.write(end, bytes(4096))
+        except BlockingIOError:
+            return filled
+
+
+def close_end(pipe, which):
+    """Close one end of the pipe."""
+    os.close(pipe[which])
+    pipe[which] = -1
+
+
+def test_a_pipe_becomes_readable(port, pipe):
+    """recv_zero() completes when the pipe has bytes, which stay for the caller."""
+    watch = port.watch(pipe[0])
+    op = watch.recv_zero()
+    port.run_once(0.01)
+    assert op.pending
+    os.write(pipe[1], b"abc")
+    finish(port, op)
+    assert os.read(pipe[0], 10) == b"abc"
+    watch.close()
+
+
+def test_readiness_is_a_level(port, pipe):
+    """A wait completes again until the caller has read everything, and then waits."""
+    watch = port.watch(pipe[0])
+    os.write(pipe[1], b"ab")
+    for expected in (b"a", b"b"):
+        finish(port, watch.recv_zero())
+        assert os.read(pipe[0], 1) == expected
+    op = watch.recv_zero()
+    port.run_once(0.01)
+    assert op.pending
+    os.write(pipe[1], b"c")
+    finish(port, op)
+    watch.close()
+
+
+def test_a_pipe_has_room(port, pipe):
+    """wait_writable() completes once the reader has made room."""
+    os.set_blocking(pipe[1], False)
+    filled = fill(pipe[1])
+    watch = port.watch(pipe[1])
+    op = watch.wait_writable()
+    port.run_once(0.01)
+    assert op.pending
+    while filled:
+        filled -= len(os.read(pipe[0], 65536))
+    finish(port, op)
+    watch.close()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_end_of_the_other_side(port, pipe, which):
+    """The end of a pipe makes its other end ready: to read the end, or to meet EPIPE."""
+    os.set_blocking(pipe[1], False)
+    if which == 1:
+        fill(pipe[1])
+    watch = port.watch(pipe[which])
+    op = watch.recv_zero() if which == 0 else watch.wait_writable()
+    port.run_once(0.01)
+    assert op.pending
+    close_end(pipe, 1 - which)
+    finish(port, op)
+    watch.close()
+
+
+def test_both_directions_at_once(port, peers):
+    """A socket of the socket module is watched for reading and writing independently."""
+    ours, theirs = (peers.keep(end) for end in socket.socketpair())
+    watch = port.watch(ours)
+    readable = watch.recv_zero()
+    finish(port, watch.wait_writable())
+    assert readable.pending
+    theirs.sendall(b"x")
+    finish(port, readable)
+    assert ours.recv(1) == b"x"
+    watch.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="os.pidfd_open() is Linux's")
+def test_the_end_of_a_process(port):
+    """A pidfd becomes readable when its process has ended."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        watch = port.watch(descriptor)
+        op = watch.recv_zero()
+        port.run_once(0.01)
+        assert op.pending
+        child.send_signal(signal.SIGKILL)
+        finish(port, op)
+        watch.close()
+    finally:
+        os.close(descriptor)
+        child.communicate()
+
+
+def test_the_descriptor_stays_open_and_in_its_mode(port, pipe):
+    """close() and abort() leave the descriptor to the caller, with its waits cancelled."""
+    for end in ("close", "abort"):
+        watch = port.watch(pipe[0])
+        op = watch.recv_zero()
+        port.run_once(0.01)
+        getattr(watch, end)()
+        run_until(port, lambda watch=watch, op=op: watch.closed and op.done)
+        assert isinstance(op.error, iocp_sock.Cancelled)
+        assert os.get_blocking(pipe[0])
+        os.write(pipe[1], b"x")
+        assert os.read(pipe[0], 1) == b"x"
+
+
+def test_detach_gives_the_same_descriptor(port, pipe):
+    """detach() ends the watch and returns the number."""
+    watch = port.watch(pipe[0])
+    assert watch.fileno() == pipe[0]
+    assert watch.detach() == pipe[0]
+
+
+def test_an_object_with_fileno(port, pipe):
+    """Any object with fileno() can be watched."""
+    with os.fdopen(os.dup(pipe[0])) as file:
+        watch = port.watch(file)
+        os.write(pipe[1], b"x")
+        finish(port, watch.recv_zero())
+        watch.close()
+        run_until(port, lambda: watch.closed)
+
+
+def test_several_watches_of_one_descriptor(port, pipe):
+    """Each watch of a descriptor completes; the end of one leaves the other."""
+    first, second = port.watch(pipe[0]), port.watch(pipe[0])
+    ops = [first.recv_zero(), second.recv_zero()]
+    port.run_once(0.01)
+    os.write(pipe[1], b"x")
+    finish(port, *ops)
+    first.close()
+    os.read(pipe[0], 1)
+    op = second.recv_zero()
+    port.run_once(0.01)
+    assert op.pending
+    os.write(pipe[1], b"x")
+    finish(port, op)
+    second.close()
+
+
+def test_a_socket_of_the_port_is_watched_beside_its_operations(port, peers):
+    """The descriptor of a Socket can be watched too; the Socket goes on."""
+    ours, theirs = socket.socketpair()
+    peer = peers.keep(theirs)
+    sock = port.adopt(ours)
+    got = Recorder()
+    sock.receive(got)
+    peer.sendall(b"x")
+    run_until(port, lambda: got)
+    watch = port.watch(sock)
+    op = watch.wait_writable()
+    finish(port, op)
+    readable = watch.recv_zero()
+    port.run_once(0.01)
+    watch.close()
+    run_until(port, lambda: watch.closed and readable.done)
+    peer.sendall(b"y")
+    run_until(port, lambda: len(got) == 2)
+    sock.close()
+
+
+def test_a_regular_file_is_refused(port, tmp_path):
+    """A file or directory is always ready, so that waiting for it is an error on every backend."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    with path.open("rb") as file, pytest.raises(PermissionError):
+        port.watch(file)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(PermissionError):
+            port.watch(directory)
+    finally:
+        os.close(directory)
+    with open(os.devnull, "wb") as null, pytest.raises(PermissionError):
+        port.watch(null)
+
+
+def test_a_descriptor_that_is_not_open(port):
+    """A number that is not open is refused with EBADF."""
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        port.watch(1 << 20)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        port.watch(-1)
+
+
+@pytest.mark.parametrize("given", [None, "x", 1.5, object()])
+def test_what_is_no_descriptor(port, given):
+    """Anything without a descriptor is an ArgumentTypeError."""
+    with pytest.raises(iocp_sock.ArgumentTypeError):
+        port.watch(given)
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        lambda watch: watch.recv(10),
+        lambda watch: watch.recv_into(bytearray(10)),
+        lambda watch: watch.send(b"x"),
+        lambda watch: watch.sendmsg([b"x"]),
+        lambda watch: watch.accept(),
+        lambda watch: watch.connect(("127.0.0.1", 1)),
+        lambda watch: watch.disconnect(),
+        lambda watch: watch.receive(print),
+        lambda watch: watch.accept_each(print),
+        lambda watch: watch.try_recv(10),
+        lambda watch: watch.try_send(b"x"),
+        lambda watch: watch.shutdown(socket.SHUT_WR),
+    ],
+)
+def test_only_waits_are_posted(port, peers, post):
+    """Whatever else is posted is refused, and the descriptor is as it was."""
+    ours, theirs = (peers.keep(end) for end in socket.socketpair())
+    watch = port.watch(ours)
+    with pytest.raises((iocp_sock.ArgumentError, iocp_sock.ArgumentTypeError)):
+        post(watch)
+    ours.sendall(b"x")
+    assert theirs.recv(1) == b"x"
+    watch.close()
+
+
+def test_a_wait_times_out(port, pipe):
+    """A wait has a timeout like any operation."""
+    watch = port.watch(pipe[0])
+    op = watch.recv_zero(timeout=0.01)
+    run_until(port, lambda: op.done)
+    assert isinstance(op.error, iocp_sock.TimedOut)
+    watch.close()
+
+
+def test_thousands_of_events(port, pipe):
+    """Each byte of a stream of single bytes is reported."""
+    watch = port.watch(pipe[0])
+    seen = 0
+
+    def readable(completion):
+        nonlocal seen
+        seen += len(os.read(pipe[0], 1))
+        if seen < 2000:
+            watch.recv_zero(callback=readable)
+
+    watch.recv_zero(callback=readable)
+    for _ in range(20):
+        os.write(pipe[1], bytes(100))
+        port.run_once(0)
+    run_until(port, lambda: seen == 2000)
+    watch.close()
+
+
+def test_the_number_of_a_closed_descriptor(port, peers, pipe):
+    """A watch that ends leaves alone a Socket that has got its descriptor's number since."""
+    watch = port.watch(pipe[0])
+    waiting = watch.recv_zero()
+    port.run_once(0)
+    ours, theirs = socket.socketpair()
+    peer = peers.keep(theirs)
+    number = pipe[0]
+    close_end(pipe, 0)
+    os.dup2(ours.fileno(), number)
+    ours.close()
+    sock = port.adopt(number)
+    got = Recorder()
+    sock.receive(got)
+    port.run_once(0)
+    watch.close()
+    run_until(port, lambda: watch.closed and waiting.done)
+    peer.sendall(b"x")
+    run_until(port, lambda: got)
+    sock.close()
