@@ -50,6 +50,7 @@ REQUIREMENTS = {
     "R30": "Posting order, and sequence numbers.",
     "R31": "Cancel of one operation, or of all of a socket.",
     "R32": "Accept, connect, disconnect, files; no accept's error stops a listener.",
+    "R33": "An asyncio event loop on the port.",
     "R37": "Paused readers, closes that end in a reset, and files that count as bytes.",
     "R38": "No use from any thread, at any time, crashes, hangs, leaks or loses a completion.",
 }

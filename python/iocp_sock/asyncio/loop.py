@@ -1,0 +1,297 @@
+"""The event loop on a Port, as far as it is the same on every system."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import socket
+from asyncio import base_events, constants, events, sslproto, trsock
+from typing import TYPE_CHECKING, Any
+
+from iocp_sock.asyncio.datagram import DatagramTransport
+from iocp_sock.asyncio.stream import StreamTransport
+from iocp_sock.asyncio.watches import Watches
+from iocp_sock.config import PortConfig
+from iocp_sock.errors import Error, ForkedPort
+from iocp_sock.port import Port
+
+if TYPE_CHECKING:
+    import asyncio
+    import collections
+    import weakref
+
+    from iocp_sock._core import Socket
+
+__all__ = ["PortEventLoop"]
+
+
+class _Poll:
+    """The part of a selector that asyncio's base classes need: a turn of the port, and its watches.
+
+    The records of a turn stay in the port until the loop hands them out, because handles that were
+    ready before the turn run first.
+    """
+
+    __slots__ = ("get_key", "select")
+
+    def __init__(self, port: Port, watches: Watches) -> None:
+        self.select = port._make_turn
+        self.get_key = watches.key
+
+    def close(self) -> None:
+        """Do nothing: the loop closes the port."""
+
+
+class PortEventLoop(base_events.BaseEventLoop):
+    """An asyncio event loop whose transports are Sockets of one Port."""
+
+    _closed = True  # until the constructor has made a port
+    if TYPE_CHECKING:  # of asyncio's own bases, which its stubs leave out
+        _debug: bool
+        _internal_fds: int
+        _ready: collections.deque[events.Handle]
+        _transports: weakref.WeakValueDictionary[int, Any]
+
+        def _check_closed(self) -> None: ...
+        def _ensure_fd_no_transport(self, fd: Any) -> None: ...
+
+    def __init__(
+        self, config: PortConfig | None = None, *, receive: str = "pooled", **options: Any
+    ) -> None:
+        self._receive_strategy = receive
+        if config is None:
+            config = PortConfig(**{"on_callback_error": "keep", **options})
+            options = {}
+        self._port = Port(config, **options)
+        self._port.error_handler = self._port_error
+        self._watches = Watches(self._port)
+        self._listeners: dict[int, Socket] = {}
+        self._borrowed: dict[Socket, socket.socket] = {}
+        super().__init__(_Poll(self._port, self._watches))  # type: ignore[call-arg]
+        self._internal_fds += 1
+        self._records = events.Handle(self._port._hand_out, (), self)
+
+    @property
+    def port(self) -> Port:
+        """The loop's Port: its ledger, its figures, its trace."""
+        return self._port
+
+    def _port_error(self, exc: BaseException, source: object) -> None:
+        self.call_exception_handler(
+            {"message": f"Exception in callback {source!r}", "exception": exc}
+        )
+
+    # --- the turn ---------------------------------------------------------------------------------
+
+    def _process_events(self, records: int) -> None:
+        if records:
+            self._ready.append(self._records)
+
+    def _write_to_self(self) -> None:
+        with contextlib.suppress(Error):  # the loop is closed, or was made before a fork
+            self._port.wake()
+
+    def close(self) -> None:
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        super().close()
+        self._internal_fds -= 1
+        for transport in self._transports.values():
+            transport._forget_protocol()
+        try:
+            self._watches.close()
+            for listener in self._listeners.values():
+                listener.close(0)
+            self._port.error_handler = None
+            self._port.close(0)
+        except ForkedPort:
+            pass  # the parent's
+        finally:
+            self._listeners.clear()
+            for sock in self._borrowed.values():
+                sock.close()
+            self._borrowed.clear()
+
+    # --- descriptors of other code ----------------------------------------------------------------
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
+        return self._watch(fd, False, callback, args)
+
+    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> events.Handle:
+        return self._watch(fd, True, callback, args)
+
+    def _watch(self, fd: Any, writing: bool, callback: Any, args: Any) -> events.Handle:
+        self._check_closed()
+        handle = events.Handle(callback, args, self, None)
+        self._watches.add(fd, writing, handle)
+        return handle
+
+    def _remove_reader(self, fd: Any) -> bool:
+        return not self.is_closed() and self._watches.remove(fd, False)
+
+    def _remove_writer(self, fd: Any) -> bool:
+        return not self.is_closed() and self._watches.remove(fd, True)
+
+    # --- transports -------------------------------------------------------------------------------
+
+    def _adopt(self, sock: Any) -> tuple[Any, Any]:
+        """Return the Socket of a socket.socket, and who owns the descriptor besides it."""
+        if not isinstance(sock, socket.socket):
+            return sock, None
+        self._ensure_fd_no_transport(sock)
+        return self._port.adopt(sock, borrow=True), sock
+
+    def _end(self, core: Socket, sock: socket.socket | None) -> None:
+        """Close a Socket, and then the socket.socket whose descriptor it has borrowed."""
+        core.close(0)
+        if sock is not None:
+            self._borrowed[core] = sock
+            self._close_borrowed(core)
+
+    def _close_borrowed(self, core: Socket) -> None:
+        """Close the socket.socket, in a later turn if the kernel still holds a request of it."""
+        if core.closed:
+            self._borrowed.pop(core).close()
+        else:
+            self.call_soon_threadsafe(self._close_borrowed, core)
+
+    def _make_socket_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: Any = None,
+        server: Any = None,
+    ) -> StreamTransport:
+        core, owner = self._adopt(sock)
+        return StreamTransport(self, core, owner, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        ssl_protocol = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            **timeouts,
+        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        return ssl_protocol._app_transport
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> DatagramTransport:
+        core, owner = self._adopt(sock)
+        return DatagramTransport(self, core, owner, protocol, address, waiter, extra)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int) -> int:
+        sent: int = await transp._send_file(file, offset, count)
+        return sent
+
+    # --- servers ----------------------------------------------------------------------------------
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        timeouts = {"ssl_handshake_timeout": ssl_handshake_timeout}
+        if ssl_shutdown_timeout is not None:  # from Python 3.11 on
+            timeouts["ssl_shutdown_timeout"] = ssl_shutdown_timeout
+        context = contextvars.copy_context()
+
+        def accepted(core: Socket) -> None:
+            if self.is_closed():
+                core.close(0)
+                return
+            context.copy().run(self._accepted, core, protocol_factory, sslcontext, server, timeouts)
+
+        def failed(_core: Socket, exc: OSError) -> None:
+            if isinstance(exc, ConnectionAbortedError):
+                return  # the client has gone
+            self.call_exception_handler(
+                {
+                    "message": "socket.accept() out of system resource",
+                    "exception": exc,
+                    "socket": trsock.TransportSocket(sock),
+                }
+            )
+
+        listener = self._port.adopt(sock, borrow=True)
+        self._listeners[sock.fileno()] = listener
+        listener.accept_each(accepted, on_error=failed)
+
+    def _accepted(
+        self, core: Socket, protocol_factory: Any, sslcontext: Any, server: Any, timeouts: Any
+    ) -> None:
+        protocol = transport = None
+        try:
+            protocol = protocol_factory()
+            if sslcontext:
+                waiter = self.create_future()
+                waiter.add_done_callback(
+                    lambda done: self._handshake_done(done, protocol, transport)
+                )
+                transport = self._make_ssl_transport(
+                    core,
+                    protocol,
+                    sslcontext,
+                    waiter,
+                    server_side=True,
+                    server=server,
+                    **timeouts,
+                )
+            else:
+                transport = self._make_socket_transport(core, protocol, server=server)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            core.close(0)
+            self._report_accept(exc, protocol, transport)
+
+    def _handshake_done(self, done: asyncio.Future[Any], protocol: Any, transport: Any) -> None:
+        exc = None if done.cancelled() else done.exception()
+        if exc is not None:
+            transport.close()
+            self._report_accept(exc, protocol, transport)
+
+    def _report_accept(self, exc: BaseException, protocol: Any, transport: Any) -> None:
+        if not self._debug:
+            return
+        context = {
+            "message": "Error on transport creation for incoming connection",
+            "exception": exc,
+        }
+        if protocol is not None:
+            context["protocol"] = protocol
+        if transport is not None:
+            context["transport"] = transport
+        self.call_exception_handler(context)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock.fileno(), None)
+        if listener is None:
+            sock.close()
+        else:
+            self._end(listener, sock)

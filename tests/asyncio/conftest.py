@@ -1,0 +1,56 @@
+"""Fixtures of the event loop: a loop on each backend, which must leave nothing behind."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from support import BACKENDS, WINDOWS, descriptors, settled
+
+if not WINDOWS:
+    from iocp_sock.asyncio import EventLoop
+else:
+    collect_ignore_glob = ["test_*.py"]  # the loop does not run on Windows yet
+
+
+@pytest.fixture(params=BACKENDS)
+def make_loop(request: pytest.FixtureRequest) -> Iterator[Callable[..., "EventLoop"]]:
+    """Make loops on a backend. They are closed with the test, and must leave nothing."""
+    before = descriptors()
+    loops: list[EventLoop] = []
+
+    def make(**options: Any) -> EventLoop:
+        loop = EventLoop(backend=request.param, **options)
+        loops.append(loop)
+        return loop
+
+    yield make
+    for loop in loops:
+        if not loop.is_closed():
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+        settled(loop.port)
+    assert descriptors() == before
+
+
+@pytest.fixture
+def loop(make_loop: Callable[..., "EventLoop"]) -> "EventLoop":
+    """Make one loop. Errors that reach its exception handler fail the test."""
+    loop = make_loop()
+    errors: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _loop, context: errors.append(context))
+    loop.errors = errors  # type: ignore[attr-defined]
+    return loop
+
+
+@pytest.fixture
+def run(loop: "EventLoop") -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """Run coroutines on the loop, each for at most 20 s; no error may reach the handler."""
+
+    def run_one(main: Coroutine[Any, Any, Any]) -> Any:
+        return loop.run_until_complete(asyncio.wait_for(main, 20))
+
+    yield run_one
+    assert not loop.errors  # type: ignore[attr-defined]
