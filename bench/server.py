@@ -184,10 +184,15 @@ def _windows_native(name: str) -> Callable[[], list[str]]:
 
 ASYNCIO = Server("asyncio", python_server("protocol_server", "--loop", "asyncio"))
 UVLOOP = Server("uvloop", python_server("protocol_server", "--loop", "uvloop"))
+LOOPS = [
+    Server(f"loop-{backend}", python_server("protocol_server", "--loop", backend))
+    for backend in ("uring", "epoll")
+]
 
 ECHO_SERVERS = [
     Server("iocp_sock-uring", python_server("iocp_server", "--backend", "uring")),
     Server("iocp_sock-epoll", python_server("iocp_server", "--backend", "epoll")),
+    *LOOPS,
     UVLOOP,
     ASYNCIO,
     Server(
@@ -222,6 +227,7 @@ IDLE_SERVERS = [
         for backend in ("uring", "epoll")
         for receive in ("pooled", "zero_byte", "direct")
     ),
+    *LOOPS,
     UVLOOP,
     ASYNCIO,
 ]

@@ -1,4 +1,4 @@
-"""asyncio.Protocol with transport.write, on the loop of asyncio, uvloop or winloop."""
+"""asyncio.Protocol with transport.write, on the loop of asyncio, uvloop, winloop or ours."""
 
 import asyncio
 import importlib
@@ -40,7 +40,14 @@ class Gathered(Pieces):
         self.transport.writelines(self.pieces)
 
 
+LOOPS = ["asyncio", "uvloop", "winloop", "uring", "epoll"]
+
+
 def _new_loop(name: str) -> asyncio.AbstractEventLoop:
+    if name in ("uring", "epoll"):
+        from iocp_sock.asyncio import new_event_loop
+
+        return new_event_loop(backend=name)
     if name != "asyncio":
         loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
         return loop
@@ -49,7 +56,7 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
 
 def main() -> None:
     parser = shape.parser()
-    parser.add_argument("--loop", choices=["asyncio", "uvloop", "winloop"], default="asyncio")
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--writelines", action="store_true", help="write the pieces in one call")
     options = parser.parse_args()
     Pieces.pieces = shape.pieces(options)
