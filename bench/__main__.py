@@ -26,6 +26,12 @@ def _parser() -> argparse.ArgumentParser:
         "--servers", type=_names, metavar="A,B", help="only these servers, in this order"
     )
     common.add_argument(
+        "--before",
+        metavar="DIRECTORY",
+        help="also run before-*: the servers of this package as built in another tree, whose "
+        "iocp_sock/ is below DIRECTORY",
+    )
+    common.add_argument(
         "--cpus", type=_pair, metavar="S,C", help="CPU of the server and of the client"
     )
 

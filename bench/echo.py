@@ -18,6 +18,7 @@ from bench.server import (
     Server,
     ServerUnavailable,
     select_servers,
+    with_before,
 )
 
 _QUICK_SERVERS = ["iocp_sock-uring", "iocp_sock-epoll", "uvloop", "c-epoll"]
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="fewer cells and servers, in about a minute"
     )
+    parser.add_argument("--baseline", help="the server to which the others are compared")
     parser.add_argument("--cells", help="only these cells, such as 64Bx100,8x64Bx100")
     parser.add_argument("--rounds", type=int, help="runs of each server in each cell (5, quick: 3)")
     parser.add_argument("--seconds", type=float, help="measured window of a run (2.0, quick: 0.7)")
@@ -148,6 +150,9 @@ def main(options: argparse.Namespace) -> int:
     quick = options.quick
     under_wine = options.command == "windows"
     known, baseline = (WINDOWS_SERVERS, PROACTOR) if under_wine else (ECHO_SERVERS, UVLOOP)
+    known = with_before(known, options.before)
+    if options.baseline:
+        (baseline,) = select_servers(known, [options.baseline])
     usual = WINDOWS if under_wine else QUICK if quick else ALL
     cells = select_cells(options.cells.split(",")) if options.cells else usual
     names = options.servers or (_QUICK_SERVERS if quick and not under_wine else None)

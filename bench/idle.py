@@ -13,7 +13,14 @@ from bench import report
 from bench.load import RunFailed
 from bench.machine import Cpus, describe, pinned
 from bench.program import program
-from bench.server import IDLE_SERVERS, RunningServer, Server, ServerUnavailable, select_servers
+from bench.server import (
+    IDLE_SERVERS,
+    RunningServer,
+    Server,
+    ServerUnavailable,
+    select_servers,
+    with_before,
+)
 
 _LIMIT_SECONDS = 60.0
 
@@ -130,7 +137,7 @@ def main(options: argparse.Namespace) -> int:
     skipped: dict[str, str] = {}
     failures: list[dict[str, str]] = []
     environment = describe(cpus)
-    for server in select_servers(IDLE_SERVERS, options.servers):
+    for server in select_servers(with_before(IDLE_SERVERS, options.before), options.servers):
         try:
             seen = measure(server, options.connections, cpus)
         except ServerUnavailable as error:

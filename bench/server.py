@@ -233,6 +233,22 @@ IDLE_SERVERS = [
 ]
 
 
+def with_before(known: list[Server], directory: str | None) -> list[Server]:
+    """Adds the servers of this package as they are in another tree, to compare two builds."""
+    if directory is None:
+        return known
+    path = f"PYTHONPATH={Path(directory).resolve()}"
+    ours = [server for server in known if server.name.startswith("iocp_sock-")]
+    return known + [
+        Server(
+            server.name.replace("iocp_sock-", "before-"),
+            lambda command=server.command: ["env", path, *command()],
+        )
+        for server in ours
+        if not server.under_wine
+    ]
+
+
 def select_servers(known: list[Server], names: list[str] | None) -> list[Server]:
     """The servers of these names, or all; for an unknown name exits with the known ones."""
     if names is None:
