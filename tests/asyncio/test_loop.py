@@ -54,7 +54,14 @@ def test_a_backend_that_is_not_there():
         iocp_sock.asyncio.EventLoop(backend="none")
 
 
-@pytest.mark.parametrize("receive", ["pooled", "direct", "zero_byte"])
+@pytest.mark.parametrize("receive", ["fast", None, 1, []])
+def test_a_strategy_that_there_is_not(receive):
+    """An invalid strategy is refused before there is a port."""
+    with pytest.raises(iocp_sock.ArgumentError, match="receive must be one of pooled, direct"):
+        iocp_sock.asyncio.EventLoop(receive=receive)
+
+
+@pytest.mark.parametrize("receive", ["pooled", "direct", "zero_byte", "adaptive"])
 def test_the_strategy_of_a_loop(make_loop, receive):
     """R33: the option `receive` is the strategy of every stream transport."""
     loop = make_loop(receive=receive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import errno
 import socket
 from asyncio import base_events, constants, events, sslproto, trsock
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from iocp_sock.asyncio.datagram import DatagramTransport
 from iocp_sock.asyncio.stream import StreamTransport
 from iocp_sock.asyncio.watches import Watches
 from iocp_sock.config import PortConfig
-from iocp_sock.errors import Error, ForkedPort
+from iocp_sock.errors import ArgumentError, Error, ForkedPort
 from iocp_sock.port import Port
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from iocp_sock._core import Socket
 
 __all__ = ["PortEventLoop"]
+
+
+RECEIVE_STRATEGIES = ("pooled", "direct", "zero_byte", "adaptive")
+"""The receive strategies of a loop's streams."""
 
 
 class _Poll:
@@ -58,6 +63,11 @@ class PortEventLoop(base_events.BaseEventLoop):
     def __init__(
         self, config: PortConfig | None = None, *, receive: str = "pooled", **options: Any
     ) -> None:
+        if receive not in RECEIVE_STRATEGIES:
+            raise ArgumentError(
+                errno.EINVAL,
+                f"receive must be one of {', '.join(RECEIVE_STRATEGIES)}, not {receive!r}",
+            )
         self._receive_strategy = receive
         if config is None:
             config = PortConfig(**{"on_callback_error": "keep", **options})
