@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support import BACKENDS, WINDOWS, descriptors, settled
+from support.backends import STATES
 
 if not WINDOWS:
     from iocp_sock.asyncio import EventLoop
@@ -15,13 +16,22 @@ else:
 
 
 @pytest.fixture(params=BACKENDS)
-def make_loop(request: pytest.FixtureRequest) -> Iterator[Callable[..., "EventLoop"]]:
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name each backend that a loop runs on; skip a refused one with its reason."""
+    name: str = request.param
+    if STATES[name] != "ok":
+        pytest.skip(f"{name}: {STATES[name]}")
+    return name
+
+
+@pytest.fixture
+def make_loop(backend: str) -> Iterator[Callable[..., "EventLoop"]]:
     """Make loops on a backend. They are closed with the test, and must leave nothing."""
     before = descriptors()
     loops: list[EventLoop] = []
 
     def make(**options: Any) -> EventLoop:
-        loop = EventLoop(backend=request.param, **options)
+        loop = EventLoop(backend=backend, **options)
         loops.append(loop)
         return loop
 

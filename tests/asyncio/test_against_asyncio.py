@@ -11,12 +11,11 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from iocp_sock.asyncio import EventLoop
-from support import BACKENDS, pattern
+from support import pattern
 
 TURNS = 12
 """Turns after each step. Between the ends of an AF_UNIX pair nothing takes longer."""
@@ -255,7 +254,6 @@ def play(loop: asyncio.AbstractEventLoop, program: Any, reactions: Reactions) ->
         loop.close()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -11,12 +11,11 @@ import pytest
 
 import iocp_sock
 import iocp_sock.asyncio
-from support import BACKENDS, WINDOWS
+from support import WINDOWS
 
 pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Windows yet")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_run(backend):
     """run() makes a loop with the port's options, and closes it."""
 
