@@ -129,4 +129,8 @@ def set_reuse_port(sock: Socket, value: bool) -> None:
 def duplicate(sock: Socket) -> _socket.socket:
     """Implement Socket.duplicate()."""
     copy = _socket.dup(sock.fileno())
-    return _socket.socket(sock.family, sock.type, sock.proto, fileno=copy)
+    try:
+        return _socket.socket(sock.family, sock.type, sock.proto, fileno=copy)
+    except BaseException:
+        _socket.close(copy)  # a watched descriptor that is no socket
+        raise

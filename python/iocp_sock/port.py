@@ -166,10 +166,10 @@ class Port(_core.Port):
 
         The Socket takes readiness waits only: recv_zero() completes when there is something to
         read, the end of the stream or an error, and wait_writable() when there is room. Its close()
-        leaves the descriptor open. Close it before the descriptor, whose number may be used again.
-        Several may watch one descriptor, also one of a Socket of this port. Windows can watch
-        sockets only. Raises PermissionError for a regular file or directory, which is always ready,
-        and OSError for a descriptor that is not open.
+        leaves the descriptor open. Close it before the descriptor, because a watch may keep the
+        file open. Several may watch one descriptor, even one of a Socket of this port. Linux only
+        so far: elsewhere it raises OSError. Raises PermissionError for a file that is always ready,
+        such as a regular file, and OSError for a descriptor that is not open.
         """
         fileno: Any = getattr(fd, "fileno", None)
         number: Any = fileno() if callable(fileno) else fd

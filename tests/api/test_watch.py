@@ -9,9 +9,9 @@ import sys
 import pytest
 
 import iocp_sock
-from support import WINDOWS, Recorder, finish, run_until
+from support import WINDOWS, Recorder, descriptors, finish, run_until
 
-pytestmark = pytest.mark.skipif(WINDOWS, reason="Windows watches sockets only")
+pytestmark = pytest.mark.skipif(WINDOWS, reason="Windows watches nothing so far")
 
 
 @pytest.fixture
@@ -255,6 +255,16 @@ def test_only_waits_are_posted(port, peers, post):
     watch.close()
 
 
+def test_a_duplicate_of_no_socket(port, pipe):
+    """duplicate() of a watch that is no socket raises, and leaves no descriptor."""
+    watch = port.watch(pipe[0])
+    before = descriptors()
+    with pytest.raises(OSError, match=r"."):
+        watch.duplicate()
+    assert descriptors() == before
+    watch.close()
+
+
 def test_a_wait_times_out(port, pipe):
     """A wait has a timeout like any operation."""
     watch = port.watch(pipe[0])
@@ -281,6 +291,30 @@ def test_thousands_of_events(port, pipe):
         port.run_once(0)
     run_until(port, lambda: seen == 2000)
     watch.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="os.eventfd() came with Python 3.10")
+def test_the_number_of_a_closed_eventfd(port):
+    """A watch leaves alone the next watch by its number, even of a file that looks the same."""
+    first = os.eventfd(0)
+    old = port.watch(first)
+    waiting = old.recv_zero()
+    port.run_once(0)
+    os.close(first)
+    second = os.eventfd(0)
+    try:
+        assert second == first
+        new = port.watch(second)
+        op = new.recv_zero()
+        port.run_once(0)
+        old.close()
+        run_until(port, lambda: old.closed and waiting.done)
+        os.eventfd_write(second, 1)
+        finish(port, op)
+        new.close()
+        run_until(port, lambda: new.closed)
+    finally:
+        os.close(second)
 
 
 def test_the_number_of_a_closed_descriptor(port, peers, pipe):

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,57 +98,78 @@ int EpollBackend::watch(Socket& socket) {
     if (registered_.size() <= socket.id.slot) {
         registered_.resize(socket.id.slot + 64);
     }
-    Registration made{.socket = &socket};
-    int code = add(socket, fd_of(socket));
-    if (code == EEXIST) {
-        made.duplicate = ::fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
-        code = made.duplicate >= 0 ? add(socket, made.duplicate) : errno;
-        if (code != 0 && made.duplicate >= 0) {
-            (void)::close(made.duplicate);
-        }
-    }
-    if (code != 0) {
+    if (const int code = add(socket); code != 0) {
         return code;
     }
-    struct stat file {};
-    if (socket.watched && ::fstat(fd_of(socket), &file) == 0) {
-        made.device = file.st_dev;
-        made.inode = file.st_ino;
-    }
-    registered_[socket.id.slot] = made;
+    registered_[socket.id.slot] = &socket;
     socket.backend_bits |= bit_watched;
     return 0;
 }
 
-int EpollBackend::add(const Socket& socket, int fd) {
+int EpollBackend::add(Socket& socket) {
+    const int fd = fd_of(socket);
+    if (!socket.watched) {
+        const int code = add_number(socket, fd);
+        if (code == 0) {
+            watches_.erase(fd);
+        }
+        return code == EEXIST ? add_duplicate(socket) : code;
+    }
+    const auto [place, fresh] = watches_.try_emplace(fd);
+    const int code = add_number(socket, fd);
+    if (code == 0) {
+        place->second = socket.id;
+    } else if (fresh) {
+        watches_.erase(place);
+    }
+    return code == EEXIST ? add_duplicate(socket) : code;
+}
+
+// A descriptor may be registered once.
+int EpollBackend::add_duplicate(const Socket& socket) {
+    const auto place = duplicates_.try_emplace(socket.id.slot, -1).first;
+    place->second = ::fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
+    const int code = place->second >= 0 ? add_number(socket, place->second) : errno;
+    if (code != 0) {
+        if (place->second >= 0) {
+            (void)::close(place->second);
+        }
+        duplicates_.erase(place);
+    }
+    return code;
+}
+
+int EpollBackend::add_number(const Socket& socket, int fd) noexcept {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.u64 = socket.id.packed();
     return ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
-// epoll forgets a file with its last descriptor. A removal by the number would then hit the file
-// that has the number now.
-bool EpollBackend::names_another_file(const Socket& socket, const Registration& made) noexcept {
-    struct stat file {};
-    return socket.watched && (::fstat(fd_of(socket), &file) != 0 || file.st_dev != made.device ||
-                              file.st_ino != made.inode);
+void EpollBackend::remove_number(int fd) noexcept {
+    epoll_event event{};
+    (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, &event);
 }
 
+// Leaves the number of a watch alone if another registration has been made by it.
 void EpollBackend::forget(Socket& socket) noexcept {
-    if ((socket.backend_bits & bit_watched) != 0) {
-        const Registration& made = registered_[socket.id.slot];
-        if (made.duplicate >= 0 || !names_another_file(socket, made)) {
-            epoll_event event{};
-            (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL,
-                              made.duplicate >= 0 ? made.duplicate : fd_of(socket), &event);
-        }
-        if (made.duplicate >= 0) {
-            (void)::close(made.duplicate);
-        }
-        registered_[socket.id.slot] = {};
-        socket.backend_bits &= ~bit_watched;
+    if ((socket.backend_bits & bit_watched) == 0) {
+        return;
     }
+    const auto duplicate = duplicates_.find(socket.id.slot);
+    const auto watch = socket.watched ? watches_.find(fd_of(socket)) : watches_.end();
+    if (duplicate != duplicates_.end()) {
+        remove_number(duplicate->second);
+        (void)::close(duplicate->second);
+        duplicates_.erase(duplicate);
+    } else if (!socket.watched) {
+        remove_number(fd_of(socket));
+    } else if (watch != watches_.end() && watch->second.packed() == socket.id.packed()) {
+        remove_number(fd_of(socket));
+        watches_.erase(watch);
+    }
+    registered_[socket.id.slot] = nullptr;
+    socket.backend_bits &= ~bit_watched;
 }
 
 void EpollBackend::detach(Socket& socket) {
@@ -276,7 +296,7 @@ void EpollBackend::reap(std::vector<Packet>& out) {
             continue;
         }
         const SlotId id = SlotId::unpack(event.data.u64);
-        Socket* socket = id.slot < registered_.size() ? registered_[id.slot].socket : nullptr;
+        Socket* socket = id.slot < registered_.size() ? registered_[id.slot] : nullptr;
         if (socket != nullptr && socket->id.generation == id.generation) {
             edge(event.events, *socket, out);
         }

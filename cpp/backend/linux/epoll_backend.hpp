@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "backend/linux/linux_backend.hpp"
@@ -40,20 +41,11 @@ public:
 
 private:
     EpollBackend();
-    // A socket's entry in the epoll set. A descriptor that is in the set already, because it is
-    // watched as well, is registered by a duplicate. A watched descriptor is the caller's, who may
-    // have closed it, so that its number names another file: the entry keeps the file's identity.
-    struct Registration {
-        Socket* socket{nullptr};
-        int duplicate{-1};
-        std::uint64_t device{0};
-        std::uint64_t inode{0};
-    };
-
     int watch(Socket& socket);
-    [[nodiscard]] int add(const Socket& socket, int fd);
-    [[nodiscard]] static bool names_another_file(const Socket& socket,
-                                                 const Registration& made) noexcept;
+    int add(Socket& socket);
+    int add_duplicate(const Socket& socket);
+    [[nodiscard]] int add_number(const Socket& socket, int fd) noexcept;
+    void remove_number(int fd) noexcept;
     void forget(Socket& socket) noexcept;
     StartResult send_file(Operation& op);
     void edge(std::uint32_t mask, Socket& socket, std::vector<Packet>& out);
@@ -61,9 +53,15 @@ private:
     int epoll_fd_{-1};
     std::unique_ptr<epoll_event[]> events_;
     int event_count_{0};
-    bool waiting_{false};                   // between publish() and reap()
-    bool answered_{false};                  // answers are there: the wait must not last
-    std::vector<Registration> registered_;  // by the socket's slot
+    bool waiting_{false};              // between publish() and reap()
+    bool answered_{false};             // answers are there: the wait must not last
+    std::vector<Socket*> registered_;  // by the socket's slot
+    // The watch that was registered last by a descriptor's number. epoll forgets a file with its
+    // last descriptor, so a caller may have closed the number, and another file may have it. A
+    // later registration by the number shows that.
+    std::unordered_map<int, SlotId> watches_;
+    // Duplicates of descriptors that were registered already, by the socket's slot.
+    std::unordered_map<std::uint32_t, int> duplicates_;
     // For the next reap(): the answers to cancel(), and file sends that go on.
     std::vector<Packet> answers_;
 };
