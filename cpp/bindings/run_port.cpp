@@ -3,6 +3,8 @@
 #include "bindings/run_port.hpp"
 
 #include <cerrno>
+#include <memory>
+#include <utility>
 
 #include "bindings/arguments.hpp"
 #include "bindings/errors.hpp"
@@ -10,12 +12,26 @@
 #include "bindings/keywords.hpp"
 #include "bindings/port_object.hpp"
 #include "bindings/types.hpp"
+#include "run/runner.hpp"
 
 namespace iocp::py {
 
 namespace pb = pybind11;
 
 namespace {
+
+constexpr const char* runs_already =
+    "the port runs already, in another thread or in the caller of this callback; only one thread "
+    "may run it";
+
+// A thread as the runner of a port, for longer than one call.
+struct LoopRun {
+    LoopRun(pb::object given, PortObject& port) : self(std::move(given)), runner(host, port) {}
+
+    pb::object self;  // keeps the port
+    DropHost host;
+    run::Runner runner;
+};
 
 std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
     std::int64_t nanoseconds = -1;
@@ -36,8 +52,7 @@ run::Ran ran(PortObject& port, Call&& call) {
         raise(*port.types, ErrorClass::port_running, EBUSY,
               port.core->shared()
                   ? "this thread runs the port already: the call comes from one of its callbacks"
-                  : "the port runs already, in another thread or in the caller of this callback; "
-                    "only one thread may run it");
+                  : runs_already);
         throw_set();
     }
     if (result.error) {
@@ -82,6 +97,29 @@ Py_ssize_t run_once(const pb::object& self, const pb::object& timeout) {
     DropHost host;
     const run::Ran result = ran(port, [&] { return run::run_once(host, port, nanoseconds); });
     return static_cast<Py_ssize_t>(result.count);
+}
+
+pb::object enter(const pb::object& self) {
+    static constexpr const char* name = "iocp_sock.LoopRun";
+    auto& port = self.cast<PortObject&>();
+    require_one_thread(port);
+    auto made = std::make_unique<LoopRun>(self, port);
+    bool taken = false;
+    if (!attempted([&] { taken = made->runner.take_over(); })) {
+        throw_set();
+    }
+    if (!taken) {
+        raise(*port.types, ErrorClass::port_running, EBUSY, runs_already);
+        throw_set();
+    }
+    PyObject* capsule = PyCapsule_New(made.get(), name, [](PyObject* object) {
+        delete static_cast<LoopRun*>(PyCapsule_GetPointer(object, name));
+    });
+    if (capsule == nullptr) {
+        throw_set();
+    }
+    (void)made.release();
+    return pb::reinterpret_steal<pb::object>(capsule);
 }
 
 Py_ssize_t make_turn(const pb::object& self, const pb::object& timeout) {

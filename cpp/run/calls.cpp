@@ -22,6 +22,18 @@ namespace {
     return !ran.refused && !ran.error;
 }
 
+// The same for a call that may go on as the runner that its caller is, as an event loop does
+// between two calls. That runner closes the port.
+[[nodiscard]] bool begin_or_go_on(Runner& runner, const RunnablePort& port, Ran& ran) {
+    if (!runner.here()) {
+        return begin(runner, port, ran);
+    }
+    if (port.closed) {
+        ran.error = port_is_closed;
+    }
+    return !ran.error;
+}
+
 bool take_woken(Host& host, RunnablePort& port) {
     return locked(host, *port.core, [&port] { return port.core->take_woken(); });
 }
@@ -97,7 +109,7 @@ Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout) {
     Ran ran;
     const std::int64_t deadline = port.after(host, timeout);
     Runner runner(host, port);
-    if (begin(runner, port, ran)) {
+    if (begin_or_go_on(runner, port, ran)) {
         ran.error = turn_and_check(host, port, deadline);
         ran.count = port.inbox.size() + (port.core->any_notified() ? 1U : 0U);
         (void)take_woken(host, port);
@@ -109,9 +121,11 @@ Ran hand_out(Host& host, RunnablePort& port) {
     assert(!port.core->shared());
     Ran ran;
     Runner runner(host, port);
-    if (begin(runner, port, ran)) {
+    if (begin_or_go_on(runner, port, ran)) {
         ran.count = host.dispatch(port, port.inbox).count;
-        (void)runner.close_if_over();
+        if (runner.held()) {
+            (void)runner.close_if_over();
+        }
     }
     return ran;
 }

@@ -180,6 +180,45 @@ def test_two_loops_in_two_threads(make_loop):
     assert results == [b"HELLO\n"]
 
 
+def test_a_thread_that_waits_for_the_loops_port(run):
+    """R33: a thread that waits for an operation of the port calls no protocol and no reader."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        mine, silent = socket.socketpair()
+        sock = loop.port.adopt(mine)
+        operation = sock.recv(1)
+        threads = set()
+        done = loop.create_future()
+
+        def readable():
+            threads.add(threading.get_ident())
+            if ours.recv(1) == b"!":
+                loop.remove_reader(ours)
+                done.set_result(None)
+
+        def send():
+            for _ in range(300):
+                theirs.send(b"x")
+            theirs.send(b"!")
+
+        with ours, theirs, silent:
+            loop.add_reader(ours, readable)
+            waiter = threading.Thread(target=operation.result)
+            sender = threading.Thread(target=send)
+            waiter.start()
+            sender.start()
+            await done
+            silent.send(b"y")
+            await loop.run_in_executor(None, waiter.join)
+            sender.join()
+        assert threads == {threading.get_ident()}
+        sock.close()
+
+    run(main())
+
+
 def test_readers_and_writers_beside_each_other(run):
     """R33: a reader is added again at once, while a writer of the same descriptor waits."""
 

@@ -58,7 +58,7 @@ class PortEventLoop(base_events.BaseEventLoop):
         _transports: weakref.WeakValueDictionary[int, Any]
 
         def _check_closed(self) -> None: ...
-        def _ensure_fd_no_transport(self, fd: Any) -> None: ...
+        def _check_running(self) -> None: ...
 
     def __init__(
         self, config: PortConfig | None = None, *, receive: str = "pooled", **options: Any
@@ -93,6 +93,17 @@ class PortEventLoop(base_events.BaseEventLoop):
 
     # --- the turn ---------------------------------------------------------------------------------
 
+    def run_forever(self) -> None:
+        self._check_closed()
+        self._check_running()
+        # A thread that waits for an operation of the port would otherwise run it on loan, and call
+        # protocols from there.
+        runner = self._port._enter()
+        try:
+            super().run_forever()
+        finally:
+            del runner
+
     def _process_events(self, records: int) -> None:
         if records:
             self._ready.append(self._records)
@@ -106,7 +117,13 @@ class PortEventLoop(base_events.BaseEventLoop):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        super().close()
+        try:
+            super().close()
+        finally:
+            self._close_port()
+
+    def _close_port(self) -> None:
+        """Close the port without a call of any protocol."""
         self._internal_fds -= 1
         for transport in self._transports.values():
             transport._forget_protocol()
@@ -143,6 +160,20 @@ class PortEventLoop(base_events.BaseEventLoop):
 
     def _remove_writer(self, fd: Any) -> bool:
         return not self.is_closed() and self._watches.remove(fd, True)
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        """Refuse the descriptor of an open transport.
+
+        The descriptor of an accepted connection that was reset may be closed, and its number used
+        again, before connection_lost() was called.
+        """
+        try:
+            number = fd if isinstance(fd, int) else int(fd.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {fd!r}") from None
+        transport = self._transports.get(number)
+        if transport is not None and not transport.is_closing() and transport._owns(number):
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
     # --- transports -------------------------------------------------------------------------------
 

@@ -79,6 +79,35 @@ TEST_F(CallsTest, ATurnInTwoStepsLeavesItsRecordsForTheSecond) {
     EXPECT_EQ(make_turn(host_, port_, 0).count, 0U);
 }
 
+TEST_F(CallsTest, ARunnerKeepsOthersFromTheRecordsOfItsTurn) {
+    const std::thread::id mine = std::this_thread::get_id();
+    PortEvent event(true, false);
+    const TestOperation& operation = port_.receive(&event);
+    Runner runner(host_, port_);
+    ASSERT_TRUE(runner.acquire(Purpose::run));
+    int calls = 0;
+    for (int i = 0; i < 10; ++i) {
+        port_.post([&] {
+            ++calls;
+            EXPECT_EQ(std::this_thread::get_id(), mine);
+        });
+    }
+    EXPECT_EQ(make_turn(host_, port_, -1).count, 10U);
+    std::thread waiter([&] {
+        TestHost host;
+        EXPECT_EQ(wait_for(host, event).end, Waited::End::met);
+    });
+    until([&] { return port_.waiters.any(); });
+    EXPECT_EQ(calls, 0);
+    EXPECT_EQ(hand_out(host_, port_).count, 10U);
+    port_.finish(operation);
+    EXPECT_NE(make_turn(host_, port_, -1).count, 0U);
+    (void)hand_out(host_, port_);
+    waiter.join();
+    EXPECT_EQ(calls, 10);
+    EXPECT_TRUE(runner.held());
+}
+
 TEST_F(CallsTest, ATurnCountsNotifiedOperations) {
     PortEvent event(false, true);
     const TestOperation& operation = port_.receive(&event);
@@ -102,13 +131,13 @@ TEST_F(CallsTest, ASecondThreadIsRefused) {
     port_.post([&] {
         EXPECT_TRUE(run(host_, port_, false).refused);
         EXPECT_TRUE(run_once(host_, port_, 0).refused);
-        EXPECT_TRUE(make_turn(host_, port_, 0).refused);
-        EXPECT_TRUE(hand_out(host_, port_).refused);
         Taken taken;
         EXPECT_TRUE(get(host_, port_, 0, taken).refused);
         std::thread other([&] {
             TestHost host;
             EXPECT_TRUE(run(host, port_, false).refused);
+            EXPECT_TRUE(make_turn(host, port_, 0).refused);
+            EXPECT_TRUE(hand_out(host, port_).refused);
             EXPECT_TRUE(run_once(host, port_, 0).refused);
         });
         other.join();
