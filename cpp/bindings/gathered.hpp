@@ -44,7 +44,6 @@ public:
         const std::lock_guard guard(port_.links_mutex);
         auto& unclaimed = port_.unclaimed;
         const auto count = static_cast<std::ptrdiff_t>(std::min(maximum, unclaimed.size()));
-        // keeps its capacity, so that they fit again
         taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
         unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
     }

@@ -102,11 +102,11 @@ void KeepHost::finish(PortObject& port) {
 // Other threads may keep completions for get() at any moment. A worker of a shared port takes none
 // while it has a record in hand, because they might leave no room for it.
 void GetHost::expect(PortObject& port, bool in_hand) {
-    out_.expect();
     if (out_.size() == 0 && !port.forked() && !(in_hand && port.core->shared())) {
         out_.take_unclaimed(taken_.maximum);
         taken_.count = out_.size();
     }
+    out_.expect();
 }
 
 void GetHost::interrupted() noexcept {

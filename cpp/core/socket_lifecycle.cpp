@@ -273,8 +273,8 @@ void SocketLifecycle::settle(Socket& socket) {
     socket.state = SocketState::closed;
     sockets_.closed();
     accepting_.closed(socket);
-    const bool cut = socket.send_cut && !socket.keep_handle;
-    if (socket.releasing != 0 || cut) {
+    const bool cut = socket.releasing != 0 || socket.send_cut;
+    if (cut && !socket.keep_handle) {
         // A reset makes the kernel release memory that it still reads, and shows the peer that data
         // is missing.
         calls_.reset(socket);

@@ -52,7 +52,7 @@ public:
     void after_sends(Socket& socket);
     void settle(Socket& socket);
     void hand_out(Socket& socket) noexcept;
-    // Returns whether the address of a closing socket must be free when the call returns.
+    // Returns whether a closing socket should end before the call returns.
     [[nodiscard]] bool wants_address(const Socket& socket) const noexcept {
         return !sockets_.closing() && socket.state == SocketState::cancelling &&
                socket.ends_at_once();

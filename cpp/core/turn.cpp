@@ -104,9 +104,10 @@ void Turn::start_receiving(Socket& socket) {
     }
 }
 
-// Frees the address of a listener or datagram socket before close() returns, as far as the calling
-// thread can end its requests; otherwise Socket::state says so. A closing port ends all sockets in
-// one turn instead, so that none is handed out before those that its callbacks hold.
+// Ends a socket before close() returns, as far as the calling thread can end its requests;
+// otherwise Socket::state says so. The address of a listener or datagram socket is then free, and a
+// borrowed descriptor the caller's. A closing port ends all sockets in one turn instead, so that
+// none is handed out before those that its callbacks hold.
 void Turn::free_address(Socket& socket) {
     if (!parts_.lifecycle.wants_address(socket) || restarts_) {
         return;  // no packet may come before the requests of an ended thread are started again

@@ -186,8 +186,9 @@ Error hand_out_now(Host& host, RunnablePort& port) {
         const Dispatched handed = part.hand_out();
         count += handed.count;
         if (handed.kept) {
-            // Wakes a worker that sleeps in get(), because it may take the kept completion.
-            locked(host, *port.core, [&port] { port.core->workers().wake_one(); });
+            // Wakes all workers, because those in get() may take the kept completion. One of them
+            // may lead, and sleep in the backend.
+            locked(host, *port.core, [&port] { port.core->wake_workers(); });
         }
     }
     return {};

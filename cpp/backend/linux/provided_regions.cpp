@@ -30,6 +30,7 @@ void ProvidedRegions::provide() noexcept {
     buffers_.reset(
         static_cast<uring::Buf*>(::operator new (page, std::align_val_t{page}, std::nothrow)));
     if (buffers_ == nullptr) {
+        refusal_ = ENOMEM;  // asked for again, as after a refusal of the kernel
         return;
     }
     std::memset(buffers_.get(), 0, page);
