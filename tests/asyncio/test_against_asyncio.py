@@ -24,7 +24,8 @@ SIZES = st.sampled_from([0, 1, 3, 1000, 70_000, 300_000])
 STEPS = st.one_of(
     st.tuples(st.just("write"), SIZES),
     st.tuples(st.just("write_several"), st.lists(st.sampled_from([1, 10, 50_000]), max_size=4)),
-    st.tuples(st.just("writelines"), st.lists(st.sampled_from([0, 1, 2000]), max_size=4)),
+    # No empty pieces: from Python 3.12 on they block asyncio's own queue.
+    st.tuples(st.just("writelines"), st.lists(st.sampled_from([1, 2000]), min_size=1, max_size=4)),
     st.tuples(st.just("limits"), st.sampled_from([(0, 0), (1000, 10), (100_000, 1000), None])),
     st.tuples(st.just("peer_sends"), st.sampled_from([1, 10, 5000])),
     st.tuples(st.just("peer_reads"), st.sampled_from([1, 1000, 1 << 20])),
@@ -266,8 +267,8 @@ def play(loop: asyncio.AbstractEventLoop, program: Any, reactions: Reactions) ->
 def test_a_stream_behaves_as_on_asyncios_loop(backend, program, reactions):
     """R33: whatever is done to a transport, its protocol and its peer see what asyncio shows."""
     expected = play(asyncio.SelectorEventLoop(), program, reactions)
-    # asyncio's own fault: a transport that drained after close() forgets its loop.
-    assume("AttributeError" not in str(expected))
+    # asyncio's own faults: a transport that has ended forgets its loop and its socket.
+    assume("AttributeError" not in str(expected) and "TypeError" not in str(expected))
     outcome = play(EventLoop(backend=backend), program, reactions)
     note(f"asyncio: {expected}")
     note(f"ours:    {outcome}")

@@ -260,6 +260,61 @@ def test_a_reset_reaches_a_writer_that_does_not_read(run, ends):
     run(main())
 
 
+def test_an_answer_arrives_before_the_error_of_a_write(run, ends):
+    """R33: a peer that answers and closes while the transport writes is heard to the end."""
+
+    async def main():
+        transport, protocol = await attach(ends[0])
+        await asyncio.sleep(0)
+        transport.write(bytes(3 << 20))
+        ends[1].send(b"answer")
+        ends[1].close()
+        assert isinstance(await protocol.called("connection_lost"), ConnectionError)
+        assert protocol.data == b"answer"
+
+    run(main())
+
+
+def test_a_writer_in_a_loop_meets_the_error(run, ends):
+    """R33: a StreamWriter that only writes and drains learns that its peer has gone."""
+
+    async def main():
+        unix = ends[0].family == socket.AF_UNIX
+        connect = asyncio.open_unix_connection if unix else asyncio.open_connection
+        _, writer = await connect(sock=ends[0])
+        ends[1].close()
+
+        async def write_for_ever():
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+
+        with pytest.raises(ConnectionError):
+            await write_for_ever()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    run(main())
+
+
+def test_a_write_between_a_reset_and_its_report(run, ends):
+    """R33: a write in the turn that meets a reset leaves the error a ConnectionError."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        transport, protocol = await attach(ends[0])
+        await asyncio.sleep(0.001)
+        transport.write(b"unread")
+        ends[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ends[1].close()
+        loop.call_soon(transport.write, b"x")
+        loop.call_soon(loop.call_soon, transport.write, b"y")
+        assert isinstance(await protocol.called("connection_lost"), ConnectionError)
+
+    run(main())
+
+
 def test_abort_loses_what_is_queued(run, ends):
     """abort() calls connection_lost(None) in the next turn, once, and sends nothing more."""
 

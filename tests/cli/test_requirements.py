@@ -21,4 +21,4 @@ def test_page():
         "run python tools/requirements.py"
     )
     assert all(tests.values())
-    assert len(tests) == 34
+    assert len(tests) == 35

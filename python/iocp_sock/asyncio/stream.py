@@ -37,6 +37,8 @@ class StreamTransport(SocketTransport):
     ) -> None:
         self._eof = False
         self._sending_file = False
+        self._write_error: BaseException | None = None  # waits for data that has arrived
+        self._read_ended = False
         self._held: collections.deque[bytes] | None = None  # what a pause left undelivered
         core.skip_done_packets = False  # each queued send calls _sent()
         if sock is not None and core.family in (socket.AF_INET, socket.AF_INET6):
@@ -80,16 +82,16 @@ class StreamTransport(SocketTransport):
                 self._hold(bytes(view))
                 return
             try:
-                room = self._protocol.get_buffer(-1)
-                if not len(room):
+                room = memoryview(self._protocol.get_buffer(-1)).cast("B")
+                size = min(room.nbytes, view.nbytes)
+                if not size:
                     raise RuntimeError("get_buffer() returned an empty buffer")
+                room[:size] = view[:size]
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
                 return
-            size = min(len(room), len(view))
-            memoryview(room).cast("B")[:size] = view[:size]
             view = view[size:]
             try:
                 self._protocol.buffer_updated(size)
@@ -126,6 +128,7 @@ class StreamTransport(SocketTransport):
             super()._go_on()
 
     def _on_eof(self) -> None:
+        self._read_ended = True
         if self._loop.get_debug():
             logger.debug("%r received EOF", self)
         try:
@@ -151,6 +154,8 @@ class StreamTransport(SocketTransport):
             raise RuntimeError("unable to write; sendfile is in progress")
         if not data:
             return
+        if self._write_error is not None:
+            return
         if self._conn_lost:
             if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
                 logger.warning("socket.send() raised exception.")
@@ -169,8 +174,13 @@ class StreamTransport(SocketTransport):
             self._unfinished += 1
         except (SystemExit, KeyboardInterrupt):
             raise
+        except SocketClosed as exc:
+            # An error has ended the Socket, and _on_close() follows with it, if something reads.
+            if self._subscription is None:
+                self._force_close(ConnectionResetError(*exc.args))
+            return
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal write error on socket transport")
+            self._write_failed(exc)
             return
         self._maybe_pause_protocol()
 
@@ -179,7 +189,42 @@ class StreamTransport(SocketTransport):
 
     def _send_failed(self, error: OSError) -> None:
         if self._conn_lost == 0:
-            self._fatal_error(error, "Fatal write error on socket transport")
+            self._write_failed(error)
+
+    def _write_failed(self, exc: BaseException) -> None:
+        """End the transport by an error of a write, behind the data that has arrived before.
+
+        Such data may follow in this turn's hand-out, or wait with the system.
+        """
+        if self._subscription is None or self._read_ended or not self.is_reading():
+            self._fatal_error(exc, "Fatal write error on socket transport")
+        elif self._write_error is None:
+            self._write_error = exc
+            self._loop.call_soon(self._end_behind_data, context=self._context)
+
+    def is_closing(self) -> bool:
+        # drain() lets the loop go on only where the transport is closing.
+        return self._closing or self._write_error is not None
+
+    def close(self) -> None:
+        if self._write_error is not None and not self._closing:
+            self._force_close(self._write_error)
+        else:
+            super().close()
+
+    def _end_behind_data(self) -> None:
+        if self._conn_lost:
+            return
+        if self.is_reading() and self._has_more_to_read():
+            self._loop.call_soon(self._end_behind_data, context=self._context)
+        elif self._write_error is not None:
+            self._fatal_error(self._write_error, "Fatal write error on socket transport")
+
+    def _has_more_to_read(self) -> bool:
+        try:
+            return bool(self._core.available() > 0)
+        except OSError:
+            return False
 
     def write_eof(self) -> None:
         if self._closing or self._eof:

@@ -9,7 +9,7 @@ from asyncio import base_events, transports, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
-from iocp_sock.errors import ArgumentError
+from iocp_sock.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +94,8 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         self._protocol_connected = False
         self.set_protocol(protocol)
         if server is not None:
-            self._server = server
             server._attach(*((self,) if _SERVER_KNOWS_TRANSPORTS else ()))
+            self._server = server
         loop._transports[self._sock_fd] = self
         loop.call_soon(self._protocol.connection_made, self)
         loop.call_soon(self._start_reading)
@@ -223,7 +223,7 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        if isinstance(exc, OSError):
+        if isinstance(exc, OSError) and not isinstance(exc, (ArgumentError, ArgumentTypeError)):
             if self._loop.get_debug():
                 logger.debug("%r: %s", self, message, exc_info=True)
         else:
@@ -284,6 +284,10 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
                 sock.close()  # the closed port has given the descriptor back
         else:
             loop._end(core, sock)
+
+    def _owns(self, number: int) -> bool:
+        """Return whether the descriptor of this number is the transport's."""
+        return self._core is not None and self._core.fileno() == number
 
     def _forget_protocol(self) -> None:
         """Call the protocol no more: its loop is closed, and nothing may run on it."""

@@ -26,6 +26,15 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
     _ssock: socket.socket | None
     _csock: socket.socket | None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._pidfds: set[int] = set()
+        super().__init__(*arguments, **options)
+
+    def close(self) -> None:
+        super().close()
+        while self._pidfds:  # of processes that still run
+            os.close(self._pidfds.pop())
+
     # --- signals ----------------------------------------------------------------------------------
 
     # The interpreter writes the numbers of signals to a descriptor. Only a loop with signal
@@ -108,11 +117,20 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
         def _watch_child(self, transport: Any) -> None:
             """Watch the process by a pidfd, which needs no thread and no SIGCHLD."""
             pid = transport.get_pid()
-            descriptor = os.pidfd_open(pid)
+            try:
+                descriptor = os.pidfd_open(pid)
+            except OSError:
+                # Nothing would notice its end.
+                transport.kill()
+                _, status = os.waitpid(pid, 0)
+                transport._process_exited(os.waitstatus_to_exitcode(status))
+                raise
+            self._pidfds.add(descriptor)
             self._add_reader(descriptor, self._child_ended, descriptor, pid, transport)
 
         def _child_ended(self, descriptor: int, pid: int, transport: Any) -> None:
             self._remove_reader(descriptor)
+            self._pidfds.remove(descriptor)
             os.close(descriptor)
             try:
                 _, status = os.waitpid(pid, 0)
