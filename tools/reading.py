@@ -22,16 +22,21 @@ RAISED = re.compile(r"(?:raise|refuse|Error::of|set_error|throw)\s*\(([^;]*?)\)\
 LITERALS = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
-def cpp_comments(path: Path) -> Iterator[tuple[int, str]]:
+def comment_blocks(path: Path, marker: str) -> Iterator[tuple[int, str]]:
     """Yields each block of whole-line comments with its line."""
     block: list[str] = []
     for number, line in enumerate([*path.read_text().splitlines(), ""], 1):
         text = line.strip()
-        if text.startswith("//"):
-            block.append(text.removeprefix("//").strip())
+        if text.startswith(marker) and not text.startswith("#!"):
+            block.append(text.removeprefix(marker).strip())
         elif block:
             yield number - len(block), " ".join(block)
             block = []
+
+
+def cpp_comments(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the blocks of comments."""
+    return comment_blocks(path, "//")
 
 
 def cpp_messages(path: Path) -> Iterator[tuple[int, str]]:
@@ -45,14 +50,7 @@ def cpp_messages(path: Path) -> Iterator[tuple[int, str]]:
 
 def python_comments(path: Path) -> Iterator[tuple[int, str]]:
     """Yields docstrings and blocks of whole-line comments."""
-    block: list[str] = []
-    for number, line in enumerate([*path.read_text().splitlines(), ""], 1):
-        text = line.strip()
-        if text.startswith("#") and not text.startswith("#!"):
-            block.append(text.removeprefix("#").strip())
-        elif block:
-            yield number - len(block), " ".join(block)
-            block = []
+    yield from comment_blocks(path, "#")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             text = ast.get_docstring(node)
