@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from asyncio import constants, transports
-from asyncio.log import logger
+from asyncio import transports
 from typing import TYPE_CHECKING, Any
 
 from iocp_sock.asyncio.transport import SocketTransport
@@ -87,9 +86,7 @@ class DatagramTransport(SocketTransport, transports.DatagramTransport):
                 raise ValueError(f"Invalid address: must be None or {self._address}")
             addr = self._address
         if self._conn_lost and self._address:
-            if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-                logger.warning("socket.send() raised exception.")
-            self._conn_lost += 1
+            self._drop_write()
             return
         core = self._core
         if core is None:

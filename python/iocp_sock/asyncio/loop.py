@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from iocp_sock.asyncio.datagram import DatagramTransport
 from iocp_sock.asyncio.stream import StreamTransport
-from iocp_sock.asyncio.watches import Watches
+from iocp_sock.asyncio.watches import Watches, fileno_of
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, Error, ForkedPort
 from iocp_sock.port import Port
@@ -167,10 +167,7 @@ class PortEventLoop(base_events.BaseEventLoop):
         The descriptor of an accepted connection that was reset may be closed, and its number used
         again, before connection_lost() was called.
         """
-        try:
-            number = fd if isinstance(fd, int) else int(fd.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fd!r}") from None
+        number = fileno_of(fd)
         transport = self._transports.get(number)
         if transport is not None and not transport.is_closing() and transport._owns(number):
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
@@ -192,7 +189,7 @@ class PortEventLoop(base_events.BaseEventLoop):
             self._close_borrowed(core)
 
     def _close_borrowed(self, core: Socket) -> None:
-        """Close the socket.socket, in a later turn if the kernel still holds a request of it."""
+        """Close the socket.socket once the kernel holds no request of it, if need be later."""
         if core.closed:
             self._borrowed.pop(core).close()
         else:

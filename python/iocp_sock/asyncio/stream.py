@@ -30,10 +30,7 @@ class StreamTransport(SocketTransport):
         loop: PortEventLoop,
         core: Socket,
         sock: socket.socket | None,
-        protocol: Any,
-        waiter: Any = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
+        *rest: Any,
     ) -> None:
         self._eof = False
         self._sending_file = False
@@ -43,7 +40,7 @@ class StreamTransport(SocketTransport):
         core.skip_done_packets = False  # each queued send calls _sent()
         if sock is not None and core.family in (socket.AF_INET, socket.AF_INET6):
             core.nodelay = True
-        super().__init__(loop, core, sock, protocol, waiter, extra, server)
+        super().__init__(loop, core, sock, *rest)
 
     def set_protocol(self, protocol: Any) -> None:
         if isinstance(protocol, protocols.BufferedProtocol):
@@ -157,9 +154,7 @@ class StreamTransport(SocketTransport):
         if self._write_error is not None:
             return
         if self._conn_lost:
-            if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-                logger.warning("socket.send() raised exception.")
-            self._conn_lost += 1
+            self._drop_write()
             return
         core = self._core
         try:
@@ -200,7 +195,7 @@ class StreamTransport(SocketTransport):
             self._fatal_error(exc, "Fatal write error on socket transport")
         elif self._write_error is None:
             self._write_error = exc
-            self._loop.call_soon(self._end_behind_data, context=self._context)
+            self._loop.call_soon(self._end_behind_data, exc, context=self._context)
 
     def is_closing(self) -> bool:
         # drain() lets the loop go on only where the transport is closing.
@@ -212,13 +207,13 @@ class StreamTransport(SocketTransport):
         else:
             super().close()
 
-    def _end_behind_data(self) -> None:
+    def _end_behind_data(self, exc: BaseException) -> None:
         if self._conn_lost:
             return
         if self.is_reading() and self._has_more_to_read():
-            self._loop.call_soon(self._end_behind_data, context=self._context)
-        elif self._write_error is not None:
-            self._fatal_error(self._write_error, "Fatal write error on socket transport")
+            self._loop.call_soon(self._end_behind_data, exc, context=self._context)
+        else:
+            self._fatal_error(exc, "Fatal write error on socket transport")
 
     def _has_more_to_read(self) -> bool:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import socket
 import warnings
-from asyncio import base_events, transports, trsock
+from asyncio import base_events, constants, transports, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,12 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         raise NotImplementedError
 
     # --- sending ----------------------------------------------------------------------------------
+
+    def _drop_write(self) -> None:
+        """Count a write after the end, and log it from the fifth on."""
+        if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+            logger.warning("socket.send() raised exception.")
+        self._conn_lost += 1
 
     def _sent(self, completion: Completion) -> None:
         """Take the end of a send that had to wait."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from iocp_sock._core import Completion, Operation, Socket
     from iocp_sock.port import Port
 
-__all__ = ["Watches"]
+__all__ = ["Watches", "fileno_of"]
 
 
 class _Direction:
@@ -131,15 +131,19 @@ class Watches:
             raise
 
 
-def _number(fileobj: Any) -> int:
-    """Return a descriptor's number, as the selectors module does."""
+def fileno_of(fileobj: Any) -> int:
+    """Return the descriptor of an object, -1 if it is closed. An int is a descriptor itself."""
     if isinstance(fileobj, int):
-        number = fileobj
-    else:
-        try:
-            number = int(fileobj.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fileobj!r}") from None
+        return fileobj
+    try:
+        return int(fileobj.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {fileobj!r}") from None
+
+
+def _number(fileobj: Any) -> int:
+    """Return the number of an open descriptor, as the selectors module does."""
+    number = fileno_of(fileobj)
     if number < 0:
         raise ValueError(f"Invalid file descriptor: {number}")
     return number
