@@ -1,15 +1,17 @@
 # shellcheck shell=bash
-# Sourced by run: the builds that steps need, and the builder that makes them before the steps.
+# Sourced by .ci/run: the builds that the steps need, and the builder, a background process that
+# makes the builds before the steps ask for them.
 #
-# A test suite keeps one processor busy. The builder compiles on the others meanwhile, one build
-# after the other. It has the lowest priority, so that it takes no time from the tests. Afterwards
-# it performs steps itself (lanes.sh). The function build_NAME is a build. It runs once: in the
-# builder, or earlier in the step that needs it.
+# A test suite keeps one processor busy. The builder compiles on the other processors meanwhile, one
+# build after the other. The builder has the lowest priority, so that it takes no time from the
+# tests. When all builds are made, the builder performs steps itself (lanes.sh). Each build is a
+# function build_NAME. A build runs once: in the builder, or in a step that needs the build earlier.
 
 records=$work/builds  # for each build: its log, its seconds, its status once it has ended
 mkdir "$records"
 
-# begin_build NAME: runs the build, unless it has begun already.
+# begin_build NAME: runs the function build_NAME, unless the builder or a step has begun that build
+# already. Records its log, its duration and its status.
 begin_build() {
     local record=$records/$1 begun=$SECONDS status
     mkdir "$record" 2>/dev/null || return 0
@@ -27,7 +29,8 @@ begin_build() {
     mv "$record/status.new" "$record/status"
 }
 
-# await_build NAME: waits for a build that the other lane has begun, at normal priority.
+# await_build NAME: waits for a build that the builder or a step has begun. The builder has normal
+# priority meanwhile.
 await_build() {
     local status=$records/$1/status alive=yes
     [[ ! -e $status ]] || return 0
@@ -40,13 +43,13 @@ await_build() {
     [[ -e $status ]] || { echo "the builder ended during the build $1" >&2 && return 1; }
 }
 
-# set_priority NICENESS: sets the priority of the builder and its processes.
+# set_priority NICENESS: sets the priority of the builder and of the processes that it has started.
 set_priority() {
     [[ ${is_builder-} ]] || renice -n "$1" -g "$builder" >/dev/null 2>&1 || true
 }
 
-# built NAME...: returns once the builds are made. If one has failed it prints the log and fails.
-# Call it outside any condition, which would switch errexit off in the build.
+# built NAME...: makes the builds, or waits for them. Prints the log of a build that failed, and
+# fails. Call the function outside any condition, because bash switches errexit off within one.
 built() {
     local name begun=$SECONDS
     for name in "$@"; do
@@ -63,9 +66,10 @@ built() {
     done
 }
 
-# start_builder NAME...: starts the builder with the builds in the order in which steps need them.
+# start_builder NAME...: starts the builder, which makes the builds in the order of the arguments:
+# that in which the steps need them.
 start_builder() {
-    set -m  # a process group of its own, which stop_builder ends
+    set -m  # gives the builder a process group of its own, which stop_builder ends
     (
         is_builder=1
         renice -n 19 "$BASHPID"
@@ -93,7 +97,8 @@ waited() {
     echo "$sum"
 }
 
-# Prints each ended build: its seconds, and the lane that made it.
+# Prints a line for each build that has ended: its status, its duration, and whether the builder
+# made it ahead or a step did.
 print_builds() {
     local record where
     for record in "$records"/*/; do

@@ -1,15 +1,16 @@
 # shellcheck shell=bash
-# Sourced by run: the end of a run that hangs or takes too long.
+# Sourced by .ci/run: the end of a run that hangs or takes too long.
 #
-# A caller that ends a run from outside loses what the run has printed, and learns neither which
-# step hung nor where. The watchdog therefore ends it first: it prints the processes of the steps
-# that have not ended and the last lines of their logs, and ends them. The steps then fail, and the
-# script prints its summary.
+# A caller that ends a run from outside loses the run's output, and does not learn which step hung.
+# The watchdog therefore ends the run before that. It prints the processes of the unfinished steps
+# and the last lines of their logs, and then ends those processes. The steps fail, and the script
+# prints its summary.
 
 limit=${IOCP_SOCK_CI_LIMIT:-4800}  # seconds
 late=$work/late
 
-# descendants PID: prints the ids of a process's children and of theirs, without the watchdog.
+# descendants PID: prints the ids of the process's children and of all their descendants, except the
+# watchdog.
 descendants() {
     local child
     for child in $(pgrep -P "$1"); do
@@ -19,7 +20,7 @@ descendants() {
     done
 }
 
-# Starts the watchdog.
+# Starts the watchdog, a background process that waits until the run's time is over.
 start_watchdog() {
     (
         watchdog_id=$BASHPID

@@ -1,15 +1,16 @@
 # shellcheck shell=bash
-# Sourced by run: divides the steps. A suite keeps one processor busy, so there are two lanes. The
-# script takes steps from the front of the list. The builder takes them from the back once nothing
-# is left to build. Their output goes to a log, which the script prints at their end.
+# Sourced by .ci/run: divides the steps between two lanes, because a test suite keeps only one
+# processor busy. The script takes steps from the front of the list. The builder takes steps from
+# the back once all builds are made. The output of the builder's steps goes to logs, which the
+# script prints at the end.
 
 performed=$work/steps  # for each step: its claim, its log, its line of the summary
 mkdir "$performed"
 
-# Claims a step. Fails if the other lane has it.
+# claim STEP: claims a step for the calling lane. Fails if the other lane has claimed the step.
 claim() { mkdir "$performed/$1.claim" 2>/dev/null; }
 
-# perform STEP: runs it, and writes its line of the summary.
+# perform STEP: runs the step, and writes the step's line of the summary.
 perform() {
     local begun=$SECONDS status verdict=ok
     # The status is read outside any condition, so that errexit holds inside the step.
@@ -28,7 +29,7 @@ perform() {
     mv "$performed/$1.new" "$performed/$1.summary"
 }
 
-# Performs the builder's steps.
+# Performs steps from the back of the list, in the builder.
 perform_from_the_back() {
     local at
     for ((at = ${#steps[@]} - 1; at >= 0; at--)); do
@@ -38,7 +39,8 @@ perform_from_the_back() {
     done
 }
 
-# await_step STEP: waits for a step of the builder, prints its log, and counts its failure.
+# await_step STEP: waits until the step has ended. Prints its log if the builder performed it, and
+# counts its failure.
 await_step() {
     local summary=$performed/$1.summary
     while [[ ! -e $summary ]]; do

@@ -8,12 +8,13 @@ from iocp_sock.cli.matrix.cell import Cell, Measured, Stall, stalls
 from iocp_sock.cli.matrix.path import Path
 
 MAX_DEVIATION = 0.25
-"""The maximum deviation of the model's median, as a part of the measured one, if a cell stalls."""
+"""The maximum deviation of the model's median, as a fraction of the measured median, if a cell
+stalls."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One cell, measured and modelled, each with its verdict (None: no stall)."""
+    """One cell of the matrix, measured and modelled, each with its stall (None: no stall)."""
 
     measured: Measured
     modelled: Measured
@@ -26,23 +27,23 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """The model's median, divided by the measured one."""
+        """The model's median, divided by the measured median."""
         return self.modelled.median_us / self.measured.median_us
 
     @property
     def deviation(self) -> float | None:
-        """The distance of the ratio from 1; None if neither stalls."""
+        """The distance of `ratio` from 1; None if neither the measurement nor the model stalls."""
         stalled = self.measured_stall or self.modelled_stall
         return abs(self.ratio - 1) if stalled else None
 
     @property
     def agrees(self) -> bool:
-        """Whether the verdicts are the same and, for a stall, the medians are within 25 %."""
+        """Whether measurement and model stall alike, and a stall's medians are within 25 %."""
         same = self.measured_stall == self.modelled_stall
         return same and (self.deviation or 0.0) <= MAX_DEVIATION
 
     def figures(self) -> dict[str, Any]:
-        """The cell in the form of the JSON; times in microseconds."""
+        """The comparison in the form of the JSON; times in microseconds."""
         cell = self.cell
         deviation = self.deviation
         return {
@@ -63,7 +64,7 @@ def compare(
 ) -> list[Compared]:
     """Pair each measured cell with the modelled one, in the order of the measured cells.
 
-    Raises ValueError unless both have the same cells, each once.
+    Raises ValueError unless `measured` and `modelled` have the same cells, each once.
     """
     by_cell = {one.cell: one for one in modelled}
     if len(by_cell) != len(modelled) or by_cell.keys() != {one.cell for one in measured}:

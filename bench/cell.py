@@ -11,7 +11,7 @@ def _bytes(size: int) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """Each of `connections` sends `size` bytes and receives `pieces` times as many."""
+    """Each of `connections` connections sends `size` bytes and receives `pieces` times as many."""
 
     size: int
     connections: int
@@ -31,5 +31,5 @@ QUICK = [Cell(64, 100), Cell(1024, 1000), Cell(102400, 100), PIECES]
 
 
 def select_cells(names: list[str]) -> list[Cell]:
-    """The cells of these names, in order; for an unknown name exits with the known ones."""
+    """The cells of these names, in order. An unknown name ends the program."""
     return choose("cell", {cell.name: cell for cell in [*ALL, *WINDOWS]}, names)

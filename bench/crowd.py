@@ -10,7 +10,8 @@ from bench.strategy import Strategy, charges
 
 _OTHER_FILES = 100
 _PORTS = 25_000
-"""The connections from one loopback address to one server: fewer than there are ephemeral ports."""
+"""The maximum number of connections from one loopback address to one server: fewer than there are
+ephemeral ports."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def shares(connections: int, open_files: int) -> list[int]:
 
 
 def gather(strategy: Strategy, connections: int, cpus: Cpus) -> Crowd:
-    """Starts servers and clients, connects, measures, sends one message on each, measures again."""
+    """Measures idle connections, divided among servers, before and after a message on each."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     listening = 0
     servers, clients = [], []

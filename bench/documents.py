@@ -1,4 +1,4 @@
-"""Figures of Windows from documents, and those of the same programs on the model's Windows.
+"""Figures of Windows from documents, and the same programs' figures on the model's Windows.
 
 '003, 2.3' is section 2.3 of the document on the architecture of sockets that the model follows.
 KB 214397 (small segments over TCP with Winsock) and KB 823764 (slow copies to a TCP server) are
@@ -21,7 +21,7 @@ WINDOWS = ("windows-2000", "windows-10")
 class Figure:
     """One figure of a document beside the model's, in the same unit.
 
-    With `at_least` the document gives a lower bound.
+    If `at_least` is set, the document's figure is a lower bound.
     """
 
     source: str

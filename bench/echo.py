@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Echo:
-    """The runs so far: rounds of the servers in turn, in every cell."""
+    """The results so far. A round runs every server in turn, in every cell."""
 
     def __init__(
         self, cells: Sequence[Cell], servers: Sequence[Server], baseline: Server, cpus: Cpus
@@ -80,7 +80,7 @@ class Echo:
         return f"{seen.messages_per_second:>10,.0f}/s"
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One row per cell and server: medians over the rounds, of figures and of ratios."""
+        """One row per cell and server: medians over the rounds of all figures and ratios."""
         for cell in self.cells:
             baseline = self.runs.get((cell, self.baseline), {})
             for server in self.servers:

@@ -56,7 +56,7 @@ class IdleClient:
         self._connections = connections
 
     def expect(self, word: str) -> None:
-        """Waits for the client's line, which means that it has done all connections."""
+        """Waits for the line by which the client reports `word` for all connections."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], _LIMIT_SECONDS)
         line = self._process.stdout.readline().strip() if ready else ""
@@ -104,7 +104,7 @@ def wait_accepted(server: RunningServer, files: int) -> None:
 
 
 def measure(kind: Server, connections: int, cpus: Cpus) -> IdleMemory:
-    """Starts, connects, waits until all are accepted and the memory is steady, then echoes."""
+    """Measures a server's memory: listening, with idle connections, and after a message on each."""
     with kind.start(cpus.server) as server:
         listening = server.settled_anonymous_bytes()
         files = server.open_files()

@@ -10,8 +10,8 @@ from bench.program import program
 from bench.server import RunningServer
 
 QUIET = 0.1
-"""The maximum CPUs of other processes in a quiet run."""
-NOISY = "NOISY: other processes took CPU time during the runs; measure again without"
+"""The maximum CPU time of other processes in a quiet run, in CPU seconds per second."""
+NOISY = "NOISY: other processes took CPU time during the runs; measure again without them"
 
 _CONNECT_SECONDS = 60.0
 
@@ -24,7 +24,8 @@ class RunFailed(RuntimeError):
 class Measurement:
     """The client's figures for the measured time.
 
-    The `_busy` figures are the CPUs kept busy by the server, the client and all other processes.
+    The `_busy` figures are the CPU seconds per second of the server, of the client and of all other
+    processes.
     """
 
     messages_per_second: float
@@ -39,7 +40,7 @@ class Measurement:
 def measure(
     server: RunningServer, cell: Cell, cpu: int, *, seconds: float, warmup: float
 ) -> Measurement:
-    """Runs a client of the cell on one CPU: `warmup` seconds, then `seconds` that are measured."""
+    """Runs the load client on one CPU: `warmup` seconds, then `seconds` that are measured."""
     limit = warmup + seconds + _CONNECT_SECONDS
     command = [str(program("client"))]
     for name, value in {

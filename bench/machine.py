@@ -1,4 +1,4 @@
-"""The machine of a result: CPUs, limits, versions."""
+"""The machine on which a result was measured: CPUs, limits, versions."""
 
 import contextlib
 import importlib.metadata
@@ -20,7 +20,7 @@ class Cpus:
 
     @classmethod
     def choose(cls, wanted: tuple[int, int] | None = None) -> "Cpus":
-        """The wanted pair, or the first two CPUs that this process may use (or the only one)."""
+        """The wanted CPUs, or the first two (or the only one) that this process may use."""
         if wanted is not None:
             return cls(*wanted)
         allowed = sorted(os.sched_getaffinity(0))
@@ -29,7 +29,7 @@ class Cpus:
 
 @contextlib.contextmanager
 def pinned(cpu: int) -> Iterator[None]:
-    """Runs its block on one CPU, with the processes that it starts."""
+    """Runs the `with` block, and the processes that it starts, on one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:

@@ -1,4 +1,4 @@
-"""The matrix of buffers, Nagle and patterns across a path with a delay, beside the model's."""
+"""The cells of `iocp-sock matrix` across a path with a delay, beside the model's."""
 
 import argparse
 import dataclasses
@@ -21,7 +21,8 @@ _MESSAGES: dict[Pattern, int] = {
 _SECONDS = 10.0
 _QUICK_PART = 5
 _MAX_DELAY = 0.02
-"""With a longer delay a bulk message through the least window exceeds a cell's time limit."""
+"""The maximum delay in seconds. With a longer one a bulk message through the smallest window
+exceeds a cell's time limit."""
 
 
 def _delay(text: str) -> float:
@@ -62,7 +63,7 @@ def measured_cells(
     backend: Any = None,
     done: Callable[[Measured], object] = lambda _: None,
 ) -> list[Measured]:
-    """Measure cells between the two ends of a relay; call `done` for each."""
+    """Measure cells between the two ends of a relay; call `done` with each result."""
     path = path_of(relay)
     found: list[Measured] = []
     with unwarned(), relay.near.entered():
@@ -73,13 +74,13 @@ def measured_cells(
 
 
 def modelled_cells(cells: Iterable[Cell], sim: Sim, effort: Effort) -> list[Measured]:
-    """Run the same cells on a model, each in a world of its own."""
+    """Run the same cells on the model, each in a new world (see Sim)."""
     with unwarned():
         return [measure(cell, dataclasses.replace(sim), effort) for cell in cells]
 
 
 def path_of(relay: Relay) -> Path:
-    """The path from a cell's sender in the near namespace to its receiver in the far one."""
+    """The path from a sender in the relay's near namespace to a receiver in its far namespace."""
     return Path(FAR_ADDRESS, relay.far.entered, relay.delay * 1e6)
 
 

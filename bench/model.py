@@ -63,7 +63,7 @@ def _transfer(preset: str, mebibytes: int) -> tuple[int, float]:
 
 
 def _idle(preset: str, connections: int) -> float:
-    """The anonymous memory of an idle connection: both its ends, and the core's share."""
+    """The anonymous memory of one idle connection: its two ends, and its share of the core."""
     with iocp_sock.Port(backend=iocp_sock.Sim(preset=preset)) as port:
         accepted: list[iocp_sock.Socket] = []
         listener = port.listen(_ADDRESS, backlog=connections)
@@ -79,7 +79,7 @@ def _idle(preset: str, connections: int) -> float:
 
 def _measure(preset: str, mebibytes: int, connections: int) -> ModelSpeed:
     warnings.simplefilter("ignore", ResourceWarning)
-    # Measures memory first: after a transfer the connections would reuse freed memory.
+    # Memory is measured first, because after the transfer the connections would reuse freed memory.
     memory = _idle(preset, connections)
     events, spent = _transfer(preset, mebibytes)
     return ModelSpeed(preset, events, events / spent, connections, memory)

@@ -13,8 +13,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Namespace:
     """A network namespace, empty but for a loopback device that is down.
 
-    It lives until close(), and as long as a socket made in it. Raises PermissionError without
-    CAP_SYS_ADMIN.
+    The namespace lives until close() was called and the last socket in it is closed. Raises
+    PermissionError without CAP_SYS_ADMIN.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Namespace:
 
 @contextlib.contextmanager
 def _kept_place() -> Iterator[None]:
-    """Returns the thread to its own namespace after the block."""
+    """Returns the thread to its previous namespace after the `with` block."""
     before = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

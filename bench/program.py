@@ -19,7 +19,7 @@ _WINDOWS_FLAGS = ["-D_WIN32_WINNT=0x0A00", "-static"]
 
 
 class CompileError(RuntimeError):
-    """A native program could not be built; the message is the compiler's."""
+    """A native program could not be built; the message gives the reason."""
 
 
 def _compiler() -> list[str]:

@@ -6,7 +6,7 @@ with Relay(delay=0.01) as path:
     with path.near.entered():
         client = socket.create_connection(listener.getsockname())
 
-It changes nothing outside the two namespaces, which end with the block or the process.
+The relay changes nothing outside the two namespaces, which end with the block or the process.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ NEAR_ADDRESS = "192.0.2.1"
 FAR_ADDRESS = "192.0.2.2"
 _NETMASK = "255.255.255.0"
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
-"""The setting of the namespace of the thread that opens the file."""
+"""The congestion control of one namespace: that of the thread that opens this file."""
 _MAX_DELAY = 10.0
 _ENDING_SECONDS = 10.0
 
 
 class RelayUnavailable(OSError):
-    """There can be no relay here; the message names the missing right or device."""
+    """This machine cannot have a relay; the message names the missing right or device."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Traffic:
 class Relay:
     """Two namespaces, `near` and `far`, joined by a path with a delay of `delay` seconds each way.
 
-    The path drops the part `loss` of the packets, from 0 to 1, chosen by `seed`. TCP has the
-    congestion control `congestion` in both, or the machine's default. Raises ValueError for an
-    invalid delay, loss or congestion control, RelayUnavailable if namespaces or TUN devices cannot
-    be made, and CompileError without a C compiler.
+    The path drops the part `loss` of the packets, from 0 to 1, chosen by `seed`. TCP in both
+    namespaces has the congestion control `congestion`, or the machine's default. Raises ValueError
+    for an invalid delay, loss or congestion control, RelayUnavailable if namespaces or TUN devices
+    cannot be made, and CompileError without a C compiler.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class Relay:
         """
         self._made.close()
         if self._process.returncode != 0:
-            raise RuntimeError(f"the relay ended with status {self._process.returncode}")
+            raise RuntimeError(f"the relay's program ended with status {self._process.returncode}")
         return Traffic(*(int(word) for word in self._words[1::2]))
 
     def _end_process(self) -> None:
-        """Close the program's input, which ends it, and kill it if it does not end."""
+        """Close the relay program's input, which ends it, and kill it if it does not end."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -123,7 +123,7 @@ class Relay:
 
 
 def obstacle() -> str | None:
-    """The reason why there can be no relay here, or None."""
+    """The reason why this machine cannot have a relay, or None."""
     try:
         with Relay(delay=0):
             return None

@@ -30,7 +30,7 @@ def table(
     names: int,
     notes: Iterable[str],
 ) -> None:
-    """Prints a table: `names` columns of text, then numbers. A None in rows draws a line."""
+    """Prints a table: `names` columns of text, then numbers. A row that is None draws a line."""
     from rich.console import Console
     from rich.table import Table
 

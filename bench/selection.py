@@ -7,7 +7,7 @@ _Thing = TypeVar("_Thing")
 
 
 def choose(kind: str, known: Mapping[str, _Thing], names: Iterable[str]) -> list[_Thing]:
-    """The entries of these names, in order; for an unknown name exits with the known ones."""
+    """The entries of these names, in order. An unknown name ends the program."""
     names = list(names)
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -1,4 +1,4 @@
-"""Echo servers in processes of their own: the known kinds, and a running one."""
+"""Echo servers in processes of their own: the known kinds of server, and a running server."""
 
 import contextlib
 import os
@@ -25,16 +25,16 @@ _SETTLE_PAUSE = 0.1
 
 
 class ServerUnavailable(RuntimeError):
-    """The server cannot run here; the message gives the reason."""
+    """The server cannot run on this machine; the message gives the reason."""
 
 
 class ServerSilent(RuntimeError):
-    """The server ended, or does not answer; the message is its last line."""
+    """The server ended, or does not answer; the message is its last line on stderr, if any."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A kind of server: its name in reports, the command that starts it, its cells."""
+    """A kind of server: its name in reports, the command that starts it, and where it runs."""
 
     name: str
     command: Callable[[], list[str]]
@@ -42,8 +42,10 @@ class Server:
     under_wine: bool = False
 
     def start(self, cpu: int, *, pieces: int = 1, size: int = 64) -> "RunningServer":
-        """Starts the server on one CPU. With pieces > 1 each answer has that many sends of
-        `size`."""
+        """Starts the server on one CPU.
+
+        With pieces > 1 each answer has that many sends of `size` bytes.
+        """
         try:
             command = [*self.command(), "--pieces", str(pieces), "--size", str(size)]
         except CompileError as error:
@@ -54,13 +56,14 @@ class Server:
 class RunningServer:
     """A server process that has printed its port; leaving the context ends it.
 
-    With an environment it is a Windows program under Wine. `also` is then the pid of Wine's server,
-    which works for the program; both are pinned.
+    With an environment the process is a Windows program under Wine. `also` is then the pid of
+    Wine's server, which works for the program. Both processes are pinned to the CPU.
     """
 
     def __init__(self, command: list[str], cpu: int, environment: dict[str, str] | None) -> None:
         self._open = contextlib.ExitStack()
-        # A pipe, because a Windows program cannot have a file there.
+        # The server's stderr is a pipe, because under Wine a regular file as stderr is fatal to a
+        # program.
         self._errors, errors = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._open.callback(os.close, self._errors)
         self.also = None if environment is None else wine.server_pid(cpu)
@@ -141,7 +144,7 @@ class RunningServer:
     def _end(self) -> None:
         if self.also is None:
             self._process.terminate()
-        else:  # a kill while its peers close could end Wine's server too
+        else:  # killing the program while its peers close could end Wine's server too
             assert self._process.stdin is not None
             self._process.stdin.close()
         try:
@@ -250,7 +253,7 @@ def with_before(known: list[Server], directory: str | None) -> list[Server]:
 
 
 def select_servers(known: list[Server], names: list[str] | None) -> list[Server]:
-    """The servers of these names, or all; for an unknown name exits with the known ones."""
+    """The servers of these names, or all. An unknown name ends the program."""
     if names is None:
         return known
     return choose("server", {server.name: server for server in known}, names)

@@ -34,7 +34,7 @@ def _ask(server: RunningServer) -> dict[str, int]:
 
 @contextlib.contextmanager
 def stalled_peers(server: RunningServer, count: int) -> Iterator[dict[str, int]]:
-    """Makes connections that never read, and yields the server's figures once all are full."""
+    """Makes connections that never read; yields the server's figures once they stand still."""
     address = ("127.0.0.1", _ask(server)["port"])
     with contextlib.ExitStack() as open_peers:
         for _ in range(count):
@@ -64,7 +64,7 @@ def _measure(server: RunningServer, cpus: Cpus, seconds: float) -> float:
 
 
 def run(backend: str, options: argparse.Namespace, cpus: Cpus) -> dict[str, Any]:
-    """Runs rounds of a window without stalled peers and one with them, on one server."""
+    """Runs rounds on one server: a window without stalled peers, and one beside them."""
     command = python_server("stalled_server", "--backend", backend, "--cap", str(options.cap))
     alone, beside, figures = [], [], {}
     with Server(backend, command).start(cpus.server) as server:

@@ -17,7 +17,8 @@ from bench.server import RunningServer, ServerSilent, ServerUnavailable
 from bench.strategy import Strategy, charges, strategies
 
 BYTES = {"receive": 64, "send": 16384}
-"""The message size of each direction's runs: small to show the receive, large to show the copy."""
+"""The message size for each direction: small to show the cost of a receive, large to show the copy
+of a send."""
 
 _CONNECTIONS, _QUICK_CONNECTIONS = [100, 1000, 9000], [100, 1000]
 _IDLE, _QUICK_IDLE = 100_000, 2_000
@@ -57,7 +58,7 @@ class Run:
 
 
 class Strategies:
-    """The runs so far: rounds of every strategy in turn, and one crowd of each."""
+    """The results so far: of rounds of every strategy in turn, and of many idle connections."""
 
     def __init__(self, chosen: Sequence[Strategy], cpus: Cpus, seconds: float) -> None:
         self.chosen = list(chosen)
@@ -111,7 +112,7 @@ class Strategies:
         return crowd, f"{crowd.bytes_per_idle_connection:>10,.0f} B per connection"
 
     def _measure(self, strategy: Strategy, connections: int) -> tuple[Run, str]:
-        """Measure first idle, then busy, on one server."""
+        """Measure one server, first with idle connections and then with busy ones."""
         with strategy.server.start(self.cpus.server) as server:
             listening = server.settled_anonymous_bytes()
             files = server.open_files()

@@ -42,7 +42,7 @@ class Strategy:
 
 
 def strategies(backends: Sequence[str], names: Sequence[str] | None) -> list[Strategy]:
-    """Every strategy on every backend; with names, only those labels."""
+    """Every strategy on every backend; with `names`, only the strategies with those labels."""
     found = [
         Strategy(direction, name, backend)
         for backend in backends

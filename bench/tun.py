@@ -1,4 +1,4 @@
-"""A TUN device: a descriptor gives the IPv4 packets that the kernel sends through it."""
+"""A TUN device: its descriptor yields the IPv4 packets that the kernel sends through the device."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ import struct
 
 PATH = "/dev/net/tun"
 
-# From linux/if_tun.h and linux/sockios.h.
+# Constants of linux/if_tun.h and linux/sockios.h.
 _TUNSETIFF = 0x400454CA
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
@@ -18,7 +18,8 @@ _SIOCSIFNETMASK = 0x891C
 _SIOCSIFTXQLEN = 0x8943
 
 _QUEUE = 10_000
-"""The maximum of waiting packets: more than any window here, so that none is dropped."""
+"""The maximum number of waiting packets: more than any TCP window of the benchmark, so that none is
+dropped."""
 
 
 def open_device(name: str, address: str, netmask: str) -> int:

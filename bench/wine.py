@@ -14,17 +14,17 @@ def _home() -> Path:
 
 
 def python() -> list[str]:
-    """The command of the Windows CPython: the started process is the program itself."""
+    """The command of the Windows CPython. The process that it starts is the interpreter itself."""
     return [_WINE, str(_home() / "python" / "python.exe")]
 
 
 def native(program: Path) -> list[str]:
-    """The command of a native Windows program: the started process is the program itself."""
+    """The command of a native Windows program. The process that it starts is the program itself."""
     return [_WINE, str(program)]
 
 
 def environment() -> dict[str, str]:
-    """The environment of a Windows program; its sources are found from the top of the tree."""
+    """The environment of a Windows program, which finds the sources from its working directory."""
     left_out = ("PYTHONHOME", "VIRTUAL_ENV", "TMPDIR", "TEMP", "TMP", "DISPLAY")
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | {
@@ -47,11 +47,11 @@ def _servers() -> Iterator[int]:
                 ):
                     yield int(entry.name)
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # the process has ended meanwhile
 
 
 def server_pid(cpu: int) -> int:
-    """The pid of the prefix's server, which is started if needed and runs on that CPU."""
+    """The pid of the Wine prefix's server, which is started if needed and pinned to the CPU."""
     found = list(_servers())
     if not found:
         subprocess.run([_ROOT / "tools/windows/python", "-c", "pass"], check=True)

@@ -14,7 +14,7 @@ _BLOCKS = 20
 
 
 class _World:
-    """A port on a model, and connections whose ends read all data."""
+    """A port on the model, and connections whose two ends read all data."""
 
     def __init__(self, sim: Sim) -> None:
         self.sim = sim
@@ -36,9 +36,10 @@ class _World:
         far: Callable[[Socket, int], object] = lambda *_: None,
         near: Callable[[Socket, int], object] = lambda *_: None,
     ) -> tuple[Socket, Socket]:
-        """Make a connection, its near end first. Each end's callback gets the number of bytes.
+        """Make a connection; return its near end, which connects, and its far end, which accepts.
 
-        `got` counts the bytes that far ends received.
+        The callbacks `far` and `near` get an end and the number of bytes that arrived there. `got`
+        counts the bytes that far ends received.
         """
         accepted: list[Socket] = []
         listener = self.port.listen(address)
@@ -67,7 +68,7 @@ class _World:
 
 
 def wait_of_small_sends(sim: Sim) -> float:
-    """Post ten small sends; return the milliseconds for each until they are done."""
+    """Post ten small sends; return a tenth of the milliseconds until all are done."""
     with _World(sim) as world:
         sender, _ = world.connect()
         since = world.port.time()
@@ -76,12 +77,12 @@ def wait_of_small_sends(sim: Sim) -> float:
 
 
 def acks_that_small_sends_wait_for(sim: Sim) -> float:
-    """Post ten small sends; return the delayed acknowledgements until all have arrived."""
+    """Post ten small sends; return the delayed acknowledgements until all sends have arrived."""
     return _counted_in_small_sends(sim, "delayed_acks")
 
 
 def segments_of_small_sends(sim: Sim) -> float:
-    """Post ten small sends; return the segments with data."""
+    """Post ten small sends; return the number of segments with data."""
     return _counted_in_small_sends(sim, "data_segments")
 
 
@@ -95,7 +96,7 @@ def _counted_in_small_sends(sim: Sim, what: str) -> float:
 
 
 def segments_before_an_ack(sim: Sim) -> float:
-    """Send 64 KiB; return the segments with data before the first acknowledgement."""
+    """Send 64 KiB; return the number of segments with data before the first acknowledgement."""
     with _World(sim) as world:
         sender, _ = world.connect()
         world.port.run_once(1.0)
@@ -105,7 +106,7 @@ def segments_before_an_ack(sim: Sim) -> float:
 
 
 def kibibytes_that_nobody_reads(sim: Sim) -> float:
-    """Send a mebibyte to an end that does not read; return the KiB sent after a second."""
+    """Send a mebibyte to an end that does not read; return the KiB on the wire after a second."""
     with _World(sim) as world:
         sender, receiver = world.connect()
         sim.inject_fault(receiver, "stall")
@@ -117,7 +118,7 @@ def kibibytes_that_nobody_reads(sim: Sim) -> float:
 
 
 def seconds_for_records(count: int) -> Callable[[Sim], float]:
-    """Send records, each when the one before is done; return the seconds."""
+    """Return a program that sends records one after the other, and returns the seconds."""
 
     def program(sim: Sim) -> float:
         with _World(sim) as world:
@@ -168,7 +169,10 @@ def _quotes(sim: Sim, connections: int) -> tuple[float, float]:
 
 
 def wait_of_blocks(sim: Sim) -> float:
-    """Send 64 KiB when the socket is writable; return the milliseconds for each but the first."""
+    """Send blocks of 64 KiB, each when the socket is writable; return the milliseconds for each.
+
+    A first block fills the socket before the measurement.
+    """
     with _World(sim) as world:
         sender, _ = world.connect()
         world.finish(sender.send(_BLOCK))
@@ -180,7 +184,7 @@ def wait_of_blocks(sim: Sim) -> float:
 
 
 def acks_that_blocks_wait_for(sim: Sim) -> float:
-    """Send 64 KiB when the socket is writable; return the delayed acks until the last post."""
+    """Send blocks of 64 KiB, each when the socket is writable; return the delayed ACKs."""
     with _World(sim) as world:
         sender, _ = world.connect()
         world.finish(sender.send(_BLOCK))
@@ -191,7 +195,7 @@ def acks_that_blocks_wait_for(sim: Sim) -> float:
 
 
 def last_segment_of_a_block(sim: Sim) -> float:
-    """Send 64 KiB; return the bytes of the last segment."""
+    """Send 64 KiB; return the number of bytes in the last segment."""
     sim.keep_trace()
     with _World(sim) as world:
         sender, _ = world.connect()

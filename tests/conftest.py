@@ -1,4 +1,4 @@
-"""Fixtures: each backend that the system grants, ports that must leave nothing, raw peers."""
+"""Fixtures: each available backend, ports that are checked for leaks, and raw peer sockets."""
 
 import gc
 import os
@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the random tests their timeout, and skip tests that a model cannot run."""
+    """Give the random tests their timeout, and skip tests that the model (Sim) cannot run."""
     limit = (300 + 60 * config.getoption("--fuzz-minutes")) * SLOWNESS
     for item in items:
         if "fuzz" in getattr(item, "fixturenames", ()):
@@ -66,13 +66,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Restore the handler of Ctrl-C, which a shell ignores for runs in the background."""
+    """Restore the handler of SIGINT, because a shell starts background jobs with SIGINT ignored."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """Hide the objects of the test run from the collector."""
+    """Freeze all objects once the tests are collected, so that garbage collections skip them."""
     gc.collect()
     gc.freeze()
 
@@ -93,7 +93,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Any:
-    """Skip a test that needs a feature that a model lacks, or more than RLIMIT_MEMLOCK."""
+    """Skip a test that needs a feature that a model lacks, or more than RLIMIT_MEMLOCK allows."""
     return (yield from _skipping_what_is_missing(item))
 
 
@@ -131,7 +131,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def fuzz(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Callable[..., None]:
-    """Return a function that runs random programs of a machine, for at least --fuzz-minutes."""
+    """Return a function that runs a Hypothesis state machine for at least --fuzz-minutes."""
     from support.fuzzing import run_programs
 
     def run(machine: Any, programs: int) -> None:
@@ -150,7 +150,7 @@ def fuzz(
 
 @pytest.fixture(params=[*BACKENDS, "sim"])
 def backend(request: pytest.FixtureRequest) -> str | iocp_sock.Sim:
-    """Name each backend, or make a model; skip a refused backend with its reason."""
+    """Return the name of each backend, or a model; skip a backend that the system refuses."""
     if request.param == "sim":
         return iocp_sock.Sim(preset="linux")
     state = STATES[request.param]
@@ -163,7 +163,7 @@ def backend(request: pytest.FixtureRequest) -> str | iocp_sock.Sim:
 def make_port(
     backend: str | iocp_sock.Sim, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., iocp_sock.Port]]:
-    """Make ports of the backend; they are closed with the test, and must leave nothing."""
+    """Return a function that makes ports; close them after the test, and check for leaks."""
     before = descriptors()
     ports: list[iocp_sock.Port] = []
     if isinstance(backend, iocp_sock.Sim):
@@ -186,13 +186,13 @@ def make_port(
     if request.node.stash.get(passed, False):
         for port in ports:
             settled(port)
-        # The thread of an abandoned lookup may still have a file open.
+        # The thread of an abandoned name lookup may still have a file open.
         wait_for(lambda: descriptors() <= before)
 
 
 @pytest.fixture
 def peers(make_port: Any) -> Peers:
-    """Raw sockets that are closed with the test."""
+    """Return the maker of the raw peer sockets, which are closed with the test."""
     return make_port.peers
 
 
@@ -206,15 +206,16 @@ def port(make_port: Callable[..., iocp_sock.Port]) -> iocp_sock.Port:
 def pair(
     request: pytest.FixtureRequest, port: iocp_sock.Port, peers: Peers
 ) -> tuple[iocp_sock.Socket, socket.socket]:
-    """Make a connected stream: the port's end and a raw one."""
+    """Make a connected stream; return the port's Socket and the raw socket of its peer."""
     return peers.both(port, request.param)
 
 
 @pytest.fixture
 def in_subprocess() -> Callable[..., str]:
-    """Run a program in a fresh interpreter with BACKEND and iocp_sock; returns its output.
+    """Return a function that runs a program in a fresh interpreter and returns its output.
 
-    before: a command, such as unshare, that runs the interpreter.
+    The program finds iocp_sock imported and BACKEND set. `before` is the command that starts the
+    interpreter, such as unshare.
     """
 
     def run(

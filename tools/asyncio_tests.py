@@ -20,7 +20,7 @@ import unittest
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-# Modules of test.test_asyncio that use a loop as any program does.
+# The modules of test.test_asyncio that use a loop through its public interface, as any program.
 MODULES = (
     "test_buffered_proto",
     "test_context",
@@ -50,7 +50,7 @@ MODULES = (
     "test_transports",
     "test_waitfor",
 )
-# The variants of one test for other selectors, and for loops that are written in the test.
+# Test classes that do not run: variants of a test for other selectors or with child watchers.
 LEFT_OUT = (
     "SelectEventLoopTests",
     "PollEventLoopTests",
@@ -63,7 +63,7 @@ SECONDS = 120
 
 
 def install(name: str) -> None:
-    """Make asyncio's own ways to a loop lead to ours."""
+    """Make asyncio's own functions and classes for loops give loops of this package."""
     if name == "asyncio":
         return
     from iocp_sock.asyncio import EventLoop
@@ -88,7 +88,7 @@ def install(name: str) -> None:
 
 def run_one(loop: str, test: str) -> None:
     """Run one test in this process, and end with its outcome."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore SIGINT
     install(loop)
     suite = unittest.defaultTestLoader.loadTestsFromName(test)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
@@ -135,7 +135,7 @@ def outcome(loop: str, test: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Run the tests on each loop, and print their numbers."""
+    """Run the tests on each loop, and print how many of them passed and failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--loop", action="append", choices=("uring", "epoll", "asyncio"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

@@ -20,7 +20,7 @@ from includes import CPP, included
 MAX_PUBLIC = 30
 MAX_FIELDS = 20
 CLASS = re.compile(r"^(class|struct)\s+(\w+)(?:\s+final)?(?:\s*:[^{;]+)?\s*\{", re.MULTILINE)
-# The text before the name and the parenthesis of a member function.
+# The name of a member function, and the parenthesis behind it.
 FUNCTION = re.compile(r"([~\w]+|operator[^\s(]*(?:\(\))?)\s*\(")
 FIELD = re.compile(
     r"^(?:mutable\s+)?[\w:<>,*&\s\[\]()]+[\s*&>](\w+)(?:\s*:\s*\d+)?(?:\s*(?:\{.*\}|=.*))?$",
@@ -29,7 +29,7 @@ FIELD = re.compile(
 
 
 class Shape(NamedTuple):
-    """The declarations of a class, counted."""
+    """The number of public functions and of data members of a class."""
 
     name: str
     public: int
@@ -44,13 +44,13 @@ def plain(text: str) -> str:
 
 
 def body_of(text: str, brace: int) -> str:
-    """Return the text between the brace at that place and its partner."""
+    """Return the text between the brace at place `brace` and the brace that closes it."""
     depth = 0
     for place in range(brace, len(text)):
         depth += {"{": 1, "}": -1}.get(text[place], 0)
         if depth == 0:
             return text[brace + 1 : place]
-    raise ValueError("a brace has no partner")
+    raise ValueError("a class body has no closing brace")
 
 
 def statements(body: str) -> Iterator[str]:
@@ -130,7 +130,7 @@ def reach() -> dict[str, set[str]]:
 
 
 def main() -> int:
-    """Print the table."""
+    """Print the table, and the classes that break a rule."""
     room = sys.argv[1] if len(sys.argv) > 1 else "core"
     needed = reach()
     wrong = []

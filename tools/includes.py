@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-# Each room, and the other rooms that its files may include.
+# Each room (a directory of cpp/), and the other rooms that its files may include.
 ALLOWED = {
     "base": (),
     "ops": ("base",),

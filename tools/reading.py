@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("cpp", "tests", "python", "tools", "bench", "examples")
 
-# A string that says something to a person: several words, or it is an identifier or a format.
+# A message to a person has at least four words in a row. Other strings are names or formats.
 SENTENCE = re.compile(r"[A-Za-z]\w*[,:;]? \S+ \S+ \S+")
 RAISED = re.compile(r"(?:raise|refuse|Error::of|set_error|throw)\s*\(([^;]*?)\)\s*;", re.DOTALL)
 LITERALS = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -35,7 +35,7 @@ def comment_blocks(path: Path, marker: str) -> Iterator[tuple[int, str]]:
 
 
 def cpp_comments(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the blocks of comments."""
+    """Yields each block of whole-line comments of a C++ file with its line."""
     return comment_blocks(path, "//")
 
 
@@ -49,7 +49,7 @@ def cpp_messages(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def python_comments(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields docstrings and blocks of whole-line comments."""
+    """Yields the docstrings of a Python file and its blocks of whole-line comments."""
     yield from comment_blocks(path, "#")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -59,7 +59,7 @@ def python_comments(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def python_messages(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the message of each raise."""
+    """Yields the message of each raise statement of a Python file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             message = "".join(
@@ -73,7 +73,7 @@ def python_messages(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def files(*suffixes: str) -> list[Path]:
-    """Return the sources with one of the suffixes."""
+    """Returns the sources with one of the suffixes."""
     found = (path for name in SOURCES for path in (ROOT / name).rglob("*"))
     return sorted(path for path in found if path.suffix in suffixes)
 
@@ -94,7 +94,7 @@ def everything() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 
 def main(seed: int = 1, of_comments: int = 40, of_messages: int = 20) -> None:
-    """Print the drawn comments and messages, each with its place."""
+    """Prints the drawn comments and messages, each with its place."""
     draw = random.Random(seed)
     for title, wanted, pool in zip(
         ("comment", "message"), (of_comments, of_messages), everything(), strict=True

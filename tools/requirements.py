@@ -93,7 +93,7 @@ def held() -> dict[str, list[str]]:
 
 
 def page(tests: dict[str, list[str]]) -> str:
-    """Make the page's text: a table, and below it the tests of each."""
+    """Make the page's text: a table, and below it the tests of each requirement."""
     lines = [
         "# Requirements and their tests",
         "",

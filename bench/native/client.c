@@ -24,7 +24,8 @@ struct connection {
     int64_t started;
 };
 
-/* Nanoseconds: wall clock, and CPU time of the server, of this process, of the whole machine. */
+/* A point in time, in nanoseconds: the wall clock, and the CPU time so far of the server, of this
+ * process and of the whole machine. */
 struct moment {
     int64_t wall, server, client, machine;
 };
@@ -33,7 +34,7 @@ struct load {
     size_t size, expected;
     const unsigned char* message;
     unsigned char* reply;
-    clockid_t server_clocks[2]; /* the server's, and that of a process that works for it */
+    clockid_t server_clocks[2]; /* of the server, and of a process that works for it */
     int clocks;
     int measuring, finished;
     int64_t warm_until, window, messages, done;
@@ -65,7 +66,8 @@ static void check_bytes(const struct load* load, size_t at, size_t n) {
     }
 }
 
-/* The CPU time that was not idle, in ticks, usually of 10 ms. */
+/* Returns the CPU time of the whole machine that was not idle, which the kernel counts in ticks,
+ * usually of 10 ms. */
 static int64_t machine_ns(void) {
     long long user, nice, system, idle, wait, interrupt, soft, stolen;
     FILE* stat = fopen("/proc/stat", "r");

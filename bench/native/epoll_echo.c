@@ -1,4 +1,4 @@
-/* The hand-written peer: a single-threaded, edge-triggered epoll echo server.
+/* The hand-written epoll peer: a single-threaded, edge-triggered epoll echo server.
  *
  *   epoll_echo [--pieces K] [--size S]
  *
@@ -13,7 +13,8 @@
 
 enum { EVENTS = 512, READ_SIZE = 256 * 1024, MAX_PIECES = 64 };
 
-/* While `rest` is set the connection is not read, because the peer must take the rest first. */
+/* `rest` is the unsent part of an answer. While it is set the connection is not read, because the
+ * peer must take the rest first. */
 struct connection {
     int fd;
     unsigned char* rest;
@@ -43,7 +44,7 @@ static void keep_rest(struct connection* c, const struct iovec* parts, int count
     c->rest_at = skip;
 }
 
-/* Returns 0 when the connection is lost. */
+/* Sends the rest as far as there is room. Returns 0 when the connection is lost. */
 static int flush_rest(struct connection* c) {
     while (c->rest_at < c->rest_size) {
         ssize_t n = send(c->fd, c->rest + c->rest_at, c->rest_size - c->rest_at, MSG_NOSIGNAL);

@@ -1,5 +1,5 @@
-/* Idle connections: connects N, prints "connected N", and on a line on stdin sends one message on
- * each and checks the echo; prints "echoed N"; ends when stdin closes.
+/* Idle connections: connects N times and prints "connected N". For each line on stdin it sends one
+ * message on each connection, checks the echoes, and prints "echoed N". Ends when stdin closes.
  *
  *   idle --port P --connections N [--size S] */
 #define _GNU_SOURCE

@@ -1,5 +1,6 @@
-/* The completion-port peer: a single-threaded echo server for Windows, one receive or send per
- * connection in the system, completions taken in batches, none queued for what is done at once.
+/* The completion-port peer: a single-threaded echo server for Windows. Each connection has one
+ * receive or send in the system. Completions are taken in batches, and a request that is done at
+ * once queues none.
  *
  *   iocp_echo [--pieces K] [--size S]
  *
@@ -15,14 +16,14 @@
 #include <windows.h>
 #include <ws2tcpip.h>
 
-/* The maximum of messages of a connection in a row before the turn of the others. */
+/* AT_ONCE is the maximum number of messages of one connection in a row; then others have a turn. */
 enum { BATCH = 64, ACCEPTS = 32, READ_SIZE = 128 * 1024, MAX_PIECES = 64, AT_ONCE = 8 };
 enum { OF_A_SOCKET, OF_THE_QUEUE }; /* the keys of completions */
 enum { ADDRESS = sizeof(struct sockaddr_storage) + 16, PATTERN_PERIOD = 251 };
 
 /* The connection's only request: an accept, a receive, or a send of `parts` from `first` on. */
 struct connection {
-    OVERLAPPED overlapped; /* first: a completion's OVERLAPPED is its connection */
+    OVERLAPPED overlapped; /* first, so that a completion's OVERLAPPED is its connection */
     enum { ACCEPTING, RECEIVING, SENDING } doing;
     SOCKET socket;
     WSABUF parts[MAX_PIECES];
@@ -71,7 +72,7 @@ static void close_connection(struct connection* c) {
     free(c);
 }
 
-/* Returns whether the request is done, with its `bytes`; -1: it failed. */
+/* Returns 1 for a request that is done, 0 for one that is pending, and -1 for one that failed. */
 static int came_to(int returned) {
     if (returned == 0) return 1;
     return WSAGetLastError() == WSA_IO_PENDING ? 0 : -1;
@@ -104,7 +105,7 @@ static void answer(struct connection* c, DWORD request) {
     }
 }
 
-/* Takes `bytes` off the answer, and returns whether any are left. */
+/* Takes the `bytes` that were sent off the answer, and returns whether any are left to send. */
 static int sends_on(struct connection* c, DWORD bytes) {
     while (c->first < c->count && bytes >= c->parts[c->first].len)
         bytes -= c->parts[c->first++].len;
@@ -114,7 +115,7 @@ static int sends_on(struct connection* c, DWORD bytes) {
     return 1;
 }
 
-/* Goes on after a done request, until a request is pending. */
+/* Continues a connection after a request that is done, until another request is pending. */
 static void serve(struct connection* c, DWORD bytes) {
     for (int turns = 0;; turns++) {
         int done;
@@ -122,7 +123,7 @@ static void serve(struct connection* c, DWORD bytes) {
         if (c->doing == RECEIVING) answer(c, bytes);
         if (c->doing == SENDING && !sends_on(c, bytes)) {
             if (turns >= 2 * AT_ONCE) {
-                /* Its turn is over: a packet behind those of the others continues it. */
+                /* The connection's turn is over. A packet behind those of others continues it. */
                 c->doing = ACCEPTING;
                 if (!PostQueuedCompletionStatus(port, 0, OF_THE_QUEUE, &c->overlapped)) break;
                 return;

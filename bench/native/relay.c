@@ -19,17 +19,17 @@ struct packet {
     unsigned char bytes[LARGEST];
 };
 
-/* One direction: the packets in `queue` are due in their order of arrival. */
+/* One direction of the wire. The packets in `queue` are due in their order of arrival. */
 struct way {
     int in, out;
-    uint64_t begin, end; /* of the waiting packets, counted from the start */
+    uint64_t begin, end; /* the numbers of the waiting packets, counted from the start */
     struct packet* queue;
 };
 
 static int64_t delay_ns, latest_ns;
 static uint64_t loss_ppm, random_state, packets, lost;
 
-/* splitmix64 */
+/* The generator splitmix64. */
 static uint64_t random_number(void) {
     uint64_t z = random_state += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -44,7 +44,7 @@ static void take_in(struct way* way) {
         ssize_t n = read(way->in, packet->bytes, LARGEST);
         if (n < 0 && errno == EAGAIN) return;
         if (n <= 0) die("a device ended: %s", strerror(errno));
-        if (packet->bytes[0] >> 4 != 4) continue; /* the kernel's own IPv6 */
+        if (packet->bytes[0] >> 4 != 4) continue; /* IPv6, which the kernel sends by itself */
         packets++;
         if (loss_ppm != 0 && random_number() % 1000000 < loss_ppm) {
             lost++;
@@ -56,7 +56,7 @@ static void take_in(struct way* way) {
     }
 }
 
-/* Returns the due time of the next packet; -1: none waits. */
+/* Passes due packets on. Returns the due time of the next packet; -1: none waits. */
 static int64_t give_out(struct way* way) {
     while (way->begin != way->end) {
         struct packet* packet = &way->queue[way->begin % QUEUED];

@@ -1,5 +1,5 @@
-/* The io_uring peer: a single-threaded echo server, one receive or send per connection in the
- * kernel, one system call per turn to submit and to wait.
+/* The io_uring peer: a single-threaded echo server. Each connection has one receive or send in the
+ * kernel. One system call per turn submits and waits.
  *
  *   uring_echo [--pieces K] [--size S]
  *

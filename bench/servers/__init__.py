@@ -1,1 +1,1 @@
-"""Echo servers of one shape: each process prints its port, and ends with SIGTERM or stdin."""
+"""Echo servers with one interface: each prints its port, and ends on SIGTERM or with its stdin."""

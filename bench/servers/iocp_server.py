@@ -1,4 +1,4 @@
-"""The stream level of iocp_sock, with the given backend and receive strategy."""
+"""An echo server at the stream level of iocp_sock, with a given backend and receive strategy."""
 
 import socket
 
@@ -17,7 +17,7 @@ _pieces: list[bytes] = []
 
 
 def _answer(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
-    """Answers a request with several sends. A small, single request arrives whole."""
+    """Answers each request with several sends. A request is small, so it arrives in one piece."""
     if data:
         for piece in _pieces:
             conn.send(piece)

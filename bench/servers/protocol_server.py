@@ -1,4 +1,4 @@
-"""asyncio.Protocol with transport.write, on the loop of asyncio, uvloop, winloop or ours."""
+"""An echo server as an asyncio.Protocol, on the loop of asyncio, uvloop, winloop or iocp_sock."""
 
 import asyncio
 import importlib
@@ -21,7 +21,7 @@ class Echo(asyncio.Protocol):
 
 
 class Pieces(Echo):
-    """Answers a request with several writes. A small, single request arrives whole."""
+    """Answers each request with several writes. A request is small, so it arrives in one piece."""
 
     __slots__ = ()
     pieces: ClassVar[list[bytes]] = []
@@ -32,7 +32,7 @@ class Pieces(Echo):
 
 
 class Gathered(Pieces):
-    """Writes the same reply in one call."""
+    """Writes all pieces of a reply in one call."""
 
     __slots__ = ()
 

@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def pieces(options: argparse.Namespace) -> list[bytes]:
-    """The reply to one request, an object for each send, with the bytes that the client expects."""
+    """The reply to one request: an object for each send, with the bytes that the client checks."""
     message = bytes(index % _PATTERN_PERIOD for index in range(options.size))
     return [bytes(bytearray(message)) for _ in range(options.pieces)]
 
@@ -33,7 +33,7 @@ def announce(port: int) -> None:
 
 
 def answer_stdin(answer: Callable[[], None]) -> None:
-    """Answers lines on stdin in a thread, and ends the process when its stdin closes."""
+    """Answers each line on stdin in a thread, and ends the process when its stdin closes."""
 
     def listen() -> None:
         for _ in sys.stdin:

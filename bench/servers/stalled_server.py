@@ -1,7 +1,7 @@
 """An echo server with a second listener, which sends 1 MiB at once to each connection.
 
-It answers a line on stdin with the port of that listener, the ledger, and the results of those
-sends.
+The server answers a line on stdin with the port of the second listener, the charge of the ledger,
+and figures of the sends.
 """
 
 import json
@@ -66,7 +66,8 @@ def main() -> None:
         listener = port.listen((shape.HOST, 0), backlog=shape.BACKLOG)
         listener.accept_each(lambda conn: conn.receive(_echo))
         flooded = port.listen((shape.HOST, 0), backlog=shape.BACKLOG)
-        # otherwise the kernel's buffer grows until it holds everything
+        # Fixes the send buffer, because otherwise the kernel enlarges it until it holds all the
+        # data.
         flooded.send_buffer = 64 << 10
         flooded.accept_each(flood.serve)
 

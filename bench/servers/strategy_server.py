@@ -1,7 +1,7 @@
 """An echo server with the given strategies. It answers a line on stdin with its ledger.
 
-If this build or this backend lacks a strategy, it ends before it prints the port, with the reason
-as the last line on stderr.
+If the build or the backend lacks a strategy, the server ends before it prints its port, with the
+reason as the last line on stderr.
 """
 
 import json
@@ -21,7 +21,7 @@ def _echo(conn: iocp_sock.Socket, data: iocp_sock.Buffer) -> None:
 
 
 class Strategies:
-    """The settings of each connection; keeps the first failure."""
+    """Applies the strategies to each connection, and keeps the first failure."""
 
     def __init__(self, receive: str, send: str, block: int) -> None:
         self.served = 0

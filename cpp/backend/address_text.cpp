@@ -17,8 +17,8 @@ void store(Address& out, const T& value, std::size_t length) noexcept {
     out.length = static_cast<std::uint32_t>(length);
 }
 
-// Handles the usual spellings without a call to the system, because each datagram that is sent
-// needs this conversion.
+// Converts the usual forms of an address without getaddrinfo(3), which would be slow for every
+// datagram sent. Returns false for any other form.
 bool plain(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         sockaddr_in address{};
@@ -46,11 +46,11 @@ bool plain(const AddressText& text, Address& out) noexcept {
     return true;
 }
 
-// Asks getaddrinfo(3) for the host; `out` then lacks the port.
+// Looks the host up with getaddrinfo(3). The address in `out` then still lacks the port.
 int ask(const AddressText& text, int family, int flags, Address& out) {
     addrinfo hints{};
     hints.ai_family = family;
-    hints.ai_socktype = SOCK_STREAM;  // of any type: one answer for each address
+    hints.ai_socktype = SOCK_STREAM;  // of any type, so that each address has one answer
     hints.ai_flags = flags;
     addrinfo* found = nullptr;
     const int code = ::getaddrinfo(text.host.c_str(), nullptr, &hints, &found);
@@ -66,7 +66,7 @@ int family_in(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data())->sa_family;
 }
 
-// Adds the parts of the text other than the host.
+// Adds the port, and for IPv6 the flow information and the scope, to the host's address.
 void complete(const AddressText& text, Address& out) noexcept {
     if (text.family == AF_INET) {
         reinterpret_cast<sockaddr_in*>(out.bytes.data())->sin_port = htons(text.port);

@@ -2,7 +2,7 @@
 
 namespace iocp {
 
-// The platform's numbers of the families and types that this library names; -1 where it lacks one.
+// The platform's numbers of the address families and the socket type that portable code uses.
 extern const int family_inet;
 extern const int family_inet6;
 extern const int family_unix;

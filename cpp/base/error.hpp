@@ -20,14 +20,14 @@ enum class Fault : std::uint8_t {
     argument,       // invalid arguments, or arguments that the backend does not support
     wrong_thread,   // another thread runs this port
     forked,         // the port belongs to the parent process
-    nothing_due,    // no event can ever end this wait in virtual time
+    nothing_due,    // in virtual time: no event is due that could end this wait
 };
 inline constexpr std::size_t faults = 13;
 
 struct Error {
     Fault fault{Fault::none};
     int code{0};
-    const char* text{nullptr};  // static storage; null for the system's text of `code`
+    const char* text{nullptr};  // static storage; null means the system's own text for `code`
 
     [[nodiscard]] explicit operator bool() const noexcept { return fault != Fault::none; }
 

@@ -8,13 +8,13 @@
 
 namespace iocp {
 
-// Counts durations in nanoseconds, in buckets of fixed memory. Up to 16 ns each nanosecond has a
-// bucket; above, each doubling has 16. So a bucket is never wider than a sixteenth of its
-// durations. Bucket i holds durations above bound(i - 1) and at most bound(i); the last bucket has
-// no bound.
+// Counts durations in nanoseconds, in a fixed number of buckets. Durations up to 16 ns have a
+// bucket for each nanosecond. Above that, each range between two powers of two has 16 buckets of
+// equal width. So bound(i) exceeds a duration in bucket i by less than a sixteenth. Bucket i holds
+// durations above bound(i - 1) and at most bound(i); the last bucket has no upper bound.
 class Histogram {
 public:
-    static constexpr unsigned precision = 4;  // each doubling has 2^precision buckets
+    static constexpr unsigned precision = 4;  // 2^precision buckets between two powers of two
     // Durations above 2^longest nanoseconds (4.9 hours) share the last bucket.
     static constexpr unsigned longest = 44;
     static constexpr std::size_t buckets = (std::size_t{longest - precision + 1} << precision) + 1;
@@ -30,7 +30,7 @@ public:
     }
 
     [[nodiscard]] static std::size_t index_of(std::int64_t nanoseconds) noexcept {
-        // A bound belongs to the bucket below it.
+        // A duration equal to a bound belongs to the bucket that the bound ends.
         const std::uint64_t at = nanoseconds <= 1 ? 0 : static_cast<std::uint64_t>(nanoseconds) - 1;
         const auto width = static_cast<unsigned>(std::bit_width(at));
         if (width > longest) {

@@ -5,8 +5,8 @@
 
 namespace iocp {
 
-// The place where one thread sleeps until another wakes it. A wake before the sleep ends it at
-// once.
+// One thread sleeps in a Parker until another thread wakes it. A wake that comes before the sleep
+// ends the sleep at once.
 class Parker {
 public:
     Parker() = default;
@@ -15,10 +15,10 @@ public:
     Parker& operator=(const Parker&) = delete;
 
     void wake() noexcept;
-    // Sleeps until a wake, a signal, `interrupt` or the timeout. `interrupt` is an event of the
-    // system, or null.
+    // Sleeps until a wake, a signal, `interrupt` or the timeout. `interrupt` is a Windows event
+    // (HANDLE) or null; Linux ignores it.
     void park(std::int64_t timeout_ns, void* interrupt) noexcept;
-    // Forgets earlier wakes.
+    // Forgets earlier wakes, so that they do not end the next sleep.
     void rearm() noexcept { woken_.store(0); }
 
 private:

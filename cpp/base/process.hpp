@@ -5,11 +5,11 @@
 
 namespace iocp {
 
-// Returns a number that rises in every forked child. A port made before the fork belongs to the
-// parent.
+// Returns a counter that rises in every forked child. A port compares it with the value at its
+// creation, because a port made before the fork belongs to the parent.
 std::uint32_t fork_generation() noexcept;
 
-// Returns the bytes of a memory page, the unit in which the system locks memory.
+// Returns the size of a memory page in bytes. The system locks memory in whole pages.
 std::size_t system_page_size() noexcept;
 
 }  // namespace iocp

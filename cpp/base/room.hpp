@@ -6,9 +6,10 @@
 
 namespace iocp {
 
-// Makes room for `count` more elements of the vector. Doubles its capacity at least, because
-// std::vector::reserve() takes no more than it is asked for: a caller that asks before each element
-// would copy all of them each time. Without memory it throws and changes nothing.
+// Makes room for `count` more elements of the vector. A vector that must grow at least doubles its
+// capacity. std::vector::reserve() allocates only what it is asked for, so a caller that reserves
+// before each element would copy all elements each time. Throws std::bad_alloc without memory, and
+// then changes nothing.
 template <class T>
 void make_room(std::vector<T>& vector, std::size_t count) {
     const std::size_t needed = vector.size() + count;

@@ -9,7 +9,9 @@
 
 namespace iocp {
 
-// A slot and its generation. No name is reused while a late event may still carry it.
+// The name of an object in a SlotTable: a slot, and the generation that counts the uses of the
+// slot. A late event carries the name of an earlier use, so it does not find the object that has
+// the slot now.
 struct SlotId {
     std::uint32_t slot{0};
     std::uint32_t generation{0};
@@ -22,8 +24,9 @@ struct SlotId {
     }
 };
 
-// Owns every T. Addresses stay valid for the table's life, so that every late event finds its slot;
-// the generation shows that it is late. T has a public member `SlotId id` and recycle().
+// Owns all objects of type T. An object stays at its address for the table's life, so that a late
+// event can still look up its slot and see that the generation differs. T has a public member
+// `SlotId id` and a member function recycle().
 template <class T>
 class SlotTable {
 public:
@@ -38,7 +41,7 @@ public:
         return at(slot);
     }
 
-    // Returns whether the next take() will find a slot.
+    // Makes sure that the next take() finds a free slot. Returns false without memory.
     [[nodiscard]] bool reserve() noexcept {
         try {
             if (free_.empty()) {
@@ -50,7 +53,7 @@ public:
         }
     }
 
-    // Raises the generation, so that the old name finds nothing from now on.
+    // Frees the slot and raises its generation, so that find() returns null for the old name.
     void give_back(T& item) noexcept {
         item.recycle();
         ++item.id.generation;
@@ -65,7 +68,8 @@ public:
         return item.id.generation == id.generation ? &item : nullptr;
     }
 
-    // Calls visit(T&) for every slot, free or used; visit decides by the item's own state.
+    // Calls visit(T&) for every slot, free or used; `visit` must tell them apart by the state of
+    // the item.
     template <class Visit>
     void each(Visit&& visit) {
         for (std::uint32_t slot = 0; slot < capacity(); ++slot) {
@@ -77,7 +81,7 @@ public:
     [[nodiscard]] std::size_t free() const noexcept { return free_.size(); }
     [[nodiscard]] std::size_t used() const noexcept { return capacity() - free_.size(); }
 
-    // Precondition: slot < capacity().
+    // Returns the object in the slot. Precondition: slot < capacity().
     [[nodiscard]] T& at(std::uint32_t slot) noexcept {
         return chunks_[slot / slots_per_chunk][slot % slots_per_chunk];
     }

@@ -17,7 +17,8 @@ bool refuse(const Types& types, ErrorClass which, const char* text) {
     return false;
 }
 
-// Turns a codec's error into an ArgumentError that has it as its cause. Other exceptions stay.
+// Replaces the UnicodeError of a codec by an ArgumentError with the UnicodeError as its cause. Any
+// other exception stays set.
 bool refuse_encoding(const Types& types, const char* what, PyObject* value) {
     if (PyErr_ExceptionMatches(PyExc_UnicodeError) == 0) {
         return false;
@@ -42,8 +43,8 @@ void take_bytes(PyObject* value, std::string& out) {
 
 bool is_bytes(PyObject* value) { return PyBytes_Check(value) || PyByteArray_Check(value); }
 
-// Rejects zero bytes in a path: the system would end the path there and name another file. Abstract
-// names may contain any byte.
+// Converts the path of an AF_UNIX address. Rejects a zero byte in it, because the system would end
+// the path there and name another file. Only abstract names may contain zero bytes.
 bool to_unix(const Types& types, PyObject* value, Address& out) {
     std::string path;
     if (is_bytes(value)) {

@@ -16,8 +16,8 @@ namespace {
 constexpr const char* timeout_form = "a number of seconds, 0 or more, or None (no limit)";
 constexpr const char* int_form = "an int of at most 32 bits";
 
-// Replaces the interpreter's TypeError, OverflowError or ValueError by this library's error, which
-// names the argument. Other exceptions stay.
+// Replaces a TypeError, OverflowError or ValueError of the interpreter by an error of this library
+// that names the argument. Any other exception stays set.
 bool renamed(const Types& types, const char* name, const char* form, PyObject* given) {
     if (PyErr_ExceptionMatches(PyExc_TypeError) == 0 &&
         PyErr_ExceptionMatches(PyExc_OverflowError) == 0 &&
@@ -67,7 +67,7 @@ bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds) 
             types, ErrorClass::argument,
             PyUnicode_FromFormat("timeout must be %s, not %s", timeout_form, number.data()));
     }
-    constexpr double longest = 4e9;  // more than a century: no limit
+    constexpr double longest = 4e9;  // more than a century, which counts as no limit
     if (seconds < longest) {
         nanoseconds = static_cast<std::int64_t>(std::ceil(seconds * 1e9));
     }

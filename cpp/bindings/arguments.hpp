@@ -8,11 +8,11 @@
 
 namespace iocp::py {
 
-// Marks a row of a method table whose function takes named arguments.
+// The flags of a row of a method table whose function takes named arguments.
 inline constexpr int keywords_call = METH_FASTCALL | METH_KEYWORDS;
 
-// The arguments of a method of a raw type. The first `positional` names may be given by position,
-// the rest only by keyword. The first `required` names must be given.
+// The arguments that a method takes. The first `positional` names may be given by position, the
+// rest only by keyword. The first `required` names must be given.
 template <std::size_t N>
 struct Signature {
     const char* method;
@@ -20,8 +20,8 @@ struct Signature {
     Py_ssize_t positional;
     Py_ssize_t required;
 
-    // Puts borrowed references into `out`, in the order of `names`; null where not given. False: an
-    // exception is set.
+    // Puts borrowed references to the given arguments into `out`, in the order of `names`, and null
+    // for each argument that was not given. False: an exception is set.
     bool parse(const Types& types, PyObject* const* given, Py_ssize_t count, PyObject* keywords,
                std::array<PyObject*, N>& out) const {
         out.fill(nullptr);
@@ -73,15 +73,16 @@ inline bool is_given(PyObject* value) noexcept { return value != nullptr && valu
 // Raises ArgumentTypeError with `expected` and the type of `given`. Returns false.
 bool refuse_type(const Types& types, const char* expected, PyObject* given);
 
-// Conversions. False: an exception is set. A null or None object leaves the default.
+// Each converts an argument and stores the result in `out`. A null or None argument gives the
+// default. False: an exception is set.
 bool to_callback(const Types& types, PyObject* value, PyObject*& out);
 bool to_timeout(const Types& types, PyObject* value, std::int64_t& nanoseconds);
 bool to_int(const Types& types, PyObject* value, const char* name, int& out);
 
-// Copies the items of an iterable to a tuple, because other threads and the calls for an item may
-// change the caller's list. Reads at most one item more than `maximum`, so that an endless iterable
-// ends. Null: an exception is set, with `refusal` for an object that is not iterable and `too_many`
-// for more than `maximum` items.
+// Copies the items of an iterable to a tuple, because other threads, and the code of the iterator,
+// may change the caller's list. Reads at most one item more than `maximum`, so that an endless
+// iterable ends. Null: an exception is set, with `refusal` for an object that is not iterable and
+// `too_many` for more than `maximum` items.
 PyObject* listed(const Types& types, PyObject* iterable, Py_ssize_t maximum, const char* refusal,
                  const char* too_many);
 bool to_size(const Types& types, PyObject* value, const char* name, Py_ssize_t minimum,

@@ -7,8 +7,9 @@
 
 namespace iocp::py {
 
-// Excludes other attached threads where there is no GIL; does nothing with one. A child never takes
-// it, because a thread that the fork did not copy may hold it for ever.
+// A mutex between threads that are attached to the interpreter. Without a GIL it is a PyMutex. With
+// a GIL it does nothing, because only one thread is attached. A forked child never locks a mutex of
+// its parent, because a thread that the fork did not copy may hold that mutex for ever.
 class AttachedMutex {
 public:
 #ifdef Py_GIL_DISABLED

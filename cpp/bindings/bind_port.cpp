@@ -1,5 +1,5 @@
-// Port and its configuration: a class of pybind11 whose methods are rows of a method table
-// (bindings/keywords.hpp).
+// The class Port and its configuration: a class of pybind11, whose methods are rows of a method
+// table (bindings/keywords.hpp).
 
 #include "bindings/bind_port.hpp"
 
@@ -91,7 +91,8 @@ void wake(const pb::object& self) {
     });
 }
 
-// Makes the object before the core's socket, because no thread may find the socket without it.
+// Makes the Socket object before the core's socket, because no thread may find a core socket
+// without its object.
 template <class Open>
 pb::object opened(const pb::object& self, PortObject& port, Open&& open) {
     SocketObject* socket = blank_socket(self.ptr(), port);
@@ -305,9 +306,9 @@ PyMethodDef methods[] = {
      "Registers nbytes of page-aligned, zeroed memory with the kernel (io_uring fixed buffers)\n"
      "and returns it. The memory is locked and counted against the budget until it is\n"
      "released. The kernel pins it once, not for each direct send. Only the thread that runs\n"
-     "the port may call this. Raises BudgetExceeded, ResourceExhausted (the system's lock\n"
-     "limit, or the port has lost its ring to it), WrongThread, and ArgumentError where the\n"
-     "backend has no registered memory."},
+     "the port may call this. Raises BudgetExceeded, ResourceExhausted (the system's limit of\n"
+     "locked memory refused the memory, or earlier the port's ring), WrongThread, and\n"
+     "ArgumentError where the backend has no registered memory."},
     {"_watch", fast(guarded<method<watch_arguments, watch>>), keywords_call, nullptr},
     {"_enter", fast(guarded<method<enter_arguments, enter>>), keywords_call, nullptr},
     {"_make_turn", fast(guarded<method<make_turn_arguments, make_turn>>), keywords_call, nullptr},
@@ -350,8 +351,8 @@ PyMethodDef methods[] = {
     {"close", fast(guarded<method<close_arguments, close>>), keywords_call,
      "close(timeout=None) -> None\n\n"
      "Closes every socket, runs the completions that follow, and closes the port. Queued sends\n"
-     "get timeout seconds (None: close_timeout). If another thread or a caller of this call\n"
-     "runs the port, that one closes it, and its run() returns."},
+     "get timeout seconds (None: close_timeout). If another thread runs the port, or this call\n"
+     "comes from a callback, the call that runs the port closes the port and then returns."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -401,14 +402,14 @@ void bind_port(pb::module_& module) {
                 Py_XDECREF(replaced(port, port.error_handler, Py_XNewRef(given)));
             },
             "Called as handler(exception, callback) when a callback raises. None leaves the\n"
-            "exception to sys.unraisablehook. KeyboardInterrupt and SystemExit are never given to\n"
-            "it: they end run().")
+            "exception to sys.unraisablehook. KeyboardInterrupt and SystemExit never go to the\n"
+            "handler: they end run().")
         .def("_take_routines",
              [](PortObject& port) {
                  require_usable(port);
                  port.takes_routines = true;
-                 // Claims the ring for this thread; otherwise the first waiting thread would own
-                 // it.
+                 // Claims the io_uring ring for this thread. Otherwise the first thread that waits
+                 // would own the ring.
                  (void)locked(port,
                               [&] { return port.closed ? Error{} : port.core->backend().claim(); });
              })

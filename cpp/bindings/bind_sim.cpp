@@ -1,4 +1,5 @@
-// The world of a model: makes it, reads it, and injects faults into its connections.
+// The class World, one modelled network: makes it, reads its figures and its trace, and injects
+// faults into its connections.
 
 #include "bindings/bind_sim.hpp"
 
@@ -139,8 +140,8 @@ pb::object shown(const std::vector<Line>& lines) {
     return list.object();
 }
 
-// Converts the result of `look` to Python. Calls it detached, because the world may be locked for
-// long.
+// Calls `look` with the thread detached, because another thread may hold the world's lock for long,
+// and converts the result to Python.
 template <auto look>
 pb::object seen(World& world) {
     const auto found = [&world] {

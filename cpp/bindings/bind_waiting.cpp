@@ -1,4 +1,4 @@
-// The waits that belong to no object: functions of the module.
+// The functions of the module that wait: wait_any(), wait_all() and sleep().
 
 #include "bindings/bind_waiting.hpp"
 
@@ -46,8 +46,8 @@ constexpr Py_ssize_t max_events = Py_ssize_t{1} << 20;
 constexpr const char* not_alertable = "alertable must be True or False";
 constexpr const char* not_events = "events must be an iterable of iocp_sock.Event";
 
-// Waits for one of an iterable of events, or for all. Sets `index` to the position of the set
-// event.
+// Waits for one of several events, or with `all` for all of them. Sets `index` to the position of
+// the first set event.
 Waited wait_events(const Types& types, const pb::object& events, const pb::object& timeout,
                    bool alertable, bool all, std::size_t& index) {
     const std::int64_t nanoseconds = to_nanoseconds(types, timeout);

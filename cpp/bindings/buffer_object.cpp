@@ -164,9 +164,9 @@ std::string_view text_of(const Py_buffer& view) noexcept {
     return {static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len)};
 }
 
-// Works as in bytes: an int is one byte, and a bytes-like object is searched for as a whole.
-// Without this function the interpreter would compare each byte with the whole object and find
-// nothing.
+// Implements `in` as bytes does: an int is one byte, and a bytes-like object is searched for as a
+// whole. Without this function the interpreter would compare each byte with the whole object and
+// find nothing.
 int contains(PyObject* self, PyObject* wanted) {
     Py_buffer bytes;
     Py_buffer part;
@@ -210,8 +210,8 @@ PyMethodDef methods[] = {
     {"__bytes__", guarded<to_bytes>, METH_NOARGS, nullptr},
     {"release", guarded<release>, METH_NOARGS,
      "release() -> None\n\n"
-     "Gives the memory back now, not with the last reference. The Buffer is empty afterwards.\n"
-     "Raises BufferError while a memoryview of it exists."},
+     "Gives the memory back now instead of with the last reference. The Buffer is empty\n"
+     "afterwards. Raises BufferError while a memoryview of the Buffer exists."},
     {"__enter__", guarded<enter>, METH_NOARGS, nullptr},
     {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     no_pickling,

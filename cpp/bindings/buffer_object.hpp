@@ -5,7 +5,8 @@
 
 namespace iocp::py {
 
-// The Python object Buffer: a slice of a region, which it keeps until it is released.
+// The Python object Buffer: a slice of a region. The object keeps the region until release() or its
+// end.
 struct BufferObject {
     PyObject_HEAD
     Region* region;

@@ -1,5 +1,5 @@
-// Containers and construction that raise MemoryError. Without memory, pybind11's own end the
-// process or hide the error.
+// Containers and constructors of Python objects that raise MemoryError when memory is short.
+// pybind11's own would then end the process or hide the error.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -76,9 +76,9 @@ private:
 
 inline pybind11::object to_object(const Dict& dict) { return dict.object(); }
 
-// The __new__ of a class of pybind11. The first instance of a subclass makes pybind11 note the
-// subclass, which may start a garbage collection. The collector must not meet an instance without
-// its layout, so the note precedes the instance.
+// The __new__ of a class of pybind11. For the first instance of a subclass, pybind11 makes a record
+// of the subclass, which may start a garbage collection. The collector must not meet an instance
+// without its layout. So this function has the record made before it allocates the instance.
 inline PyObject* new_instance(PyTypeObject* type, PyObject* /*positional*/,
                               PyObject* /*keywords*/) {
     (void)pybind11::detail::all_type_info(type);
@@ -99,15 +99,15 @@ inline PyObject* new_instance(PyTypeObject* type, PyObject* /*positional*/,
     return self;
 }
 
-// Ends an __init__: gives `self` its value. Without memory to register the value, pybind11's own
-// function leaves the value in place, and the object would delete it a second time.
+// Gives `self` its C++ value, at the end of __init__(). Without memory to register the value,
+// pybind11's own function leaves the value in place, and the object would delete it a second time.
 template <class Value, class Holder>
 void give_value(const pybind11::object& self, Holder value) {
     auto* instance = reinterpret_cast<pybind11::detail::instance*>(self.ptr());
     pybind11::detail::value_and_holder place =
         instance->get_value_and_holder(pybind11::detail::get_type_info(typeid(Value)));
     if (place.instance_registered()) {
-        return;  // a second __init__()
+        return;  // __init__() was called a second time
     }
     place.value_ptr() = value.get();
     try {
@@ -118,7 +118,7 @@ void give_value(const pybind11::object& self, Holder value) {
     }
 }
 
-// Adds the rows of a table to a class of pybind11.
+// Adds the methods of a table to a class of pybind11.
 inline void add_methods(const pybind11::object& type, PyMethodDef* rows) {
     for (PyMethodDef* row = rows; row->ml_name != nullptr; ++row) {
         type.attr(row->ml_name) =

@@ -49,9 +49,10 @@ inline void PyErr_SetRaisedException(PyObject* exception) {
     }
 }
 
-// Makes a call into the interpreter after which the thread may have to attach again. Every call
-// that may run Python goes through here: an unwinding would run the destructors of the frames
-// above, which would drop references while detached.
+// Makes a call into the interpreter that may detach the thread and attach it again. Every call that
+// may run Python goes through this function. If the interpreter ends the thread by unwinding its
+// stack, the unwinding stops here. Otherwise it would run the destructors of the C++ frames above,
+// which would drop references while the thread is detached.
 template <class Call>
 auto attaching(Call&& call) {
     try {
@@ -91,9 +92,10 @@ inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ss
     return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-// Takes a reference to an object that the core names. False: the object is being dropped. Without a
-// GIL this needs an object prepared by allow_take_reference(). With a GIL the dropping thread cuts
-// the object's links before it detaches, so the core never names an object without references.
+// Takes a reference to an object that the core points to. False: the object is being destroyed.
+// Without a GIL this needs an object prepared by allow_take_reference(). With a GIL the thread that
+// destroys an object cuts its links before it detaches, so the core never points to an object
+// without references.
 #ifdef Py_GIL_DISABLED
 inline bool take_reference(PyObject* object) { return pybind11::detail::try_incref(object); }
 inline void allow_take_reference(PyObject* object) { pybind11::detail::enable_try_inc_ref(object); }

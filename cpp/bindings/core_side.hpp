@@ -4,10 +4,10 @@
 
 namespace iocp::py {
 
-// The link from an object to its counterpart in the core. The port's `links_mutex` is held to write
-// it. A pointer that get() returned stays valid while the caller holds links_mutex or the port's
-// lock: the slot is retired with the port's lock, after the link was cut. A second get() may return
-// null, so a caller keeps what the first one returned.
+// The pointer from a Python object to its counterpart in the core. Writing it requires the port's
+// `links_mutex`. A pointer that get() returned stays valid while the caller holds links_mutex or
+// the port's lock, because a slot is retired with the port's lock held, after its link was cut. A
+// second get() may return null, so a caller keeps what the first get() returned.
 template <class T>
 class CoreSide {
 public:

@@ -5,8 +5,8 @@
 namespace iocp::py {
 
 // Holds the critical section of a Python object until the scope ends. Without a GIL the interpreter
-// leaves the section while the thread is detached; with one, the GIL is the section. The
-// interpreter's own macros would not leave it when C++ throws.
+// leaves the section while the thread is detached. With a GIL the GIL takes the place of the
+// section. The interpreter's own macros would not leave the section when C++ throws.
 class CriticalSection {
 public:
 #ifdef Py_GIL_DISABLED

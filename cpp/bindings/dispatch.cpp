@@ -24,8 +24,9 @@ bool unraisable(PyObject* source) {
     });
 }
 
-// Closes the connection that a callback served, and gives its exception to the port's error
-// handler. False: the exception (KeyboardInterrupt, SystemExit) goes on to the caller of run().
+// Handles the exception of a callback. Closes the connection `served` if the port is set to do so
+// (on_callback_error), and passes the exception to the port's error handler. False: the exception
+// (KeyboardInterrupt, SystemExit) goes on to the caller of run().
 bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
         return false;
@@ -55,15 +56,16 @@ bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     return ours;
 }
 
-// Returns the exception that a callback gets for the error, or a MemoryError if there is no memory
-// for it.
+// Returns the exception that a callback gets for an error of the core, or a MemoryError if there is
+// no memory for that exception.
 PyObject* exception_of(PortObject& port, const Error& error) {
     PyObject* exception = make_exception(&port, *port.types, error);
     return exception != nullptr ? exception : PyErr_GetRaisedException();
 }
 
-// Calls a callback with up to three arguments; `slots` has room for one before them. If the
-// callback raises, `served` (a Socket or null) is closed. False: stop dispatching.
+// Calls a callback with up to three arguments, which begin at slots[1], because a vectorcall may
+// use the slot before them. If the callback raises, `served` (a Socket or null) is closed. False:
+// the dispatch must stop, because an exception is set.
 bool call(PortObject& port, PyObject* served, PyObject* callback, PyObject** slots,
           std::size_t count) {
     PyObject* result = attaching([&] {
@@ -83,14 +85,15 @@ bool call_with(PortObject& port, PyObject* served, PyObject* callback, PyObject*
     return call(port, served, callback, slots, second != nullptr ? 2 : 1);
 }
 
-// The result of one record. `completion` is set when get() returns it to its caller.
+// The result of handing out one record. `go_on` is false if an exception is set. `completion` is a
+// completion without a callback, which get() may return.
 struct Outcomes {
     bool go_on{true};
     PyObject* completion{nullptr};
 };
 
-// Ends a subscription, so that the next one may be posted. The port drops its reference to an open
-// Socket, but keeps an ending one until it is closed.
+// Ends a subscription, so that the next one may be posted. The port drops its reference to a Socket
+// that is open, but keeps one that is closing until its `closed` record.
 void end_subscription(PortObject& port, SocketObject& socket) {
     const bool open = locked(port, [&] {
         const Socket* core = socket.core.get();
@@ -100,7 +103,8 @@ void end_subscription(PortObject& port, SocketObject& socket) {
     bool linked = false;
     {
         const std::lock_guard guard(port.links_mutex);
-        // A newer subscription may stand behind the cancelled one. The callbacks then belong to it.
+        // A newer subscription may wait behind the cancelled one. The callbacks then belong to the
+        // newer one.
         if (--socket.subscribed == 0 && !socket.ending) {
             // A socket that an error closes still has to call on_close.
             socket.ending = !open;
@@ -166,8 +170,9 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
     return outcomes;
 }
 
-// Keeps a socket and one of its stored callbacks during a call. The callback is null if the object
-// is gone, if it has no such callback, or if its closing has begun: that ends the delivery at once.
+// Keeps a Socket and one of its callbacks during a call of that callback. The callback is null if
+// the Socket is gone, has no such callback, or is closing, because a close ends the delivery at
+// once.
 class Called {
 public:
     Called(PortObject& port, const Socket& core, PyObject* SocketObject::*which)
@@ -184,7 +189,7 @@ public:
     Called(const Called&) = delete;
     Called& operator=(const Called&) = delete;
 
-    // Ends the delivery: no data that arrived is handed out any more.
+    // Ends the delivery to the Socket: data that has arrived is not handed out any more.
     void end() noexcept { socket_->ending = true; }
     [[nodiscard]] PyObject* socket() const noexcept { return reinterpret_cast<PyObject*>(socket_); }
     [[nodiscard]] PyObject* callback() const noexcept { return callback_; }
@@ -209,7 +214,7 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     }
     PyObject* buffer = new_buffer(*port.types, std::move(ready.slice));
     if (buffer == nullptr) {
-        // The received bytes are lost, so a stream cannot go on.
+        // Without a Buffer the received bytes are lost, so a stream cannot go on.
         Py_XDECREF(sender);
         if (ready.what == Ready::What::data) {
             called.end();  // later bytes must not take the place of the missing ones
@@ -265,7 +270,7 @@ bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject:
            call_with(port, called.socket(), called.callback(), called.socket());
 }
 
-// Takes the exception of the callback that closed the socket; null if there is none.
+// Takes the exception of the callback for which the socket was closed; null if no callback raised.
 PyObject* cause_of(PortObject& port, SocketObject& socket) {
     const std::lock_guard guard(port.links_mutex);
     return socket.blamed ? std::exchange(socket.on_item, nullptr) : nullptr;
@@ -340,8 +345,8 @@ Outcomes hand_out_packet(PortObject& port, PostedPacket& packet) {
     return outcomes;
 }
 
-// Warns. A warning that a filter turns into an exception is reported like the exception of a
-// callback.
+// Issues a NagleStallWarning. If a warnings filter turns the warning into an exception, the
+// exception is reported like that of a callback.
 bool warn_of_nagle(PortObject& port) {
     PyObject* category = warning_class("NagleStallWarning");
     const bool warned =
@@ -361,8 +366,8 @@ bool warn_of_nagle(PortObject& port) {
 
 Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retired);
 
-// Hands out the records that a pause kept. Stops at a completion for get(), which takes one at a
-// time.
+// Hands out the records of a socket that the port kept during a pause. Stops at a completion for
+// get(), because get() takes one at a time.
 Outcomes hand_out_withheld(PyObject* self, PortObject& port, Socket& socket, Retired& retired) {
     Outcomes outcomes;
     Ready ready;

@@ -27,7 +27,7 @@ bool refuse_ancillary(const Types& types) {
     return false;
 }
 
-// Gives the leases of ancillary data back once the data is copied.
+// Holds the leases of ancillary data until the data is copied, and gives them back.
 class HeldLeases {
 public:
     explicit HeldLeases(std::size_t count) : leases_(count) {}
@@ -45,7 +45,7 @@ private:
     std::vector<Lease> leases_;
 };
 
-// Converts one (level, type, data). `lease` holds the data.
+// Converts one tuple (level, type, data) of ancillary data. `lease` holds the data.
 bool to_item(const Types& types, PyObject* given, AncillaryItem& item, Lease& lease) {
     if (!PyTuple_Check(given) || PyTuple_GET_SIZE(given) != 3) {
         raise(types, ErrorClass::argument_type, EINVAL,

@@ -9,9 +9,9 @@
 namespace iocp::py {
 
 // A Message with all that it points to, for an operation with several buffers, an address or
-// ancillary data. The Operation owns it from the post on, so that it outlives every use by the
-// kernel. Only the buffers go back with the operation's lease. The destructor closes received
-// descriptors that the program did not take.
+// ancillary data. The Operation object owns the Envelope from the post on, so that the Envelope
+// outlives every use by the kernel. Only the buffers go back with the operation's lease. The
+// destructor closes received descriptors that the program did not take.
 class Envelope {
 public:
     enum class Way : std::uint8_t { sends, receives };
@@ -21,8 +21,8 @@ public:
     Envelope(const Envelope&) = delete;
     Envelope& operator=(const Envelope&) = delete;
 
-    // enclose() takes one buffer, enclose_each() several. Precondition: the memory is not set. A
-    // setter that fails sets an exception and returns false.
+    // enclose() takes one buffer, enclose_each() several. Precondition of both: no buffer was given
+    // yet. A setter that fails sets an exception and returns false.
     void enclose(const Lease& only) noexcept;
     bool enclose_each(const Types& types, PyObject* buffers);
     bool set_target(const SocketObject& socket, PyObject* address);
@@ -34,14 +34,15 @@ public:
     [[nodiscard]] bool is_message() const noexcept {
         return receives_ || message_.address.length != 0 || message_.control != nullptr;
     }
-    // The operation's lease and its number of slices. Precondition: the memory is set.
+    // The operation's lease and its number of slices. Precondition: a buffer was given.
     [[nodiscard]] Lease lease() noexcept;
     [[nodiscard]] std::uint16_t slices() const noexcept;
-    // The only buffer, for a caller that takes it over.
+    // The lease of a single buffer, for a caller that takes it over.
     [[nodiscard]] Lease& only() noexcept { return only_; }
 
     [[nodiscard]] PyObject* sender() const;
-    // Returns a list of (level, type, bytes). The caller owns the descriptors in it from here on.
+    // Returns a list of (level, type, bytes). From then on the caller owns the descriptors in the
+    // list.
     PyObject* take_ancillary();
 
 private:
@@ -50,7 +51,7 @@ private:
     Message message_;
     Lease only_;
     ConstBytes part_{};
-    std::vector<Lease> leases_;  // instead of `only_`
+    std::vector<Lease> leases_;  // for several buffers, instead of `only_`
     std::vector<ConstBytes> parts_;
     std::size_t length_{0};
     std::vector<std::byte> control_;

@@ -60,7 +60,8 @@ Mapping mapping_of(const Types& types, Fault fault) noexcept {
     return {ErrorClass::error, EIO, "unknown error"};
 }
 
-// OSError derives the errno from a Windows code, and picks the built-in subclass for it.
+// Makes the exception for an error number of the system. On Windows, OSError itself derives errno
+// and the built-in subclass, such as ConnectionResetError, from the Windows number.
 PyObject* system_exception(PyObject* type, int code, const char* text) {
     return errors_are_windows_codes ? PyObject_CallFunction(type, "isOi", 0, text, Py_None, code)
                                     : PyObject_CallFunction(type, "is", code, text);
@@ -76,7 +77,8 @@ bool load_code(PyObject* module, const char* name, int& out) {
     return out != -1 || PyErr_Occurred() == nullptr;
 }
 
-// Precondition: the lock is not held.
+// Gives the exception its attribute `ledger`, the figures of the port's ledger. Precondition: the
+// port's lock is not held.
 bool attach_counters(PortObject& port, PyObject* exception) {
     const LedgerView view = locked(port, [&] { return port.core->figures().ledger(); });
     PyObject* counters =

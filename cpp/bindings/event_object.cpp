@@ -83,7 +83,8 @@ int clear(PyObject* self) {
     return 0;
 }
 
-// No operation and no waiting thread uses the event any more: each of them keeps a reference.
+// Runs when no operation and no waiting thread uses the event any more, because each of them keeps
+// a reference.
 void dealloc(PyObject* self) {
     EventObject& event = self_of(self);
     PyObject_GC_UnTrack(self);
@@ -167,7 +168,7 @@ PyMethodDef methods[] = {
      "Clears the event: later waits block again."},
     {"is_set", guarded<is_set>, METH_NOARGS,
      "is_set() -> bool\n\n"
-     "Returns whether the event is set. It runs no port and resets nothing."},
+     "Returns whether the event is set. The call runs no port and resets nothing."},
     {"wait", fast(guarded<wait>), METH_FASTCALL | METH_KEYWORDS,
      "wait(timeout=None, *, alertable=False) -> bool\n\n"
      "Waits at most timeout seconds (None: no limit) until the event is set; False: it was\n"
@@ -177,8 +178,8 @@ PyMethodDef methods[] = {
      "returns ROUTINES_RAN, which is false. Raises ArgumentError when the event is closed."},
     {"close", guarded<close>, METH_NOARGS,
      "close() -> None\n\n"
-     "Ends the use of the event: waits for it and posts with it raise ArgumentError. The\n"
-     "operation that has it goes on."},
+     "Ends the use of the event: waits for it and posts with it raise ArgumentError. An\n"
+     "operation that has the event goes on."},
     no_pickling,
     {nullptr, nullptr, 0, nullptr},
 };
@@ -194,7 +195,7 @@ constexpr const char* documentation =
     "operation posted with event= has neither a callback nor a Completion for get(). The post\n"
     "resets the event. One unfinished operation at a time may have the event: posting another\n"
     "with it raises ArgumentError. Every method may be called from any thread. In a forked\n"
-    "child it raises ForkedPort.";
+    "child every method but close() raises ForkedPort.";
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>(documentation)},

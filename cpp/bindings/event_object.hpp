@@ -22,7 +22,8 @@ inline EventObject& event_of(PyObject& object) noexcept {
 
 // Returns whether the event can be used. False: an exception is set.
 bool usable(const EventObject& event);
-// Gives the event to an operation about to be posted to `port`. False: an exception is set.
+// Reserves the event for an operation that is about to be posted to `port`. False: an exception is
+// set.
 bool reserve(EventObject& event, PortObject& port);
 
 }  // namespace iocp::py

@@ -13,7 +13,7 @@ namespace iocp::py {
 
 namespace {
 
-// Opens a file by its path, only for as long as its descriptor is duplicated.
+// Opens a file by its path until the scope ends, so that its descriptor can be duplicated.
 class Opened {
 public:
     Opened() = default;
@@ -34,8 +34,8 @@ public:
         if (io == nullptr) {
             return nullptr;
         }
-        // Converts the path first: FileIO takes an object that also has __index__() for a
-        // descriptor.
+        // Converts the path to str or bytes first, because FileIO would take an object that also
+        // has __index__() for a descriptor.
         PyObject* name = attaching([path] { return PyOS_FSPath(path); });
         file_ = name != nullptr ? PyObject_CallMethod(io, "FileIO", "O", name) : nullptr;
         Py_XDECREF(name);

@@ -8,9 +8,10 @@
 
 namespace iocp::py {
 
-// The border between C++ and CPython's own frames, which no exception may cross. Every row of a
+// The border between C++ and CPython's own frames, which no C++ exception may cross. Every row of a
 // table of methods, properties or slots names its function through `guarded`. A lack of memory
-// becomes a MemoryError. The unwinding that ends a thread is not an exception of C++, and passes.
+// becomes a MemoryError. The forced unwinding by which the interpreter ends a thread is not a C++
+// exception, and passes.
 template <class Function>
 struct Border;
 

@@ -1,5 +1,6 @@
-// Moves finished operations to their objects: those that a turn hands out, and notified completions
-// (of events and routines), which any attached thread may take.
+// Moves the results of finished operations to their Python objects. Some operations are handed out
+// by a turn. The others are notified completions (of events and routines), which any attached
+// thread may take.
 #include "bindings/hand_over.hpp"
 
 #include <algorithm>
@@ -12,9 +13,9 @@
 
 namespace iocp::py {
 
-// Called by the core with the port's lock held, so it never calls Python. An operation with an
-// event or a routine stays linked to its port until it is handed over. A subscription may have lost
-// its object, and notifies neither.
+// Called by the core with the port's lock held, so this function never calls Python. An operation
+// with an event or a routine stays linked to its port until it is handed over. A subscription may
+// have lost its object, and has neither an event nor a routine.
 bool PortObject::finished(Operation& operation) noexcept {
     const std::lock_guard lock(Event::mutex());
     waiters.notify_all_locked();

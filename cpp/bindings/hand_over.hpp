@@ -5,13 +5,14 @@
 
 namespace iocp::py {
 
-// Moves the result of a finished operation to its object, if it still has one, and gives its
-// memory back. The slot stays.
+// Moves the result of a finished core operation to its object, if the object still exists, and
+// gives the lease of its memory back. The operation keeps its slot.
 void conclude(PortObject& port, Operation& core, OperationObject* operation);
-// Settles and retires the notified completions. Returns their number.
+// Moves the results of the notified completions to their objects, makes their routines due, and
+// frees the slots. Returns the number of completions.
 Py_ssize_t hand_over(PortObject& port);
-// Drops the completions kept for get() whose result result() has returned. Only the thread that
-// runs the port, or a worker of a shared port, may call it.
+// Drops those completions kept for get() whose results Operation.result() has returned. Only the
+// thread that runs the port, or a worker of a shared port, may call it.
 void drop_claimed(PortObject& port);
 
 }  // namespace iocp::py

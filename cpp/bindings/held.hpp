@@ -6,7 +6,7 @@
 
 namespace iocp::py {
 
-// Holds a reference until the scope ends.
+// Holds a reference to a Python object until the scope ends.
 class Held {
 public:
     explicit Held(PyObject* taken) noexcept : object_(taken) {}

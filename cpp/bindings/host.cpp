@@ -51,8 +51,8 @@ run::Dispatched PythonHost::dispatch(run::RunnablePort& port, run::Inbox& inbox)
     }
 }
 
-// Notified completions come first: from the hand-out of their turn's records on, their sockets may
-// be retired.
+// Hands over notified completions first. Once the records of their turn are handed out, the sockets
+// of these completions may be retired.
 run::Dispatched PythonHost::hand_out_all(PortObject& port, run::Inbox& inbox) {
     run::Dispatched result;
     expect(port, !inbox.empty());
@@ -62,7 +62,7 @@ run::Dispatched PythonHost::hand_out_all(PortObject& port, run::Inbox& inbox) {
     {
         Retiring retiring(port);
         while (!inbox.empty() && has_room() && !port.runner.gives_way()) {
-            // Takes the record before the call: the callback may raise.
+            // Takes the record out of the inbox before the call, because the callback may raise.
             Ready ready = inbox.take();
             result.count += ready.what != Ready::What::nagle_stall ? 1 : 0;
             PyObject* wanted = nullptr;
@@ -99,8 +99,9 @@ void KeepHost::finish(PortObject& port) {
     }
 }
 
-// Other threads may keep completions for get() at any moment. A worker of a shared port takes none
-// while it has a record in hand, because they might leave no room for it.
+// Takes completions that other threads have kept for get() meanwhile. A worker of a shared port
+// takes none while it has a record in hand, because they might leave no room for the completion of
+// that record.
 void GetHost::expect(PortObject& port, bool in_hand) {
     if (out_.size() == 0 && !port.forked() && !(in_hand && port.core->shared())) {
         out_.take_unclaimed(taken_.maximum);

@@ -8,7 +8,7 @@
 
 namespace iocp::py {
 
-// Thrown where a Python exception is set.
+// A C++ exception that means that a Python exception is set.
 struct Raised {};
 
 // Invokes `call`. Returns false if it throws Raised: a Python exception is set.
@@ -22,7 +22,7 @@ bool attempted(Call&& call) {
     return true;
 }
 
-// The interpreter as the host of a call that runs ports or waits. Its subclasses say where the
+// The interpreter as the host of a call that runs ports or waits. A subclass decides where the
 // completions without a callback go.
 class PythonHost : public run::Host {
 public:
@@ -33,14 +33,15 @@ public:
     run::Dispatched dispatch(run::RunnablePort& port, run::Inbox& inbox) final;
 
 protected:
-    // Returns whether the host takes completions without a callback, and, if so, one more.
+    // takes() returns whether the host takes completions without a callback, and has_room() whether
+    // it takes one more.
     [[nodiscard]] virtual bool takes() const noexcept = 0;
     [[nodiscard]] virtual bool has_room() const noexcept { return true; }
     // Reserves memory for one more completion, before its record is taken. `in_hand`: a record of
     // the inbox is about to be handed out. May throw.
     virtual void expect(PortObject& port, bool in_hand) = 0;
-    // Takes a completion over. Precondition: expect() was called since the last one. Returns
-    // whether it is kept for a later get().
+    // Takes over the reference to a completion. Precondition: expect() was called since the last
+    // take(). Returns whether the completion is kept for a later get().
     virtual bool take(PortObject& port, PyObject* completion) noexcept = 0;
     // Called at the end of each dispatch.
     virtual void finish(PortObject& /*port*/) {}
@@ -51,7 +52,7 @@ private:
     run::Dispatched hand_out_all(PortObject& port, run::Inbox& inbox);
 };
 
-// Drops the completions, as run() and run_once() do.
+// Drops the completions without a callback, as run() and run_once() do.
 class DropHost final : public PythonHost {
 protected:
     [[nodiscard]] bool takes() const noexcept override { return false; }
@@ -59,11 +60,11 @@ protected:
     bool take(PortObject& /*port*/, PyObject* /*completion*/) noexcept override { return false; }
 };
 
-// Keeps the completions for a later get(), as waits do.
+// Keeps the completions without a callback for a later get(), as waits do.
 class KeepHost final : public PythonHost {
 public:
-    // `drops_claimed`: also drops those whose result result() has returned. Only for a thread that
-    // hands nothing over while another thread runs the port.
+    // `drops_claimed`: also drops kept completions whose results result() has returned. Only for a
+    // thread that dispatches nothing while another thread runs the port.
     explicit KeepHost(bool drops_claimed = false) noexcept : drops_claimed_(drops_claimed) {}
 
 protected:
@@ -76,15 +77,15 @@ private:
     bool drops_claimed_;
 };
 
-// Gathers the completions for its caller, beginning with those that were kept. It outlives the
-// runner, so it gives them back before an exception ends the runner: another thread that runs the
-// port from then on finds them.
+// Gathers the completions without a callback for get() and get_batch(), first those that were kept.
+// The host outlives the runner's scope. So it gives the completions back before an exception ends
+// that scope. The next thread that runs the port then finds them.
 class GetHost final : public PythonHost {
 public:
     GetHost(PortObject& port, std::size_t maximum) : out_(port) { taken_.maximum = maximum; }
 
     [[nodiscard]] const run::Taken& taken() const noexcept { return taken_; }
-    // Hands all of them to the caller.
+    // Hands all gathered completions to the caller, which then owns the references.
     std::vector<PyObject*> give() noexcept { return out_.give(); }
 
 protected:

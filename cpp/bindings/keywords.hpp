@@ -1,6 +1,6 @@
 // Functions with named arguments for a class or module of pybind11, as rows of a PyMethodDef table.
-// In a call with keywords, pybind11 itself makes a string of each argument's name without a check.
-// Without memory for one the process crashes.
+// In a call with keywords, pybind11 itself makes a string of each argument's name and does not
+// check the result. So a lack of memory would crash the process.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -21,8 +21,8 @@
 
 namespace iocp::py {
 
-// Calls `call` and makes an object of its result. Turns pybind11's exceptions into the Python
-// exceptions that they stand for.
+// Calls `call` and returns its result as a Python object. Sets the Python exceptions for which
+// pybind11's C++ exceptions stand.
 template <class Call>
 PyObject* result_of(Call&& call) {
     using Result = std::invoke_result_t<Call>;
@@ -90,7 +90,7 @@ PyObject* method(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObj
     });
 }
 
-// Makes an __init__ from `function`, which is called before the object has its value.
+// Makes an __init__ from `function`, which is called before the object has its C++ value.
 template <const auto& signature, auto function>
 PyObject* initializer(PyObject* self, PyObject* const* given, Py_ssize_t count,
                       PyObject* keywords) {

@@ -1,5 +1,5 @@
-// Leases of Python's buffers. An operation holds them until its completion is handed out; they are
-// released attached to the interpreter.
+// Leases of the memory of Python objects. An operation holds its leases until its completion is
+// handed out. A thread that gives one back is attached to the interpreter.
 #include "bindings/lease.hpp"
 
 #include <cerrno>
@@ -29,8 +29,8 @@ void release_view(void* owner) {
     delete view;
 }
 
-// Replaces the exporter's TypeError, ValueError or BufferError by this library's error. Other
-// exceptions stay.
+// Replaces a TypeError, ValueError or BufferError of the object that exports the buffer by an error
+// of this library. Any other exception stays set.
 void refuse_source(const Types& types, const char* refusal) {
     if (PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
         PyErr_Clear();

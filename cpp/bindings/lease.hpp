@@ -9,13 +9,13 @@
 
 namespace iocp::py {
 
-// Each leases the memory of one object, for the kernel to read or to write. False: an exception is
-// set.
+// lease_bytes() leases the memory of an object for the kernel to read, lease_writable() for the
+// kernel to write. False: an exception is set.
 bool lease_bytes(const Types& types, PyObject* source, Lease& out);
 bool lease_writable(const Types& types, PyObject* target, Lease& out);
 using LeaseOne = bool(const Types& types, PyObject* object, Lease& out);
-// Leases each of an iterable of buffers. False: an exception is set, and `leases` has the leases
-// made so far.
+// Leases the memory of each of several buffers. False: an exception is set, and `leases` has the
+// leases made so far.
 bool lease_each(const Types& types, PyObject* buffers, LeaseOne* lease_one,
                 std::vector<Lease>& leases, std::vector<ConstBytes>& parts, std::size_t& total);
 

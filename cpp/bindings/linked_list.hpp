@@ -14,13 +14,13 @@ struct Links {
     [[nodiscard]] bool linked() const noexcept { return previous != nowhere(); }
 
 private:
-    // Stands for "in no list": an address that no item has.
+    // The address that stands for "in no list", because no item has it.
     static T* nowhere() noexcept { return reinterpret_cast<T*>(&mark_); }
     alignas(std::max_align_t) static inline std::byte mark_{};
 };
 
-// A list of objects through their `links`, so that it needs no memory. A lock of its owner guards
-// it.
+// A list that links objects through their member `links`, so that adding an object needs no memory.
+// A lock of the list's owner guards the list.
 template <class T>
 struct LinkedList {
     T* first{nullptr};

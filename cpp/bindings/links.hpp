@@ -9,8 +9,8 @@
 
 namespace iocp::py {
 
-// Adds an item; false if it is in the list already. The caller brings a reference, which the list
-// owns from then on. The caller that removes an object takes that reference over.
+// Adds an item to a list of the port, and takes over a reference from the caller. False: the item
+// is in the list already. A caller that removes the item takes that reference over.
 template <class T>
 bool link(PortObject& port, LinkedList<T>& list, T& item) {
     const std::lock_guard guard(port.links_mutex);
@@ -20,7 +20,8 @@ bool link(PortObject& port, LinkedList<T>& list, T& item) {
     list.add(item);
     return true;
 }
-// Removes an item. Returns whether it was linked; of several threads exactly one gets true.
+// Removes an item from a list of the port. Returns whether the item was in the list. If several
+// threads remove it at once, exactly one gets true.
 template <class T>
 bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
     const std::lock_guard guard(port.links_mutex);
@@ -30,7 +31,7 @@ bool unlink(PortObject& port, LinkedList<T>& list, T& item) {
     list.remove(item);
     return true;
 }
-// Removes and returns an item that is `wanted`; null if there is none.
+// Removes and returns an item for which `wanted` returns true; null if there is none.
 template <class T, class Wanted>
 T* unlink_any(PortObject& port, LinkedList<T>& list, Wanted&& wanted) {
     const std::lock_guard guard(port.links_mutex);
@@ -43,7 +44,7 @@ T* unlink_any(PortObject& port, LinkedList<T>& list, Wanted&& wanted) {
     }
     return item;
 }
-// Lets the list keep the object from here on, unless it does so already.
+// Lets the list keep the object from now on, unless the object is in the list already.
 template <class T>
 void hold(PortObject& port, LinkedList<T>& list, T& item) {
     auto* object = reinterpret_cast<PyObject*>(&item);
@@ -59,8 +60,8 @@ void give_up(PortObject& port, LinkedList<T>& list, T& item) {
     }
 }
 
-// Returns a new reference to the object that `user` of the core names. Null: there is none, or it
-// is being dropped.
+// Returns a new reference to the object to which the core's pointer `user` leads. Null: there is no
+// object, or it is being destroyed.
 template <class T>
 T* object_of(PortObject& port, void* const& user) {
     const std::lock_guard guard(port.links_mutex);
@@ -68,8 +69,8 @@ T* object_of(PortObject& port, void* const& user) {
     return object != nullptr && take_reference(reinterpret_cast<PyObject*>(object)) ? object
                                                                                     : nullptr;
 }
-// Cuts the link from the core's side, before the core item ends. The object then finds no core,
-// even while another thread drops it.
+// Cuts the link between a core item and its object from the core's side, before the core item ends.
+// The object then finds no core item, even while another thread destroys the object.
 template <class T, class Core>
 void cut_from_core(PortObject& port, Core& core) {
     const std::lock_guard guard(port.links_mutex);
@@ -78,8 +79,9 @@ void cut_from_core(PortObject& port, Core& core) {
         core.user = nullptr;
     }
 }
-// Cuts the link from the object's side, before anything that may detach: the core must not find an
-// object without references. Returns the name of its core counterpart, if it was still linked.
+// Cuts the link between an object and its core item from the object's side, before any call that
+// may detach the thread, because the core must not find an object without references. Returns the
+// id of the core item, if it was still linked.
 template <class T>
 std::optional<SlotId> cut_from_object(PortObject& port, T& object) {
     const std::lock_guard guard(port.links_mutex);
@@ -92,13 +94,13 @@ std::optional<SlotId> cut_from_object(PortObject& port, T& object) {
     return core->id;
 }
 
-// Returns a new reference to a callback that an object stores, or null. Another thread may replace
-// it.
+// Returns a new reference to a callback that an object stores, or null. The mutex is needed because
+// another thread may replace the callback.
 inline PyObject* stored(PortObject& port, PyObject* const& field) {
     const std::lock_guard guard(port.links_mutex);
     return Py_XNewRef(field);
 }
-// Stores `value`, whose reference it takes over, and returns the old value.
+// Stores `value`, taking over its reference, and returns the old value.
 [[nodiscard]] inline PyObject* replaced(PortObject& port, PyObject*& field, PyObject* value) {
     const std::lock_guard guard(port.links_mutex);
     return std::exchange(field, value);

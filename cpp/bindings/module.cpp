@@ -51,7 +51,8 @@ void make_types(pb::module_& module) {
         pb::capsule(types.release(), [](void* made) { delete static_cast<Types*>(made); });
 }
 
-// Converts an argument as pybind11 does. Raises ArgumentTypeError with `refusal` for another type.
+// Converts an argument with pybind11's caster. Raises ArgumentTypeError with `refusal` if the
+// argument is of another type.
 template <class Value>
 Value converted(const Types& types, const pb::object& given, const char* refusal) {
     pb::detail::make_caster<Value> caster;
@@ -134,26 +135,26 @@ PyMethodDef functions[] = {
      "bytes touch none."},
     {"features", fast(guarded<module_function<features_arguments, features>>), keywords_call,
      "features(backend) -> dict\n\n"
-     "Returns the features of the named backend here: feature name to bool. The dict is empty\n"
-     "if the system refuses the backend."},
+     "Returns the features of the named backend on this system: feature name to bool. The\n"
+     "dict is empty if the system refuses the backend."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 
 constexpr const char* main_only =
-    "iocp_sock runs only in the main interpreter of a process; use threads, or a process of its "
-    "own";
+    "iocp_sock runs only in the main interpreter of a process; use threads or processes instead of "
+    "subinterpreters";
 
 }  // namespace
 
 PYBIND11_MODULE(_core_of_main, module) {
-    // From Python 3.13 on, PyInit__core() runs in the main interpreter, whichever interpreter
-    // imports.
+    // Checks the interpreter here too, because from Python 3.13 on PyInit__core() runs in the main
+    // interpreter even if another interpreter imports the module.
     if (!in_main_interpreter()) {
         throw pb::import_error(main_only);
     }
-    (void)iocp::fork_generation();  // counts forks from here on
+    (void)iocp::fork_generation();  // starts to count forks
     make_types(module);
     iocp::py::bind_sim(module);
     iocp::py::bind_port(module);
@@ -164,8 +165,8 @@ PYBIND11_MODULE(_core_of_main, module) {
     module.def(
         "probe", &probe,
         "probe() -> dict\n\n"
-        "Returns every backend of this platform: 'ok', or the reason why the system refuses it\n"
-        "here.");
+        "Returns a dict from each backend of this platform to 'ok', or to the reason why the\n"
+        "system refuses it.");
     module.def("probe", iocp::py::otherwise("probe()"));
     if (PyModule_AddFunctions(module.ptr(), functions) < 0) {
         throw pb::error_already_set();
@@ -189,8 +190,9 @@ PYBIND11_MODULE(_core_of_main, module) {
     module.def("version", iocp::py::otherwise("version()"));
 }
 
-// Checks first: before Python 3.12, pybind11 waits for ever when a second interpreter of the
-// process loads it. NOLINTNEXTLINE(bugprone-reserved-identifier): the interpreter calls this name
+// The entry point of the module. Checks the interpreter by itself, because before Python 3.12
+// pybind11 waits for ever when a second interpreter of the process loads the module.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the interpreter calls this name
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
     if (!in_main_interpreter()) {
         PyErr_SetString(PyExc_ImportError, main_only);

@@ -6,7 +6,8 @@
 
 namespace iocp::py {
 
-// Makes a call on the open socket with the lock held. `call` returns an Error.
+// Makes a call on the core's socket with the port's lock held, if the socket is open. `call`
+// returns an Error. False: an exception is set.
 template <class Call>
 bool with_open(SocketObject& socket, Call&& call) {
     PortObject& port = *socket.binding;
@@ -36,8 +37,8 @@ bool with_code(SocketObject& socket, Call&& call) {
     });
 }
 
-// Returns a copy of the value that `read` finds in the core's open socket, or `otherwise` once it
-// is closed.
+// Returns a copy of the value that `read` finds in the core's open socket, or `otherwise` once the
+// socket is closed.
 template <class Value, class Read>
 Value peek(SocketObject& socket, Value otherwise, Read&& read) {
     if (socket.binding->forked()) {

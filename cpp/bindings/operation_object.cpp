@@ -42,12 +42,14 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
     return 0;
 }
 
-// Keeps the socket until dealloc, which finds the core's side of the operation through it.
+// Breaks reference cycles. Keeps the reference to the socket until dealloc(), which finds the
+// core's side of the operation through the socket.
 int clear(PyObject* self) {
     OperationObject& op = self_of(self);
     PortObject& port = *op.socket->binding;
     if (op.recipient != Recipient::routine) {
-        // A bound routine stays: its thread's queue knows the operation until it is handed over.
+        // A completion routine stays, because the thread's queue of routines refers to the
+        // operation until it is handed over.
         forget(port, op.callback);
     }
     forget(port, op.accepted);
@@ -55,8 +57,8 @@ int clear(PyObject* self) {
     return 0;
 }
 
-// Never runs for an operation that the kernel holds, because its port keeps it. May run for a
-// subscription, which goes on without its object.
+// Never runs for a single operation that the kernel holds, because the port keeps a reference to
+// the object. May run for a subscription, which goes on without its object.
 void dealloc(PyObject* self) {
     OperationObject& op = self_of(self);
     PyObject_GC_UnTrack(self);
@@ -73,7 +75,8 @@ void dealloc(PyObject* self) {
     Py_DECREF(type);
 }
 
-// Returns the state. `completed` means that the core's writes to the operation can be read.
+// Returns the state of the operation. After `completed`, this thread may read what the core has
+// written to the operation.
 State state_of(const OperationObject& op) noexcept {
     if (op.settled.load(std::memory_order_acquire)) {
         return State::completed;
@@ -153,7 +156,8 @@ PyObject* get_flags(PyObject* self, void* /*unused*/) {
     const OperationObject* op = with_result(self);
     return PyLong_FromLong(op != nullptr ? op->flags : 0);
 }
-// The received address and ancillary data, once the receive is done without an error; else null.
+// Returns the envelope with the received address and ancillary data, once the receive is done
+// without an error; else null.
 Envelope* received_envelope(PyObject* self) {
     const OperationObject* op = with_result(self);
     return op != nullptr && !op->failure ? op->envelope : nullptr;
@@ -204,13 +208,13 @@ PyMethodDef operation_object_methods[] = {
      "Asks for the end of the operation. True: the request was taken. The completion then says\n"
      "how the operation ended: with Cancelled, or with its count if it had finished before the\n"
      "cancel. Until then the buffer stays held and charged. False: the operation had finished,\n"
-     "or was asked before."},
+     "or was cancelled before."},
     {"result", fast(guarded<operation_result>), METH_FASTCALL | METH_KEYWORDS,
      "result(wait=True, timeout=None) -> (transferred, flags)\n\n"
      "Returns the result, as WSAGetOverlappedResult does: the bytes transferred and the MSG_*\n"
      "flags of a receive. data, accepted and address are final then. Raises the error that the\n"
      "operation ended with. Waits at most timeout seconds (None: no limit) until it is done.\n"
-     "If no thread runs the port, the wait runs it. With wait=False it checks once. An\n"
+     "If no thread runs the port, the wait runs it. With wait=False the call checks once. An\n"
      "operation that has not finished raises StillPending and goes on. Once the result was\n"
      "returned, get() has no Completion for the operation; a callback is still called."},
     no_pickling,
@@ -258,14 +262,14 @@ PyGetSetDef operation_properties[] = {
     {"ancillary", guarded<get_ancillary>, nullptr,
      "recvmsg_into(): the ancillary data, a list of (level, type, bytes). Once a program has\n"
      "read this, the descriptors in it (SCM_RIGHTS, close-on-exec) are its own to close.\n"
-     "Unread ones are closed with the Operation.",
+     "Descriptors that it has not read are closed with the Operation.",
      nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 constexpr const char* operation_documentation =
     "One posted receive, send, connect or accept, or one subscription.\n\n"
-    "Exactly one Completion follows each, later and never inside the post. With\n"
+    "Exactly one Completion follows each operation, later and never inside the post. With\n"
     "Socket.skip_done_packets an operation that its post finished leaves none. A program may\n"
     "drop the object: the core holds the operation and its buffer until the completion.";
 

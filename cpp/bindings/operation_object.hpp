@@ -24,9 +24,10 @@ struct OperationObject {
     CoreSide<Operation> core;  // null once its completion was handed out
     PyObject* callback;        // or the Event, or the bound routine, as `recipient` says
     PyObject* data;
-    // accept(): the Socket that the post made. It has its connection once `settled` is true.
+    // accept(): the Socket that the post made. The Socket has its connection once `settled` is
+    // true.
     PyObject* accepted;
-    PyObject* error;     // made of `failure` by the first request
+    PyObject* error;     // made of `failure` at the first request
     Envelope* envelope;  // owned; null for an operation with a single plain buffer
     Py_ssize_t transferred;
     Links<OperationObject> links;
@@ -35,12 +36,13 @@ struct OperationObject {
     std::int32_t flags;  // MSG_* flags that a receive brought
     OperationKind kind;
     Outcome outcome;
-    // The object has its result. Set last, so that a thread that sees it also sees every field.
+    // Whether the object has its result. Set after all other fields, so that a thread that sees
+    // true also sees every field.
     std::atomic<bool> settled;
     bool hands_out_block;  // the block becomes the Buffer in `data`
     Recipient recipient;
-    // The number of result() calls that wait or have returned the result. While it is not 0, get()
-    // skips the Completion.
+    // The number of result() calls that wait, or that have returned the result. While it is not 0,
+    // get() does not return the operation's Completion.
     std::atomic<std::uint16_t> claims;
 };
 
@@ -54,8 +56,8 @@ struct CompletionObject {
 PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
 OperationObject* new_operation(SocketObject& socket, OperationKind kind, PyObject* callback);
-// Takes the result over from the core, once, and without a call into Python. Precondition: the
-// core's operation has completed.
+// Copies the result from the core's operation to the object, once, and without a call into Python.
+// Precondition: the core's operation has completed.
 void settle(OperationObject& operation);
 // Returns whether the operation has completed. If so, calls settle() first.
 bool is_done(OperationObject& operation);
@@ -65,13 +67,14 @@ PyObject* error_of(OperationObject& operation);
 // The error of a receive whose Buffer could not be allocated.
 inline constexpr Error no_buffer =
     Error::of(Fault::resource, "no memory for the Buffer that was received");
-// Moves the bytes of a finished receive into `data`: the block of `lease`, or of the envelope's
-// lease, goes to the blank Buffer. False: there was no Buffer.
+// Moves the block of a finished receive into `blank`, an empty Buffer, which becomes the
+// operation's `data`. The block is that of `lease`, or of the envelope's lease. False: `blank` is
+// null.
 bool take_block(OperationObject& operation, PyObject* blank, Lease& lease) noexcept;
 PyObject* new_completion(const Types& types, PyObject* operation, PyObject* value);
 const char* kind_name(OperationKind kind) noexcept;
 
-// Operation.result().
+// Implements Operation.result().
 PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t count,
                            PyObject* keywords);
 

@@ -1,4 +1,4 @@
-// Operation.result(), which corresponds to WSAGetOverlappedResult.
+// Implements Operation.result(), which corresponds to WSAGetOverlappedResult.
 #include <cerrno>
 
 #include "bindings/arguments.hpp"
@@ -14,7 +14,7 @@ namespace iocp::py {
 
 namespace {
 
-// Keeps get() from returning the operation's Completion: during this call, and for good after
+// Keeps get() from returning the operation's Completion: until the scope ends, or for good after
 // keep().
 class Claim {
 public:
@@ -34,7 +34,7 @@ private:
     bool kept_{false};
 };
 
-// The awaited end of the operation, which is_done() reports.
+// The end of an operation, as the condition that a thread waits for.
 class AwaitedResult final : public run::AwaitedOperation {
 public:
     explicit AwaitedResult(OperationObject& op) noexcept
@@ -114,7 +114,8 @@ PyObject* operation_result(PyObject* self, PyObject* const* given, Py_ssize_t co
         (op.core.linked() || any_unclaimed(port)) && !turn_now(port)) {
         return nullptr;
     }
-    // Makes a new exception: raising one writes to it, and other threads may raise here too.
+    // Makes a new exception for each call, because raising an exception writes to it, and other
+    // threads may call result() too.
     if (op.settled.load(std::memory_order_acquire) && op.failure) {
         return raise(&port, types, op.failure);
     }

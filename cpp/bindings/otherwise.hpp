@@ -9,7 +9,7 @@ namespace iocp::py {
 
 const Types& types_of_module();
 
-// Raises ArgumentTypeError with the right form of the call.
+// Raises ArgumentTypeError with `usage`, the right form of the call.
 [[noreturn]] void refuse_call(const char* usage);
 
 // The last overload of a function bound with pybind11, for arguments that no other overload takes.

@@ -6,8 +6,8 @@
 
 namespace iocp::py {
 
-// The figures of a port, even after it was closed: the methods behind Port.ledger, stats() and
-// trace() in Python.
+// The functions behind Port.ledger, Port.stats() and Port.trace(). All but start_trace() also work
+// on a closed port.
 pybind11::object ledger_of(PortObject& port);
 pybind11::object figures_of(PortObject& port, std::size_t max_sockets);
 void start_trace(PortObject& port, std::size_t events);

@@ -36,8 +36,8 @@ PortObject::~PortObject() {
     clear();
     Py_XDECREF(error_handler);
     if (core != nullptr && (forked() || !closed)) {
-        // Leaks the core. In a child the ring is the parent's; elsewhere another thread's ring may
-        // still write to the memory.
+        // Leaks the core. In a forked child its io_uring ring is the parent's. In any other process
+        // another thread's ring may still write to the core's memory.
         (void)core.release();
     } else {
         core.reset();
@@ -67,8 +67,9 @@ int PortObject::traverse(visitproc visit, void* arg) const {
     return 0;
 }
 
-// Ends everything without a call of the application's code: the port is being collected, or is
-// closed. Keeps all memory that the kernel may write to until the kernel has given it back.
+// Ends the port and drops its objects without calling the application's code, because the port is
+// closed or is being garbage-collected. Keeps all memory that the kernel may write to until the
+// kernel has given it back.
 void PortObject::clear() {
     if (core == nullptr || forked()) {
         return;
@@ -106,7 +107,7 @@ void PortObject::clear() {
     rest.clear();
     retire_handed_out(*this, retired);
     end_timers();
-    // A packet that the core has not accepted belongs to the thread that posts it.
+    // A packet that the core has not accepted still belongs to the thread that posts it.
     while (PostedPacket* packet = unlink_any(
                *this, packets, [](const PostedPacket& one) { return one.accepted.load(); })) {
         delete packet;
@@ -178,7 +179,7 @@ void PortObject::drop(Ready& ready) {
         case Ready::What::item_error:
         case Ready::What::packet:
         case Ready::What::nagle_stall:
-            break;  // slices free themselves; packets and sockets are in their lists
+            break;  // a slice frees its memory itself; packets and sockets are in the port's lists
     }
 }
 

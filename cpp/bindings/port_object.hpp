@@ -24,33 +24,35 @@ struct PostedPacket;
 struct SocketObject;
 struct TimerObject;
 
-// The value of the Python object Port.
+// The C++ value of the Python object Port.
 struct PortObject final : CompletionListener, run::RunnablePort {
     PortObject(Types* made_types, PyObject* types_reference, const PortOptions& options,
                const std::string& backend_name);
     ~PortObject() override;
     PortObject(const PortObject&) = delete;
     PortObject& operator=(const PortObject&) = delete;
-    // Raises. pybind11 would use raw memory for an object whose __init__() has not run.
+    // Always raises TypeError. pybind11 calls this operator for an object whose __init__() has not
+    // run, and would use the raw memory.
     static void* operator new(std::size_t bytes);
     static void operator delete(void* made) { ::operator delete(made); }
 
-    PyObject* self{nullptr};  // the Port, which owns this; borrowed, set before any other use
+    PyObject* self{nullptr};  // the Port that owns this value; borrowed, set before any other use
     Types* types;
     PyObject* types_reference;
     BufferPool* pool{nullptr};
     std::string backend_name;
     BackendReason backend_reason;
     bool takes_routines{false};        // a thread's own port: its sockets count as attached to none
-    std::vector<PyObject*> unclaimed;  // completions of an interrupted get_batch()
-    Retired retired;                   // of the records that the port's end drops
+    std::vector<PyObject*> unclaimed;  // completions kept for get() by waits and failed calls
+    Retired retired;                   // slots of the records that clear() drops
     PyObject* error_handler{nullptr};
     bool closes_on_error{true};  // a callback that raises closes its connection
-    // The size that the system reports for a receive buffer set to 0; negative while none was set.
+    // The receive buffer that the system reports after it was set to 0; negative while no socket of
+    // the port had it set to 0.
     std::atomic<int> min_receive_buffer{-1};
     // Guards the lists, the links between the core and its objects, and the callbacks that objects
-    // store. A thread takes it attached, and neither detaches nor calls into Python while it holds
-    // it.
+    // store. A thread takes this mutex only while it is attached to the interpreter. While it holds
+    // the mutex it neither detaches nor calls into Python.
     AttachedMutex links_mutex;
     LinkedList<OperationObject> operations;
     LinkedList<SocketObject> sockets;

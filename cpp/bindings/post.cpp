@@ -1,4 +1,5 @@
-// Posts: makes an Operation of a method's arguments and gives it to the core.
+// The common part of all posts: makes an Operation from a method's arguments and submits it to the
+// core.
 
 #include "bindings/post.hpp"
 
@@ -20,8 +21,9 @@ namespace iocp::py {
 
 namespace {
 
-// Ends a done operation that leaves no completion: moves its result to the object and frees its
-// slot. Called with the lock held, so it never calls Python. Returns the socket that it accepted.
+// Ends an operation that its post finished and that leaves no completion: moves its result to the
+// object and frees its slot. Called with the port's lock held, so this function never calls Python.
+// Returns the connection that the operation accepted, or null.
 Socket* take_silent(Port& port, Operation& core, OperationObject& op) {
     op.transferred = static_cast<Py_ssize_t>(core.transferred);
     op.flags = core.kind == OperationKind::receive ? core.answer : 0;
@@ -31,7 +33,8 @@ Socket* take_silent(Port& port, Operation& core, OperationObject& op) {
     return accepted;
 }
 
-// Takes the rest of a silent operation's result. No other thread knows its object yet.
+// Completes the object of an operation that left no completion. No other thread knows the object
+// yet.
 void settle_silent(PortObject& port, OperationObject& op, Post& what, Socket* accepted) {
     if (what.hands_out_block) {
         PyObject* buffer = blank_buffer(*port.types);
@@ -68,8 +71,8 @@ bool to_event(const Types& types, PyObject* given, Post& what) {
     return true;
 }
 
-// Prepares the notification before the post: reserves the event, or enlists with the thread's
-// routines.
+// Prepares the notification before the post: reserves the event, or enlists the operation with the
+// thread's routines. False: an exception is set.
 bool prepare_to_tell(SocketObject& socket, OperationObject& op, const Post& what) {
     if (what.recipient == Recipient::event) {
         return reserve(event_of(*what.callback), *socket.binding);
@@ -101,7 +104,7 @@ void tell_nobody(OperationObject& op, const Post& what) {
 
 }  // namespace
 
-// Gives the object to the port before the core can complete the operation. A refused post leaves
+// The port keeps the object before the core can complete the operation. A refused post leaves
 // nothing behind.
 PyObject* posted(SocketObject& socket, Post& what) {
     PortObject& port = *socket.binding;
@@ -121,7 +124,8 @@ PyObject* posted(SocketObject& socket, Post& what) {
         what.lease = op->envelope->lease();
     }
     if (what.kind == OperationKind::accept) {
-        // Made now, because the result is taken over without a call into Python.
+        // Makes the new connection's Socket before the post, because the result is taken over
+        // without a call into Python.
         op->accepted = reinterpret_cast<PyObject*>(blank_socket(socket.port, port));
         if (op->accepted == nullptr) {
             Py_DECREF(reinterpret_cast<PyObject*>(op));

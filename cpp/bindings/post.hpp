@@ -13,8 +13,8 @@
 
 namespace iocp::py {
 
-// The arguments of a post. Until the post, the code that fills it in gives its lease back on
-// failure.
+// The arguments of one post. Until posted() is called, the code that fills the struct in gives the
+// lease back if it fails.
 struct Post {
     OperationKind kind{OperationKind::receive};
     Lease lease;
@@ -30,18 +30,20 @@ struct Post {
     bool reuse{false};
 };
 
-// Posts and returns a new reference to the Operation. Null: an exception is set, and the lease was
-// given back.
+// Posts an operation, and returns a new reference to its Operation object. Null: an exception is
+// set, and the lease was given back.
 PyObject* posted(SocketObject& socket, Post& what);
 
-// Checks `nbytes` and takes a block of the pool for it. False: an exception is set.
+// Checks `nbytes`, and takes a block of that size from the pool. False: an exception is set.
 bool to_block(PortObject& port, PyObject* nbytes, Lease& out);
 // Leases the caller's writable buffer of at least one byte. False: an exception is set.
 bool to_room(const Types& types, PyObject* buffer, Lease& out);
 
-// Converts the arguments of every single operation: `rest` is callback, timeout and event.
+// Converts the arguments that every single operation has: flags, and in `rest` the callback, the
+// timeout and the event.
 bool to_common(const Types& types, PyObject* flags, PyObject* const* rest, Post& what);
-// Converts the routine of sends and receives, which sockets attached to no port take.
+// Converts the completion routine of a send or receive, which only sockets that are attached to no
+// port take.
 bool to_routine(const SocketObject& socket, PyObject* given, Post& what);
 
 }  // namespace iocp::py

@@ -7,9 +7,9 @@
 
 namespace iocp::py {
 
-// A packet posted by the application, until it is handed out. Until the core has accepted it, the
-// posting thread owns and deletes it. Then the port's list owns it, and the thread that takes it
-// from the list deletes it.
+// A packet that the application has posted, until it is handed out. Until the core has accepted the
+// packet, the posting thread owns and deletes it. Then the port's list owns it, and the thread that
+// takes it from the list deletes it.
 struct PostedPacket {
     PostedPacket(PyObject* given, PyObject* given_callback) noexcept
         : value(Py_NewRef(given)), callback(Py_XNewRef(given_callback)) {}
@@ -23,7 +23,8 @@ struct PostedPacket {
     PyObject* value;
     PyObject* callback;
     Links<PostedPacket> links;
-    // Written with the port's lock held; the end of the port reads it with links_mutex alone.
+    // Whether the core has accepted the packet. Written with the port's lock held; the end of the
+    // port reads it with links_mutex alone.
     std::atomic<bool> accepted{false};
 };
 

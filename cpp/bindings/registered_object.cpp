@@ -1,4 +1,4 @@
-// RegisteredMemory: writable memory that is registered with the kernel, held while it is in use.
+// The Python object RegisteredMemory: writable memory that is registered with the kernel.
 #include "bindings/registered_object.hpp"
 
 #include <cerrno>

@@ -6,9 +6,9 @@
 
 namespace iocp::py {
 
-// The operations and sockets that were handed out. Their slots are given back, with the port's
-// lock, before anything else happens to their sockets. The lists run through the objects, so that
-// they need no memory.
+// The operations and sockets of the core that were handed out for the last time. Their slots are
+// given back, with the port's lock held, before anything else happens to their sockets. The lists
+// link the objects themselves, so that they need no memory.
 class Retired {
 public:
     void add(Operation& op) noexcept { op.next_finished = std::exchange(operations_, &op); }
@@ -16,7 +16,7 @@ public:
     [[nodiscard]] bool empty() const noexcept {
         return operations_ == nullptr && sockets_ == nullptr;
     }
-    // Needs the port's lock.
+    // Gives the slots back. Precondition: the caller holds the port's lock.
     void give_back(Port& port) noexcept {
         while (operations_ != nullptr) {
             port.operations().retire(*std::exchange(operations_, operations_->next_finished));

@@ -22,8 +22,9 @@ Routines& of_capsule(PyObject* capsule) noexcept {
 
 }  // namespace
 
-// Returns the queue of this thread. The thread's dictionary keeps a sentinel, which is dropped on
-// that thread when it ends. A forked child leaves its parent's queue alone.
+// Returns the calling thread's queue of completion routines. The thread's dictionary keeps a
+// sentinel object, which the thread destroys as it ends. A forked child leaves its parent's queue
+// alone.
 Routines* Routines::of_this_thread() {
     PyObject* dictionary = PyThreadState_GetDict();
     if (dictionary == nullptr) {
@@ -32,8 +33,9 @@ Routines* Routines::of_this_thread() {
                         "post them from a Python thread");
         return nullptr;
     }
-    // Makes the key first: PyDict_GetItemString() reports a lack of memory for it as a missing
-    // queue. A second queue would replace the first, and so cancel the thread's operations.
+    // Makes the key by itself, because PyDict_GetItemString() reports a lack of memory for the key
+    // as a missing queue. A second queue would replace the first, and so cancel the thread's
+    // operations.
     const Held key(PyUnicode_InternFromString(sentinel_name));
     if (key.get() == nullptr) {
         return nullptr;
@@ -76,7 +78,8 @@ void Routines::thread_ended(PyObject* sentinel) {
     Py_DECREF(queue);
 }
 
-// Cancels the operations that the thread posted with a routine. No routine runs any more.
+// Runs as the thread ends: cancels the operations that it posted with a routine. No routine of the
+// thread runs any more.
 void Routines::end() {
     std::list<Due> pending;
     std::list<Due> due;
@@ -117,7 +120,8 @@ void Routines::enlist(OperationObject& op) {
     pending_.push_back({reinterpret_cast<PyObject*>(&op), nullptr});
 }
 
-// Removes the operation's entry and returns it, if there was one.
+// Removes the operation's entry from the list of outstanding operations. Returns a list with the
+// entry, or an empty one if there was none.
 std::list<Routines::Due> Routines::remove(const OperationObject& op) noexcept {
     std::list<Due> place;
     const auto found = std::find_if(pending_.begin(), pending_.end(), [&op](const Due& one) {

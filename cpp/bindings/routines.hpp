@@ -10,22 +10,24 @@
 
 namespace iocp::py {
 
-// The completion routines of one thread (R26): the operations that it posted with a routine, and
-// those whose routine is due. The thread that hands over an operation makes its routine due. Only
-// the posting thread runs it, in an alertable wait. When that thread ends, its operations are
-// cancelled and no routine runs any more; the operations keep this object alive.
+// The completion routines of one thread (R26): the operations that the thread posted with a
+// routine, and those whose routine is due. Any thread that hands over an operation makes its
+// routine due. Only the posting thread runs the routine, in an alertable wait. When that thread
+// ends, its operations are cancelled and no routine runs any more. The operations keep this object
+// alive.
 class Routines final : public run::Routines {
 public:
-    // Returns the calling thread's object, and makes it at the first call. Null: an exception is
-    // set.
+    // Returns the object of the calling thread, made at the first call. Null: an exception is set.
     static Routines* of_this_thread();
 
-    // Makes the tuple that an operation keeps of its routine. Null: an exception is set.
+    // Makes the tuple that an operation keeps: the routine, and the capsule of this object. Null:
+    // an exception is set.
     PyObject* bind(PyObject* routine) const;
-    // Enlists an operation before its post, until it is refused or handed over.
+    // Enlists an operation before its post. It stays enlisted until the post is refused or the
+    // operation is handed over.
     void enlist(OperationObject& op);
-    // Removes an operation. With `due` the operation is over, and its routine becomes due; without,
-    // the post was refused. `bound` is the tuple of bind().
+    // Removes an enlisted operation. With `due` the operation is over, and its routine becomes due.
+    // Without, its post was refused. `bound` is the tuple of bind().
     static void retire(OperationObject& op, PyObject* bound, bool due);
 
     void find_ports(run::FoundPorts& out) override;
@@ -43,10 +45,10 @@ private:
     void end();
     [[nodiscard]] std::list<Due> remove(const OperationObject& op) noexcept;
 
-    PyObject* self_{nullptr};  // the capsule that owns it; borrowed
+    PyObject* self_{nullptr};  // the capsule that owns this object; borrowed
     std::uint32_t fork_generation_{iocp::fork_generation()};
-    // Event::mutex() guards the members below and the waiters: a routine becomes due and notifies
-    // the waiters in one step.
+    // Event::mutex() guards the members below and the list of waiters, so that a routine becomes
+    // due and notifies the waiters in one step.
     std::list<Due> pending_;  // outstanding operations, borrowed; their `bound` is null
     std::list<Due> due_;  // strong; a routine that becomes due moves its entry here from `pending_`
     bool ended_{false};

@@ -1,4 +1,5 @@
-// The methods of Port that run it: conversion, and the calls of run/calls.hpp.
+// The methods of Port that run the port. They convert the arguments and make the calls of
+// run/calls.hpp.
 
 #include "bindings/run_port.hpp"
 
@@ -24,7 +25,7 @@ constexpr const char* runs_already =
     "the port runs already, in another thread or in the caller of this callback; only one thread "
     "may run it";
 
-// A thread as the runner of a port, for longer than one call.
+// Keeps a thread the runner of a port for longer than one call, such as while an event loop runs.
 struct LoopRun {
     LoopRun(pb::object given, PortObject& port) : self(std::move(given)), runner(host, port) {}
 
@@ -41,7 +42,8 @@ std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
     return nanoseconds;
 }
 
-// Makes a call that runs the port. Raises its refusal or its error.
+// Makes a call that runs the port. Raises PortRunning if the call is refused, and otherwise the
+// error that it returns.
 template <class Call>
 run::Ran ran(PortObject& port, Call&& call) {
     run::Ran result;

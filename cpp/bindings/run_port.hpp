@@ -21,14 +21,14 @@ inline void require_not_forked(PortObject& port) {
     }
 }
 
-// The methods of Port that run it, as bind_port.cpp documents them.
+// The methods of Port that run the port, as bind_port.cpp documents them.
 void run(const pybind11::object& self, const pybind11::object& until_idle);
 Py_ssize_t run_once(const pybind11::object& self, const pybind11::object& timeout);
 // Makes the thread the runner of the port as long as the returned object lives. An event loop holds
-// it while it runs, so that no other thread runs its callbacks.
+// that object while it runs, so that no other thread runs the loop's callbacks.
 pybind11::object enter(const pybind11::object& self);
-// A turn in two steps, for an event loop that runs its own handles between them. Each returns the
-// number of records.
+// A turn in two steps, for an event loop that runs its own handles between them. make_turn() and
+// hand_out() each return the number of records.
 Py_ssize_t make_turn(const pybind11::object& self, const pybind11::object& timeout);
 Py_ssize_t hand_out(const pybind11::object& self);
 pybind11::object get(const pybind11::object& self, const pybind11::object& timeout);

@@ -1,4 +1,4 @@
-// The end of a Socket: close, abort, detach, and the callback that raised.
+// The end of a Socket: close(), abort(), detach(), and the close after a callback has raised.
 #include <array>
 #include <cerrno>
 #include <mutex>
@@ -23,8 +23,8 @@ namespace {
 
 enum class Ending : std::uint8_t { closed, ending_already, begun };
 
-// Begins a socket's end: the port keeps the object until the socket is closed. `cause` is the
-// exception of a callback, for on_close.
+// Begins the end of a Socket: the port keeps the object until the socket is closed. `cause` is the
+// exception of a callback that raised, which on_close gets.
 Ending begin_ending(SocketObject& socket, PyObject* cause) {
     PortObject& port = *socket.binding;
     if (port.forked()) {
@@ -123,7 +123,7 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
     DropHost host;
     run::Runner runner(host, port);
     (void)runner.acquire(run::Purpose::run);
-    // Only a thread that runs the port can take operations back.
+    // Only a thread that runs the port can take outstanding operations back from the kernel.
     const bool may_turn = port.core->shared() || runner.here();
     constexpr Error elsewhere =
         Error::of(Fault::wrong_thread,
@@ -137,9 +137,9 @@ PyObject* detach(PyObject* self, PyObject* /*unused*/) {
             return raise(&port, *port.types, failed);
         }
     }
-    // Checks again: a reset, or another thread's close(), may have ended the socket meanwhile, and
-    // another thread may have posted. Nothing is cancelled before it is certain that the operations
-    // can be taken back.
+    // Checks the socket again. A reset, or another thread's close(), may have ended it meanwhile,
+    // and another thread may have posted. Nothing is cancelled before it is certain that the
+    // operations can be taken back.
     std::uint64_t seen = 0;
     refused = locked(port, [&]() -> Error {
         Socket* core = socket.core.get();

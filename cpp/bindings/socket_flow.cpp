@@ -133,7 +133,8 @@ bool to_mark(const Types& types, PyObject* given, const char* name, std::uint32_
     return true;
 }
 
-// Replaces a stored callback. None removes it; an argument that was not given leaves it.
+// Replaces a callback that a Socket stores. None removes the callback; an argument that was not
+// given leaves it unchanged.
 class Replacement {
 public:
     Replacement(PortObject& port, PyObject*& field) noexcept : port_(port), field_(field) {}
@@ -141,7 +142,7 @@ public:
     Replacement(const Replacement&) = delete;
     Replacement& operator=(const Replacement&) = delete;
 
-    // Converts the argument. False: an exception is set.
+    // Converts the argument to the new callback. False: an exception is set.
     bool take(PyObject* given) {
         given_ = given != nullptr;
         PyObject* callback = nullptr;
@@ -194,8 +195,8 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
     if (!on_pause.take(arguments[3]) || !on_resume.take(arguments[4])) {
         return nullptr;
     }
-    // Stores the callbacks before the marks: the new marks may be passed already, and then notify
-    // them.
+    // Stores the callbacks before the marks, because the queued bytes may already be over the new
+    // marks, and the core then notifies the callbacks.
     on_pause.swap();
     on_resume.swap();
     if (!with_open(socket, [&](Socket& core) {
@@ -209,8 +210,8 @@ PyObject* set_send_marks(PyObject* self, PyObject* const* given, Py_ssize_t coun
     Py_RETURN_NONE;
 }
 
-// Returns whether the call changed anything. Without a subscription, or after close(), there is
-// nothing to pause.
+// Pauses or resumes a subscription, and returns whether that changed anything. Without a
+// subscription, or after close(), there is nothing to pause.
 template <class Change>
 PyObject* change_pause(PyObject* self, Change&& change) {
     SocketObject& socket = socket_of(self);

@@ -8,7 +8,7 @@
 
 namespace iocp::py {
 
-// The method tables and properties of Socket, in the files that have their functions.
+// The method tables and the properties of Socket, each beside the file that defines it.
 extern PyMethodDef ending_methods[];        // socket_ending.cpp
 extern PyMethodDef operation_methods[];     // socket_operations.cpp
 extern PyMethodDef message_methods[];       // socket_messages.cpp
@@ -17,11 +17,11 @@ extern PyMethodDef option_methods[];        // socket_options.cpp
 extern PyGetSetDef option_properties[];
 extern PyMethodDef flow_methods[];  // socket_flow.cpp
 extern PyGetSetDef flow_properties[];
-// Converts 'pooled', 'direct' or 'zero_byte'; 'adaptive' gives no value. False: an exception is
-// set.
+// Converts the name of a receive strategy. 'adaptive' gives no value. False: an exception is set.
 bool to_strategy(const Types& types, PyObject* given, std::optional<ReceiveStrategy>& out);
 extern PyGetSetDef tuning_properties[];  // socket_tuning.cpp
-// Forgets what the core knows of the socket's Nagle's algorithm. Called after TCP_NODELAY was set.
+// Resets what the core knows about Nagle's algorithm on the socket. Called after TCP_NODELAY was
+// set.
 bool note_nodelay(SocketObject& socket);
 
 }  // namespace iocp::py

@@ -1,6 +1,7 @@
-// The type Socket and the life of its objects. The end of a socket is in socket_ending.cpp.
-// Addresses and options are in socket_options.cpp, socket_tuning.cpp and socket_flow.cpp; posts are
-// in socket_operations.cpp, socket_messages.cpp and socket_subscriptions.cpp.
+// The type Socket, and the creation and destruction of its objects. The end of a socket is in
+// socket_ending.cpp. Addresses and options are in socket_options.cpp, socket_tuning.cpp and
+// socket_flow.cpp; posts are in socket_operations.cpp, socket_messages.cpp and
+// socket_subscriptions.cpp.
 #include "bindings/socket_object.hpp"
 
 #include <cstring>
@@ -60,8 +61,9 @@ void finalize(PyObject* self) {
     PyErr_SetRaisedException(pending);
 }
 
-// No operation and no subscription refers to the object any more. The core closes an open socket by
-// its name, because the port's thread may have closed it since the link was cut.
+// Runs when no operation and no subscription refers to the object any more. The core socket is
+// closed by its id, because the thread that runs the port may have closed it since the link was
+// cut.
 void dealloc(PyObject* self) {
     SocketObject& socket = socket_of(self);
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
@@ -93,7 +95,7 @@ struct Seen {
     Address peer;
 };
 
-// Returns ", name=address", or an empty str without an address.
+// Returns the text ", name=address" for the repr of a Socket, or an empty str without an address.
 PyObject* named(const char* name, const Address& address) {
     PyObject* shown = address.length != 0 ? from_address(address) : Py_NewRef(Py_None);
     PyObject* text = shown == nullptr   ? nullptr
@@ -159,7 +161,7 @@ PyObject* get_proto(PyObject* self, void* /*unused*/) {
     return PyLong_FromLong(socket_of(self).protocol);
 }
 
-// Returns a figure of the core's socket; 0 once it is closed.
+// Returns a figure of the core's socket; 0 once the socket is closed.
 template <class Read>
 PyObject* figure(PyObject* self, Read&& read) {
     SocketObject& socket = socket_of(self);

@@ -16,28 +16,30 @@ struct PortObject;
 struct SocketObject {
     PyObject_HEAD
     PyObject* port;         // strong
-    PortObject* binding;    // what `port` holds
+    PortObject* binding;    // the C++ value of `port`
     CoreSide<Socket> core;  // null once `closed` was handed out
-    PyObject* on_item;      // receive(): (socket, Buffer); receive_from(): and the sender;
-                            // accept_each(): (socket). Once `blamed`: the exception of a callback
-    PyObject* on_close;     // (socket, exception or None)
-    PyObject* on_error;     // (socket, exception): one failed accept or datagram
-    PyObject* on_pause;     // (socket): the bytes queued to send passed the high mark
-    PyObject* on_resume;    // (socket): they fell to the low mark
-    PyObject* user;         // the caller's own; null stands for None
+    // The callback of a subscription. receive() calls it with (socket, Buffer), receive_from() with
+    // the sender too, and accept_each() with (socket). Once `blamed`: the exception of a callback.
+    PyObject* on_item;
+    PyObject* on_close;   // (socket, exception or None)
+    PyObject* on_error;   // (socket, exception): one failed accept or datagram
+    PyObject* on_pause;   // (socket): the bytes queued to send passed the high mark
+    PyObject* on_resume;  // (socket): the queued bytes fell to the low mark
+    PyObject* user;       // the caller's own; null stands for None
     Links<SocketObject> links;
     std::int16_t family;
     std::int16_t protocol;
     std::uint8_t type;
     std::atomic<std::uint8_t> subscribed;  // subscriptions whose completion is not handed out yet
     std::atomic<bool> ending;  // close(), abort() or detach() was called, or a callback raised
-    // With links_mutex held:
+    // The two flags are read and written with links_mutex held.
     bool blamed : 1;       // a callback raised, which closes the socket
     bool subscribing : 1;  // a thread is in a call that posts a subscription
 };
 
-// An idle connection costs one of these, a block of 128 bytes together with its header: the
-// collector's 16 bytes in front of PyObject, or, without a GIL, a PyObject that is 16 bytes longer.
+// An idle connection costs one SocketObject: a block of 128 bytes together with its header. The
+// header is the collector's 16 bytes in front of PyObject, or, without a GIL, a PyObject that is 16
+// bytes longer.
 static_assert(sizeof(void*) != 8 || sizeof(SocketObject) - sizeof(PyObject) <= 96);
 
 inline SocketObject& socket_of(PyObject* self) noexcept {
@@ -45,17 +47,18 @@ inline SocketObject& socket_of(PyObject* self) noexcept {
 }
 
 PyTypeObject* make_socket_type(PyObject* module);
-// Makes the object of an accepted connection. Without memory for it the connection is closed.
+// Makes the Socket of an accepted connection. Without memory for the Socket, the connection is
+// closed.
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);
-// new_socket() in two steps: blank_socket() makes the object, and attach() links the core's socket
-// before any other thread can find either. For a new core socket attach() needs the port's lock.
-// For an accepted one it needs links_mutex, and claim() afterwards.
+// new_socket() in two steps: blank_socket() makes the object, and attach() links it with the core's
+// socket before any other thread can find either. For a new core socket attach() needs the port's
+// lock. For an accepted one it needs links_mutex, and claim() afterwards.
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
 void claim(PortObject& port, Socket& accepted);
-// Closes the connection of a callback that raised, with its exception for on_close. Listeners and
-// datagram sockets stay, because they serve other peers too. A socket that is closing already is
-// left alone.
+// Closes the connection that a callback served, because the callback raised. on_close gets the
+// exception. Listeners and datagram sockets stay open, because they serve other peers too. A socket
+// that is closing already is left alone.
 void close_for(SocketObject& socket, PyObject* exception);
 
 }  // namespace iocp::py

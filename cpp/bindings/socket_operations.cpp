@@ -1,4 +1,5 @@
-// The single operations of a Socket: arguments in, an Operation out.
+// The methods of Socket that post single operations. Each converts its arguments and returns an
+// Operation.
 #include <cerrno>
 
 #include "bindings/address_argument.hpp"
@@ -168,7 +169,8 @@ PyObject* connect(PyObject* self, PyObject* const* given, Py_ssize_t count, PyOb
     return posted(socket, what);
 }
 
-// Makes a call that never leaves an operation pending.
+// Makes a call on the core's socket that finishes at once, so that no operation is ever pending.
+// False: an exception is set.
 template <class Call>
 bool try_now(SocketObject& socket, Call&& call) {
     PortObject& port = *socket.binding;
@@ -268,10 +270,10 @@ PyMethodDef operation_methods[] = {
      "the stream. It goes out whole, or ends with an error and the count sent. If the file is\n"
      "truncated meanwhile, it ends early without an error. file is a path, a descriptor of\n"
      "Python, or an object with fileno(), whose own buffer and position are ignored. The core\n"
-     "file open until the completion. It charges nothing, because no memory of the program is\n"
-     "locked. Linux: sendfile(2), which waits for the disk if the file is not in memory;\n"
-     "Windows: TransmitFile. Raises ArgumentError (not a regular file, not a stream), and\n"
-     "OSError as open() does."},
+     "keeps the file open until the completion. It charges nothing, because no memory of the\n"
+     "program is locked. Linux: sendfile(2), which waits for the disk if the file is not in\n"
+     "memory; Windows: TransmitFile. Raises ArgumentError (not a regular file, not a stream),\n"
+     "and OSError as open() does."},
     {"disconnect", fast(guarded<disconnect>), keywords_call,
      "disconnect(*, reuse=False, callback=None, timeout=None, event=None) -> Operation\n\n"
      "Ends the connection of a stream behind the sends posted before it, and keeps the socket.\n"

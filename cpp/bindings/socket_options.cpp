@@ -102,7 +102,8 @@ PyObject* setsockopt(PyObject* self, PyObject* const* given, Py_ssize_t count) {
     Py_RETURN_NONE;
 }
 
-// Calls iocp_sock.options, which has the options whose value is more than a number.
+// Calls a function of iocp_sock.options, which implements the options whose value is more than a
+// number.
 template <class... Arguments>
 PyObject* in_python(const char* function, Arguments... arguments) {
     PyObject* module = PyImport_ImportModule("iocp_sock.options");
@@ -137,8 +138,8 @@ int set_typed(PyObject* self, PyObject* given, void* typed) {
     return result != nullptr ? 0 : -1;
 }
 
-// Marks the socket as shared: the holder of the second descriptor may change the blocking mode at
-// any time, and still needs a bound path after this socket is closed.
+// Marks the socket as shared, because the holder of the second descriptor may change the blocking
+// mode at any time, and still needs a bound path after this socket is closed.
 PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
     const bool open = with_open(socket_of(self), [](Socket& core) {
         core.shared = true;
@@ -147,7 +148,8 @@ PyObject* duplicate(PyObject* self, PyObject* /*unused*/) {
     return open ? in_python("duplicate", self) : nullptr;
 }
 
-// Refuses calls that would change the caller's descriptor. False: an exception is set.
+// Refuses a call that would change a watched descriptor, which belongs to the caller. False: an
+// exception is set.
 bool refuse_watched(SocketObject& socket) {
     return with_open(socket, [](Socket& core) { return core.watched ? only_watched : Error{}; });
 }

@@ -32,9 +32,9 @@ bool begin_subscribing(SocketObject& socket) {
 }
 
 // Posts a subscription. While the subscription lives, the port keeps the Socket, and the Socket
-// keeps the callbacks. If several threads race to subscribe, one succeeds. A refused post changes
-// nothing. A cancelled subscription may still be ahead in the lane; its remaining data goes to the
-// new callbacks.
+// keeps the callbacks. If several threads subscribe at once, one of them succeeds. A refused post
+// changes nothing. A cancelled subscription may still be ahead in the lane; its remaining data goes
+// to the new callbacks.
 PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
                     PyObject* on_error) {
     PortObject& port = *socket.binding;
@@ -80,8 +80,8 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
         linked = false;
         if (op == nullptr) {
             exchange();
-            // The port keeps an ending socket until it is closed. It also keeps a socket whose last
-            // subscription is not handed out yet.
+            // The port keeps a closing socket until it is closed. The port also keeps a socket as
+            // long as the completion of a subscription is not handed out.
             linked = --socket.subscribed == 0 && !socket.ending && socket.links.linked();
             if (linked) {
                 port.sockets.remove(socket);

@@ -1,4 +1,5 @@
-// The kernel buffers of a Socket and Nagle's algorithm, as set and as in effect (R18).
+// The properties of Socket for its kernel buffers and Nagle's algorithm: settings, and the values
+// in effect (R18).
 #include <cerrno>
 
 #include "backend/families.hpp"
@@ -75,7 +76,8 @@ int set_receive_buffer(PyObject* self, PyObject* given, void* /*unused*/) {
     return set_size(self, given, option_receive_buffer);
 }
 
-// Only TCP has Nagle's algorithm. On other sockets the option fails with errors of many kinds.
+// Returns whether the socket has Nagle's algorithm, which only TCP has, and raises if not. On other
+// sockets TCP_NODELAY fails with errors of many kinds.
 bool has_nagle(const SocketObject& socket) {
     if (socket.type == type_stream &&
         (socket.family == family_inet || socket.family == family_inet6)) {

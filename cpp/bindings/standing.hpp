@@ -5,7 +5,7 @@
 
 namespace iocp::py {
 
-// The receiving subscription of a socket, if there is one.
+// A copy of the state of a socket's receive(), if that subscription exists.
 struct Standing {
     bool stands{false};
     bool adaptive{false};

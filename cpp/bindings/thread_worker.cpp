@@ -17,7 +17,8 @@ namespace {
 
 constexpr const char* capsule_name = "iocp_sock.workers";
 
-// The workers of one thread, kept in the thread's dictionary.
+// The worker objects of one thread, one for each shared port that the thread runs. The thread's
+// dictionary keeps them.
 struct ThreadWorkers {
     std::list<std::unique_ptr<ThreadWorker>> all;
     std::uint32_t fork_generation{iocp::fork_generation()};
@@ -39,7 +40,7 @@ PyObject* port_of(const ThreadWorker& mine) noexcept {
 #endif
 }
 
-// Ends a worker. Its port, if it still lives, no longer counts the worker as active.
+// Ends a worker. If the worker's port still lives, it no longer counts the worker as active.
 void end(std::unique_ptr<ThreadWorker> mine) {
     assert(mine->worker.inbox.empty());  // each call has put back what it did not hand out
     PyObject* port = port_of(*mine);
@@ -56,12 +57,13 @@ void end(std::unique_ptr<ThreadWorker> mine) {
     Py_DECREF(mine->port);
 }
 
-// Runs when the thread ends; for a daemon thread, when the interpreter ends.
+// Destroys the workers of a thread. Runs when the thread ends; for a daemon thread, when the
+// interpreter ends.
 void thread_ended(PyObject* capsule) {
     const std::unique_ptr<ThreadWorkers> workers(&of_capsule(capsule));
     for (auto& mine : workers->all) {
         if (mine->worker.inside || workers->fork_generation != iocp::fork_generation()) {
-            (void)mine.release();  // a thread that will never return may still be in there
+            (void)mine.release();  // a thread that never returns may still use the worker
         } else {
             end(std::move(mine));
         }
@@ -77,8 +79,8 @@ ThreadWorkers* workers_of_this_thread() {
             "run it in a Python thread");
         return nullptr;
     }
-    // Makes the key first: PyDict_GetItemString() reports a lack of memory for it as a missing
-    // capsule. A second capsule would replace the thread's workers.
+    // Makes the key by itself, because PyDict_GetItemString() reports a lack of memory for the key
+    // as a missing capsule. A second capsule would replace the thread's workers.
     const Held key(PyUnicode_InternFromString(capsule_name));
     PyObject* capsule =
         key.get() != nullptr ? PyDict_GetItemWithError(dictionary, key.get()) : nullptr;

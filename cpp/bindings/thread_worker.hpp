@@ -6,7 +6,7 @@ namespace iocp::py {
 
 // A thread as a worker of one shared port.
 struct ThreadWorker {
-    // Returns the calling thread's worker of the port, and makes it at the first call. It ends with
+    // Returns the calling thread's worker of the port, made at the first call. The worker ends with
     // the thread. Null: an exception is set.
     static ThreadWorker* of(const PortObject& port);
 

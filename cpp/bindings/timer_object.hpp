@@ -23,12 +23,13 @@ struct TimerObject {
 };
 
 PyTypeObject* make_timer_type(PyObject* module);
-// Calls `callback` after `delay` nanoseconds.
+// Makes a Timer that calls `callback` after `delay` nanoseconds.
 PyObject* new_timer(PyObject* port, PortObject& binding, std::int64_t delay, PyObject* callback);
-// Ends a fired timer of the core. Returns its object, which the caller takes from the port's list;
-// null if the timer was stopped since.
+// Deletes a timer of the core that has fired. Returns its Timer object, which the caller then
+// removes from the port's list, or null if the timer was stopped since.
 TimerObject* take_fired(PortObject& port, Timer& core);
-// Stops a timer. True: this call kept it from firing, and has taken the object from the list.
+// Stops a timer. True: this call kept the timer from firing, and has removed the Timer object from
+// the port's list.
 bool stop_timer(PortObject& port, TimerObject& timer);
 
 }  // namespace iocp::py

@@ -27,7 +27,7 @@ enum class ErrorClass : std::uint8_t {
 };
 inline constexpr std::size_t error_classes = 15;
 
-// The types of one import of the module. Every port keeps them alive.
+// The Python types and exception classes of one import of the module. Every port keeps them alive.
 struct Types {
     PyTypeObject* buffer{nullptr};
     PyTypeObject* operation{nullptr};
@@ -38,7 +38,7 @@ struct Types {
     PyTypeObject* event{nullptr};
     PyObject* errors[error_classes]{};
     PyObject* routines_ran{nullptr};
-    // The numbers of Python's errno module. On Windows it has Winsock's numbers for these names.
+    // Numbers of Python's errno module, which has Winsock's numbers for these names on Windows.
     int timed_out_code{0};
     int no_buffers_code{0};
     int message_size_code{0};

@@ -1,4 +1,4 @@
-// The waits of run/wait.hpp as calls of the interpreter's threads.
+// The waits of run/wait.hpp, for threads of the interpreter.
 
 #include "bindings/waiting.hpp"
 

@@ -55,11 +55,12 @@ void Accepting::complete(Socket& listener, Operation& op, const Packet& packet) 
     } else if (packet.result < 0 && !errors_.cancelled(code)) {
         standing_.fail_item(listener, op, code);
     }
-    // Any other packet says that a connection waits, or that the system itself ended the request.
-    // It needs no step here, because the accept is started again.
+    // Any other packet means that a connection waits, or that the system itself ended the request.
+    // Nothing more is to do for it, because the caller then starts the accept again.
 }
 
-// At the cap, further connections wait in the listener's queue.
+// Returns whether the port has its maximum of connections. If so, further connections wait in the
+// listener's backlog, and the subscription pauses until a connection closes.
 bool Accepting::at_cap(Operation& op) noexcept {
     if (options_.caps.max_connections == 0 || connections_ < options_.caps.max_connections) {
         return false;
@@ -68,7 +69,7 @@ bool Accepting::at_cap(Operation& op) noexcept {
         capped_.push_back(op.id);
         op.paused = true;
     } catch (const std::bad_alloc&) {
-        standing_.later(*op.socket);  // tries again in the next turn
+        standing_.later(*op.socket);  // the next turn checks the cap again
     }
     return true;
 }

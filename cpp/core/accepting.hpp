@@ -27,9 +27,10 @@ public:
 
     // Accepts the connections that wait, at most accepts_per_turn, and then waits for more.
     void start(Socket& listener, Operation& op);
-    // Handles the packet of the accept that is in the kernel.
+    // Handles the packet of the subscription's accept request.
     void complete(Socket& listener, Operation& op, const Packet& packet) noexcept;
-    // Takes a closed socket out of the count, so that listeners at the cap accept again.
+    // Takes a closed socket out of the count of connections, so that listeners at the cap accept
+    // again.
     void closed(Socket& socket) noexcept;
 
 private:
@@ -42,8 +43,8 @@ private:
     Standing& standing_;
     CompletionQueue& completions_;
     SlotTable<Operation>& operations_;
-    std::size_t connections_{0};  // `capped` sockets: open, counted against the cap
-    std::vector<SlotId> capped_;  // the subscriptions that are `paused` at the cap
+    std::size_t connections_{0};  // open connections that count against the cap
+    std::vector<SlotId> capped_;  // subscriptions that are `paused` because the cap is reached
 };
 
 }  // namespace iocp

@@ -86,8 +86,8 @@ void Admission::leave(Operation& op) noexcept {
     }
 }
 
-// Never refuses the rest of an operation whose attempt has moved bytes of a stream. The rest waits
-// in the budget queue instead.
+// Never refuses an operation whose attempt has already moved bytes of a stream. If there is no room
+// for the rest of it, the rest waits in the budget queue.
 Error Admission::charge(Operation& op, bool others) {
     const std::size_t pages = pages_of(op);
     if (!ledger_.could_fit(pages) && op.transferred == 0) {
@@ -96,7 +96,8 @@ Error Admission::charge(Operation& op, bool others) {
                          "this post alone needs more than the port's budget of locked memory; post "
                          "less at a time, or raise the budget");
     }
-    // An operation without a charge or a cap takes no room from a held one.
+    // An operation that needs no page and is under no cap takes no room from one in the budget
+    // queue.
     const bool needs_nothing = pages == 0 && !capped(op);
     if ((held_.empty() || needs_nothing) && admissible(op, pages)) {
         admit(op, pages);
@@ -111,8 +112,8 @@ Error Admission::charge(Operation& op, bool others) {
         const Lane& lane = op.socket->lane_of(op);
         const bool behind_held = lane.head != nullptr && lane.head->held;
         if (options_.over_budget != OverBudget::queue || !others) {
-            // An operation admitted behind a held one would keep the very room that the held one
-            // waits for.
+            // An operation behind a held one of its lane is not admitted. It would occupy the room
+            // that the held operation waits for, and could not start before it.
             if (!behind_held && admissible(op, pages)) {
                 admit(op, pages);
                 return {};
@@ -136,8 +137,8 @@ bool Admission::charge_block(Operation& op) noexcept {
     return true;
 }
 
-// Puts the operation into the budget queue. Without memory for its place, an operation that has
-// moved bytes goes on without locked memory, because it can no longer be refused.
+// Puts the operation into the budget queue. Without memory for a place there, an operation that has
+// moved bytes becomes a readiness wait, because it can no longer be refused.
 Error Admission::hold(Operation& op) noexcept {
     try {
         held_.push_back({op.id, timers_.now()});
@@ -161,7 +162,7 @@ Operation* Admission::held_operation(SlotId id) noexcept {
     return op != nullptr && op->held && !op->finished() ? op : nullptr;
 }
 
-// Admits in posting order: an operation that does not fit yet keeps its place.
+// Admits in posting order: while the first operation does not fit, no later one is admitted.
 Operation* Admission::admit_next() noexcept {
     while (!held_.empty()) {
         Operation* op = held_operation(held_.front().id);
@@ -210,8 +211,9 @@ void Admission::reclaim_late(std::int64_t due) noexcept {
         timers_.arm(next > 0 ? next : options_.queue_patience, TimerKind::patience, nullptr);
 }
 
-// Asks receives for at least `pages` back. Receives behind others of their socket give them at
-// once; receives in the kernel give them when their cancel is answered.
+// Reclaims at least `pages` pages from receives, as far as there are any. A receive that waits
+// behind others of its socket gives its pages back at once. A receive in the kernel is cancelled,
+// and gives them back when its request ends.
 void Admission::reclaim(std::size_t pages) noexcept {
     std::size_t asked = 0;
     operations_.each([&](Operation& op) {
@@ -221,7 +223,7 @@ void Admission::reclaim(std::size_t pages) noexcept {
         }
         const Lane& lane = op.socket->receiving;
         if (lane.head == &op && lane.started == 0) {
-            return;  // paused
+            return;  // paused: the kernel has no request of it
         }
         asked += op.receipt.pages();
         if (lane.head != &op) {
@@ -240,8 +242,9 @@ void Admission::yield(Operation& op) noexcept {
     ++metrics_.counts.degraded;
 }
 
-// Under the policy `queue` a refusal of the system is not a failure while another operation is
-// outstanding: its end may free the lacking resource.
+// Under the policy `queue` the core retries an operation that the system refused for lack of a
+// resource. It does so only while another operation is outstanding, because the end of that one may
+// free the resource.
 bool Admission::waits_for_resources(int code, std::size_t outstanding) const noexcept {
     return options_.over_budget == OverBudget::queue && errors_.exhausted(code) &&
            outstanding > starved_.size();

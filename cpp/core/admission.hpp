@@ -33,29 +33,30 @@ public:
           work_(work),
           operations_(operations) {}
 
-    // Makes room to count the sockets of slots below `slots`. Throws std::bad_alloc.
+    // Makes room for the counts of each socket in the slots below `slots`. Throws std::bad_alloc.
     void make_room(std::size_t slots) {
         if (caps_sockets() && admitted_.size() < slots) {
             admitted_.resize(slots);
         }
     }
 
-    // Returns the pages that the kernel may lock for the rest of the operation.
+    // Returns the pages that the kernel may lock for what is left of the operation.
     [[nodiscard]] std::size_t pages_of(const Operation& op) const noexcept;
-    // Returns whether the operation alone fits the budget.
+    // Returns whether the operation would fit the budget if no other were outstanding.
     [[nodiscard]] bool could_fit(const Operation& op) const noexcept {
         return ledger_.could_fit(pages_of(op));
     }
-    // Admits the operation, holds it in the budget queue, or refuses it. `others` says that
-    // operations are outstanding whose end may make room.
+    // Admits the operation, holds it in the budget queue, or refuses it. `others` says whether
+    // other operations are outstanding, whose end may make room.
     Error charge(Operation& op, bool others);
-    // Admits an operation for the buffer that it is about to post. Fails if an operation is held,
-    // or if there is no room.
+    // Charges a subscription for the buffer that it is about to post. Returns false if there is no
+    // room, or if an operation waits in the budget queue. An adaptive subscription gets no charge
+    // while tight() is true.
     [[nodiscard]] bool charge_block(Operation& op) noexcept;
-    // Refunds the charge and takes the operation out of the caps. Undoes charge().
+    // Undoes charge(): refunds the pages, and no longer counts the operation against the caps.
     void leave(Operation& op) noexcept;
-    // Takes out a finished operation as leave() does. Starved operations are then tried again,
-    // because it has freed room.
+    // Does leave() for a finished operation. Operations that the system refused are then tried
+    // again, because the finished one may have freed a resource.
     void end(Operation& op) noexcept {
         leave(op);
         feeds_ = !starved_.empty();
@@ -67,30 +68,33 @@ public:
             --held_operations_;
         }
     }
-    // Lets a receive that was asked to yield wait without memory. Its request must be over.
+    // Refunds a receive that was asked to give its pages back, and lets it wait without memory.
+    // Precondition: the kernel has no request of the receive.
     void yield(Operation& op) noexcept;
 
-    // Admits the first operation of the budget queue and returns it; the caller starts it. Null if
-    // it does not fit yet, or none is held.
+    // Admits the first operation of the budget queue and returns it; the caller starts it. Returns
+    // null if the first one does not fit yet, or if the queue is empty.
     [[nodiscard]] Operation* admit_next() noexcept;
-    // Lets receives that have been in the budget queue for the whole queue patience wait without
-    // their buffers. Returns the latest time at which they were put there.
+    // Takes receives that have waited for the whole queue patience out of the budget queue, and
+    // lets them wait without their buffers. Returns the time of the queue patience ago: an
+    // operation queued by then has waited too long.
     std::int64_t lose_patience() noexcept;
-    // Reclaims pages of receives in the kernel for the first operation of the budget queue, if it
-    // was put there at `due` or earlier. Precondition: admit_next() has returned null since
-    // lose_patience().
+    // Reclaims pages of pending receives for the first operation of the budget queue, if it was
+    // queued at `due` or earlier. Precondition: after lose_patience(), admit_next() was called
+    // until it returned null.
     void reclaim_late(std::int64_t due) noexcept;
 
-    // Returns whether the core waits out this refusal of the system.
+    // Returns whether an operation that the system refused with `code` should be tried again later,
+    // because another operation may free the lacking resource.
     [[nodiscard]] bool waits_for_resources(int code, std::size_t outstanding) const noexcept;
-    // Starts the operation again after the next completion, or after a pause. Returns false if
-    // there is no memory to remember it.
+    // Pauses the operation. The core starts it again after the next completion, or after a while.
+    // Returns false without memory to remember the operation.
     [[nodiscard]] bool starve(Operation& op) noexcept;
-    // Returns whether an operation has ended since the starved ones were tried.
+    // Returns whether an operation has ended since those that the system refused were last tried.
     [[nodiscard]] bool feeds() const noexcept { return feeds_; }
     void feed_starved() noexcept;
 
-    // Returns whether the budget is so full that no subscription should post a buffer.
+    // Returns whether the budget is so full that no adaptive subscription should post a buffer.
     [[nodiscard]] bool tight() const noexcept;
     // Returns the number of operations in the budget queue.
     [[nodiscard]] std::size_t held() const noexcept { return held_operations_; }
@@ -122,12 +126,12 @@ private:
     Metrics& metrics_;
     Worklist& work_;
     SlotTable<Operation>& operations_;
-    std::deque<Held> held_;           // in posting order; some have ended or wait elsewhere
-    std::size_t held_operations_{0};  // the operations of held_ that are still `held`
+    std::deque<Held> held_;           // in posting order; some of them no longer wait
+    std::size_t held_operations_{0};  // the number of operations in held_ that still wait
     Timer* patience_{nullptr};        // armed while an operation is held
-    std::vector<SlotId> starved_;     // refused by the system, and `paused`
+    std::vector<SlotId> starved_;     // operations that the system refused, which are `paused`
     Timer* starvation_{nullptr};      // armed while an operation is starved
-    bool feeds_{false};               // an operation has ended since the starved were tried
+    bool feeds_{false};               // an operation has ended since starved_ was last tried
     std::array<std::uint32_t, charge_kinds> unfinished_{};  // admitted operations of the port
     // Admitted operations of each socket, by slot; empty without a cap on sockets.
     std::vector<std::array<std::uint32_t, charge_kinds>> admitted_;

@@ -7,18 +7,20 @@
 
 namespace iocp {
 
-// Returns the error that a number of the system's means.
+// Returns the Error for an error number of the system.
 [[nodiscard]] inline Error system_error(const SystemErrors& errors, int code) noexcept {
     return {errors.exhausted(code) ? Fault::resource : Fault::system, code, nullptr};
 }
 
-// Calls of the backend for which memory may be lacking. They report the lack like any other answer
-// of the system, so that no exception leaves a step of the core half-way.
+// Makes calls of the backend that may run out of memory. A call that starts or tries something
+// reports the lack like any other error of the system, so that no exception leaves a step of the
+// core half-way.
 class Calls {
 public:
     Calls(Backend& backend, Worklist& work) noexcept : backend_(backend), work_(work) {}
 
-    // Makes a call that starts or tries something, and returns its outcome.
+    // Makes a call that starts or tries something, and returns its result. A std::bad_alloc becomes
+    // a failed result.
     template <class Call>
     [[nodiscard]] StartResult within_memory(Call&& call) noexcept {
         try {
@@ -30,15 +32,16 @@ public:
     [[nodiscard]] StartResult lacks_memory() const noexcept {
         return {Start::failed, backend_.memory_code()};
     }
-    // Backend::start() and attempt() of `count` operations, from `op` on.
+    // Call Backend::start() or attempt() for `count` operations of a lane, from `op` on.
     [[nodiscard]] StartResult start(Operation& op, unsigned count) noexcept {
         return within_memory([&] { return backend_.start(op, count); });
     }
     [[nodiscard]] StartResult attempt(Operation& op, unsigned count) noexcept {
         return within_memory([&] { return backend_.attempt(op, count); });
     }
-    // Asks for the end of the request that `op` heads. Without memory to ask, the next turn asks. A
-    // lost request ends by itself, and the backend does not know it any more.
+    // Asks the backend to cancel the request whose first operation is `op`. Without memory for
+    // that, the next turn asks. A lost request needs no cancel: it has ended with its thread, and
+    // the backend no longer knows it.
     void cancel(Operation& op) noexcept {
         if (op.socket->lane_of(op).lost != 0) {
             return;
@@ -50,8 +53,8 @@ public:
         }
     }
     [[nodiscard]] Error error(int code) const noexcept { return system_error(backend_, code); }
-    // Ends the attempt of a connect whose request ended without an answer. After an error the
-    // socket cannot connect again and must be closed.
+    // Makes the system give up a connection attempt whose request ended without a result, such as
+    // by a cancel. After an error the socket cannot connect again and must be closed.
     [[nodiscard]] int withdraw(Operation& op) noexcept {
         try {
             return backend_.withdraw(op);
@@ -59,8 +62,9 @@ public:
             return backend_.memory_code();
         }
     }
-    // Makes the close of the descriptor a reset. If the descriptor has other holders, the last
-    // close resets the connection: the peer misses data in either case.
+    // Makes the close of the descriptor reset the connection. If the open file has other holders,
+    // the reset comes with the last close. That is right too, because the peer misses data in
+    // either case.
     void reset(Socket& socket) {
         if (!socket.resetting) {
             backend_.reset_on_close(socket);

@@ -10,8 +10,8 @@ Error Cancels::error_of(const Operation& op) noexcept {
                         : Error::of(Fault::cancelled, "the operation was cancelled");
 }
 
-// The cancelled operations are at the front of the lane, because all others end with their cancel.
-// So the operations behind them are not walked.
+// Any cancelled operation that is still in the lane is at its front, because all others end at once
+// when they are cancelled. So the operations behind them are not walked.
 void Cancels::finish_cancelled(Lane& lane) noexcept {
     Operation* op = lane.head;
     while (lane.cancels != 0) {
@@ -29,8 +29,8 @@ void Cancels::finish_cancelled(Lane& lane) noexcept {
                 op->socket->send_cut = true;
                 endings_.refuse_rest(lane,
                                      Error::of(Fault::cancelled,
-                                               "an earlier send was cut part-way; nothing of the "
-                                               "stream may follow it"));
+                                               "an earlier send of the stream was cut part-way, "
+                                               "so this one was not sent; close the socket"));
                 return;
             }
         }
@@ -47,11 +47,11 @@ bool Cancels::cancel(Operation& op) noexcept {
     if (op.releasing) {
         op.cancel_requested = true;
         metrics_.enter(op, State::cancelling);
-        return true;  // all its bytes went: the cancel has lost the race
+        return true;  // all bytes of the send are sent: the cancel came too late
     }
     mark(lane, op);
     if (op.subscription()) {
-        completions_.end_pause(socket);  // results taken before are delivered, and then its end
+        completions_.end_pause(socket);  // kept results are handed out before the end
     }
     const bool first = lane.head == &op;
     if (lane.has_started(op)) {
@@ -81,7 +81,7 @@ unsigned Cancels::cancel_all(Socket& socket) noexcept {
         }
         Operation* op = lane->head;
         for (unsigned i = 0; i < lane->started; ++i, op = op->next) {
-            count += cancel(*op) ? 1U : 0U;  // it stays in its lane until its packet comes
+            count += cancel(*op) ? 1U : 0U;  // a started operation stays until its packet comes
         }
     }
     return count;
@@ -104,7 +104,8 @@ void Cancels::cancel_lane(Lane& lane) noexcept {
     }
 }
 
-// The disconnect may have started, behind sends that went and whose memory is still read.
+// The disconnect may already be started, although the kernel still reads the memory of earlier
+// direct sends.
 void Cancels::drop_disconnect(Socket& socket) noexcept {
     Lane& lane = socket.sending;
     Operation* last = lane.tail;

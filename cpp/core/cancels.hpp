@@ -4,8 +4,8 @@
 
 namespace iocp {
 
-// The cancels of operations (R31). A cancel only asks: an operation that the kernel holds ends with
-// its packet, and every other one ends at once.
+// Cancels operations (R31). If the kernel has the operation, a cancel only asks, and the operation
+// ends with its packet. Any other operation ends at once.
 class Cancels {
 public:
     Cancels(Calls& calls, SendFlow& flow, CompletionQueue& completions, Metrics& metrics,
@@ -18,18 +18,19 @@ public:
           endings_(endings),
           operations_(operations) {}
 
-    // Returns whether the cancel was taken. False if the operation has finished or was cancelled
-    // before.
+    // Cancels the operation. Returns false if it has finished or was cancelled before.
     bool cancel(Operation& op) noexcept;
     // Cancels every operation of the socket, and returns their number.
     unsigned cancel_all(Socket& socket) noexcept;
-    // Asks for the end of the lane's request, and completes the rest in posting order.
+    // Cancels every operation of the lane: asks the kernel to end the lane's request, and completes
+    // the other operations in posting order.
     void cancel_lane(Lane& lane) noexcept;
-    // Ends the disconnect behind the socket's sends, because a close has overtaken it.
+    // Cancels a disconnect that waits behind the socket's sends, because close() makes it needless.
     void drop_disconnect(Socket& socket) noexcept;
-    // Completes every operation that is marked cancelled. Precondition: no request is started.
+    // Completes every operation of the lane that is marked cancelled. Precondition: the kernel has
+    // no request of the lane.
     void finish_cancelled(Lane& lane) noexcept;
-    // Asks again for every cancel for which there was no memory.
+    // Repeats every cancel for which there was no memory.
     void ask_again() noexcept;
 
 private:

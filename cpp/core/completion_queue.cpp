@@ -46,8 +46,9 @@ void CompletionQueue::resume_later(Socket& socket) noexcept {
     push(std::move(ready));
 }
 
-// Keeps the records of a socket in order: after the first kept record all later ones are kept too.
-// Without memory to keep a record the pause ends, so that nothing is lost.
+// Keeps the record back if its socket is paused. After the first kept record of a socket all later
+// ones are kept too, so that they stay in order. Without memory to keep a record the pause ends, so
+// that no record is lost.
 Withheld CompletionQueue::withhold(Ready& ready) noexcept {
     Socket& socket = *ready.socket;
     const bool first = socket.reading_paused && ready.what != Ready::What::closed;

@@ -27,20 +27,20 @@ public:
     virtual bool finished(Operation& op) noexcept = 0;
 };
 
-// The answer of withhold(). yes: the queue keeps the record, because its socket is paused or has
-// earlier records kept. behind: there is no memory to keep it; hand out the socket's kept records
-// first, then this one.
+// The result of withhold(). no: hand the record out. yes: the queue keeps the record, because its
+// socket is paused or has earlier records kept. behind: there is no memory to keep the record; hand
+// out the socket's kept records first, then this one.
 enum class Withheld : std::uint8_t { no, yes, behind };
 
-// The completions of a port: records in order, notified completions, and the records of paused
-// readers (R37), which wait until their socket resumes.
+// The completions of a port. They are records in order, notified completions, and the records of
+// sockets whose reading is paused (R37), which are kept until the reading resumes.
 class CompletionQueue {
 public:
     CompletionQueue(Metrics& metrics, Worklist& work) noexcept : metrics_(metrics), work_(work) {}
 
-    // Returns whether `count` more records can be pushed.
+    // Reserves room for `count` more records. Returns false without memory.
     [[nodiscard]] bool reserve(std::size_t count) noexcept { return ready_.reserve(count); }
-    // Precondition: reserve() has returned true for this record.
+    // Adds a record. Precondition: reserve() has returned true for this record.
     void push(Ready&& ready) noexcept {
         if (metrics_.tracing() && ready.op != nullptr && ready.what != Ready::What::completed) {
             metrics_.note(*ready.op, Stage::yielded, ready.slice.length());
@@ -49,15 +49,15 @@ public:
     }
     // Notifies the completion listener of a finished operation, or queues its record.
     void completed(Operation& op) noexcept;
-    // Queues the record that the socket is closed. No other record of the socket follows.
+    // Queues the `closed` record of a socket, which is the socket's last record.
     void closed(Socket& socket) noexcept { ready_.closed(socket); }
 
-    // Queues the records of ended operations and sockets that waited for memory. Returns false if
-    // any still waits.
+    // Queues the records that waited for memory, of operations and sockets that have ended. Returns
+    // false if one still waits.
     [[nodiscard]] bool settle_owed() noexcept { return ready_.settle_owed(); }
     [[nodiscard]] bool empty() const noexcept { return ready_.empty(); }
     [[nodiscard]] std::size_t size() const noexcept { return ready_.size(); }
-    // The records; callers take them from the front.
+    // Returns the records in order. Callers take them from the front.
     [[nodiscard]] std::vector<Ready>& records() noexcept { return ready_.records(); }
 
     void set_listener(CompletionListener& listener) noexcept { listener_ = &listener; }
@@ -65,7 +65,7 @@ public:
     [[nodiscard]] bool any_notified() const noexcept {
         return any_notified_.load(std::memory_order_relaxed);
     }
-    // Takes the notified completions, as a list by `next_finished`.
+    // Takes the notified completions, as a list linked by `next_finished`.
     [[nodiscard]] Operation* take_notified() noexcept;
 
     // From pause() to end_pause() the records of the socket's subscription are withheld.
@@ -76,18 +76,20 @@ public:
             resume_later(socket);
         }
     }
-    // Queues the record that hands out a socket's kept records, unless it is paused.
+    // Queues the record `resumed`, whose hand-out gives the socket's kept records back. Does
+    // nothing while the socket is paused, or if no record is kept.
     void resume_later(Socket& socket) noexcept;
-    // Returns whether withhold() must see a record before it is handed out. Needs no lock.
+    // Returns whether withhold() must be called with a record before it is handed out. Needs no
+    // lock.
     [[nodiscard]] bool may_withhold(const Ready& ready) const noexcept {
         return paused_sockets_.load(std::memory_order_relaxed) != 0 && ready.of_subscription();
     }
     [[nodiscard]] Withheld withhold(Ready& ready) noexcept;
-    // Takes the first kept record, for the thread that hands out `resumed`. Returns false once
-    // there is none or the socket is paused again. A thread that stops earlier must call
-    // resume_later().
+    // Takes the first kept record of a socket, for the thread that handles a `resumed` record.
+    // Returns false if no record is left or the socket is paused again. A thread that stops earlier
+    // must call resume_later().
     [[nodiscard]] bool take_withheld(Socket& socket, Ready& out) noexcept;
-    // Drops the records of a socket that is retired.
+    // Drops the kept records of a socket that is retired.
     void forget(Socket& socket) noexcept;
     // Drops every record, at the port's end.
     void clear() noexcept;
@@ -101,8 +103,8 @@ private:
     CompletionListener* listener_{nullptr};  // set before any `notifies` is true
     Operation* notified_first_{nullptr};     // notified completions, a list by `next_finished`
     Operation* notified_last_{nullptr};      // null exactly when notified_first_ is
-    std::atomic<bool> any_notified_{false};  // the list is not empty
-    std::unordered_map<std::uint32_t, std::deque<Ready>> withheld_;  // by slot; no queue is empty
+    std::atomic<bool> any_notified_{false};  // the list of notified completions is not empty
+    std::unordered_map<std::uint32_t, std::deque<Ready>> withheld_;  // kept records, by socket slot
     std::atomic<std::size_t> paused_sockets_{0};  // sockets that are paused or have kept records
 };
 

@@ -8,7 +8,7 @@
 
 namespace iocp::datagram {
 
-// A datagram of a subscription lies in its region behind the address of its sender.
+// A subscription stores a datagram in its region directly behind the address of the sender.
 inline constexpr std::size_t alignment = alignof(std::max_align_t);
 inline constexpr std::size_t address_bytes =
     (sizeof(Address) + alignment - 1) / alignment * alignment;
@@ -17,7 +17,7 @@ inline constexpr std::size_t address_bytes =
 [[nodiscard]] inline const Address& sender_of(const Slice& slice) noexcept {
     return *std::launder(reinterpret_cast<const Address*>(slice.data() - address_bytes));
 }
-// Returns the maximum bytes of a datagram that a subscription may ask for.
+// Returns the maximum size in bytes of a datagram that a subscription may ask for.
 [[nodiscard]] inline std::size_t max_size(const BufferPool& pool) noexcept {
     return pool.region_size() - address_bytes;
 }

@@ -20,15 +20,15 @@ void Endings::refuse_rest(Lane& lane, Error error) noexcept {
     }
 }
 
-// Withdraws the system's attempt, because a later connect would get its result. Ends the sends
-// queued behind it, up to the next connect. Fails the socket if receives are queued, because no
-// data can reach them, or if the system does not withdraw the attempt.
+// Makes the system give up the connection attempt, because a later connect would get its result.
+// Ends the sends queued behind the connect, up to the next connect. Fails the socket if receives
+// are queued, because no data can reach them, or if the system does not give the attempt up.
 void Endings::end_connect(Lane& lane, Operation& op, Error error, bool answered) noexcept {
     Socket& socket = *op.socket;
     const int code = answered || socket.connected ? 0 : calls_.withdraw(op);
     finish(op, error);
     if (socket.connected) {
-        return;  // the connection belongs to an earlier connect
+        return;  // an earlier connect made the connection, which stays
     }
     if (socket.stream) {
         while (lane.head != nullptr && lane.head->kind != OperationKind::connect) {

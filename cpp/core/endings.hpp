@@ -5,7 +5,7 @@
 
 namespace iocp {
 
-// The end of operations that have left their lanes (R03, R05). No other class ends an operation.
+// Ends operations that have left their lanes (R03, R05). No other class ends an operation.
 class Endings {
 public:
     Endings(Calls& calls, Admission& admission, SendFlow& flow, CompletionQueue& completions,
@@ -17,21 +17,22 @@ public:
           work_(work),
           releases_(calls, admission, completions, timers, metrics, work, operations) {}
 
-    // Ends an operation with an error or with its result. Its refund and its completion wait while
-    // the kernel still reads its memory.
+    // Ends an operation with an error or with its result. The refund and the completion wait while
+    // the kernel still reads the operation's memory.
     void finish(Operation& op, Error error) noexcept;
-    // Ends every operation of the lane with the error. Precondition: none is started.
+    // Ends every operation of the lane with the error. Precondition: the kernel has no request of
+    // the lane.
     void refuse_rest(Lane& lane, Error error) noexcept;
     // Ends a connect that failed; every failed connect ends here. `answered`: the system itself
     // ended the attempt. Precondition: the operation has left its lane, and nothing of the lane is
     // started.
     void end_connect(Lane& lane, Operation& op, Error error, bool answered) noexcept;
 
-    // Returns the ends that wait for the kernel.
+    // Returns the object that tracks ended operations whose memory the kernel still reads.
     [[nodiscard]] Releases& releases() noexcept { return releases_; }
 
-    // Returns whether the socket's failure is the operation's as well. A receive does not fail when
-    // sending alone is over, nor by a close that gives up on its sends.
+    // Returns whether the socket's failure is also the error of the operation. It is not the error
+    // of a receive if only sending has failed, or if a close gave up on unsent data.
     [[nodiscard]] static bool fails(const Operation& op) noexcept {
         const Socket& socket = *op.socket;
         return socket.failure && (op.sending() || !(socket.gave_up || socket.send_broken));

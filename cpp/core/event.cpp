@@ -40,14 +40,15 @@ struct EventsLock {
 
 }  // namespace
 
-// A forked child gets its own lock, because a thread of the parent may have held the old one.
+// A forked child gets its own lock, because another thread of the parent may have held the old one
+// at the fork.
 std::mutex& Event::mutex() noexcept {
     static std::atomic<EventsLock*> current{nullptr};
     EventsLock* lock = current.load(std::memory_order_acquire);
     while (lock == nullptr || lock->generation != fork_generation()) {
         auto* made = new (std::nothrow) EventsLock{{}, fork_generation()};
         if (made == nullptr) {
-            std::terminate();  // without it no event can ever be notified
+            std::terminate();  // without this lock no event can be used
         }
         if (current.compare_exchange_strong(lock, made)) {
             return made->mutex;

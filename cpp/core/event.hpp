@@ -4,7 +4,7 @@
 
 namespace iocp {
 
-// A thread that waits. It is notified with the events' lock held.
+// A thread that waits. notify() is called with the events' lock held.
 class Waiter {
 public:
     Waiter() = default;
@@ -15,15 +15,16 @@ public:
     virtual void notify() noexcept = 0;
 };
 
-// The place of a waiter in the list of one object that it waits for.
+// A waiter's entry in the list of waiters of one object.
 struct WaitPlace {
     Waiter* waiter{nullptr};
     WaitPlace* previous{nullptr};
     WaitPlace* next{nullptr};
 };
 
-// The waiters of one object. Everything from here on needs the events' lock. That lock is the last
-// in the order of locks, held for a few instructions, and never held while a thread waits.
+// The waiters of one object. WaiterList and Event need the events' lock (Event::mutex()). It is the
+// last in the order of locks, is held for a few instructions, and is never held while a thread
+// waits.
 class WaiterList {
 public:
     void add(WaitPlace& place) noexcept;
@@ -34,8 +35,9 @@ private:
     WaitPlace* first_{nullptr};
 };
 
-// An event, set by the operation that was posted with it or by the application (R25). It belongs to
-// at most one unfinished operation: a second post would reset what the first has set.
+// An event, which is set by the operation that was posted with it, or by the application (R25). At
+// most one unfinished operation has the event, because the post of a second one would reset what
+// the first has set.
 class Event {
 public:
     Event(bool manual_reset, bool is_set) noexcept : manual_(manual_reset), set_(is_set) {}
@@ -49,11 +51,12 @@ public:
     }
     void reset() noexcept { set_ = false; }
     [[nodiscard]] bool is_set() const noexcept { return set_; }
-    // Lets one waiter go on. Without manual reset the event is reset, so that the next one waits
-    // again.
+    // Ends the wait of one waiter. Without manual reset the event is reset, so that the next waiter
+    // waits again.
     void pass() noexcept { set_ = manual_; }
 
-    // Gives the event, reset, to a posted operation. Returns false if another operation has it.
+    // Resets the event and reserves it for an operation that is being posted. Returns false if
+    // another operation has the event.
     [[nodiscard]] bool reserve() noexcept {
         if (reserved_) {
             return false;
@@ -62,7 +65,7 @@ public:
         set_ = false;
         return true;
     }
-    // Takes the event from an operation that has finished or was refused.
+    // Ends the reservation, after the operation has finished or was refused.
     void release() noexcept { reserved_ = false; }
     [[nodiscard]] bool reserved() const noexcept { return reserved_; }
 

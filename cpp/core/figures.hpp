@@ -29,18 +29,18 @@ struct SocketFigures {
     std::uint8_t type{0};
     SocketState state{SocketState::free};
     std::uint64_t charged{0};       // bytes
-    std::uint64_t queued_bytes{0};  // of sends, still to go
+    std::uint64_t queued_bytes{0};  // bytes still to send
     std::uint32_t outstanding{0};
-    std::uint32_t receives{0};  // unfinished, in this direction's lane
+    std::uint32_t receives{0};  // unfinished operations that receive
     std::uint32_t sends{0};
     std::optional<OperationKind> subscription;
-    ReceiveStrategy strategy{ReceiveStrategy::pooled};  // of a subscription that receives
-    bool adaptive{false};                               // its strategy follows the traffic
+    ReceiveStrategy strategy{ReceiveStrategy::pooled};  // of a receiving subscription
+    bool adaptive{false};                               // the subscription changes its strategy
     SendStrategy sending{SendStrategy::buffered};
     bool send_paused{false};
 };
 
-// All figures of a port, taken under one hold of its lock.
+// All figures of a port, taken together under its lock.
 struct Figures {
     LedgerView ledger;
     PortCounts counts;
@@ -50,10 +50,10 @@ struct Figures {
     std::size_t slots_free{0};
     std::size_t sockets{0};
     std::size_t outstanding{0};
-    std::size_t budget_queue{0};                   // operations held back by the budget
-    std::uint64_t send_queue_bytes{0};             // of unfinished sends, still to go
-    std::size_t ready{0};                          // results that wait for the next turn
-    std::unique_ptr<Latencies::ByKind> latencies;  // null: not kept
+    std::size_t budget_queue{0};                   // operations in the budget queue
+    std::uint64_t send_queue_bytes{0};             // bytes still to send, over all sockets
+    std::size_t ready{0};                          // records that wait to be handed out
+    std::unique_ptr<Latencies::ByKind> latencies;  // null if latencies are not kept
     std::vector<SocketFigures> by_socket;
 };
 

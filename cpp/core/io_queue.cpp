@@ -7,10 +7,11 @@ namespace iocp {
 
 namespace {
 
-// Maximum buffers and bytes of one request of a flush.
+// Maximum buffers and bytes of one request that carries several sends.
 constexpr std::size_t flush_parts = max_started;
 constexpr std::size_t flush_bytes = std::size_t{4} << 20U;
-// First pause of an operation that met a full queue, in nanoseconds. It doubles at most six times.
+// First pause before an operation is tried again after a temporary error (Backend::queue_full()),
+// in nanoseconds. The pause doubles with each retry, at most six times.
 constexpr std::int64_t queue_pause = 1'000'000;
 constexpr std::uint8_t max_doublings = 6;
 
@@ -52,7 +53,7 @@ void IoQueue::accept(Operation& op, Outcome outcome, std::int64_t timeout) noexc
 
 void IoQueue::retire(Operation& op) noexcept {
     if (op.subscription()) {
-        // A cancelled subscription may have a successor.
+        // A new subscription may follow the cancelled one.
         const Operation* last = op.socket->receiving.tail;
         op.socket->subscribed = last != nullptr && last->subscription();
     }
@@ -65,9 +66,10 @@ void IoQueue::retire_notified(Operation& op) noexcept {
     operations_.give_back(op);
 }
 
-// Counts the sends from the head that may share one request. The request ends at a datagram's
-// border, a change of flags or strategy, a file, a message, or a held operation. A direct send is
-// alone, because its release is its own.
+// Counts the sends from the head of the lane that may share one request. Sends with other flags or
+// another strategy, files, messages and held operations end the request; a datagram is always
+// alone. A direct send is alone too, because the kernel reports the release of memory for each
+// request.
 unsigned IoQueue::run_length(const Lane& lane) noexcept {
     const Operation& head = *lane.head;
     if (head.kind != OperationKind::send || !head.socket->stream || head.is_message ||
@@ -156,7 +158,7 @@ void IoQueue::ask_later(Socket& socket, Lane& lane) noexcept {
                                       "let the operation complete before the close"));
         return;
     }
-    timers_.disarm(socket.timer);  // the idle timeout's, which an ending connection does not need
+    timers_.disarm(socket.timer);  // the idle timeout, which a disconnecting socket does not need
     socket.timer = timers_.arm(queue_pause << op.refusals, TimerKind::queue_retry, &op);
     if (socket.timer == nullptr) {
         lane.pop();
@@ -182,8 +184,8 @@ void IoQueue::complete(Operation& op, Packet& packet) {
     if (packet.result < 0) {
         fail(socket, lane, static_cast<int>(-packet.result));
     } else if (packet.ready && op.kind != OperationKind::zero_byte) {
-        // The start that follows makes the attempt. Complete cancelled operations before it,
-        // because this packet is the answer to their cancel.
+        // The packet only says that the operation should be started again. Operations whose cancel
+        // it answers complete before that.
         cancels_.finish_cancelled(lane);
     } else {
         progress(socket, lane, {Start::done, packet.result, packet.accepted, packet.flags});
@@ -226,16 +228,16 @@ void IoQueue::progress(Socket& socket, Lane& lane, const StartResult& result) {
     } else if (op.kind == OperationKind::disconnect) {
         disconnected(op);
     }
-    // The system reports an error once: the operation that failed the socket may have taken it from
-    // this receive.
+    // The system reports an error of the connection only once. If another operation got it, this
+    // receive found the end of the stream instead, and ends with the same error.
     const bool ended = op.kind == OperationKind::receive && got == 0 && socket.stream;
     const bool masked = ended && Endings::fails(op);
     socket.read_ended = socket.read_ended || (ended && !masked);
     endings_.finish(op, masked ? socket.failure : lacks);
 }
 
-// Shares the sent bytes among the sends of one request, in order. Whole sends complete. The rest
-// goes on from where it is, unless an error stopped it.
+// Distributes the sent bytes over the sends of one request, in order. Sends whose bytes are all
+// sent complete. The next one continues from where it is, unless an error stopped it.
 void IoQueue::progress_send(Socket& socket, Lane& lane, std::size_t bytes) {
     socket.active_ms = timers_.milliseconds();
     for (;;) {
@@ -298,9 +300,10 @@ void IoQueue::fail(Socket& socket, Lane& lane, int code) {
     }
 }
 
-// A send's error leaves arrived data to receives, and the socket closes once they have it. If the
-// error ends sending only, the socket closes once the peer's stream has ended. Any other error, and
-// any error of a closing socket, fails it at once.
+// Handles a fatal error. After the error of a stream's send, receives may still take the data that
+// has arrived, and then the socket closes. If the error concerns sending only, the socket closes
+// once the peer has ended its stream. Any other error, and any error of a closing socket, fails the
+// socket at once.
 void IoQueue::fail_by(const Operation& op, int code) noexcept {
     Socket& socket = *op.socket;
     const Error error = calls_.error(code);
@@ -316,7 +319,7 @@ void IoQueue::fail_by(const Operation& op, int code) noexcept {
     work_.add(socket, effect::fail_sending | effect::settle);
 }
 
-// Resets the state of a socket that is to be used again, as if it were new.
+// After a disconnect with `reuse`, makes the state of the socket that of a new one.
 void IoQueue::disconnected(const Operation& op) noexcept {
     if (op.reuse) {
         Socket& socket = *op.socket;

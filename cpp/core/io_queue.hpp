@@ -9,9 +9,9 @@
 
 namespace iocp {
 
-// One direction of a socket, from an operation's place in its lane to the end of its requests:
-// start, progress and failure (R03, R04, R30). Subscriptions are in lanes too, but Subscriptions
-// and Accepting handle their results.
+// Runs the operations in lanes: starts them, and handles their progress, their completion and their
+// failure (R03, R04, R30). Subscriptions are in lanes too, but the classes Subscriptions and
+// Accepting handle their results.
 class IoQueue {
 public:
     IoQueue(Backend& backend, Calls& calls, Sockets& sockets, Admission& admission, SendFlow& flow,
@@ -29,34 +29,37 @@ public:
           cancels_(cancels),
           operations_(operations) {}
 
-    // Takes a slot. Null without memory.
+    // Makes an operation in a free slot. Null without memory.
     [[nodiscard]] Operation* create(Socket& socket, OperationKind kind) noexcept;
-    // Accepts the operation. Precondition: with a timeout there is room for a timer.
+    // Accepts a posted operation: the application gets its completion from now on. Precondition: if
+    // there is a timeout, memory for a timer is reserved.
     void accept(Operation& op, Outcome outcome, std::int64_t timeout) noexcept;
-    // Retires an operation whose completion is handed out and whose lease is given back.
+    // Frees the slot of an operation whose completion was handed out and whose lease was given
+    // back.
     void retire(Operation& op) noexcept;
-    // retire() in two steps, for a notified completion: leave_socket() with the turn that ends it,
-    // and retire_notified() once its lease is given back.
+    // The two steps of retire() for a notified completion: leave_socket() when a thread takes the
+    // completion, and retire_notified() once the lease was given back.
     void leave_socket(Operation& op) noexcept { --std::exchange(op.socket, nullptr)->outstanding; }
     void retire_notified(Operation& op) noexcept;
 
     // Starts operations from the head of the lane, up to a subscription.
     void start(Socket& socket, Lane& lane);
-    // Returns whether the lane's head can be started: neither started yet, nor held, nor paused.
+    // Returns whether the lane's first operation can be started. It can if it is not started yet,
+    // not held and not paused.
     [[nodiscard]] static bool startable(const Lane& lane) noexcept {
         return lane.head != nullptr && lane.started == 0 && !lane.head->held && !lane.head->paused;
     }
-    // Ends a pause of the operation, which is the head of its lane.
+    // Ends the pause of an operation at the head of its lane.
     void resume(Operation& op) noexcept {
         op.paused = false;
         work_.add(*op.socket, effect::start(*op.socket, op.socket->lane_of(op)));
     }
-    // Handles the packet of a request that heads its lane. Precondition: it is no subscription.
+    // Handles the packet of the lane's request. Precondition: the operation is no subscription.
     void complete(Operation& op, Packet& packet);
-    // Handles a fatal error of the system that the operation met.
+    // Handles a fatal error with which the system refused or ended the operation.
     void fail_by(const Operation& op, int code) noexcept;
-    // Returns whether a wait-for-all receive goes on after a part. It ends with its last byte, the
-    // end of the stream (nothing got), an error or a cancel.
+    // Returns whether a receive with MSG_WAITALL goes on after it got `got` bytes. It ends when its
+    // buffer is full, at the end of the stream (0 bytes), by an error, or by a cancel.
     [[nodiscard]] static bool goes_on(const Operation& op, std::size_t got) noexcept {
         return op.waits_for_all && got != 0 && op.remaining() != 0;
     }

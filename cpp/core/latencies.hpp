@@ -16,7 +16,7 @@ class Latencies {
 public:
     using ByKind = std::array<Histogram, kinds>;
 
-    // Throws std::bad_alloc for a slot that was never used before.
+    // Notes the time of the post. Throws std::bad_alloc only for a slot that was never used before.
     void posted(const Operation& op, std::int64_t now) {
         const std::size_t slot = op.id.slot;
         if (slot >= posted_.size()) {

@@ -14,8 +14,8 @@
 
 namespace iocp {
 
-// The counts and records of a port's operations (R09). Only this class writes their states, so that
-// every change is counted.
+// Counts and records what happens to a port's operations (R09). Only this class writes the state of
+// an operation, so that every change is counted.
 class Metrics {
 public:
     Metrics(const Clock& clock, const Ledger& ledger, bool latencies)
@@ -26,8 +26,8 @@ public:
 
     PortCounts counts;  // each part counts its own work
 
-    // Writes the state of an operation; no other function may. A thread that reads the new state
-    // without the lock may then read the result, because the store releases it.
+    // Writes the state of an operation; no other function may. The store has release order. So a
+    // thread that sees the new state with acquire order may read the result without the lock.
     void enter(Operation& op, State state) noexcept {
         const State before = op.state.load(std::memory_order_relaxed);
         if (state == before) {
@@ -37,7 +37,7 @@ public:
         op.state.store(state, std::memory_order_release);
         note(op, stage_of(state));
     }
-    // Notes that the operation has its charge.
+    // Counts the charge that the operation has just got.
     void charged(const Operation& op) noexcept {
         const State state = op.state.load(std::memory_order_relaxed);
         tally_.charge(state, op.receipt.pages());
@@ -51,13 +51,13 @@ public:
         op.receipt.refund();
         note(op, Stage::refunded);
     }
-    // Throws std::bad_alloc.
+    // Notes the time of the post, if latencies are kept. Throws std::bad_alloc.
     void created(const Operation& op) {
         if (latencies_ != nullptr) {
             latencies_->posted(op, clock_->now());
         }
     }
-    // Notes that the operation's completion is handed out. Called only while observed().
+    // Notes that the operation's completion is handed out. Called only while observed() is true.
     void handed_out(const Operation& op) noexcept {
         if (latencies_ != nullptr && clock_ != nullptr) {
             latencies_->handed_out(op, clock_->now());
@@ -79,7 +79,7 @@ public:
     // Replaces the trace by the given one, or by none, and returns the old one.
     [[nodiscard]] std::unique_ptr<Trace> exchange_trace(std::unique_ptr<Trace> trace) noexcept;
     [[nodiscard]] const Tally& tally() const noexcept { return tally_; }
-    // Null if latencies are not kept.
+    // Returns the latencies, or null if they are not kept.
     [[nodiscard]] const Latencies* latencies() const noexcept { return latencies_.get(); }
     // Stops the clock before the backend is destroyed; later events have no time and are not
     // recorded.
@@ -90,7 +90,7 @@ private:
 
     const Clock* clock_;  // null once the port has released its backend
     const Ledger& ledger_;
-    Tally tally_;  // between two steps it equals the states and charges of all operations
+    Tally tally_;  // matches the states and charges of all operations between steps
     std::unique_ptr<Latencies> latencies_;
     std::unique_ptr<Trace> trace_;
     std::atomic<bool> observed_;  // latencies are kept or a trace exists

@@ -18,8 +18,8 @@
 
 namespace iocp {
 
-// The parts of a port. Each part knows only the parts above it, and leaves effects (effects.hpp)
-// for the rest, which Turn applies.
+// The parts of a port. Each part uses only parts that are declared before it. For work of other
+// parts it leaves effects (effects.hpp), which Turn applies.
 struct Parts {
     Parts(const PortOptions& options, const Capabilities& capabilities, BufferPool& pool,
           Backend& backend)

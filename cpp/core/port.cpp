@@ -6,7 +6,8 @@ namespace iocp {
 
 namespace {
 
-// Marks the turn of a leader for the scope, so that the next thread may lead however the turn ends.
+// Marks that the calling thread leads, that is, makes the turn, until the scope ends. The next
+// thread may then lead, even if the turn threw an exception.
 class Leading {
 public:
     explicit Leading(Workers& workers) : workers_(workers) { workers_.lead(); }
@@ -35,7 +36,8 @@ Port::Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend
     }
 }
 
-// Precondition: terminate() returned true. Otherwise the whole port is leaked on purpose.
+// Precondition: terminate() returned true. If it returned false, the owner leaks the port on
+// purpose, because the kernel still uses its memory.
 Port::~Port() {
     assert(!abandoned_);
     parts_.completions.clear();
@@ -125,7 +127,7 @@ void Port::take_ready(std::vector<Ready>& out) {
 
 // --- several threads ----------------------------------------------------------------------------
 
-// Makes the port's turn for all threads.
+// Makes a turn of a shared port, and gives its records to the workers.
 Error Port::lead(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     const Leading leading(*workers_);
     const Error error = turn_.run(lock, deadline);
@@ -141,7 +143,8 @@ Port::Next Port::next(Worker& worker, Ready& out) {
     }
     if (finished()) {
         if (workers_->led()) {
-            // The leader gets Next::over instead, because its wait needs the backend.
+            // The port must not end while the leader's wait uses the backend. So the leader gets
+            // Next::over when it asks next.
             wake_workers();
             return Next::nothing;
         }
@@ -158,7 +161,8 @@ Error Port::wait_for_next(Worker& worker, std::int64_t deadline, std::int64_t ma
                           void* interrupt) {
     assert(shared());
     std::unique_lock lock(mutex_);
-    // A wake may have come before this thread sleeps, and found no sleeper.
+    // Checks for an earlier wake, because one that comes before this thread sleeps finds no
+    // sleeper.
     if (ended_ || was_woken_ || workers_->summoned(worker) || workers_->offers(worker)) {
         return {};
     }
@@ -176,7 +180,8 @@ void Port::wake_workers() noexcept {
     workers_->wake_all();
 }
 
-// Returns nanoseconds. An hour means for ever.
+// Returns the nanoseconds until the deadline, at most an hour. A negative deadline means none, and
+// gives an hour.
 std::int64_t Port::until(std::int64_t deadline) const noexcept {
     constexpr std::int64_t longest = 3'600'000'000'000;
     const std::int64_t left = deadline < 0 ? longest : deadline - now();

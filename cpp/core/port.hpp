@@ -20,12 +20,12 @@
 
 namespace iocp {
 
-// The completion port: owns the lock, the backend and the parts, has turns made by one thread or by
-// several, hands out the records, and closes. The calls on sockets, operations, timers and figures
-// are members of the objects of these names.
+// The completion port. It owns the lock, the backend and the parts. One thread or several make its
+// turns and take its records. The calls on sockets, operations, timers and figures are members of
+// the objects that sockets(), operations(), timers() and figures() return.
 //
-// Callers hold the lock, except for mutex() and the members that take it themselves. Only the wait
-// drops it. No member ever calls into the application.
+// Callers hold the port's lock, except for mutex() and the members that take the lock themselves.
+// Only the wait in the backend drops the lock. No member ever calls into the application.
 class Port {
 public:
     Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend> backend);
@@ -44,11 +44,11 @@ public:
     [[nodiscard]] PortTimers& timers() noexcept { return timers_; }
     [[nodiscard]] PortFigures& figures() noexcept { return figures_; }
 
-    // Queues a packet of the application.
+    // Queues a packet that the application posts, as a record.
     Error post(void* user);
-    // Ends the wait of the thread that runs the port, or its next one.
+    // Ends the wait of the thread that runs the port. If none waits, the next wait ends at once.
     void wake() noexcept;
-    // Returns whether wake() was called since the last call.
+    // Returns whether wake() was called since the last call of take_woken().
     bool take_woken() noexcept { return std::exchange(was_woken_, false); }
     [[nodiscard]] std::int64_t now() const noexcept {
         assert(backend_ != nullptr);
@@ -70,24 +70,24 @@ public:
     }
     // Returns whether there are notified completions. Needs no lock.
     [[nodiscard]] bool any_notified() const noexcept { return parts_.completions.any_notified(); }
-    // Takes the finished operations that are notified completions, as a list by `next_finished`.
-    // Any thread may take them, and must release their memory and retire them. It takes them before
-    // the records of the same turn are handed out; from then on their sockets may be retired.
+    // Takes the notified completions, as a list linked by `next_finished`. Any thread may take
+    // them, and must then release their memory and retire them. They must be taken before the
+    // records of the same turn are handed out, because after that their sockets may be retired.
     [[nodiscard]] Operation* take_notified() noexcept;
 
     // Makes one turn: starts the waiting operations, waits until `deadline` (negative: for ever) if
     // nothing is ready, and moves the ready records to `out`. Takes and drops the lock itself.
     Error poll(std::int64_t deadline, std::vector<Ready>& out);
-    // Makes a turn for a wait inside a call: like poll(), but ready records stay for the next
-    // poll(), or for the workers. While another thread leads, it waits until that thread's turn
-    // ends. `seen` is the value of turns() when the caller last checked the result it waits for.
+    // Makes a turn for a thread that waits for a result. Unlike after poll(), ready records stay
+    // for the next poll(), or for the workers. If another thread leads, waits until that thread's
+    // turn ends. `seen` is the value of turns() when the caller last checked its result.
     Error collect(std::int64_t deadline, std::uint64_t seen = 0);
     // Returns the number of turns made; 0 unless the port is shared. Needs no lock.
     [[nodiscard]] std::uint64_t turns() const noexcept { return shared() ? workers_->turns() : 0; }
-    // Moves the ready records to `out` without a turn.
+    // Moves the ready records to `out` without making a turn.
     void take_ready(std::vector<Ready>& out);
 
-    // The next step of a worker of a shared port.
+    // What a worker of a shared port has to do next.
     enum class Next : std::uint8_t {
         record,   // hand out the record
         woken,    // wake() was called
@@ -95,16 +95,17 @@ public:
         over,     // this thread alone must end the port
         ended,    // another thread has ended the port
     };
-    // Returns whether several threads run the port. Only then the members below may be called.
+    // Returns whether the port is made for several threads. The members from here to wake_workers()
+    // are for such a port only.
     [[nodiscard]] bool shared() const noexcept { return workers_.has_value(); }
     [[nodiscard]] Workers& workers() noexcept {
         assert(shared());
         return *workers_;
     }
-    // Takes the worker's last record back and gives it the next one.
+    // Notes that the worker is done with its last record, and gives it the next one.
     [[nodiscard]] Next next(Worker& worker, Ready& out);
-    // Waits once, at most until `deadline` (negative: for ever) or for `maximum` nanoseconds: leads
-    // a turn, or sleeps until the thread is needed. Takes and drops the lock itself.
+    // Waits once, at most until `deadline` (negative: for ever) or for `maximum` nanoseconds: makes
+    // a turn as the leader, or sleeps until the worker is needed. Takes and drops the lock itself.
     Error wait_for_next(Worker& worker, std::int64_t deadline, std::int64_t maximum,
                         void* interrupt);
     // Makes every thread return from wait_for_next().
@@ -117,9 +118,9 @@ public:
     // Returns whether nothing is outstanding or to be handed out, and no timer of the application
     // is armed.
     [[nodiscard]] bool quiet() const noexcept;
-    // Cancels everything and takes the last packet of every request. Returns false if the kernel
-    // still holds one (of another thread's ring); its memory must not be freed. Takes and drops the
-    // lock itself.
+    // Cancels every operation and takes the last packet of every request. Returns false if the
+    // kernel still holds a request, such as one of another thread's ring: the port's memory must
+    // then not be freed. Takes and drops the lock itself.
     [[nodiscard]] bool terminate();
     // Destroys the backend. Precondition: no socket is open. Afterwards only figures may be read.
     void release_backend() noexcept;

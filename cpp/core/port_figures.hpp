@@ -10,8 +10,8 @@
 
 namespace iocp {
 
-// Everything that a port shows of itself (R09): its figures, its counts and its trace. It changes
-// nothing but the trace. Every member needs the port's lock.
+// Reads the figures, the counts and the trace of a port (R09), and replaces the trace. Every member
+// needs the port's lock.
 class PortFigures {
 public:
     PortFigures(Parts& parts, const BufferPool& pool, const MemoryBackend& backend) noexcept
@@ -21,7 +21,8 @@ public:
 
     // Returns the account of locked memory.
     [[nodiscard]] LedgerView ledger();
-    // Fills `out`; lists every open socket unless `max_sockets` is 0.
+    // Fills `out`. Lists every open socket, or none if `max_sockets` is 0; the caller then keeps
+    // the heaviest (keep_heaviest()).
     Error take(std::size_t max_sockets, Figures& out);
     [[nodiscard]] const PortCounts& counts() const noexcept { return parts_.metrics.counts; }
 
@@ -31,7 +32,8 @@ public:
     }
     [[nodiscard]] bool tracing() const noexcept { return parts_.metrics.tracing(); }
 
-    // Forgets the backend, which is about to end: the memory that it locked is not shown any more.
+    // Forgets the backend, which is about to be destroyed. The memory that it locked is not shown
+    // any more.
     void release_backend() noexcept { backend_ = nullptr; }
 
 private:

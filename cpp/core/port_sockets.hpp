@@ -8,15 +8,15 @@
 
 namespace iocp {
 
-// The application's calls on sockets. A call hands its work to the part that does it, and applies
-// the effects that it leaves. Every member needs the port's lock, unless it says otherwise.
+// The application's calls on sockets. Each call hands its work to one part of the port, and applies
+// the effects that the part leaves. Every member needs the port's lock, unless it says otherwise.
 class PortSockets {
 public:
     PortSockets(Parts& parts, Turn& turn) noexcept : parts_(parts), turn_(turn) {}
     PortSockets(const PortSockets&) = delete;
     PortSockets& operator=(const PortSockets&) = delete;
 
-    // Makes a socket of the port. After an error `out` is unchanged.
+    // Opens a socket of the port. After an error `out` is unchanged.
     Error open(int family, int type, int protocol, Socket*& out);
     // Makes a socket of the port from the caller's handle. After an error the caller keeps the
     // handle.
@@ -24,11 +24,11 @@ public:
     // Makes a socket for a descriptor that stays the caller's and takes readiness waits only.
     Error watch(Handle handle, Socket*& out);
 
-    // Closes the socket after its queued sends. It waits for them until `timeout` nanoseconds pass
-    // without progress (negative: the port's default). Then it cancels, reaps and closes the
-    // socket.
+    // Closes the socket after its queued sends, which may go on until `timeout` nanoseconds pass
+    // without progress (negative: the port's default). Then cancels the socket's operations, takes
+    // their packets, and closes the descriptor.
     void close(Socket& socket, std::int64_t timeout);
-    // Closes the socket by a reset.
+    // Closes the socket and resets its connection.
     void abort(Socket& socket);
     // Ends the socket as a fatal error of the system would.
     void end_with(Socket& socket, Error error);
@@ -36,15 +36,15 @@ public:
     // once if the socket is idle, otherwise in a later turn. Precondition: the socket is open, and
     // no direct send waits for its release.
     void detach(Socket& socket);
-    // Ends one direction, or both. Sending ends behind the queued sends.
+    // Shuts down one direction, or both. The shutdown for sending follows the queued sends.
     Error shutdown(Socket& socket, bool receiving, bool sending);
 
-    // Notes that the accepted connection was handed out, so that its end may be handed out too. It
-    // may have ended already.
+    // Notes that the accepted connection was handed out, so that its end may be handed out too. The
+    // connection may already have ended.
     void claim(Socket& accepted);
     // Closes an accepted connection that the application does not take.
     void refuse(Socket& accepted);
-    // Retires a closed socket. Precondition: its record was handed out.
+    // Frees the slot of a closed socket. Precondition: its `closed` record was handed out.
     void retire(Socket& socket) noexcept;
 
     // Changes how the socket sends from the next post on.
@@ -54,13 +54,12 @@ public:
     // Changes the strategy of receive_each; no value means adaptive.
     Error set_receive_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy);
 
-    // Pause and resume readers. From pause_reading() to resume_reading() nothing of the socket's
-    // subscription starts, and results under way are kept. Each returns whether it changed
-    // something.
+    // Pause and resume the socket's subscription. While it is paused it starts no request, and
+    // results that still arrive are kept. Each returns whether it changed something.
     bool pause_reading(Socket& socket);
     bool resume_reading(Socket& socket);
-    // The completion queue's members of the same names (completion_queue.hpp). may_withhold() needs
-    // no lock.
+    // Call the members of the same names of CompletionQueue (completion_queue.hpp). may_withhold()
+    // needs no lock.
     [[nodiscard]] bool may_withhold(const Ready& ready) const noexcept {
         return parts_.completions.may_withhold(ready);
     }
@@ -72,7 +71,7 @@ public:
     }
     void resume_later(Socket& socket);
 
-    // Returns the socket of this name, or null if it is retired.
+    // Returns the socket with this id, or null if it is retired.
     [[nodiscard]] Socket* find(SlotId id) noexcept { return parts_.socket_table.find(id); }
     [[nodiscard]] SlotTable<Socket>& table() noexcept { return parts_.socket_table; }
     // Returns the number of sockets that have a descriptor.

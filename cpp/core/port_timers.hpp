@@ -6,8 +6,8 @@
 
 namespace iocp {
 
-// The application's calls on timers. A timer that has fired is handed out, and the receiver deletes
-// it. Every member needs the port's lock.
+// The application's calls on timers. A timer that has fired is handed out as a record, and the
+// thread that takes the record deletes the timer. Every member needs the port's lock.
 class PortTimers {
 public:
     PortTimers(Timers& timers, Turn& turn) noexcept : timers_(timers), turn_(turn) {}
@@ -20,8 +20,8 @@ public:
         turn_.conclude(timer != nullptr);
         return timer;
     }
-    // Returns true if the timer is gone. False: it has fired, and will be handed out without a
-    // target.
+    // Cancels the timer. Returns true if the timer was deleted. False means that it has fired, and
+    // will be handed out without a target.
     bool cancel(Timer& timer) noexcept { return timers_.cancel_call(timer); }
 
 private:

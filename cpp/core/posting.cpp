@@ -7,15 +7,17 @@ namespace iocp {
 namespace {
 
 constexpr const char* refused_receive_flags =
-    "flags of a receive are MSG_PEEK and MSG_WAITALL, MSG_OOB on a stream, and on Linux MSG_TRUNC "
-    "on datagrams and MSG_ERRQUEUE on AF_INET and AF_INET6; no operation needs MSG_DONTWAIT";
+    "a receive takes the flags MSG_PEEK and MSG_WAITALL, MSG_OOB on a stream, and on Linux "
+    "MSG_TRUNC on datagrams and MSG_ERRQUEUE on AF_INET and AF_INET6; no operation needs "
+    "MSG_DONTWAIT";
 constexpr const char* refused_send_flags =
-    "flags of a send are MSG_OOB on a stream, MSG_DONTROUTE on AF_INET and AF_INET6, and on Linux "
-    "MSG_MORE on streams and UDP, MSG_CONFIRM on UDP, MSG_EOR on SOCK_SEQPACKET and MSG_NOSIGNAL; "
-    "no operation needs MSG_DONTWAIT";
+    "a send takes the flags MSG_OOB on a stream, MSG_DONTROUTE on AF_INET and AF_INET6, and on "
+    "Linux MSG_MORE on streams and UDP, MSG_CONFIRM on UDP, MSG_EOR on SOCK_SEQPACKET and "
+    "MSG_NOSIGNAL; no operation needs MSG_DONTWAIT";
 
-// Returns whether the send shares the next flush with the other sends of its turn. A stream with a
-// subscription is used at the stream level, where callbacks send several times.
+// Returns whether the send waits for the next flush, which sends it together with other sends of
+// the turn. A stream with a subscription is used at the stream level, where callbacks often send
+// several times.
 bool shares_flush(const Operation& op, const Socket& socket) noexcept {
     return socket.stream && socket.subscribed && !op.is_message && !op.from_file;
 }
@@ -45,8 +47,8 @@ Error Posting::check(const Operation& op) const noexcept {
     return op.sending() ? check_sending(op) : check_receiving(op);
 }
 
-// Rejects posts that the state of their connection does not allow: above all a disconnect, and
-// posts behind one (R32).
+// Rejects posts that the state of the connection does not allow, such as posts behind a disconnect
+// (R32).
 Error Posting::check_connection(const Operation& op) const noexcept {
     const Socket& socket = *op.socket;
     if (socket.watched && op.kind != OperationKind::zero_byte &&
@@ -79,9 +81,10 @@ Error Posting::check_connection(const Operation& op) const noexcept {
                          "and open another");
     }
     if (!socket.receiving.idle()) {
-        return Error::of(Fault::argument,
-                         "receives are outstanding, and would reach the next connection; take or "
-                         "cancel them before a disconnect with reuse");
+        return Error::of(
+            Fault::argument,
+            "receives are outstanding, and would take data of the next connection; let "
+            "them complete, or cancel them, before a disconnect with reuse");
     }
     return {};
 }
@@ -99,19 +102,19 @@ Error Posting::check_sending(const Operation& op) const noexcept {
 }
 
 Error Posting::check_receiving(const Operation& op) const noexcept {
-    // A cancelled subscription may have a successor, which starts when the subscription's request
+    // An operation may follow a cancelled subscription. It starts when the subscription's request
     // has ended.
     const Operation* last = op.socket->receiving.tail;
     const bool stands = last != nullptr && last->subscription();
     if (stands && !last->cancel_requested) {
         return Error::of(Fault::argument,
-                         "a subscription (receive or accept_each) holds this direction; cancel it "
-                         "before posting single operations");
+                         "the socket has a subscription (receive or accept_each); cancel it before "
+                         "posting other operations of this direction");
     }
     if (op.subscription() && last != nullptr && !stands) {
         return Error::of(Fault::argument,
-                         "operations are outstanding in this direction; a subscription starts "
-                         "when there are none");
+                         "operations of this direction are outstanding; start a subscription when "
+                         "they have completed");
     }
     return op.kind == OperationKind::receive_each ? check_subscription(op) : Error{};
 }
@@ -140,7 +143,8 @@ Error Posting::check_subscription(const Operation& op) const noexcept {
     return {};
 }
 
-// Returns the error that the post raises. A fatal one also ends the socket (R05).
+// Returns the error of a post that the system refused with `code`. A fatal error also ends the
+// socket (R05).
 Error Posting::refused(const Operation& op, int code) noexcept {
     if (backend_.fatal(op, code)) {
         queue_.fail_by(op, code);
@@ -148,8 +152,8 @@ Error Posting::refused(const Operation& op, int code) noexcept {
     return calls_.error(code);
 }
 
-// Notes that a post or a try met the end of the stream. Returns the error behind that end, if an
-// error ended the connection.
+// Notes that a receive, tried by its post or by try_receive(), met the end of the stream. If an
+// error ended the connection, returns that error.
 Error Posting::end_met(const Operation& op) noexcept {
     Socket& socket = *op.socket;
     if (!socket.stream || op.kind != OperationKind::receive) {
@@ -160,8 +164,8 @@ Error Posting::end_met(const Operation& op) noexcept {
     return masked;
 }
 
-// Tries once. If it sets `done`, the operation is complete; otherwise the caller must charge and
-// start the rest.
+// Tries the operation once without waiting. Sets `done` if the operation is complete; otherwise the
+// caller must charge and start the rest.
 Error Posting::attempt(Operation& op, bool& done) {
     Socket& socket = *op.socket;
     if (op.kind == OperationKind::accept && !sockets_.room()) {
@@ -217,8 +221,8 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
         }
         op.batched = op.batched || shares_flush(op, socket);
     }
-    // One timer for the deadline, one for the patience of the budget queue, should the post be
-    // held.
+    // Reserves one timer for the operation's deadline, and one for the patience of the budget
+    // queue, in case the post is held.
     if (timeout >= 0 && !timers_.reserve(2)) {
         return no_timer;
     }
@@ -227,7 +231,7 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
     if (attempts_first(op, lane)) {
         bool done = false;
         if (!admission_.could_fit(op)) {
-            return admission_.charge(op, others);  // refuses it before a byte is sent
+            return admission_.charge(op, others);  // refuses the post before a byte is sent
         }
         if (Error failed = attempt(op, done)) {
             return failed;
@@ -244,7 +248,7 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
     }
     if (op.subscription()) {
         completions_.end_pause(socket);
-        timeout = -1;  // it ends by cancel; each buffer is charged when it is posted
+        timeout = -1;  // a subscription has no timeout, and each of its buffers a charge
     } else if (Error error = admission_.charge(op, others)) {
         return error;
     }

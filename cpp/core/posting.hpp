@@ -8,8 +8,8 @@
 
 namespace iocp {
 
-// Takes a post to its lane (R01, R06): checks it, tries it without waiting, and charges it. IoQueue
-// starts it then.
+// Handles a post (R01, R06): checks the operation, tries it without waiting, charges it, and adds
+// it to its lane. IoQueue then starts it.
 class Posting {
 public:
     Posting(Backend& backend, Calls& calls, Sockets& sockets, Admission& admission, SendFlow& flow,
@@ -27,11 +27,12 @@ public:
           work_(work),
           max_datagram_(max_datagram) {}
 
-    // Accepts the operation, or returns an error and leaves it to the caller. A negative timeout
-    // means none.
+    // Accepts the operation, or returns an error and leaves the operation to the caller. A negative
+    // timeout means none.
     Error submit(Operation& op, std::int64_t timeout);
-    // Receive or send without waiting, unless an earlier post is outstanding. `got` is -1 if
-    // nothing was received, and 0 at the end of the stream.
+    // Receive or send without waiting. They do nothing if an earlier post in the same direction is
+    // unfinished. `got` is -1 if nothing was received, and 0 at the end of the stream. `went` is
+    // the number of bytes sent.
     Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
     Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
 

@@ -4,7 +4,7 @@ namespace iocp {
 
 bool ReadSpace::reserve(std::size_t bytes) noexcept {
     if (region_ != nullptr && region_->exclusive()) {
-        used_ = 0;  // no message holds any part
+        used_ = 0;  // no message uses the region any more
         return true;
     }
     if (region_ != nullptr && region_->size() >= used_ + bytes) {

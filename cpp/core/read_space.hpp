@@ -6,8 +6,9 @@
 
 namespace iocp {
 
-// The memory that drains read into: a region of the pool that its messages share. The region is
-// used again, while it is warm, as soon as no message holds any part.
+// The memory that drains read into: a region of the pool that the received messages share. The
+// region is used again from its start as soon as no message holds a part of it, because it may
+// still be in the CPU's cache.
 class ReadSpace {
 public:
     explicit ReadSpace(BufferPool& pool) noexcept : pool_(pool) {}
@@ -15,17 +16,18 @@ public:
     ReadSpace(const ReadSpace&) = delete;
     ReadSpace& operator=(const ReadSpace&) = delete;
 
-    // Returns whether there is room to read `bytes`.
+    // Makes room to read `bytes` bytes. Returns false without memory.
     [[nodiscard]] bool reserve(std::size_t bytes) noexcept;
-    // Precondition of the rest: reserve() has succeeded since the last take().
+    // data(), room(), share() and take() need a successful reserve() since the last take().
     [[nodiscard]] std::byte* data() const noexcept { return region_->data() + used_; }
     [[nodiscard]] std::size_t room() const noexcept { return region_->size() - used_; }
-    // Makes a message that shares the region. Precondition: it lies in data() .. data() + room().
+    // Makes a message that shares the region. Precondition: its bytes lie in data() .. data() +
+    // room().
     [[nodiscard]] Slice share(std::byte* at, std::size_t length) const noexcept {
         return Slice::share(*region_, at, length);
     }
     void take(std::size_t bytes) noexcept { used_ += bytes; }
-    // Aligns the next data().
+    // Moves the next data() up to a multiple of `alignment`.
     void align(std::size_t alignment) noexcept {
         used_ = (used_ + alignment - 1) / alignment * alignment;
     }

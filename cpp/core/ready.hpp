@@ -10,8 +10,8 @@
 
 namespace iocp {
 
-// One result to hand to the application. An operation or a closed socket is retired only after its
-// record was handed out.
+// A record: one result to hand to the application. The slot of an operation or of a closed socket
+// is freed only after its record was handed out.
 struct Ready {
     enum class What : std::uint8_t {
         completed,  // `op` finished
@@ -24,7 +24,7 @@ struct Ready {
         resume_sends,  // the bytes queued to send on `socket` fell to its low mark
         resumed,       // take_withheld() returns the records that a pause of `socket` kept
         timer,         // `timer` fired; its target is null if it was cancelled since
-        packet,        // `user` was posted
+        packet,        // the application posted `user`
         // Some socket's sends wait for delayed acknowledgements; reported once per port.
         nagle_stall,
     };
@@ -38,7 +38,7 @@ struct Ready {
     Slice slice;
 
     // Returns whether the record is a result of a subscription, its end, or the close of its
-    // socket. The core withholds these from a paused reader.
+    // socket. The core keeps such a record while the socket's reading is paused.
     [[nodiscard]] bool of_subscription() const noexcept {
         switch (what) {
             case What::data:

@@ -13,8 +13,8 @@ bool ReadyQueue::queue_owed() noexcept {
             op.next_finished = nullptr;
             push(record(op));
         } else {
-            // Queues sockets after all operations: no record of a socket may follow the one that it
-            // is closed.
+            // Queues the records of sockets after those of all operations, because no record of a
+            // socket may follow its `closed` record.
             last_op_ = nullptr;
             Socket& socket = *first_socket_;
             first_socket_ = socket.next_closed;

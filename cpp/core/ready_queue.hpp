@@ -9,15 +9,15 @@
 
 namespace iocp {
 
-// The records that a port has for its application, in order. The end of an operation or a socket
-// always finds a place: without memory for its record it waits in a list through the object itself.
-// Every other record needs a successful reserve() before its result is taken from the system.
+// The records that a port has for its application, in order. The record of an ended operation or
+// socket cannot get lost: without memory for it, the operation or socket itself waits in a linked
+// list. Every other record needs a successful reserve() before its result is taken from the system.
 class ReadyQueue {
 public:
-    // Returns whether `count` more records can be pushed. False while an older record waits for
-    // memory, so that no record overtakes another.
+    // Reserves room for `count` more records. Returns false without memory. Returns false also
+    // while an older record waits for memory, so that no record overtakes another.
     [[nodiscard]] bool reserve(std::size_t count) noexcept { return settle_owed() && grow(count); }
-    // Precondition: reserve() has returned true for this record.
+    // Adds a record. Precondition: reserve() has returned true for this record.
     void push(Ready&& ready) noexcept {
         assert(records_.size() < records_.capacity());
         records_.push_back(std::move(ready));
@@ -41,8 +41,8 @@ public:
         push(record(socket));
     }
 
-    // Queues the records of ended operations and sockets that waited for memory. Returns false if
-    // any still waits.
+    // Queues the records that waited for memory, of operations and sockets that have ended. Returns
+    // false if one still waits.
     bool settle_owed() noexcept { return !owes() || queue_owed(); }
     [[nodiscard]] bool owes() const noexcept {
         return first_op_ != nullptr || first_socket_ != nullptr;
@@ -59,7 +59,7 @@ public:
         return count;
     }
     [[nodiscard]] bool empty() const noexcept { return records_.empty() && !owes(); }
-    // The records; callers take them from the front.
+    // Returns the records in order. Callers take them from the front.
     [[nodiscard]] std::vector<Ready>& records() noexcept { return records_; }
 
 private:
@@ -84,7 +84,8 @@ private:
     // Queues the records that waited for memory, as far as there is memory now. Returns whether
     // none is left.
     bool queue_owed() noexcept;
-    // Separate from grow(), which every record calls and which is small enough to be inlined.
+    // Separate from grow(), which runs for every record, so that grow() is small enough to be
+    // inlined.
     [[nodiscard]] bool reallocate(std::size_t count) noexcept;
 
     std::vector<Ready> records_;

@@ -29,8 +29,10 @@ Error RegisteredMemory::add(std::size_t bytes, std::byte*& out) {
     const std::size_t page = ledger_.page_size();
     const std::size_t length = (bytes + page - 1) / page * page;
     if (!ledger_.fits(length / page)) {
-        return Error::of(Fault::budget,
-                         "the port's budget has no room for so much registered memory");
+        return Error::of(
+            Fault::budget,
+            "the port's budget has no room for so much registered memory; register less, "
+            "or raise the budget");
     }
     try {
         blocks_.reserve(blocks_.size() + 1);
@@ -44,7 +46,7 @@ Error RegisteredMemory::add(std::size_t bytes, std::byte*& out) {
         blocks_.push_back({data.get(), length, false});
         out = data.release();
     } catch (const std::bad_alloc&) {
-        return Error::of(Fault::resource, "no memory to register");
+        return Error::of(Fault::resource, "the system has no memory for the block to register");
     }
     ledger_.add_registered(length);
     return {};

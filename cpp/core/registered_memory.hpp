@@ -8,8 +8,8 @@
 
 namespace iocp {
 
-// The memory that the kernel keeps locked while it is registered (R06). The budget counts it once,
-// so that operations on it are not charged.
+// Memory that is registered with the kernel, which keeps it locked meanwhile (R06). The budget
+// counts registered memory once, so operations that use it are not charged.
 class RegisteredMemory {
 public:
     RegisteredMemory(MemoryBackend& backend, const Calls& calls, Ledger& ledger)
@@ -20,13 +20,13 @@ public:
 
     // Allocates at least `bytes` of zeroed, page-aligned memory and registers it with the kernel.
     Error add(std::size_t bytes, std::byte*& out);
-    // Marks the memory unwanted. Precondition: no operation uses it. Only the thread that runs the
-    // port may ask the kernel to release it, so free_unwanted() does that.
+    // Marks registered memory as unwanted. Precondition: no operation uses it. free_unwanted()
+    // releases it later, because only the thread that runs the port may ask the kernel for that.
     void remove(const std::byte* data) noexcept;
     void free_unwanted() noexcept;
     [[nodiscard]] bool contains(const std::byte* data, std::size_t length) const noexcept;
-    // Forgets the backend, which is about to end: the kernel then releases all registered memory
-    // with it.
+    // Forgets the backend, which was destroyed. With it the kernel has released all registered
+    // memory, so the unwanted memory is freed.
     void release_backend() noexcept;
 
 private:

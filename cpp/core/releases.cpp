@@ -42,9 +42,9 @@ void Releases::released(Operation& op) noexcept {
     work_.add(socket, socket.state == SocketState::closed ? effect::hand_out : effect::sends_moved);
 }
 
-// Resets each connection. Bytes that the peer has not acknowledged must not be sent from memory
-// that returns to the application. A send whose bytes went in part is still in its lane, and ends
-// with its socket.
+// Resets the connections of all sends that wait for a release. The application gets their memory
+// back, so no unacknowledged byte may be sent from it any more. A send that is partly sent is still
+// in its lane, and ends with its socket.
 void Releases::lose() {
     operations_.each([this](Operation& op) {
         if (op.releases == 0) {

@@ -11,8 +11,9 @@
 
 namespace iocp {
 
-// The last step of an operation's end: its refund and its completion. A direct send takes it when
-// the kernel has released its memory (R03); every other operation takes it at once.
+// The last step when an operation ends: the refund of its charge, and its completion. For a direct
+// send this step waits until the kernel has released the memory (R03). Every other operation takes
+// it at once.
 class Releases {
 public:
     Releases(Calls& calls, Admission& admission, CompletionQueue& completions, Timers& timers,
@@ -25,14 +26,16 @@ public:
           work_(work),
           operations_(operations) {}
 
-    // Notes that the bytes of a request went, and that the kernel will release its memory later.
+    // Notes that the bytes of a request are sent, and that the kernel will release their memory
+    // later.
     static void expect(Operation& op) noexcept { ++op.releases; }
-    // Ends an operation whose result is known, now or with its last release.
+    // Ends an operation whose result is known: at once, or when the kernel has released its memory.
     void end(Operation& op) noexcept;
     // Notes that the kernel has released the memory of one request.
     void released(Operation& op) noexcept;
-    // Resets the connections of all sends that wait for a release, because the thread whose ring
-    // owed it ended. Precondition: no packet of a later ring was completed.
+    // Resets the connections of all sends that wait for a release. No release will come, because
+    // the thread has ended whose ring would have reported it. Precondition: no packet of a newer
+    // ring was completed.
     void lose();
 
     // Returns the number of operations that wait only for their releases. Each is counted in its

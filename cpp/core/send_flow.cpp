@@ -8,10 +8,10 @@ namespace iocp {
 
 namespace {
 
-// The payload of one Ethernet segment with time stamps. Less than this is less than a segment on
-// every path.
+// The TCP payload of one Ethernet frame, with time stamps. A send of fewer bytes is smaller than a
+// segment on every path with an MTU of 1500 or more.
 constexpr std::size_t segment = 1448;
-constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 47U;  // a lane counts to 2^48
+constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 47U;  // Lane::bytes has 48 bits
 
 }  // namespace
 
@@ -28,8 +28,9 @@ Error SendFlow::set_strategy(Socket& socket, SendStrategy strategy) {
     return {};
 }
 
-// Takes a file of any size while the queue is not over its high mark. Without a high mark the queue
-// must be under its cap. A file holds no memory, so cutting it to the cap would gain nothing.
+// A socket with a cap takes a file of any size while its queue is not over the high mark. Without a
+// high mark the queue must be under the cap. The size of the file does not count, because a queued
+// file holds no memory.
 Error SendFlow::prepare_file(Operation& op) {
     const Socket& socket = *op.socket;
     const std::uint64_t queued = socket.sending.bytes;
@@ -44,8 +45,8 @@ Error SendFlow::prepare_file(Operation& op) {
     if (marks.cap != 0 && (marks.high != 0 ? queued > marks.high : queued >= marks.cap)) {
         ++metrics_.counts.refusals;
         return Error::of(Fault::budget,
-                         "the socket's queue has a cap, and no file is taken while it is over its "
-                         "high mark; go on when on_resume is called, or raise the marks");
+                         "too many bytes are queued on this socket to take a file; send it when "
+                         "on_resume is called, or raise the socket's marks");
     }
     return {};
 }
@@ -56,7 +57,7 @@ Error SendFlow::prepare_send(Operation& op) {
     if (cap != 0 && (op.lease.length > cap || socket.sending.bytes > cap - op.lease.length)) {
         ++metrics_.counts.refusals;
         return Error::of(Fault::budget,
-                         "the bytes queued to send would pass the socket's cap; go on when "
+                         "the bytes queued to send would pass the socket's cap; send again when "
                          "on_resume is called, or raise the cap");
     }
     op.readiness_only = socket.send_strategy == SendStrategy::when_writable;

@@ -10,9 +10,9 @@
 
 namespace iocp {
 
-inline constexpr Error send_was_cut = Error::of(
-    Fault::socket_closed,
-    "an earlier send was cut part-way, so the stream's framing is gone; close the socket");
+inline constexpr Error send_was_cut = Error::of(Fault::socket_closed,
+                                                "an earlier send was cut part-way, so nothing more "
+                                                "can be sent on this stream; close the socket");
 
 // Applies each socket's send strategy and marks (R15, R16). For the whole port it counts the bytes
 // still to send, keeps the sockets whose sends go out with the next turn, and notices sends that
@@ -30,14 +30,16 @@ public:
     Error set_strategy(Socket& socket, SendStrategy strategy);
     // Prepares a post: chooses how it is sent, and checks the socket's cap.
     Error prepare(Operation& op) { return op.from_file ? prepare_file(op) : prepare_send(op); }
-    // Count the bytes still to send: of an accepted operation, of the lane's head as they are sent,
-    // and of an operation that has left its lane.
+    // Count the bytes still to send. accepted() adds those of a post, advance() subtracts those
+    // that the lane's first send has sent, and ended() subtracts the rest of a send that has left
+    // its lane.
     void accepted(const Operation& op) noexcept { bytes_to_send_ += op.bytes_to_send(); }
     void advance(Lane& lane, std::size_t bytes) noexcept { bytes_to_send_ -= lane.advance(bytes); }
     void ended(const Operation& op) noexcept { bytes_to_send_ -= op.bytes_to_send(); }
     [[nodiscard]] std::uint64_t bytes_to_send() const noexcept { return bytes_to_send_; }
 
-    // Notifies the sender to pause or to go on. The two alternate and never repeat.
+    // Asks the sender to pause or to go on, by the marks of its socket. Pauses and resumes
+    // alternate.
     void notify(Socket& socket) noexcept;
 
     // Starts the socket's batched sends when the next turn begins.
@@ -46,13 +48,14 @@ public:
         return socket.flushes.listed();
     }
     [[nodiscard]] bool any_to_flush() const noexcept { return !flushes_.empty(); }
-    // Precondition: any_to_flush().
+    // Takes the next socket whose batched sends are to start. Precondition: any_to_flush().
     [[nodiscard]] Socket& next_to_flush() noexcept { return flushes_.take(); }
-    // Forgets a socket that is retired.
+    // Forgets a socket that is retired, so that it is not flushed.
     void forget(Socket& socket) noexcept { flushes_.remove(socket); }
 
-    // Notes that the system takes `bytes` of the request that `op` heads, before they are counted.
-    // Sends with flags are ignored: a caller of MSG_MORE chooses the segments itself.
+    // Notes for the Nagle check that the system took `bytes` of the request that begins with `op`.
+    // Called before advance() counts them. A send with flags never counts as small, because a
+    // caller of MSG_MORE chooses the segments itself.
     void note_send(Socket& socket, const Operation& op, std::size_t bytes) {
         if (!socket.nagle.settled && socket.stream) {
             watch_send(socket, op, bytes);

@@ -17,14 +17,14 @@ bool has_sends(const Lane& lane) noexcept {
     return false;
 }
 
-// Returns whether a close now would keep data from the peer: sends that did not go, or sends that
-// the system still reads from their memory.
+// Returns whether a close now would lose data: sends that are not sent, or sends whose memory the
+// system still reads.
 bool leaves_data(const Socket& socket) noexcept {
     return has_sends(socket.sending) || socket.releasing != 0;
 }
 
-// Number of progress checks in one timeout of a close: a deadline passes at most an eighth too
-// late.
+// The number of progress checks within the timeout of a close. So a close that makes no progress
+// ends at most an eighth of its timeout too late.
 constexpr std::int64_t looks = 8;
 
 }  // namespace
@@ -43,7 +43,7 @@ void SocketLifecycle::close(Socket& socket, std::int64_t timeout) noexcept {
     }
     if (timeout > 0 && leaves_data(socket)) {
         socket.state = SocketState::draining;
-        // Must precede the arming of the deadline, because the end of the disconnect disarms the
+        // Comes before the deadline is armed, because the end of a disconnect disarms the socket's
         // timer.
         cancels_.drop_disconnect(socket);
         timers_.disarm(socket.timer);
@@ -55,7 +55,8 @@ void SocketLifecycle::close(Socket& socket, std::int64_t timeout) noexcept {
     }
 }
 
-// Without memory for a deadline the socket closes at once.
+// Lets the socket's sends go on until a deadline. Without memory for the deadline the socket closes
+// at once.
 void SocketLifecycle::begin_drain(Socket& socket, std::int64_t timeout) noexcept {
     try {
         drains_[socket.id.slot] = {.timeout = timeout, .since = timers_.now()};
@@ -99,8 +100,8 @@ void SocketLifecycle::watch_drain(Socket& socket) noexcept {
     }
 }
 
-// Counts the deadline of a close from the peer's last progress, so that a slow reader gets
-// everything.
+// Handles the timer of a close. Its timeout counts from the last progress, so that a slow peer
+// still gets everything.
 void SocketLifecycle::check_drain(Socket& socket) noexcept {
     timers_.disarm(socket.timer);
     Drain& drain = drains_.find(socket.id.slot)->second;
@@ -130,7 +131,7 @@ void SocketLifecycle::check_idle(Socket& socket) noexcept {
     }
     if (socket.reading_paused && socket.sending.bytes == 0) {
         socket.active_ms =
-            timers_.milliseconds();  // the peer's data stays unread, which is not its fault
+            timers_.milliseconds();  // the peer cannot make progress while reading is paused
     }
     const std::int64_t still = std::int64_t{timers_.milliseconds() - socket.active_ms} * 1'000'000;
     if (still < options_.idle_timeout) {
@@ -143,7 +144,7 @@ void SocketLifecycle::check_idle(Socket& socket) noexcept {
                                  "the connection made no progress for idle_timeout seconds"));
 }
 
-// Resets the connection if data is left: after an end of stream the peer would believe that it has
+// Resets the connection if data is left. After an end of stream the peer would believe that it has
 // everything.
 void SocketLifecycle::end_now(Socket& socket) noexcept {
     if (!socket.live()) {
@@ -167,7 +168,7 @@ void SocketLifecycle::abort(Socket& socket) noexcept {
     completions_.end_pause(socket);
     if (socket.state == SocketState::closed || socket.state == SocketState::free ||
         socket.keep_handle) {
-        return;  // detach() gives the descriptor back to the caller
+        return;  // after detach() the descriptor belongs to the caller
     }
     if (!socket.watched) {
         calls_.reset(socket);
@@ -195,7 +196,7 @@ Error SocketLifecycle::shutdown(Socket& socket, bool receiving, bool sending) {
         }
         Operation* op = socket.receiving.tail;
         if (op != nullptr && op->strategy == ReceiveStrategy::datagrams) {
-            cancels_.cancel(*op);  // the system now calls it readable, though it is empty
+            cancels_.cancel(*op);  // the shut-down socket polls as readable without a datagram
         }
     }
     if (sending && socket.send_cut) {
@@ -208,7 +209,7 @@ Error SocketLifecycle::shutdown(Socket& socket, bool receiving, bool sending) {
             }
             socket.fin_sent = true;
         }
-        socket.send_shut = true;  // otherwise after_sends() shuts it down, behind the queued sends
+        socket.send_shut = true;  // if not shut down above, after_sends() does it
     }
     return {};
 }
@@ -224,7 +225,7 @@ void SocketLifecycle::after_sends(Socket& socket) {
     } else if (socket.send_shut && !socket.fin_sent && !socket.send_cut && !socket.failure &&
                socket.state == SocketState::open) {
         (void)backend_.shutdown(socket, false, true);
-        socket.fin_sent = true;  // not before the call, which is repeated if it found no memory
+        socket.fin_sent = true;  // set after the call, which is repeated if it throws
     }
 }
 
@@ -237,7 +238,7 @@ bool SocketLifecycle::spent(Socket& socket) {
                               : backend_.available(socket) <= 0;
 }
 
-// Releases everything that belongs to a socket with a fatal error (R05).
+// Ends a socket that has a fatal error: cancels its operations, and then closes it (R05).
 void SocketLifecycle::fail(Socket& socket) noexcept {
     if (!socket.live()) {
         return;
@@ -262,7 +263,7 @@ void SocketLifecycle::begin_cancel(Socket& socket) noexcept {
     work_.add(socket, effect::settle);
 }
 
-// Closes the descriptor once the kernel has given back every request.
+// Closes the descriptor once the kernel has ended every request of a closing socket.
 void SocketLifecycle::settle(Socket& socket) {
     if (socket.failure && spent(socket)) {
         begin_cancel(socket);

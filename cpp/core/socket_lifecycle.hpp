@@ -10,8 +10,9 @@
 
 namespace iocp {
 
-// Ends sockets: cancels their operations by name, shuts down, reaps the packets, and closes. In
-// this order no event of a closed descriptor can reach the next socket that gets its number.
+// Ends sockets: cancels their operations by id, takes the packets of all requests, and then closes
+// the descriptor. In this order no event of a closed descriptor can reach the next socket that gets
+// its number.
 class SocketLifecycle {
 public:
     SocketLifecycle(const PortOptions& options, SocketBackend& backend, Calls& calls,
@@ -28,20 +29,22 @@ public:
           metrics_(metrics),
           work_(work) {}
 
-    // Closes the socket after its queued sends. It waits for them until `timeout` nanoseconds pass
-    // without progress (negative: the port's default). Then it cancels, reaps and closes the
-    // socket.
+    // Closes the socket after its queued sends, which may go on until `timeout` nanoseconds pass
+    // without progress (negative: the port's default). Then cancels the socket's operations, takes
+    // their packets, and closes the descriptor.
     void close(Socket& socket, std::int64_t timeout) noexcept;
-    // Closes the socket at once. Sends that did not go are dropped, and the connection is then
+    // Closes the socket without waiting for its sends. If data is left to send, the connection is
     // reset.
     void end_now(Socket& socket) noexcept;
-    // Closes the socket by a reset.
+    // Closes the socket and resets its connection.
     void abort(Socket& socket) noexcept;
-    // Cancels and reaps only, because the descriptor goes back to the caller.
+    // Cancels the socket's operations and takes their packets. The descriptor stays open, because
+    // it goes back to the caller.
     void detach(Socket& socket) noexcept;
     Error shutdown(Socket& socket, bool receiving, bool sending);
 
-    // Notes that the application has the accepted socket, so that its end may be handed out.
+    // Notes that the application has the accepted socket, so that the socket's end may be handed
+    // out too.
     void claim(Socket& accepted) noexcept;
     // Closes an accepted socket that the application does not take.
     void refuse(Socket& accepted) noexcept;
@@ -52,18 +55,19 @@ public:
     void after_sends(Socket& socket);
     void settle(Socket& socket);
     void hand_out(Socket& socket) noexcept;
-    // Returns whether a closing socket should end before the call returns.
+    // Returns whether a closing socket must free its address, or give its descriptor back, before
+    // close() returns.
     [[nodiscard]] bool wants_address(const Socket& socket) const noexcept {
         return !sockets_.closing() && socket.state == SocketState::cancelling &&
                socket.ends_at_once();
     }
 
-    // Handle the timers of a close and of an accepted connection.
+    // Handle a timer: check_drain() that of a close, check_idle() that of the idle timeout.
     void check_drain(Socket& socket) noexcept;
     void check_idle(Socket& socket) noexcept;
 
 private:
-    // A socket that closes when its sends have gone.
+    // The progress of a socket that closes after its sends.
     struct Drain {
         std::int64_t timeout;                    // nanoseconds that may pass without progress
         std::int64_t since;                      // the time of the last progress

@@ -10,16 +10,16 @@
 namespace iocp {
 
 // A queue of sockets, linked through the sockets themselves, so that adding one needs no memory. A
-// socket is in it at most once.
+// socket is in a queue at most once.
 template <SocketLink Socket::*Link>
 class SocketList {
 public:
     explicit SocketList(SlotTable<Socket>& table) noexcept : table_(table) {}
 
     [[nodiscard]] bool empty() const noexcept { return first_ == SocketLink::last; }
-    // Precondition: not empty().
+    // Returns the first socket. Precondition: the list is not empty.
     [[nodiscard]] Socket& first() const noexcept { return table_.at(first_); }
-    // Null if the list is empty.
+    // Returns the last socket, or null if the list is empty.
     [[nodiscard]] const Socket* last() const noexcept {
         return empty() ? nullptr : &table_.at(last_);
     }
@@ -32,7 +32,7 @@ public:
         (empty() ? first_ : (table_.at(last_).*Link).next) = socket.id.slot;
         last_ = socket.id.slot;
     }
-    // Precondition: not empty().
+    // Takes the first socket out. Precondition: the list is not empty.
     Socket& take() noexcept {
         assert(!empty());
         Socket& socket = first();

@@ -126,7 +126,7 @@ Socket* Sockets::accepted(const Socket& listener, Handle handle) {
     return socket;
 }
 
-// Switches Nagle's algorithm off where the socket has it. A system that refuses leaves it on.
+// Sets TCP_NODELAY on a TCP socket. If the system refuses, Nagle's algorithm stays on.
 void Sockets::set_nodelay(Socket& socket) {
     if (!socket.stream || (socket.family != family_inet && socket.family != family_inet6)) {
         return;

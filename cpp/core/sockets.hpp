@@ -12,7 +12,7 @@
 
 namespace iocp {
 
-// There was no memory for the socket of an arrived connection.
+// There was no memory for a new socket, whether opened, adopted, watched or accepted.
 inline constexpr Error no_socket = Error::of(Fault::resource, "no memory for a socket");
 inline constexpr Error port_is_closed =
     Error::of(Fault::port_closed, "the port is closed; make a new one");
@@ -22,11 +22,11 @@ inline constexpr Error only_watched =
               "descriptor itself for everything else");
 inline constexpr Error socket_is_closed = Error::of(Fault::socket_closed, "the socket is closed");
 
-// A handle of the caller's that becomes a socket of the port.
+// A handle of the caller that becomes a socket of the port.
 struct Adopted {
     Handle handle{no_handle};
-    bool nonblocking{false};  // its mode when it was made, for platforms that do not report it
-    bool borrowed{false};     // stays the caller's: the end of the socket leaves it open
+    bool nonblocking{false};  // the handle's mode, for systems that do not report it
+    bool borrowed{false};     // the socket's end leaves the handle open for the caller
 };
 
 // Makes the port's sockets: opens, adopts or accepts them.
@@ -43,12 +43,13 @@ public:
 
     Error open(int family, int type, int protocol, Socket*& out);
     Error adopt(const Adopted& adopted, Socket*& out);
-    // Makes a socket for a descriptor that stays the caller's. It takes readiness waits only.
+    // Makes a socket for a descriptor that stays the caller's. The socket takes readiness waits
+    // only.
     Error watch(Handle handle, Socket*& out);
-    // Tries an accept, or leaves it with the kernel. It fails without memory for a socket and its
-    // timer; the connection then stays in the listener's queue.
+    // Starts an accept, which is done at once or later. Fails without memory for a socket and its
+    // timer; the connection then stays in the listener's backlog.
     StartResult start_accept(Operation& op) noexcept;
-    // Returns whether accepted() will find memory for one more socket and its timer.
+    // Reserves memory for one more accepted socket and its timer. Returns false without memory.
     [[nodiscard]] bool room() noexcept {
         return table_.reserve() && (options_.idle_timeout == 0 || timers_.reserve(1));
     }

@@ -4,7 +4,7 @@ namespace iocp {
 
 namespace {
 
-// Pause of a subscription that only meets errors, in nanoseconds.
+// How long a subscription pauses after errors before it is tried again, in nanoseconds.
 constexpr std::int64_t refusal_pause = 100'000'000;
 
 }  // namespace

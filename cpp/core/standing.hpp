@@ -9,9 +9,10 @@
 
 namespace iocp {
 
-// The behaviour that all subscriptions share. They continue in a later turn, report the errors of
-// single items (accepts or datagrams), and pause after a round of errors only. Only the end of the
-// socket stops them (R32).
+// The behaviour that all subscriptions share. A subscription can continue in a later turn. The
+// error of a single item (an accept or a datagram) is reported and does not end the subscription. A
+// round that brings only errors makes it pause, and a fatal error ends it together with its socket
+// (R32).
 class Standing {
 public:
     Standing(const SystemErrors& errors, Calls& calls, Endings& endings,
@@ -25,19 +26,19 @@ public:
           work_(work),
           later_(sockets) {}
 
-    // Lets the socket's subscription continue before the next wait.
+    // Lets the socket's subscription continue in the next turn, before that turn waits.
     void later(Socket& socket) noexcept { later_.add(socket); }
-    // Lets the socket's subscription read before the next wait.
+    // Lets the socket's subscription read in the next turn, before that turn waits.
     void read_later(Socket& socket, Operation& op) noexcept {
         op.reads_next = true;
         later(socket);
     }
     [[nodiscard]] bool any() const noexcept { return !later_.empty(); }
-    // The last socket in the list, or null.
+    // Returns the last of the sockets whose subscription continues in the next turn, or null.
     [[nodiscard]] const Socket* last() const noexcept { return later_.last(); }
-    // Precondition: any().
+    // Takes the first of these sockets. Precondition: any().
     [[nodiscard]] Socket& take() noexcept { return later_.take(); }
-    // Forgets a socket that is retired.
+    // Forgets a socket that is retired, so that its subscription does not continue.
     void forget(Socket& socket) noexcept { later_.remove(socket); }
 
     // Returns whether the subscription may start now.
@@ -46,7 +47,7 @@ public:
     }
     // Handles the failure of one item: a fatal error ends the socket, any other is reported.
     void fail_item(Socket& socket, Operation& op, int code) noexcept;
-    // Hands an item's error to the application. Precondition: there is room for its record.
+    // Queues a record with the error of one item. Precondition: there is room for the record.
     void report(Socket& socket, Operation& op, Error error) noexcept;
     // Makes the subscription go on after a pause.
     void pause(Operation& op) noexcept;

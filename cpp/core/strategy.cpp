@@ -1,4 +1,5 @@
-// Subscriptions: how they receive, and when they change it (R13).
+// The members of Subscriptions that choose how a subscription receives, and that change it with the
+// traffic (R13).
 #include <algorithm>
 #include <new>
 
@@ -8,8 +9,9 @@ namespace iocp {
 
 namespace {
 
-// A read into warm memory serves messages of at least `large` bytes better than a multishot
-// receive. `patience` messages of one kind in a row change the way a pooled subscription receives.
+// Small messages are received best by a multishot receive. Messages of at least `large` bytes are
+// received best by a read, because its memory may still be in the CPU's cache. A pooled
+// subscription changes after `large_patience` large or `small_patience` small messages in a row.
 constexpr std::size_t large = std::size_t{8} << 10U;
 constexpr std::size_t small = std::size_t{4} << 10U;
 constexpr std::uint8_t large_patience = 2;
@@ -18,7 +20,8 @@ constexpr std::uint8_t small_patience = 32;
 }  // namespace
 
 // Changes between a multishot receive, best for small messages, and a readiness wait with reads,
-// best for large ones. It affects only pooled subscriptions of a backend that has both.
+// best for large ones. Affects only pooled subscriptions of a backend that has both. Returns
+// whether the subscription changed.
 bool Subscriptions::adapt(Operation& op, std::size_t bytes, bool multishot) const noexcept {
     if (op.strategy != ReceiveStrategy::pooled || !capabilities_.multishot_receive) {
         return false;
@@ -59,8 +62,8 @@ Error Subscriptions::set_strategy(Socket& socket,
     return {};
 }
 
-// Cancels the request in the kernel; data that it has received still arrives. The next start
-// receives the new way.
+// Changes the strategy: cancels the request in the kernel, and the next start uses the new
+// strategy. Data that the request has received is still delivered.
 void Subscriptions::restart(Socket& socket, Operation& op, ReceiveStrategy strategy) noexcept {
     if (op.strategy == strategy) {
         return;
@@ -72,8 +75,8 @@ void Subscriptions::restart(Socket& socket, Operation& op, ReceiveStrategy strat
     }
 }
 
-// Notes a message of an adaptive subscription. Several in quick succession change it to the
-// strategy that costs a busy socket least.
+// Notes a message of an adaptive subscription. Several messages in quick succession change the
+// subscription to the strategy that is cheapest for a busy socket.
 void Subscriptions::note_busy(Socket& socket, Operation& op) noexcept {
     const AdaptiveRule& rule = options_.adaptive;
     const std::int64_t gap = std::int64_t{timers_.milliseconds() - socket.active_ms} * 1'000'000;

@@ -49,7 +49,7 @@ void Subscriptions::start(Socket& socket, Operation& op) {
         if (result.start == Start::failed) {
             if (!op.readiness_only && backend_.exhausted(static_cast<int>(result.value))) {
                 drop_block(op);
-                lacks = true;  // makes a readiness wait, which needs less memory of the system
+                lacks = true;  // try a readiness wait, which needs less memory of the system
                 continue;
             }
             fail_request(socket, op, static_cast<int>(result.value));
@@ -75,8 +75,8 @@ void Subscriptions::go_on(Socket& socket, Operation& op) {
     }
 }
 
-// Continues after a delivery. If a start reads data, the next turn makes it: the application's
-// answers are sent by then, and the read may find the peer's replies.
+// Continues the subscription after a delivery. Where a start already reads data, the next turn
+// makes it. The application's answers are sent by then, and the read may find the peer's replies.
 void Subscriptions::start_again(Socket& socket, Operation& op) {
     if (capabilities_.start_reads) {
         standing_.later(socket);
@@ -121,7 +121,8 @@ void Subscriptions::complete(Socket& socket, Operation& op, Packet& packet) {
         if (op.cancel_requested) {
             cancels_.finish_cancelled(lane);
         }
-        // A subscription that was not cancelled is started again, with its present buffer.
+        // If the subscription was not cancelled, the caller starts it again, with the buffer that
+        // it has.
     } else if (packet.result < 0) {
         fail_request(socket, op, static_cast<int>(-packet.result));
     } else {
@@ -137,15 +138,15 @@ void Subscriptions::fail_request(Socket& socket, Operation& op, int code) noexce
         standing_.fail(socket, op, calls_.error(code));
         return;
     }
-    // A start of the same kind would meet the same lack. Where the provided buffers ran out, a
-    // readiness wait with reads goes on; other subscriptions pause first.
+    // The same request would lack the same resource again. A multishot receive without provided
+    // buffers is replaced by a readiness wait with reads. Other subscriptions pause first.
     if (backend_.exhausted(code) && !op.cancel_requested) {
         if (op.readiness_only || op.strategy == ReceiveStrategy::direct) {
             standing_.pause(op);
         }
         op.readiness_only = true;
     }
-    cancels_.finish_cancelled(socket.receiving);  // otherwise it is started again
+    cancels_.finish_cancelled(socket.receiving);  // otherwise the subscription starts again
 }
 
 void Subscriptions::complete_data(Socket& socket, Operation& op, Packet& packet) {
@@ -192,7 +193,7 @@ void Subscriptions::deliver(Socket& socket, Operation& op, Slice slice) noexcept
     completions_.push(std::move(ready));
 }
 
-// Delivers the posted buffer itself.
+// Delivers the data in the posted buffer by handing out the buffer itself, without a copy.
 void Subscriptions::deliver_block(Socket& socket, Operation& op, std::size_t length) noexcept {
     admission_.leave(op);
     auto* region = static_cast<Region*>(op.lease.owner);
@@ -208,7 +209,8 @@ void Subscriptions::deliver_block(Socket& socket, Operation& op, std::size_t len
 
 void Subscriptions::end_of_stream(Socket& socket, Operation& op) noexcept {
     if (Endings::fails(op)) {
-        // Another operation got the socket's error, so this one read the end of the stream instead.
+        // Another operation got the socket's error, so this subscription found the end of the
+        // stream instead, and ends with the same error.
         standing_.end(socket, op, socket.failure);
         return;
     }
@@ -274,7 +276,8 @@ void Subscriptions::drain_stream(Socket& socket, Operation& op) {
     standing_.read_later(socket, op);
 }
 
-// Makes the datagram a copy that pins no region where readers hold many regions.
+// Returns the datagram as a part of the region that it was read into. If many regions are lent,
+// returns a copy instead, which keeps no region.
 Slice Subscriptions::datagram(std::byte* at, std::size_t length) const noexcept {
     if (pool_.hoarded()) {
         Slice copy = BufferPool::copy(at, datagram::address_bytes + length);
@@ -359,7 +362,7 @@ bool Subscriptions::resume(Socket& socket) noexcept {
     }
     completions_.end_pause(socket);
     if (socket.state == SocketState::open) {
-        socket.active_ms = timers_.milliseconds();  // the peer could not make progress before
+        socket.active_ms = timers_.milliseconds();  // the pause does not count as idle time
         work_.add(socket, effect::start_receiving);
     }
     work_.add(socket, effect::settle);

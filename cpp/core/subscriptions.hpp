@@ -14,7 +14,8 @@
 namespace iocp {
 
 // The subscriptions that receive: every message of a stream, or every datagram with its sender
-// (R11-R13). Each receives by its strategy, in turns that are fair to all, and may be paused (R37).
+// (R11-R13). Each receives by its strategy, reads only its share of a turn, and may be paused
+// (R37).
 class Subscriptions {
 public:
     Subscriptions(const PortOptions& options, const Capabilities& capabilities, Backend& backend,
@@ -39,7 +40,7 @@ public:
     // Posts a buffer or begins a readiness wait, by the strategy, and delivers data that is there
     // already.
     void start(Socket& socket, Operation& op);
-    // Goes on with a socket that had more to read than one turn allows.
+    // Continues a subscription that had more to read than one turn allows.
     void go_on(Socket& socket, Operation& op);
     // Handles a packet of the request in the kernel.
     void complete(Socket& socket, Operation& op, Packet& packet);
@@ -49,22 +50,22 @@ public:
         drained_bytes_ = 0;
         ++turn_number_;
     }
-    // Returns whether the turn may read more. A turn reads no more than fits the cache: its
-    // messages are handed out and answered before the next read.
+    // Returns whether the turn may read more. A turn reads no more than fits the CPU's cache,
+    // because its messages are handed out and answered before the next read.
     [[nodiscard]] bool turn_has_room() const noexcept { return drained_bytes_ < turn_bytes; }
 
     // Changes the strategy of a stream's subscription; no value means adaptive.
     Error set_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy) noexcept;
-    // Moves adaptive subscriptions that are quiet to waits without memory; all of them if the
-    // budget is tight.
+    // Changes quiet adaptive subscriptions to zero-byte waits, which need no memory. If the budget
+    // is tight, changes all adaptive subscriptions.
     void cool_down() noexcept;
 
-    // From pause() to resume() nothing of the socket's subscription starts, and results that are
-    // under way are kept. Each returns whether it changed something.
+    // Pause and resume the socket's subscription. While it is paused it starts no request, and
+    // results that still arrive are kept. Each returns whether it changed something.
     bool pause(Socket& socket) noexcept;
     bool resume(Socket& socket) noexcept;
 
-    // Releases the region that messages are cut from, at the port's end.
+    // Releases the region that drains read into, at the port's end.
     void release_space() noexcept { space_.release(); }
 
 private:
@@ -100,9 +101,9 @@ private:
     Worklist& work_;
     SlotTable<Operation>& operations_;
     ReadSpace space_;
-    std::size_t drained_bytes_{0};  // read in this turn
-    std::uint32_t turn_number_{1};  // drained sockets store this number
-    std::vector<SlotId> busy_;      // adaptive subscriptions that are not zero-byte
+    std::size_t drained_bytes_{0};  // bytes read in this turn
+    std::uint32_t turn_number_{1};  // the number of the turn, which drained sockets store
+    std::vector<SlotId> busy_;      // adaptive subscriptions whose strategy is not zero_byte
     Timer* cooling_{nullptr};       // armed while a subscription is busy
 };
 

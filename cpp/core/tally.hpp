@@ -9,8 +9,8 @@
 
 namespace iocp {
 
-// The unfinished operations by kind and state, and the pages charged to them by state. Writing a
-// state updates it, so that reading it walks no operations.
+// Counts the unfinished operations by kind and state, and the pages charged to them by state. The
+// counts change whenever a state is written, so that reading them walks no operations.
 class Tally {
 public:
     void move(OperationKind kind, State from, State to, std::uint32_t pages) noexcept {

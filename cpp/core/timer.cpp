@@ -15,7 +15,7 @@ TimerHeap::~TimerHeap() {
     }
 }
 
-// The heap keeps the room of a timer that was taken out, so that arming it again cannot fail.
+// The heap never shrinks. So after a timer was taken out, another one can be added without memory.
 bool TimerHeap::has_room(std::size_t count) noexcept {
     try {
         if (heap_.capacity() - heap_.size() < count) {
@@ -27,7 +27,7 @@ bool TimerHeap::has_room(std::size_t count) noexcept {
     }
 }
 
-// Precondition: count is at most max_spare.
+// Makes spare timers, and room for them in the heap. Precondition: count is at most max_spare.
 bool TimerHeap::reserve(std::size_t count) noexcept {
     while (spares_ < count) {
         auto* made = new (std::nothrow) Timer;

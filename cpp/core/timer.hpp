@@ -27,8 +27,8 @@ struct Timer {
     TimerKind kind{TimerKind::call};
 };
 
-// A binary heap that owns its timers; a timer's own index makes removal O(log n). A few spare
-// timers let the core arm its own when there is no memory.
+// A binary heap that owns its timers; a timer's own index makes removal O(log n). With a few spare
+// timers the core can arm timers of its own even if there is no memory.
 class TimerHeap {
 public:
     TimerHeap() = default;
@@ -38,10 +38,10 @@ public:
 
     // Reserves memory for the next `count` timers. Returns false without memory.
     [[nodiscard]] bool reserve(std::size_t count) noexcept;
-    // Null without memory.
+    // Arms a timer. Null without memory.
     Timer* add(std::int64_t when, TimerKind kind, void* target) noexcept;
     void remove(Timer* timer) noexcept;
-    // Takes the timer out; the caller owns it.
+    // Takes the timer out of the heap; the caller then owns it.
     Timer* take(Timer* timer) noexcept;
     [[nodiscard]] static bool fired(const Timer& timer) noexcept { return timer.index == out; }
 

@@ -37,8 +37,8 @@ public:
         calls_ += timer != nullptr ? 1 : 0;
         return timer;
     }
-    // Returns true if the timer is gone. False: it has fired, and will be handed out without a
-    // target.
+    // Cancels the timer. Returns true if the timer was deleted. False means that it has fired, and
+    // will be handed out without a target.
     bool cancel_call(Timer& timer) noexcept {
         if (TimerHeap::fired(timer)) {
             timer.target = nullptr;
@@ -69,9 +69,9 @@ public:
         return heap_.first()->when;
     }
 
-    // Reads the clock once for the turn, so that steps need not ask for every message.
+    // Reads the clock once for the turn, so that steps need not read it for every message.
     void begin_turn() noexcept { turn_time_ = clock_.now(); }
-    // The time of the turn in milliseconds, modulo 2^32: the form that sockets store.
+    // Returns the time of the turn in milliseconds, modulo 2^32: the form that sockets store.
     [[nodiscard]] std::uint32_t milliseconds() const noexcept {
         return static_cast<std::uint32_t>(turn_time_ / 1'000'000);
     }

@@ -10,16 +10,16 @@
 
 namespace iocp {
 
-// The events of an operation. Every write of its state is one, and so is every change of its charge
-// after the post.
+// The kinds of events in an operation's trace. Every change of its state is an event, and so is
+// every change of its charge after the post.
 enum class Stage : std::uint8_t {
     posted,     // accepted; `bytes` is its length, `charged` its charge
     queued,     // held by the core
     pending,    // with the kernel
     cancelled,  // its cancel was requested
-    charged,    // admitted late by the budget, or a subscription's next block
+    charged,    // charged after the post: admitted late, or a subscription's next buffer
     refunded,
-    yielded,  // a subscription gave a result of `bytes`
+    yielded,  // a subscription produced a result of `bytes` bytes
     completed,
     dispatched,  // its completion was handed out
 };
@@ -38,10 +38,10 @@ struct TraceEvent {
     std::uint64_t operation;
     std::uint64_t socket;
     std::uint64_t bytes;    // transferred so far, unless the stage says otherwise
-    std::uint32_t charged;  // pages of the operation
-    std::uint32_t ledger;   // pages of the whole port
+    std::uint32_t charged;  // pages charged to the operation
+    std::uint32_t ledger;   // pages charged in the whole port
     std::int32_t handle;
-    std::int32_t code;  // of the error, from `completed` on
+    std::int32_t code;  // of the error, once the operation has ended
     Stage stage;
     OperationKind kind;
     Fault fault;
@@ -50,7 +50,7 @@ struct TraceEvent {
 };
 static_assert(std::is_trivially_copyable_v<TraceEvent> && sizeof(TraceEvent) == 56);
 
-// A ring of the latest events. It allocates all its memory when it is made.
+// A ring buffer of the latest events. It allocates all its memory when it is made.
 class Trace {
 public:
     explicit Trace(std::size_t capacity) : events_(capacity) {}
@@ -64,7 +64,7 @@ public:
     [[nodiscard]] std::size_t size() const noexcept {
         return recorded_ < events_.size() ? static_cast<std::size_t>(recorded_) : events_.size();
     }
-    // Counts the events that newer ones have overwritten.
+    // Returns the number of events that newer ones have overwritten.
     [[nodiscard]] std::uint64_t dropped() const noexcept { return recorded_ - size(); }
 
     // Calls visit(events, count) for each run of the events, oldest first.

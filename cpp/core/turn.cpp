@@ -9,7 +9,7 @@ namespace iocp {
 
 namespace {
 
-// Unlocks a lock for the scope.
+// Unlocks a lock until the scope ends.
 class Unlocked {
 public:
     explicit Unlocked(std::unique_lock<std::mutex>& lock) : lock_(lock) { lock_.unlock(); }
@@ -30,7 +30,8 @@ constexpr Error out_of_memory =
 
 // --- effects ------------------------------------------------------------------------------------
 
-// If the port sleeps, the caller is another thread, because the sleeper does not hold the lock.
+// If `sleeping_` is true, another thread sleeps in the backend, because the sleeper itself does not
+// hold the lock.
 void Turn::conclude(bool changed) noexcept {
     changed = changed || !parts_.work.empty();
     work_off();
@@ -104,10 +105,12 @@ void Turn::start_receiving(Socket& socket) {
     }
 }
 
-// Ends a socket before close() returns, as far as the calling thread can end its requests;
-// otherwise Socket::state says so. The address of a listener or datagram socket is then free, and a
-// borrowed descriptor the caller's. A closing port ends all sockets in one turn instead, so that
-// none is handed out before those that its callbacks hold.
+// Ends a closing socket before close() returns, if the calling thread can end its requests. If it
+// cannot, Socket::state stays `cancelling`. After the end the address of a listener or datagram
+// socket is free, and a borrowed descriptor belongs to the caller again. A closing port ends all
+// its sockets in one turn instead. Otherwise the end of a listener, handed out first, would drop
+// accepted sockets that only the listener's callback holds, and they would warn that they were not
+// closed.
 void Turn::free_address(Socket& socket) {
     if (!parts_.lifecycle.wants_address(socket) || restarts_) {
         return;  // no packet may come before the requests of an ended thread are started again
@@ -115,7 +118,7 @@ void Turn::free_address(Socket& socket) {
     try {
         backend_.take_cancelled(packets_);
     } catch (const std::bad_alloc&) {
-        parts_.work.remind();  // the others come with the next turn
+        parts_.work.remind();  // the other packets come with the next turn
     }
     while (complete_one()) {
     }
@@ -126,8 +129,9 @@ void Turn::free_address(Socket& socket) {
 
 // --- the requests of an ended thread ------------------------------------------------------------
 
-// Makes the calling thread the one that runs the backend. Marks the lost lanes even if the claim
-// fails after its take-over: their requests are gone by then.
+// Makes the calling thread the one that runs the backend. If it took over from an ended thread,
+// marks the lanes whose requests are lost, even if the claim fails after that: the requests are
+// gone by then.
 Error Turn::claim() {
     const Error error = backend_.claim();
     if (backend_.took_over()) {
@@ -141,8 +145,8 @@ void Turn::lose_requests() {
     (void)restart_requests();
 }
 
-// The mark belongs to the request that the lane has now. A post that comes before the restart
-// starts a request without it, which is not started again. Marks need no memory.
+// Marks the lanes whose request the system has ended. A post that comes before the restart starts a
+// request in an unmarked lane, so that request is not started twice. Marks need no memory.
 void Turn::mark_lost() noexcept {
     restarts_ = true;
     parts_.socket_table.each([](Socket& socket) {
@@ -152,10 +156,10 @@ void Turn::mark_lost() noexcept {
     });
 }
 
-// The system ended the requests, some with a packet, but attached operations outlive the thread
-// that runs them. Packets come first: each ends the request of its lane, or takes a release off a
-// send. The lost requests that are left have moved nothing, so they are started again. Returns
-// false without memory for the records; the next call goes on from there.
+// Starts the requests of an ended thread again: the system has ended the requests, but their
+// operations go on. First completes the packets that some of the requests have left: each ends the
+// request of its lane, or reports a release. The other requests have moved no data, so they are
+// started again. Returns false without memory for the records; the next call continues from there.
 bool Turn::restart_requests() {
     try {
         backend_.reap(packets_);
@@ -181,8 +185,8 @@ bool Turn::restart_requests() {
     return true;
 }
 
-// Ends the lane's lost request like one that was cancelled: an operation whose cancel was asked for
-// ends, and any other starts again. Returns false without memory for its records.
+// Ends the lane's lost request as if the request had been cancelled: an operation whose cancel was
+// asked for ends, and any other starts again. Returns false without memory for the records.
 bool Turn::end_lost(const Lane& lane) {
     if (!parts_.completions.reserve(2)) {
         return false;
@@ -201,13 +205,14 @@ Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     assert(lock.owns_lock());
     if (Error error = claim()) {
         if (!backend_.holds_requests()) {
-            parts_.registered.free_unwanted();  // a next claim then needs no room for it
+            parts_.registered.free_unwanted();  // the next claim need not register this memory
         }
         return error;
     }
     assert(!sleeping_);  // one thread at a time makes a turn
     if (restarts_ && !restart_requests()) {
-        // No packet of the new ring may come before the restart. Handing out frees memory.
+        // No packet of the new ring may come before the restart is complete. Handing out the ready
+        // records may free the memory that was lacking.
         return parts_.completions.records().empty() ? out_of_memory : Error{};
     }
     if (parts_.work.take_reminder()) {
@@ -272,7 +277,7 @@ void Turn::fire_timers() {
             continue;
         }
         if (!parts_.completions.reserve(1)) {
-            parts_.work.remind();  // it fires in the next turn
+            parts_.work.remind();  // the timer fires in the next turn
             return;
         }
         Ready ready;
@@ -282,7 +287,7 @@ void Turn::fire_timers() {
     }
 }
 
-// Fires a timer of the core. The part that armed it disarms it first.
+// Handles a timer of the core that is due. Each handler disarms the timer first.
 void Turn::fire(const Timer& timer) {
     assert(timer.kind != TimerKind::call);
     void* const target = timer.target;
@@ -330,7 +335,7 @@ void Turn::fire(const Timer& timer) {
     }
 }
 
-// Admits one operation at a time: it may end at once and make room for the next.
+// Admits one operation at a time, because each may end at once and make room for the next.
 void Turn::admit_held() {
     while (Operation* op = parts_.admission.admit_next()) {
         parts_.work.add(*op->socket, effect::start(*op->socket, op->socket->lane_of(*op)));
@@ -345,8 +350,8 @@ void Turn::flush_sends() {
     }
 }
 
-// Goes on with the sockets that had more to read than one turn allows, each once, while the turn
-// has room. The rest keep their places.
+// Continues the subscriptions that had more to read than one turn allows, each once, while the turn
+// has room. The rest keep their places in the list.
 void Turn::go_on_with_subscriptions() {
     const Socket* last = parts_.standing.last();
     bool more = last != nullptr;
@@ -378,8 +383,8 @@ void Turn::reap() {
     complete_packets();
 }
 
-// Completes packets while there is memory for their records; the others wait here. A packet needs
-// at most two: a truncated datagram has an error and its data.
+// Completes packets while there is memory for their records; the others stay in `packets_`. A
+// packet needs at most two records: a truncated datagram yields an error and its data.
 void Turn::complete_packets() {
     completing_ = true;
     while (complete_one()) {
@@ -402,7 +407,8 @@ void Turn::drop_completed() noexcept {
     completed_ = 0;
 }
 
-// Drops a late packet: one of a wrong generation, or of a lane that waits for none.
+// Completes one packet. Drops a late packet: its operation has ended, or the lane has no request
+// that it could belong to.
 void Turn::complete(Packet& packet) {
     ++parts_.metrics.counts.packets;
     Operation* op = parts_.operations.find(packet.operation);

@@ -21,22 +21,24 @@ public:
     Turn& operator=(const Turn&) = delete;
 
     // Makes one turn, which waits until `deadline` (negative: for ever) if nothing is ready. Drops
-    // the lock during the wait only. Its records are in the completion queue, whatever it returns.
+    // the lock during the wait only. The records of the turn are in the completion queue, even if
+    // it returns an error.
     Error run(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
 
-    // Applies the effects of a step, in the order of effects.hpp. Every step ends with it. Without
-    // memory for an effect, the next turn applies it and those behind it.
+    // Applies the effects that a step has left, in the order of effects.hpp. Every step ends with a
+    // call of work_off(). Without memory for an effect, that effect and those behind it are applied
+    // in the next turn.
     void work_off() noexcept;
     // Ends a call of the application: applies its effects, and, if the call `changed` something,
     // wakes the thread that sleeps in the backend.
     void conclude(bool changed = true) noexcept;
-    // Ends the wait that is under way, or the next one.
+    // Ends the wait in the backend that is under way, or the next one.
     void wake() noexcept {
         woken_ = true;
         conclude();
     }
 
-    // Ends every request, for a port at its end whose backend holds none of them any more.
+    // Ends every request, when the port ends and its backend no longer holds any request.
     void lose_requests();
 
 private:
@@ -44,13 +46,13 @@ private:
     void start_receiving(Socket& socket);
     void free_address(Socket& socket);
 
-    // The requests of an ended thread.
+    // Handle the requests of an ended thread.
     [[nodiscard]] Error claim();
     void mark_lost() noexcept;
     [[nodiscard]] bool restart_requests();
     [[nodiscard]] bool end_lost(const Lane& lane);
 
-    // The steps of a turn.
+    // Make the steps of a turn.
     [[nodiscard]] std::int64_t wait_time(std::int64_t deadline) const noexcept;
     void fire_timers();
     void fire(const Timer& timer);
@@ -69,11 +71,11 @@ private:
     Backend& backend_;             // not used any more once the port has released it
     std::vector<Packet> packets_;  // taken from the backend, in order
     std::size_t completed_{0};     // packets at the front that are completed
-    bool completing_{false};       // complete_packets() is under way, and will drop them
+    bool completing_{false};       // complete_packets() runs, and will drop the completed packets
     bool sleeping_{false};         // a thread waits in the backend, or is about to
-    bool woken_{false};            // the next wait must not last
-    // Lanes are marked `lost`, or releases are owed by the ring of an ended thread. No packet of
-    // the new ring is taken before both are done.
+    bool woken_{false};            // wake() was called: the next wait returns at once
+    // Lanes that are marked `lost`, or releases that an ended thread's ring owes, are still to be
+    // handled. No packet of the new ring is taken before that.
     bool restarts_{false};
 };
 

@@ -20,7 +20,8 @@ const Socket* socket_of(const Ready& ready) noexcept {
 
 }  // namespace
 
-// Returns whether no other record of the socket may be in hand at the same time.
+// Returns whether the record must be the only one of its socket that threads handle at the same
+// time.
 bool Workers::alone(const Ready& ready) const noexcept {
     return in_order_ || ready.what != Ready::What::completed || ready.op->subscription();
 }
@@ -41,14 +42,14 @@ void Workers::add(std::vector<Ready>& ready) {
             queue_.push_back(std::move(*first));
         }
     } catch (const std::bad_alloc&) {
-        // The rest goes with the records of the next turn.
+        // The rest is queued with the records of the next turn.
     }
     ready.erase(ready.begin(), first);
     pass_on();
 }
 
-// Returns true if the worker may take the record now. Otherwise moves the record to wait in its
-// socket's strand. Without memory it throws and leaves the record in place.
+// Returns true if the worker may take the record now. Otherwise moves the record to those that wait
+// in its socket's strand. Without memory it throws and leaves the record in place.
 bool Workers::hold(Worker& worker, Ready& ready) {
     const Socket* socket = socket_of(ready);
     if (socket == nullptr) {
@@ -65,7 +66,7 @@ bool Workers::hold(Worker& worker, Ready& ready) {
     return true;
 }
 
-// Precondition: the worker's list holds the socket.
+// Counts a record as in hand. Precondition: the worker's `held_` contains the record's socket.
 void Workers::begin(Worker& worker, Strand& strand, const Ready& ready) noexcept {
     ++strand.in_hand;
     if (alone(ready)) {
@@ -73,8 +74,8 @@ void Workers::begin(Worker& worker, Strand& strand, const Ready& ready) noexcept
     }
 }
 
-// Lets a worker take the strand's first waiting record before the queue's, once the records in hand
-// allow it.
+// If the records in hand allow it, promises the strand's first waiting record: a worker takes it
+// before the records of the queue.
 void Workers::promote(Strand& strand) noexcept {
     if (strand.waiting.empty() || strand.promised || strand.returned != 0) {
         return;
@@ -87,7 +88,7 @@ void Workers::promote(Strand& strand) noexcept {
     }
 }
 
-// The strand counts the record as in hand already.
+// Takes a record that was put back. Its strand still counts the record as in hand.
 void Workers::take_returned(Worker& worker, Ready& out) {
     Ready& ready = returned_.back();
     if (const Socket* socket = socket_of(ready)) {
@@ -181,7 +182,7 @@ void Workers::go_away(Worker& worker) {
     if (worker.active_ && !std::exchange(worker.away_, true)) {
         --at_work_;
     }
-    pass_on();  // it may have released records that others wait for, and taken none
+    pass_on();  // records that others wait for may be free to take
 }
 
 void Workers::give_back(Worker& worker) {

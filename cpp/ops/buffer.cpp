@@ -10,8 +10,8 @@ namespace iocp {
 
 namespace {
 
-// An aligned allocation touches one page more than it gives. Large chunks spread that page over
-// many blocks.
+// An aligned allocation uses one page more than the caller gets. Large chunks spread the cost of
+// that page over many blocks.
 constexpr std::size_t chunk_bytes = std::size_t{1024} * 1024;
 
 std::byte* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {

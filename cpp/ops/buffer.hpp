@@ -13,14 +13,14 @@ namespace iocp {
 
 class BufferPool;
 
-// A run of page-aligned memory that several slices may share. The last reference returns it to its
-// pool, or to the heap if it has none.
+// Memory that several slices may share: a page-aligned block of a pool, or a private copy on the
+// heap. Dropping the last reference returns the memory to the pool or to the heap.
 class Region {
 public:
     void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void drop_reference() noexcept;
-    // Returns whether the caller holds the only reference. True also makes other holders' writes
-    // visible.
+    // Returns whether the caller holds the only reference. If so, the caller also sees everything
+    // that former holders wrote.
     [[nodiscard]] bool exclusive() const noexcept {
         return references_.load(std::memory_order_acquire) == 1;
     }
@@ -37,7 +37,8 @@ private:
     std::atomic<std::uint32_t> references_{0};
 };
 
-// A part of a region, which it keeps alive. Received messages are slices.
+// A part of a region. A slice holds a reference to its region, which keeps the region alive.
+// Received messages are slices.
 class Slice {
 public:
     Slice() noexcept = default;
@@ -73,7 +74,7 @@ public:
         data_ = nullptr;
         length_ = 0;
     }
-    // Hands the reference to the caller.
+    // Gives the slice's reference to the caller, who must drop it.
     [[nodiscard]] Region* release() noexcept { return std::exchange(region_, nullptr); }
     void shorten(std::size_t length) noexcept { length_ = length; }
 
@@ -87,8 +88,8 @@ private:
     std::size_t length_{0};
 };
 
-// The memory of an operation and the function that gives it back. The memory is a pool block or a
-// buffer held for the caller; the core never reads what `owner` points to.
+// The memory of an operation, and the function that gives it back to its owner. The memory is a
+// pool block or the caller's own buffer. The core never reads what `owner` points to.
 struct Lease {
     std::byte* data{nullptr};
     std::size_t length{0};
@@ -105,29 +106,31 @@ struct Lease {
     }
 };
 
-// Page-aligned blocks in power-of-two classes from one page to `region_size`, kept for reuse. The
-// pool lives as long as its port or any lent block, and returns its memory to the system at its
-// end. Thread-safe: any thread may drop the last reference to a block.
+// Page-aligned blocks in power-of-two sizes, kept for reuse. The pool lives until its port has
+// ended and every lent block is back; then its memory returns to the system. Thread-safe, because
+// any thread may drop the last reference to a block.
 class BufferPool {
 public:
     static BufferPool* create(std::size_t page_size, std::size_t region_size,
                               std::size_t region_limit);
-    void close() noexcept;  // drops the port's reference; the pool ends with its last block
+    void close() noexcept;  // the port has ended: the pool is deleted once no block is lent
 
     // Returns a block of at least `length` bytes with one reference, or null when memory is short.
     [[nodiscard]] Region* take(std::size_t length) noexcept;
     // Returns a region for many messages to share, or null when memory is short.
     [[nodiscard]] Region* take_region() noexcept { return take(region_size_); }
-    // Returns whether readers keep `region_limit` regions or more: further messages must be copies.
+    // Returns whether `region_limit` regions or more are lent. Further messages must then be
+    // copied, so that they keep no region.
     [[nodiscard]] bool hoarded() const noexcept;
-    // Returns a copy that pins no region; empty when memory is short.
+    // Copies the bytes to the heap, so that the slice keeps no region of the pool. Empty when
+    // memory is short.
     [[nodiscard]] static Slice copy(const std::byte* data, std::size_t length) noexcept;
 
     [[nodiscard]] std::size_t region_size() const noexcept { return region_size_; }
     [[nodiscard]] std::size_t blocks_out() const noexcept;
 
-    // The blocks and bytes that the pool owns, and how many are lent. `regions_out` counts the lent
-    // blocks of the size that messages share.
+    // The blocks and bytes that the pool has allocated, and those of them that are lent (`_out`).
+    // `regions_out` counts the lent blocks of `region_size` bytes, which several messages share.
     struct Occupancy {
         std::size_t blocks{0}, bytes{0};
         std::size_t blocks_out{0}, bytes_out{0}, regions_out{0};
@@ -146,7 +149,7 @@ private:
 
     static constexpr std::size_t max_classes = 24;
 
-    // The blocks of one class that were allocated together.
+    // Blocks of one size class that were allocated together.
     struct Chunk {
         std::byte* memory;
         std::unique_ptr<Region[]> regions;
@@ -159,7 +162,8 @@ private:
     std::uint8_t region_class_{0};
     bool open_{true};
     Occupancy occupancy_;
-    // By class; the block returned last is taken first, while it is warm in the cache.
+    // The free blocks of each size class. The block returned last is lent first, because it may
+    // still be in the CPU's cache.
     std::array<Region*, max_classes> free_{};
     std::vector<Chunk> chunks_;
 };

@@ -13,7 +13,8 @@ inline constexpr std::size_t charge_kinds = 2;
 // (R07). Every figure counts whole pages; bytes are pages times page_size().
 class Ledger {
 public:
-    // The charge of one operation. Its end is the refund, so each charge is refunded exactly once.
+    // Holds the charge of one operation. refund() or the destructor returns the charge, so each
+    // charge is refunded exactly once.
     class Receipt {
     public:
         Receipt() noexcept = default;
@@ -44,7 +45,7 @@ public:
         }
 
         Ledger* ledger_{nullptr};
-        std::uint32_t* account_{nullptr};  // the running total of the operation's socket
+        std::uint32_t* account_{nullptr};  // the pages charged to the operation's socket
         std::uint32_t pages_{0};
         ChargeKind kind_{ChargeKind::receive};
     };
@@ -54,12 +55,13 @@ public:
     Ledger(const Ledger&) = delete;
     Ledger& operator=(const Ledger&) = delete;
 
-    // Returns whether `pages` more stay within the budget. Registered memory counts against it
-    // once.
+    // Returns whether `pages` more pages stay within the budget. Registered memory counts against
+    // the budget once, however many operations use it.
     [[nodiscard]] bool fits(std::size_t pages) const noexcept;
-    // Returns whether `pages` would fit with nothing else outstanding.
+    // Returns whether `pages` pages would fit the budget if no operation were outstanding.
     [[nodiscard]] bool could_fit(std::size_t pages) const noexcept;
-    // Precondition: fits(pages). `account` must outlive the receipt.
+    // Charges `pages` pages to the ledger and to `account`, a total that must outlive the receipt.
+    // Precondition: fits(pages).
     [[nodiscard]] Receipt charge(ChargeKind kind, std::uint32_t pages,
                                  std::uint32_t& account) noexcept;
 

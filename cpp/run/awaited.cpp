@@ -10,7 +10,8 @@ namespace iocp::run {
 
 void FoundPorts::add(RunnablePort& port) {
     const auto same = [&port](const PortRef& one) { return one.get() == &port; };
-    // Thousands of events mostly have one port: the last one is checked first.
+    // Thousands of events often have the same port, so the port that was found last is checked
+    // first.
     if (!std::any_of(found_.rbegin(), found_.rend(), same)) {
         found_.emplace_back(port);
     }

@@ -12,7 +12,8 @@ namespace iocp::run {
 // Collects ports for a wait, each once, and keeps them alive.
 class FoundPorts {
 public:
-    // Precondition: the events' lock is held, or the caller keeps the port alive.
+    // Adds a port, unless it was added before. Precondition: the events' lock is held, or the
+    // caller keeps the port alive.
     void add(RunnablePort& port);
     [[nodiscard]] std::vector<PortRef>& all() noexcept { return found_; }
 
@@ -31,13 +32,15 @@ public:
     Awaited(const Awaited&) = delete;
     Awaited& operator=(const Awaited&) = delete;
 
-    // Notifies the waiter of every change, until withdraw(). The events' lock is held.
+    // From enlist() to withdraw() every change of the condition notifies the waiter. Both are
+    // called with the events' lock held.
     virtual void enlist(Waiter& waiter) noexcept = 0;
     virtual void withdraw() noexcept = 0;
-    // Adds the ports whose turns can fulfil the condition. They may change while the thread waits.
+    // Adds the ports whose turns can fulfil the condition. These ports may change while the thread
+    // waits.
     virtual void find_ports(Host& host, FoundPorts& out) = 0;
-    // Returns the state. Where the condition is met, resets the events without manual reset. May
-    // throw.
+    // Returns the state of the condition. If it is met, resets its events, except those with manual
+    // reset. May throw.
     virtual Look look() = 0;
 };
 
@@ -50,11 +53,11 @@ public:
     Look look() override { return Look::pending; }
 };
 
-// One of several events, or all of them at one moment. Events without manual reset are reset as
-// the wait ends.
+// Waits for one of several events, or until all of them are set at one moment. The events that end
+// the wait are then reset, except those with manual reset.
 class AwaitedEvents final : public Awaited {
 public:
-    // The caller keeps the events alive.
+    // The caller must keep the events alive.
     AwaitedEvents(std::vector<PortEvent*> events, bool all)
         : events_(std::move(events)), places_(events_.size()), all_(all) {}
 
@@ -63,7 +66,7 @@ public:
     void find_ports(Host& host, FoundPorts& out) override;
     Look look() override;
 
-    // Returns the place of the event that ended a wait for one of several.
+    // Returns the index of the event that ended a wait for one of several.
     [[nodiscard]] std::size_t index() const noexcept { return index_; }
 
 private:
@@ -73,13 +76,14 @@ private:
     std::size_t index_{0};
 };
 
-// The end of one operation.
+// Waits for the end of one operation.
 class AwaitedOperation : public Awaited {
 public:
-    // The caller keeps the port alive.
+    // The caller must keep the port alive.
     explicit AwaitedOperation(RunnablePort& port) noexcept : port_(port) {}
 
-    // The port notifies its waiters of the operation's end; it has no waiters of its own.
+    // An operation has no waiters of its own. The port notifies the port's waiters when the
+    // operation ends.
     void enlist(Waiter& /*waiter*/) noexcept final {}
     void withdraw() noexcept final {}
     void find_ports(Host& host, FoundPorts& out) final;
@@ -93,7 +97,7 @@ protected:
 
 private:
     RunnablePort& port_;
-    bool notifies_{false};  // the operation notifies the port's waiters
+    bool notifies_{false};  // Operation::notifies was set
 };
 
 // The completion routines of the waiting thread, which an alertable wait runs.
@@ -104,13 +108,13 @@ public:
     Routines(const Routines&) = delete;
     Routines& operator=(const Routines&) = delete;
 
-    // Adds the ports whose turns can make a routine due.
+    // Adds the ports whose turns can make a completion routine due.
     virtual void find_ports(FoundPorts& out) = 0;
     [[nodiscard]] virtual bool any_due() const = 0;
     // Runs the routines that are due now. Throws the exception of a routine; the rest stay due.
     virtual void run_due() = 0;
 
-    WaiterList waiters;  // the thread's alertable waits; the events' lock guards it
+    WaiterList waiters;  // the thread's alertable waits; guarded by the events' lock
 };
 
 }  // namespace iocp::run

@@ -29,7 +29,7 @@ bool AwaitedPort::acquire() {
         return false;
     }
     if (port_.closed) {
-        runner_.release();  // closed between the first look and the acquisition
+        runner_.release();  // the port was closed after the first check
         return false;
     }
     return true;
@@ -50,7 +50,8 @@ Error AwaitedPort::turn(std::int64_t nanoseconds, const Ports& mine) {
         runner_.held() ? turn_as_runner(nanoseconds, mine) : turn_in_callback(nanoseconds);
     foreign_ = error.fault == Fault::wrong_thread;
     if (foreign_) {
-        // The ring's own thread may have found the port taken, and sleep. release() notifies it.
+        // The ring belongs to another thread, which may have found the port taken and gone to
+        // sleep. release() notifies that thread.
         runner_.release();
         return {};
     }
@@ -73,7 +74,7 @@ Error AwaitedPort::turn_as_runner(std::int64_t nanoseconds, const Ports& mine) {
         (void)runner_.close_if_over();
     }
     if (port_.runner.contended()) {
-        runner_.release();  // at once: other ports may have their turns before the next acquire()
+        runner_.release();  // at once: turns of other ports may come before the next acquire()
     }
     return error;
 }

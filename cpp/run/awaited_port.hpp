@@ -8,10 +8,11 @@
 
 namespace iocp::run {
 
-// The maximum time between two looks at a port whose thread may have ended, in nanoseconds.
+// The maximum time between two checks of a port that belongs to another thread, in nanoseconds.
+// That thread may have ended.
 inline constexpr std::int64_t between_looks = 100'000'000;
 
-// A port that a waiting thread needs. While the thread waits it is one of the port's waiters, and
+// A port that a waiting thread needs. During the wait the thread is one of the port's waiters, and
 // keeps the right to run the port until a contender comes.
 class AwaitedPort {
 public:
@@ -27,21 +28,22 @@ public:
     AwaitedPort& operator=(const AwaitedPort&) = delete;
 
     [[nodiscard]] RunnablePort& port() noexcept { return port_; }
-    // Returns whether another thread alone may run the port, as far as the last look has shown.
+    // Returns whether, by the last check, only another thread may run the port.
     [[nodiscard]] bool foreign() const noexcept { return foreign_; }
 
-    // Returns whether this thread may make the port's turns: no thread runs it, or this thread
-    // does, or it is made for several. Gives way to contenders.
+    // Returns whether this thread may make the port's turns: no thread runs the port, this thread
+    // runs it already, or the port is made for several threads. Releases the port if a contender
+    // wants it.
     bool acquire();
-    // Gives the port up, so that a routine or a callback of another port may run it.
+    // Releases the port, so that a routine or a callback of another port may run it.
     void let_go() noexcept { runner_.release(); }
     // Hands over the notified completions, which any thread may do.
     void hand_over();
-    // Makes a turn of at most `nanoseconds` (negative: no limit) and hands out what it brought, as
-    // far as no contender comes. Inside a callback of the port the records stay for the runner.
-    // Before callbacks run it gives up the other ports of `mine`, which the thread has acquired: a
-    // callback may wait, and would keep them from their contenders, and from its own wait.
-    // Precondition: acquire() returned true.
+    // Makes a turn of at most `nanoseconds` (negative: no limit), and hands out its records until a
+    // contender comes. Inside a callback of the port the records stay for the runner. `mine` are
+    // the ports that the thread has acquired. The others of them are released before callbacks run,
+    // because a callback may wait. That wait would keep those ports from contenders, and their
+    // records from itself. Precondition: acquire() returned true.
     Error turn(std::int64_t nanoseconds, const std::vector<AwaitedPort*>& mine = {});
 
 private:
@@ -56,7 +58,7 @@ private:
     PortRef ref_;
     RunnablePort& port_;
     WaitingThread& thread_;
-    PortWaiter waiter_;  // outlives runner_, whose end notifies the others
+    PortWaiter waiter_;  // outlives runner_, whose end notifies the other waiters
     Runner runner_;
     bool foreign_{false};
 };

@@ -1,4 +1,5 @@
-// The calls that run a port. Those of a port for one thread are here.
+// The calls that run a port. This file has those for a port that one thread runs; the others are in
+// shared_calls.cpp.
 #include "run/calls.hpp"
 
 #include <cassert>
@@ -12,7 +13,8 @@ namespace iocp::run {
 
 namespace {
 
-// Makes the thread the runner of an open port. The port may be closed while the thread contends.
+// Makes the thread the runner of an open port. Returns false, with the reason in `ran`, if that
+// fails. The port may be closed while the thread contends.
 [[nodiscard]] bool begin(Runner& runner, const RunnablePort& port, Ran& ran) {
     if (!runner.take_over()) {
         ran.refused = true;
@@ -22,8 +24,9 @@ namespace {
     return !ran.refused && !ran.error;
 }
 
-// The same for a call that may go on as the runner that its caller is, as an event loop does
-// between two calls. That runner closes the port.
+// Does the same as begin(), except that a thread which is the runner already stays the runner. An
+// event loop, for example, stays the runner between two calls. The runner that began first closes
+// the port.
 [[nodiscard]] bool begin_or_go_on(Runner& runner, const RunnablePort& port, Ran& ran) {
     if (!runner.here()) {
         return begin(runner, port, ran);
@@ -38,7 +41,7 @@ bool take_woken(Host& host, RunnablePort& port) {
     return locked(host, *port.core, [&port] { return port.core->take_woken(); });
 }
 
-// The runner may ask the clock without the lock, because no other thread closes the port.
+// The runner may read the port's clock without the lock, because no other thread closes the port.
 bool late(const RunnablePort& port, std::int64_t deadline) {
     return deadline >= 0 && port.core->now() >= deadline;
 }
@@ -172,7 +175,7 @@ Ran close(Host& host, RunnablePort& port, std::int64_t timeout) {
         return {};  // the thread that runs the port closes it, and its run() returns
     }
     if (port.waiters.any() && !port.claimable(host)) {
-        return ran;  // the ring is a waiting thread's, whose next turn closes the port
+        return ran;  // the ring belongs to a waiting thread, whose next turn closes the port
     }
     while (!runner.close_if_over()) {
         ran.error = turn_and_check(host, port, -1);

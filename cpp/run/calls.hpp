@@ -7,19 +7,19 @@
 
 namespace iocp::run {
 
-// The calls that run a port, of either make. Timeouts are in nanoseconds; negative: no limit. They
-// begin with the call, even if the thread first has to take the port over. Every call throws the
-// exceptions of its host's hooks.
+// The calls that run a port, made for one thread or for several. Timeouts are in nanoseconds; a
+// negative timeout means no limit. A timeout begins with the call, even if the thread first has to
+// take the port over. Every call throws the exceptions of its host's hooks.
 
 // The result of a call that runs a port.
 struct Ran {
     std::size_t count{0};  // completions that were handed out
     Error error{};         // of a turn, or port_is_closed
-    bool refused{false};   // another thread, or a caller of this call, runs the port
+    bool refused{false};   // another thread, or an outer call of this thread, runs the port
 };
 
-// The count of the completions that a get() has gathered. The dispatch() of the host of that get()
-// counts them, and stops at the maximum.
+// The number of completions that a get() has gathered. The dispatch() of that call's host counts
+// them, and stops at the maximum.
 struct Taken {
     std::size_t maximum{1};
     std::size_t count{0};
@@ -32,19 +32,21 @@ struct Taken {
 Ran run(Host& host, RunnablePort& port, bool until_idle);
 // Waits until a record is ready, and hands out all ready records.
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
-// Makes one turn and leaves its records in the inbox, for hand_out(). `count` is their number, and
-// 1 more if operations notified their events. Makes none if records are there already. The caller
-// may be the port's runner from before the turn to after the hand-out, so that no other thread
-// hands the records out. Precondition: the port is for one thread.
+// Makes one turn and leaves its records in the port's inbox, for hand_out(). Makes no turn while
+// records are in the inbox already. `count` is the number of records, plus 1 if there are notified
+// completions. The caller may stay the port's runner from before the turn to after the hand-out, so
+// that no other thread hands the records out. Precondition: the port is for one thread.
 Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout);
 // Hands out the records of make_turn(). Precondition: the port is for one thread.
 Ran hand_out(Host& host, RunnablePort& port);
-// Waits for the first completion that goes to the caller, and gathers those that are ready then.
+// Waits for the first completion that goes to the caller of get(), and gathers those that are ready
+// by then.
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken);
-// Closes every socket, each within `timeout` without progress, and runs the port until it is
-// closed. If another thread runs the port, or a caller of this call, that one closes it.
+// Closes every socket, and runs the port until it is closed. A socket's queued sends may go on
+// until they make no progress for `timeout`. If another thread or an outer call runs the port, that
+// one closes it.
 Ran close(Host& host, RunnablePort& port, std::int64_t timeout);
-// Ends every run() that is under way, or the next one.
+// Ends every run() that is under way. If there is none, ends the next one.
 void stop(Host& host, RunnablePort& port);
 // Hands out the ready records without waiting, if this thread may run the port.
 Error turn_now(Host& host, RunnablePort& port);
@@ -54,7 +56,7 @@ namespace shared {
 Ran run(Host& host, RunnablePort& port, bool until_idle);
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken);
-// Precondition: the core's close has begun.
+// Helps to close the port. Precondition: Port::begin_close() was called.
 Ran close(Host& host, RunnablePort& port);
 }  // namespace shared
 

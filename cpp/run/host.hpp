@@ -27,15 +27,15 @@ struct Dispatched {
     bool kept{false};      // a completion was kept for a later get() of any thread
 };
 
-// A call's access to the program, such as an interpreter. Each call has a host of its own, which
-// also decides where completions without a callback go.
+// Connects one call of run/ with the program that makes it, such as a Python interpreter. Each call
+// has a host of its own, which also decides where completions without a callback go.
 //
-// A host outlives every object of run/ that refers to it, such as a Runner, a WorkerCall or a Wait:
-// they may call its hooks as they end. So each call makes its host first.
+// A host outlives every object of run/ that refers to it, such as a Runner, a WorkerCall or a Wait,
+// because their destructors may call its hooks. So each call makes its host first.
 class Host {
 public:
-    // `interrupt` is the system's event that an interrupt of the program sets. Null where a signal
-    // ends every sleep.
+    // `interrupt` is a Windows event that an interrupt of the program (Ctrl-C) sets. It is null on
+    // systems where a signal ends every sleep.
     explicit Host(void* interrupt = nullptr) noexcept : interrupt_(interrupt) {}
     virtual ~Host() = default;
     Host(const Host&) = delete;

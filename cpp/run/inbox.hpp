@@ -31,7 +31,7 @@ public:
 
 private:
     std::vector<Ready> records_;
-    std::size_t next_{0};  // of the first record that was not taken
+    std::size_t next_{0};  // index of the first record that was not taken
 };
 
 }  // namespace iocp::run

@@ -10,8 +10,8 @@
 namespace iocp::run {
 
 // Runs `work` with the mutex held. A thread that has to wait for the mutex does so inside
-// `detach(call)`, because no thread may wait for a lock while it keeps others from running the
-// program.
+// `detach(call)`. Otherwise it would block while attached to the program's interpreter, and keep
+// other threads from running.
 template <class Detach, class Work>
 auto with_lock(std::mutex& mutex, Detach&& detach, Work&& work) {
     using Result = std::invoke_result_t<Work>;

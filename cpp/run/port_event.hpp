@@ -7,25 +7,25 @@
 
 namespace iocp::run {
 
-// An event together with the port of the operation that has it: a wait for the event runs that
-// port. The members take the events' lock, except for those that say otherwise.
+// An event, together with the port of the operation that will set it. A thread that waits for the
+// event runs that port. The members take the events' lock, except for those that say otherwise.
 class PortEvent {
 public:
     PortEvent(bool manual_reset, bool is_set) noexcept : event_(manual_reset, is_set) {}
 
-    // Gives the event, reset, to an operation about to be posted to `port`. Returns false if an
-    // unfinished operation has it.
+    // Resets the event and reserves it for an operation that is about to be posted to `port`.
+    // Returns false if an unfinished operation has the event.
     [[nodiscard]] bool reserve(RunnablePort& port) {
-        PortRef before;  // released without the lock: the port's end may need it
+        PortRef before;  // destroyed after the unlock: the port's end may need the lock
         const std::lock_guard lock(Event::mutex());
         if (!event_.reserve()) {
             return false;
         }
         before = std::exchange(port_, PortRef(port));
-        event_.waiters.notify_all();  // they may have a port to run now
+        event_.waiters.notify_all();  // the waiters may have to run this port now
         return true;
     }
-    // Takes the event from an operation whose post was refused.
+    // Ends the reservation for an operation whose post was refused.
     void refuse() {
         {
             const std::lock_guard lock(Event::mutex());
@@ -77,14 +77,14 @@ public:
         return closed_;
     }
 
-    // The port, or null. Valid with the events' lock held, and where no other thread has the event.
+    // Returns the port, or null. Needs the events' lock, unless no other thread can use the event.
     [[nodiscard]] RunnablePort* port() const noexcept { return port_.get(); }
 
 private:
     friend class AwaitedEvents;
 
     Event event_;
-    PortRef port_;  // from reserve() until the operation is over and handed over
+    PortRef port_;  // from reserve() until the ended operation is handed over
     bool closed_{false};
 };
 

@@ -4,7 +4,7 @@
 
 namespace iocp::run {
 
-// A thread's place among the waiters of a port, until the scope ends. The last waiter of a closed
+// Makes a thread one of the waiters of a port, until the scope ends. The last waiter of a closed
 // port releases the backend.
 class PortWaiter {
 public:

@@ -7,18 +7,19 @@
 
 namespace iocp::run {
 
-// The waiters of a port: threads that wait for its turns or for one of its operations. While there
-// is one, a closed port keeps its backend, which a waiter uses without the port's lock.
+// The waiters of a port: threads that wait for its turns or for one of its operations. While a port
+// has waiters it keeps its backend, even if it is closed, because waiters use the backend without
+// the port's lock.
 class PortWaiters {
 public:
-    // Counts the waiter before the list shows it. So a thread that closes the port either sees the
-    // waiter, or is seen by it.
+    // Counts the waiter before the list has it. The waiter then reads `closed`, while a thread that
+    // closes the port sets `closed` and then reads the count. So at least one notices the other.
     void add(WaitPlace& place) noexcept {
         count_.fetch_add(1);
         const std::lock_guard lock(Event::mutex());
         list_.add(place);
     }
-    // Returns whether no waiter is left.
+    // Removes the waiter. Returns whether no waiter is left.
     bool remove(WaitPlace& place) noexcept {
         {
             const std::lock_guard lock(Event::mutex());
@@ -34,8 +35,8 @@ public:
             list_.notify_all();
         }
     }
-    // Notifies every waiter but the caller, whose own place this is: a waiter that woke itself
-    // would never sleep.
+    // Notifies every waiter except the calling one, whose place is `own`. A waiter that notified
+    // itself would never sleep.
     void notify_others(WaitPlace& own) noexcept {
         const std::lock_guard lock(Event::mutex());
         list_.remove(own);
@@ -46,7 +47,7 @@ public:
     void notify_all_locked() noexcept { list_.notify_all(); }
 
 private:
-    WaiterList list_;  // the events' lock guards it
+    WaiterList list_;  // guarded by the events' lock
     std::atomic<unsigned> count_{0};
 };
 

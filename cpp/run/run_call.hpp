@@ -5,13 +5,14 @@
 
 namespace iocp::run {
 
-// One run() that is under way, which a stop ends, until the scope ends.
+// Marks a run() as under way until the scope ends, so that stop() ends it.
 class RunCall {
 public:
     RunCall(Host& host, RunnablePort& port) : host_(host), port_(port) {
         locked(host_, *port_.core, [this] { port_.stops.begin(call_); });
     }
-    // A callback may have forked: a thread that the child lacks may hold the port's lock there.
+    // A callback may have forked. In the child, a thread that the fork did not copy may hold the
+    // port's lock.
     ~RunCall() {
         if (!port_.forked()) {
             locked(host_, *port_.core, [this] { port_.stops.end(call_); });
@@ -20,7 +21,7 @@ public:
     RunCall(const RunCall&) = delete;
     RunCall& operator=(const RunCall&) = delete;
 
-    // Needs the port's lock.
+    // Returns whether a stop() has ended this run(). Needs the port's lock.
     [[nodiscard]] bool stopped() noexcept { return port_.stops.stopped(call_); }
 
 private:

@@ -16,8 +16,8 @@ bool RunnablePort::over(Host& host) {
     return inbox.empty() && locked(host, *core, [this] { return core->finished(); });
 }
 
-// The order forces the two lines: a thread that starts to wait counts itself first and then looks
-// at `closed`, so one of the two sees the other.
+// Sets `closed` before it checks for waiters. A thread that starts to wait counts itself first and
+// then reads `closed`, so at least one of the two threads notices the other.
 void RunnablePort::mark_closed() noexcept {
     closed = true;
     if (!waiters.any()) {

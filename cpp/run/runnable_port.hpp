@@ -15,7 +15,7 @@
 
 namespace iocp::run {
 
-// A thread as a worker of one shared port, which lives until the thread or the port ends.
+// One thread's state as a worker of one shared port. It lives until the thread or the port ends.
 struct PortWorker {
     PortWorker() { inbox.refill().reserve(1); }
 
@@ -25,7 +25,7 @@ struct PortWorker {
 };
 
 // A port of the core, together with the threads that run it or wait for it. The owner decides how
-// long it lives: retain() and release() count the uses by waiting threads.
+// long the port lives. retain() and release() count the waiting threads that use it.
 class RunnablePort {
 public:
     RunnablePort() = default;
@@ -49,23 +49,24 @@ public:
     [[nodiscard]] bool usable() const noexcept { return !closed.load() && !forked(); }
     // Returns whether the calling thread may make the port's turns, if no other thread does.
     [[nodiscard]] bool claimable(Host& host);
-    // Returns the deadline `nanoseconds` from now; negative: none. Works on a closed port too,
-    // whose clock is gone.
+    // Returns the deadline `nanoseconds` from now. A negative argument gives -1, which means none.
+    // Also works on a closed port, which no longer has a clock.
     [[nodiscard]] std::int64_t after(Host& host, std::int64_t nanoseconds);
     // Returns whether begin_close() is complete and everything was handed out. Only the thread that
     // runs the port may ask.
     [[nodiscard]] bool over(Host& host);
 
-    // Ends the port; needs the lock. The backend stays while a thread waits for the port.
+    // Marks the port as closed, and releases its backend unless a thread waits for the port. Needs
+    // the port's lock.
     void mark_closed() noexcept;
     // Releases the backend of a closed port, unless a thread still waits for the port.
     void release_if_closed(Host& host);
 
-    std::unique_ptr<Port> core;  // null if there was no backend for it; set before any other use
-    std::atomic<bool> closed{false};  // set with the lock held, together with the backend's release
+    std::unique_ptr<Port> core;       // null if no backend could be made; set before any other use
+    std::atomic<bool> closed{false};  // set with the lock held, before the backend is released
     const std::uint32_t fork_generation{iocp::fork_generation()};
     RunnerLock runner;       // unused by a shared port
-    PortWaiters waiters;     // also contenders, which wait for the runner
+    PortWaiters waiters;     // threads that wait for the port, contenders included
     PortWaiters contenders;  // the contenders alone, notified when a runner gives way
     Stops stops;
     Inbox inbox;  // the runner's; unused by a shared port
@@ -75,7 +76,7 @@ public:
 class PortRef {
 public:
     PortRef() = default;
-    // Precondition: the events' lock is held, or the caller keeps the port alive.
+    // Retains the port. Precondition: the events' lock is held, or the caller keeps the port alive.
     explicit PortRef(RunnablePort& port) noexcept : port_(&port) { port.retain(); }
     PortRef(PortRef&& other) noexcept : port_(std::exchange(other.port_, nullptr)) {}
     PortRef& operator=(PortRef&& other) noexcept {

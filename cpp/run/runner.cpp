@@ -10,9 +10,9 @@ namespace iocp::run {
 
 namespace {
 
-// A thread that wants to run a port which a waiting thread has on loan. The waiters give way to it.
-// If it ends without the port, its destructor notifies them; otherwise the release of the port
-// does.
+// Marks the calling thread as a contender, until the scope ends. The thread wants to run a port
+// that a waiting thread has on loan, and the waiters give way to it. If it does not get the port,
+// the destructor notifies the waiters. If it does, the later release of the port notifies them.
 class Contender {
 public:
     Contender(Host& host, RunnablePort& port, WaitingThread& thread)
@@ -77,7 +77,7 @@ void Runner::release() noexcept {
     }
     port_.runner.release();
     if (port_.runner.contended()) {
-        // One of the contenders runs the port now. The waiters would wake for nothing.
+        // One of the contenders will run the port, so the waiters need not wake.
         port_.contenders.notify_all();
     } else if (own_ != nullptr) {
         own_->notify_others();

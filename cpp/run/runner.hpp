@@ -10,7 +10,7 @@ namespace iocp::run {
 // turns from then on.
 class Runner {
 public:
-    // `own` is the place of a thread that waits for the port itself, or null.
+    // `own` is the calling thread's place among the port's waiters, or null if it has none.
     Runner(Host& host, RunnablePort& port, PortWaiter* own = nullptr) noexcept
         : host_(host), port_(port), own_(own) {}
     ~Runner() { release(); }
@@ -19,19 +19,19 @@ public:
 
     // Makes the thread the runner if the port is free.
     bool acquire(Purpose purpose);
-    // Makes the thread the runner, and takes the port over from a thread that only waits. Returns
-    // false if another thread, or a caller of this call, runs the port. Throws the exceptions of
-    // Host::signals().
+    // Makes the thread the runner. If another thread runs the port on loan, because it only waits,
+    // takes the port over from it. Returns false if another thread or an outer call runs the port.
+    // Throws the exceptions of Host::signals().
     bool take_over();
     void release() noexcept;
 
     // Returns whether this scope made the thread the runner.
     [[nodiscard]] bool held() const noexcept { return held_; }
-    // Returns whether the thread is the runner, by this scope or by a caller's.
+    // Returns whether the thread is the runner, made so by this scope or by an outer one.
     [[nodiscard]] bool here() const { return held_ || port_.runner.mine(); }
 
-    // Closes the port if its close is complete and everything was handed out. Returns whether it is
-    // closed. Precondition: held().
+    // Closes the port if its close is complete and everything was handed out. Returns whether the
+    // port is closed. Precondition: held().
     bool close_if_over();
 
 private:

@@ -19,32 +19,32 @@ class RunnerLock {
 public:
     enum class Answer : std::uint8_t { acquired, lent, refused };
 
-    // Makes the calling thread the runner. Returns false if the port has a runner, this thread
-    // included, or if a waiting thread would come before a contender.
+    // Makes the calling thread the runner. Returns false if the port has a runner already, even if
+    // that is this thread. Purpose::wait also fails while a contender waits for the port.
     [[nodiscard]] bool acquire(Purpose purpose);
     // Makes the calling contender the runner. `lent`: the present runner only waits, and will
     // release the port.
     [[nodiscard]] Answer contend();
-    // Precondition: the calling thread acquired the port.
+    // Makes the port free again. Precondition: the calling thread acquired the port.
     void release() noexcept;
 
     // Returns whether the calling thread is the runner. An outer call may have made it so.
     [[nodiscard]] bool mine() const;
     // Returns whether a thread contends for the port.
     [[nodiscard]] bool contended() const;
-    // Returns whether the calling thread has the port on loan and a thread contends for it. Cheap
-    // while none contends: a host asks between two records.
+    // Returns whether the calling thread has the port on loan and a thread contends for it. This is
+    // cheap without contenders, because a host asks between any two records.
     [[nodiscard]] bool gives_way() const;
     void begin_contending();
     void end_contending() noexcept;
 
 private:
-    // A forked child leaves its parent's lock alone: a thread that the fork did not copy may hold
-    // the mutex for ever.
+    // Returns whether this process is a forked child of the one that made the lock. The child must
+    // not lock the mutex, because a thread that the fork did not copy may hold it for ever.
     [[nodiscard]] bool forked() const noexcept { return generation_ != fork_generation(); }
 
     mutable std::mutex mutex_;
-    std::thread::id runner_;  // no thread: the port is free
+    std::thread::id runner_;  // the id of no thread if the port is free
     Purpose purpose_{Purpose::run};
     std::atomic<unsigned> contenders_{0};  // written under the mutex
     const std::uint32_t generation_{fork_generation()};

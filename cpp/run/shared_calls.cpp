@@ -11,10 +11,11 @@ namespace {
 
 using Next = Port::Next;
 
-constexpr std::size_t max_of_once = 1024;  // records that one run_once() hands out
+constexpr std::size_t max_of_once = 1024;  // maximum of records that one run_once() hands out
 
-// Takes part until the port is closed, or over(nothing_left) returns true. Calls over() with the
-// lock held; `nothing_left` says that this worker has no record left.
+// Lets the worker take and hand out records until the port is closed, or over() returns true.
+// over(nothing_left) is called with the lock held; `nothing_left` means that the worker has no
+// record left.
 template <class Over>
 void take_part(WorkerCall& call, Host& host, RunnablePort& port, Ran& ran, Over&& over) {
     for (;;) {
@@ -43,8 +44,8 @@ void take_part(WorkerCall& call, Host& host, RunnablePort& port, Ran& ran, Over&
     }
 }
 
-// Returns the calling thread's worker. Null, with `ran.refused`: a caller of this call runs the
-// port.
+// Returns the calling thread's worker. If an outer call of this thread runs the port, returns null
+// and sets `ran.refused`.
 PortWorker* worker_outside(RunnablePort& port, Ran& ran) {
     PortWorker& worker = port.worker_of_this_thread();
     ran.refused = worker.inside;
@@ -76,12 +77,13 @@ Ran run(Host& host, RunnablePort& port, bool until_idle) {
     return ran;
 }
 
-// Another thread may end the port at any moment: then there is nothing left to do.
+// Helps to close the port, unless another thread ends it first. The call then has nothing left to
+// do.
 Ran close(Host& host, RunnablePort& port) {
     Ran ran;
     PortWorker& worker = port.worker_of_this_thread();
     if (worker.inside) {
-        return ran;  // the callback's caller takes part in it
+        return ran;  // the outer call, which runs this callback, takes part in the close
     }
     WorkerCall part(host, port, worker);
     take_part(part, host, port, ran, [](bool /*nothing_left*/) { return false; });
@@ -121,7 +123,8 @@ Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout) {
     }
 }
 
-// Until it has a completion, takes those too that other threads have kept for a get().
+// While this get() has no completion, it also takes completions that other threads have kept for a
+// get().
 Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken) {
     Ran ran;
     PortWorker* worker = worker_outside(port, ran);
@@ -166,7 +169,8 @@ Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken
 
 }  // namespace shared
 
-// A thread that has records of the port in hand takes no others: they might wait for its own.
+// A thread that still has a record of the port in hand takes no others, because they might have to
+// wait for that record.
 Error hand_out_now(Host& host, RunnablePort& port) {
     PortWorker& worker = port.worker_of_this_thread();
     if (worker.inside || worker.worker.active()) {

@@ -2,8 +2,8 @@
 
 namespace iocp::run {
 
-// The stops of a port. A stop ends every run() that is under way; without one it is kept for the
-// next. Everything needs the port's lock.
+// Counts the calls of stop() on a port. A stop ends every run() that is under way. If there is
+// none, the stop is kept and ends the next run(). Every member needs the port's lock.
 class Stops {
 public:
     // One run() that is under way, from begin() to end().
@@ -11,8 +11,8 @@ public:
     private:
         friend class Stops;
 
-        unsigned from_{0};  // the count when the call began
-        unsigned seen_{0};  // the count when the call last asked
+        unsigned from_{0};  // the number of stops when the call began
+        unsigned seen_{0};  // the number of stops when the call last checked
     };
 
     void stop() noexcept {
@@ -29,16 +29,16 @@ public:
         call.seen_ = count_;
         return call.from_ != count_;
     }
-    // Ends the call. If no other call is under way, keeps, for the next call, a stop that this one
-    // has not noticed.
+    // Ends the call. If no other call is under way, keeps a stop that this call has not noticed for
+    // the next call.
     void end(const Call& call) noexcept {
         --calls_;
         kept_ = calls_ == 0 && call.seen_ != count_;
     }
 
 private:
-    unsigned count_{0};  // of all stops; only differences matter
-    unsigned calls_{0};  // under way
+    unsigned count_{0};  // the number of stops; only differences matter
+    unsigned calls_{0};  // calls that are under way
     bool kept_{false};   // the last stop ends the next call
 };
 

@@ -7,11 +7,11 @@
 
 namespace iocp::run {
 
-// The time that is left of a wait. The wait may change its clock: a model's port brings its own
-// time along, and takes it away when it closes. Times of two clocks are never compared.
+// The time that is left of a wait. The wait may change its clock: a port of the model has a virtual
+// time of its own, which ends when the port closes. Times of two clocks are never compared.
 class TimeLeft {
 public:
-    // In nanoseconds; negative: no limit.
+    // `timeout` is in nanoseconds; negative: no limit.
     explicit TimeLeft(std::int64_t timeout) noexcept : left_(timeout) {}
 
     // Notes that the clock named `clock` shows `now`, and returns the time left; negative: no

@@ -37,8 +37,8 @@ Error turn(Host& host, RunnablePort& port, std::int64_t deadline) {
     return error;
 }
 
-// Another worker may close a shared port at any moment. Its clock is asked with the lock held, and
-// the core makes no turn of a closed shared port.
+// Another worker may close a shared port at any moment. So the clock is read with the lock held,
+// and the core makes no turn of a shared port that has ended.
 Error collect(Host& host, RunnablePort& port, std::int64_t nanoseconds, std::uint64_t seen) {
     Error error;
     auto collect = [&] {

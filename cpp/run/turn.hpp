@@ -11,10 +11,10 @@ namespace iocp::run {
 // signals. Makes no turn while earlier records are in the inbox.
 Error turn(Host& host, RunnablePort& port, std::int64_t deadline);
 
-// Makes one turn inside a call of the program. Its records stay in the core, for the thread that
-// runs the port. Waits at most `nanoseconds` (negative: for ever), and returns earlier for the
-// program's signals. `seen` is the count of turns at the caller's last check of what it waits for,
-// at a shared port.
+// Makes one turn for a thread that waits for a result. The records of the turn stay in the core,
+// for the thread that runs the port. Waits at most `nanoseconds` (negative: for ever), and returns
+// earlier for the program's signals. At a shared port, `seen` is the number of turns when the
+// caller last checked what it waits for.
 Error collect(Host& host, RunnablePort& port, std::int64_t nanoseconds, std::uint64_t seen = 0);
 
 }  // namespace iocp::run

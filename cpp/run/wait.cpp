@@ -11,7 +11,7 @@ namespace iocp::run {
 
 namespace {
 
-constexpr std::int64_t slice_of_several = 2'000'000;  // the time of each of several ports in turn
+constexpr std::int64_t slice_of_several = 2'000'000;  // maximum turn if a wait needs several ports
 
 std::int64_t steady_now() noexcept {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -39,8 +39,8 @@ Wait::~Wait() {
     }
 }
 
-// Each round rearms the thread before it checks anything. So a change after the check ends the
-// round's sleep.
+// Each round forgets earlier notifications before it checks anything. So a change after the check
+// ends the sleep of the same round.
 Waited Wait::wait() {
     for (bool looked = false;; looked = true) {
         thread_.rearm();
@@ -70,7 +70,8 @@ Waited Wait::wait() {
     }
 }
 
-// An event may be given to an operation of another port while a thread waits for it.
+// Looks for ports again in each round, because an operation of another port may be posted with the
+// event meanwhile.
 void Wait::find_ports() {
     FoundPorts found;
     awaited_.find_ports(host_, found);
@@ -100,8 +101,8 @@ bool Wait::run_routines() {
     return true;
 }
 
-// Asks the clock of a model with the port's lock held: the port may be closed at any moment, and
-// its clock is gone then.
+// Reads the clock of a model's port with the port's lock held, because the port may be closed at
+// any moment and then has no clock.
 std::int64_t Wait::remaining() {
     for (AwaitedPort& one : ports_) {
         RunnablePort& port = one.port();
@@ -120,8 +121,8 @@ std::int64_t Wait::at_most(std::int64_t limit) {
     return left < 0 ? limit : std::min(left, limit);
 }
 
-// Every turn and sleep asks anew how much time is left, because the one before has taken some. A
-// turn whose callbacks run may give the other ports up.
+// Each turn and sleep is given the time that is left after the previous one. A turn whose callbacks
+// run may release the other ports.
 Waited Wait::turn_or_sleep() {
     std::vector<AwaitedPort*> mine;
     bool foreign = false;

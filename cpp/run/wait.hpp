@@ -9,7 +9,7 @@
 
 namespace iocp::run {
 
-// The end of a wait. closed: an awaited event was closed. failed: a turn of `port` ended with
+// How a wait has ended. closed: an awaited event was closed. failed: a turn of `port` ended with
 // `error`.
 struct Waited {
     enum class End : std::uint8_t { met, timed_out, routines_ran, closed, failed };
@@ -30,7 +30,8 @@ public:
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;
 
-    // Throws the exceptions of the host's hooks and of the thread's routines.
+    // Waits, and returns how the wait has ended. Throws the exceptions of the host's hooks and of
+    // the thread's routines.
     Waited wait();
 
 private:
@@ -46,8 +47,8 @@ private:
     Routines* routines_;
     TimeLeft left_;
     WaitingThread thread_;
-    WaitPlace alert_;               // this thread's place at its routines
-    std::list<AwaitedPort> ports_;  // grows only: a port that an operation has left does no harm
+    WaitPlace alert_;               // this thread's place among the waiters of its routines
+    std::list<AwaitedPort> ports_;  // only grows: a port that is no longer needed does no harm
 };
 
 }  // namespace iocp::run

@@ -26,7 +26,7 @@ void WaitingThread::sleep(Host& host, std::int64_t nanoseconds) {
     {
         const std::lock_guard lock(Event::mutex());
         if (notified_) {
-            return;  // during a turn, a notification wakes the backend, not the parker
+            return;  // a notification during a turn has woken the backend, not the parker
         }
     }
     auto park = [&] { parker_.park(nanoseconds, host.interrupt()); };

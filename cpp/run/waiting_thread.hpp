@@ -19,8 +19,8 @@ public:
     // Wakes the thread where it sleeps. The events' lock is held.
     void notify() noexcept override;
 
-    // Forgets earlier notifications: each later one ends the next sleep. The thread checks what it
-    // waits for only after this.
+    // Forgets earlier notifications, so that only later ones end the next sleep. The thread must
+    // call this before it checks what it waits for.
     void rearm() noexcept;
     // Sleeps until a notification, a signal, or the time has passed.
     void sleep(Host& host, std::int64_t nanoseconds);
@@ -34,7 +34,8 @@ private:
     Parker parker_;
 };
 
-// A turn that a waiting thread makes, until the scope ends: notifications go to the backend.
+// Marks that a waiting thread makes a turn, until the scope ends. Notifications then wake the
+// thread in the backend.
 class WaitingTurn {
 public:
     WaitingTurn(WaitingThread& thread, TurnBackend& backend) noexcept;
@@ -42,7 +43,7 @@ public:
     WaitingTurn(const WaitingTurn&) = delete;
     WaitingTurn& operator=(const WaitingTurn&) = delete;
 
-    // Returns whether the turn may wait: the thread was not notified before it.
+    // Returns whether the turn may wait. It may not if the thread was notified before the turn.
     [[nodiscard]] bool may_wait() const noexcept { return may_wait_; }
 
 private:

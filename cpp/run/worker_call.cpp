@@ -11,7 +11,7 @@ namespace iocp::run {
 namespace {
 
 // Notes at the end of the scope that a worker's record was handed out, even if a callback threw. A
-// host that could not take the record leaves it in the inbox.
+// record that the host could not take stays in the inbox, and is not noted.
 class HandingOut {
 public:
     HandingOut(Host& host, RunnablePort& port, PortWorker& worker) noexcept
@@ -40,7 +40,8 @@ WorkerCall::WorkerCall(Host& host, RunnablePort& port, PortWorker& worker)
     locked(host_, *port_.core, [this] { port_.core->workers().give_back(worker_.worker); });
 }
 
-// A record that the host could not take goes back to the port: this thread may never ask again.
+// A record that the host could not take goes back to the port, because this thread may never ask
+// again.
 WorkerCall::~WorkerCall() {
     worker_.inside = false;
     if (port_.forked()) {
@@ -59,10 +60,10 @@ WorkerCall::~WorkerCall() {
     });
 }
 
-// The worker that gets `over` closes the port before another one gets `ended`.
+// The worker that gets Next::over closes the port before another one gets Next::ended.
 Port::Next WorkerCall::next() {
     if (!worker_.inbox.empty()) {
-        return Port::Next::record;  // the host had no room for it
+        return Port::Next::record;  // the host could not take this record before
     }
     Ready ready;
     const Port::Next found = port_.core->next(worker_.worker, ready);

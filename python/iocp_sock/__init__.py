@@ -1,4 +1,4 @@
-"""Completion-port sockets on io_uring and epoll, with a ledger of locked memory."""
+"""Completion-port sockets on io_uring, epoll and Windows, with a ledger of locked memory."""
 
 from iocp_sock._core import (
     PAGE_SIZE,

@@ -1,7 +1,8 @@
-"""The meaning of an address before its socket exists: its family, and the number of its port.
+"""The family of an address, and the port number of a service, before a socket exists.
 
-The core converts it to the system's address (cpp/bindings/address_argument.cpp). Together they are
-the only rules for bind, listen, connect, sendto, connect_by_name and the blocking calls.
+The core converts an address to the system's form (cpp/bindings/address_argument.cpp). No other code
+has rules for the addresses of bind, listen, connect, sendto, connect_by_name and the blocking
+calls.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class BlockingSocket:
 
 
 def _finish(operation: Operation) -> Operation:
-    """Wait for the end. An exception that ends the wait earlier cancels the operation."""
+    """Wait for an operation's end. An exception that ends the wait early cancels the operation."""
     try:
         operation.result()
     except BaseException as error:
@@ -165,7 +165,7 @@ def _finish(operation: Operation) -> Operation:
             operation.cancel()
             with contextlib.suppress(OSError):
                 operation.result(timeout=_INTERRUPTED)
-        elif type(error) is type(operation.error):  # result() made this exception anew
+        elif type(error) is type(operation.error):  # result() raises a new exception each time
             error.transferred = operation.transferred  # type: ignore[attr-defined]
         raise
     return operation

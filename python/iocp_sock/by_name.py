@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Connecting"]
 
 _STAGGER = 0.25
-"""The seconds before the next attempt starts beside this one: RFC 8305, 8."""
+"""The seconds after which the next attempt starts beside a running one (RFC 8305, section 8)."""
 
 _Address = tuple[Any, ...]
 
 
 def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int, _Address]]:
-    """Order addresses as RFC 8305, 4 does: families alternate, that of the first address first."""
+    """Order addresses as RFC 8305, section 4: families alternate, the first address's at first."""
     families: dict[int, list[tuple[int, _Address]]] = {}
     for family, _kind, _proto, _name, address in found:
         families.setdefault(family, []).append((family, address))
@@ -37,7 +37,7 @@ def _in_turn(found: Iterable[tuple[int, int, int, str, Any]]) -> deque[tuple[int
 
 
 def _failure(error: BaseException) -> OSError:
-    """Return an OSError for a resolver's exception, which becomes its cause."""
+    """Return an OSError for a resolver's exception, which becomes the OSError's cause."""
     if isinstance(error, OSError):
         return error
     failure = _socket.gaierror(
@@ -48,7 +48,7 @@ def _failure(error: BaseException) -> OSError:
 
 
 def _step(method: Callable[..., None]) -> Callable[..., None]:
-    """End the Connecting with the exception of a step; a callback's exception passes."""
+    """Wrap a step of Connecting. Its exceptions end the connect, but those of the callback pass."""
 
     @functools.wraps(method)
     def step(connecting: Connecting, *given: Any) -> None:
@@ -65,11 +65,11 @@ def _step(method: Callable[..., None]) -> Callable[..., None]:
 class Connecting:
     """A connect by name, made by Port.connect_by_name().
 
-    `done` is whether it is over. Then either `socket` is the connected Socket, which the caller
-    closes, or `error` is the reason: gaierror or another error of the lookup, ArgumentError for an
-    invalid host, the error of the last attempt, TimedOut, Cancelled, or PortClosed. `attempts` has
-    the addresses that failed, each with its error, in order. `host` and `service` are the arguments
-    of the call.
+    `done` is true once the connect is over. Then either `socket` is the connected Socket, which the
+    caller closes, or `error` is the reason: gaierror or another error of the lookup, ArgumentError
+    for an invalid host, the error of the last attempt, TimedOut, Cancelled, or PortClosed.
+    `attempts` has the addresses that failed, each with its error, in order. `host` and `service`
+    are the arguments of the call.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Connecting:
         return self._done
 
     def cancel(self) -> None:
-        """End the connect with Cancelled, unless it is over first. Any thread may call this."""
+        """End the connect with Cancelled, unless it is over already. Any thread may call this."""
         if not self._done:
             self._leave_lookup()
             self._in_port(
@@ -117,7 +117,8 @@ class Connecting:
             state = "looking up"
         return f"<iocp_sock.Connecting {self.host!r} {self.service!r}, {state}>"
 
-    # The thread that runs the port calls everything below, except _looked_up().
+    # Only the thread that runs the port calls _try_all(), _try_next(), _attempted() and _end().
+    # Other threads may call the other methods.
 
     def _begin(self, family: int, resolver: Callable[..., Any], timeout: float | None) -> None:
         self.port.time()  # raises if the port is closed or was made before a fork
@@ -142,8 +143,8 @@ class Connecting:
             self._addresses.append(located)
             self._in_port(self._try_next)
         else:
-            # The system's resolver gets the host in the core's form; a caller's own gets it
-            # unchanged.
+            # socket.getaddrinfo gets the host as the core has encoded it. A caller's own resolver
+            # gets the host unchanged.
             host = located if resolver is _socket.getaddrinfo and located else self.host
             self._look_up(host, family, resolver)
 

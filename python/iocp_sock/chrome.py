@@ -31,7 +31,7 @@ def chrome_events(
     first: int = 1,
     origin: int | None = None,
 ) -> Iterator[_Json]:
-    """Convert events, which must be in order of time, to Chrome's; every "b" gets its "e".
+    """Convert TraceEvents, in order of time, to Chrome's events; every "b" gets its "e".
 
     The port's process has the number `first`; its sockets' processes have the numbers after it.
     Times count from `origin`, in nanoseconds of the port's clock (None: the first event).
@@ -144,7 +144,7 @@ class _Operation:
         self._span: str | None = None
 
     def enter(self, event: TraceEvent, now: float) -> Iterator[_Json]:
-        """Move on to the event's phase, or mark an event that is not a phase."""
+        """Begin the span of the event's phase, or mark an event that begins no span."""
         if event.phase in ("cancelled", "yielded"):
             name = "cancel" if event.phase == "cancelled" else "result"
             arguments = {} if event.phase == "cancelled" else {"bytes": event.nbytes}
@@ -157,7 +157,7 @@ class _Operation:
             yield from self.leave(now)
 
     def leave(self, now: float) -> Iterator[_Json]:
-        """End the span of the phase."""
+        """End the span of the current phase."""
         if self._span is not None:
             yield self.event("e", self._span, now, {})
             self._span = None

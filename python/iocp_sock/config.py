@@ -72,8 +72,9 @@ class AdaptiveRule:
     A subscription starts as 'zero_byte'. After `messages` in a row, each within `window` seconds of
     the one before, it is busy and uses the strategy `busy`. After `idle` seconds without a message
     it is 'zero_byte' again. While `budget_percent` of the port's budget is in use, no subscription
-    becomes busy, and busy ones go back. The port checks both every `idle` / 2 seconds. Raises
-    ArgumentError or ArgumentTypeError for an invalid value.
+    becomes busy, and busy ones go back. The port checks for idle subscriptions, and checks the
+    budget, every `idle` / 2 seconds. Raises ArgumentError or ArgumentTypeError for an invalid
+    value.
     """
 
     messages: int = 4
@@ -268,8 +269,9 @@ class PortConfig:
                 errno.EINVAL, f"adaptive must be an AdaptiveRule, not {self.adaptive!r}"
             )
 
-    # A plain field, because the core reads it while it makes a port. A property would run Python
-    # there, and before Python 3.14 the interpreter's end would unwind such a daemon thread.
+    # The number of threads is a plain attribute, because the core reads it while it makes a port. A
+    # property would run Python code then. Before Python 3.14, the end of the interpreter would
+    # unwind a daemon thread in that code.
     _threads: ClassVar[int]
 
     def _check_concurrency(self) -> None:

@@ -50,9 +50,9 @@ _REQUEST_KEYS = {"sockets"}
 class ControlServer:
     """Shows a port's figures on a control socket that the port itself serves.
 
-    A client takes at most MAX_REQUEST bytes and one answer of memory: the server reads the next
-    request when the last answer was sent. As a context manager it closes itself. Raises
-    ControlUnavailable if there can be no control socket.
+    A client costs at most MAX_REQUEST bytes and one answer of memory, because the server answers a
+    request only when the last answer was sent. As a context manager the object closes itself.
+    Raises ControlUnavailable if the socket cannot be made.
     """
 
     def __init__(self, port: Port, name: str) -> None:
@@ -272,7 +272,7 @@ def _check_owned(directory: Path) -> None:
 
 
 def _remove_dead(path: Path) -> None:
-    """Remove the socket that an ended process of this number left; a live server's socket stays."""
+    """Remove the socket that an ended process of this id left; a live server's socket stays."""
     if _served(path):
         raise ControlUnavailable(
             errno.EADDRINUSE,
@@ -295,7 +295,7 @@ def _served(path: Path) -> bool:
 
 
 def _user_of(getsockopt: Any) -> int:
-    """Return the system's user id of the other end."""
+    """Return the user id of the other end, as the system reports it."""
     found = getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return int(_CREDENTIALS.unpack(found)[1])
 

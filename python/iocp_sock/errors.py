@@ -84,7 +84,7 @@ class BackendUnavailable(Error):
 
 
 class ControlUnavailable(Error):
-    """There is no control socket here: the system has none, or no directory for it is safe."""
+    """The control socket cannot be made: the system has none, or no directory for it is safe."""
 
 
 class ResourceExhausted(Error):

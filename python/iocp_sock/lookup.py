@@ -121,7 +121,7 @@ _places = _Places()
 
 
 def _forget() -> None:
-    """Start without lookups: a forked child has none of its parent's threads."""
+    """Drop all lookups in a forked child, which has none of its parent's threads."""
     global _places
     _places = _Places()
 

@@ -140,11 +140,11 @@ class Port(_core.Port):
     def adopt(self, sock: _socket.socket | int, *, borrow: bool = False) -> Socket:
         """Take over an open descriptor, or a socket.socket, which is detached.
 
-        The port owns it from here on. The Socket's close() closes it; holders of a duplicate keep
-        the connection. Socket.detach() restores its blocking mode. Windows does not report the mode
-        of a bare descriptor, which then becomes blocking. With borrow the descriptor stays the
-        caller's, and a socket.socket goes on knowing it: the Socket ends as always, but leaves the
-        descriptor open, and the caller closes it once Socket.closed is true. Raises
+        The port then owns the descriptor. The Socket's close() closes it; holders of a duplicate
+        keep the connection. Socket.detach() restores the blocking mode. Windows does not report the
+        mode of a bare descriptor, which then becomes blocking. With borrow the descriptor stays the
+        caller's, and a socket.socket is not detached. The Socket then ends as always, but leaves
+        the descriptor open, and the caller closes it once Socket.closed is true. Raises
         ArgumentTypeError for an ssl.SSLSocket.
         """
         if not isinstance(sock, _socket.socket):
@@ -166,10 +166,10 @@ class Port(_core.Port):
 
         The Socket takes readiness waits only: recv_zero() completes when there is something to
         read, the end of the stream or an error, and wait_writable() when there is room. Its close()
-        leaves the descriptor open. Close it before the descriptor, because a watch may keep the
-        file open. Several may watch one descriptor, even one of a Socket of this port. Linux only
-        so far: elsewhere it raises OSError. Raises PermissionError for a file that is always ready,
-        such as a regular file, and OSError for a descriptor that is not open.
+        leaves the descriptor open. Close the Socket before the descriptor, because it may keep the
+        file open. Several Sockets may watch one descriptor, even that of a Socket of this port.
+        Linux only so far: elsewhere watch() raises OSError. Raises PermissionError for a file that
+        is always ready, such as a regular file, and OSError for a descriptor that is not open.
         """
         fileno: Any = getattr(fd, "fileno", None)
         number: Any = fileno() if callable(fileno) else fd
@@ -180,8 +180,8 @@ class Port(_core.Port):
 
         The address decides the family: a path is AF_UNIX, a host with a colon AF_INET6. The host ""
         is every IPv4 interface. A str "host:port" is refused, because it would be a path. On
-        Windows SO_REUSEADDR would share the address with every program that asks. So it uses
-        SO_EXCLUSIVEADDRUSE there, and has no reuse_port.
+        Windows SO_REUSEADDR would share the address with every program that asks. So listen() uses
+        SO_EXCLUSIVEADDRUSE on Windows, and has no reuse_port there.
         """
         if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
             raise ArgumentError(

@@ -18,7 +18,7 @@ __all__ = ["make_sim_port", "sim_network", "sim_port", "sim_seed"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --sim-seed."""
+    """Add the option --sim-seed."""
     parser.getgroup("iocp_sock").addoption(
         "--sim-seed",
         type=int,
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marker."""
+    """Register the marker `sim`."""
     config.addinivalue_line(
         "markers", "sim(**options): fields of iocp_sock.Sim for the model that sim_port runs on"
     )
@@ -64,8 +64,8 @@ def sim_network(request: pytest.FixtureRequest, sim_seed: int) -> Sim:
 def make_sim_port(sim_network: Sim) -> Iterator[Callable[..., Port]]:
     """Return a function that makes ports on the test's model, each a machine of its own.
 
-    The function takes the fields of PortConfig as keywords. The end of the test closes the ports.
-    It then raises the first exception of a callback, unless the test set the port's error_handler.
+    The function takes the fields of PortConfig as keywords. The end of the test closes the ports,
+    and then raises the first exception of a callback, unless the test set the port's error_handler.
     """
     ports: list[Port] = []
     raised: list[BaseException] = []

@@ -29,11 +29,11 @@ def thread_port(**options: Any) -> Port:
     """Return the calling thread's own Port; make it at the first call, and again once it is closed.
 
     Its sockets count as attached to no port, and only they take completion routines. Any thread
-    that waits for their operations makes the port's turns, so the program does not run it. A ring
-    belongs to one thread and cannot serve that: on Linux the backend is epoll, unless the options
-    or IOCP_SOCK_BACKEND name another. Its ledger and stats() are those of any port. After the
-    thread's end it lives until its last socket is gone. The options are those of Port(). Raises
-    ArgumentError for options if the port exists already.
+    that waits for their operations makes the port's turns, so the program does not run it. On Linux
+    the backend is epoll, unless the options or IOCP_SOCK_BACKEND name another, because an io_uring
+    ring belongs to one thread. The port's ledger and stats() are those of any port. After the
+    thread's end the port lives until its last socket is gone. The options are those of Port().
+    Raises ArgumentError for options if the port exists already.
     """
     port = _own.port
     if port is None or _own.process != os.getpid() or port.closed:

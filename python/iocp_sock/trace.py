@@ -91,12 +91,12 @@ class Trace:
 
     @property
     def running(self) -> bool:
-        """Whether events are still being recorded. Until the end there are none to read."""
+        """Whether events are still being recorded. They can be read only after the recording."""
         return self._port is not None
 
     @property
     def dropped(self) -> int:
-        """The number of events before the first one here, which later ones overwrote."""
+        """The number of earlier events that the events of this trace overwrote."""
         dropped: int = self._recorded["dropped"]
         return dropped
 

@@ -74,7 +74,7 @@ INVALID = {
 @pytest.mark.parametrize("call", [*STREAM_CALLS, *DATAGRAM_CALLS])
 @pytest.mark.parametrize("case", INVALID)
 def test_invalid_hosts(port, peers, call, case):
-    """Every call refuses a host with the same exception, an OSError, and leaves nothing."""
+    """Every call refuses an invalid host with the same exception, an OSError, and leaks nothing."""
     host, expected = INVALID[case]
     kind = socket.SOCK_DGRAM if call in DATAGRAM_CALLS else socket.SOCK_STREAM
     sock = peers.own(port.socket(socket.AF_INET, kind))
@@ -102,7 +102,7 @@ def test_a_numeric_host_of_another_family(port, peers, call, family, host):
 
 @pytest.mark.parametrize("call", ["bind", "sendto", "Port.connect", "Port.listen"])
 def test_a_failed_lookup_keeps_its_code(port, peers, call):
-    """gaierror has the number of getaddrinfo(), so that a caller can retry EAI_AGAIN."""
+    """gaierror has the error number of getaddrinfo(), so that a caller can retry EAI_AGAIN."""
     host = "a" * 64 + ".invalid"
     with pytest.raises(socket.gaierror) as expected:
         socket.getaddrinfo(host.encode(), None)
@@ -120,7 +120,7 @@ NAMES = ["localhost", b"localhost", wide("localhost")]
 
 @pytest.mark.parametrize("host", [*SPELLINGS, *NAMES], ids=repr)
 def test_spellings_of_a_host(port, host):
-    """A host is str, bytes or bytearray, numeric or a name, and IDNA beyond ASCII."""
+    """A host is a str, bytes or bytearray, numeric or a name; IDNA encodes what is not ASCII."""
     with port.listen((host, 0)) as listener:
         name = listener.getsockname()
         assert name[0] == "127.0.0.1"
@@ -130,7 +130,7 @@ def test_spellings_of_a_host(port, host):
 
 @pytest.mark.parametrize("host", [*SPELLINGS, *NAMES], ids=repr)
 def test_spellings_of_a_host_by_name(port, host):
-    """connect_by_name() takes the hosts of connect(); numeric ones also on the model."""
+    """connect_by_name() takes the same hosts as connect(); on the model only numeric ones."""
     if port.backend == "sim" and host in NAMES:
         pytest.skip("names are looked up by other threads, whose time is not the model's")
     with port.listen(("127.0.0.1", 0)) as listener:
@@ -176,7 +176,7 @@ def test_ipv6(port, host, rest):
 
 
 class Index:
-    """A number that is not an int."""
+    """An object with __index__() that is not an int."""
 
     def __init__(self, value):
         self.value = value
@@ -198,7 +198,7 @@ class Index:
 )
 @pytest.mark.parametrize("call", [*STREAM_CALLS, *DATAGRAM_CALLS])
 def test_invalid_ports(port, peers, call, number, expected):
-    """A number beyond 65,535 is refused by every call, and never taken modulo 65,536."""
+    """Every call refuses an invalid port number, and never reduces it modulo 65,536."""
     kind = socket.SOCK_DGRAM if call in DATAGRAM_CALLS else socket.SOCK_STREAM
     sock = peers.own(port.socket(socket.AF_INET, kind))
     with pytest.raises(expected):
@@ -212,7 +212,7 @@ def test_invalid_ports(port, peers, call, number, expected):
     ids=lambda service: repr(service)[:12],
 )
 def test_invalid_services(port, service):
-    """A number in text is not a port, although the strtoul() of getaddrinfo() would read it."""
+    """Text that is no port number is refused, even if strtoul() in getaddrinfo() would read it."""
     with pytest.raises(ArgumentError):
         port.connect_by_name("127.0.0.1", service)
 
@@ -229,7 +229,7 @@ def test_an_index_is_a_port(port):
 
 
 class Path:
-    """An os.PathLike."""
+    """An os.PathLike whose __fspath__() returns `path`, or raises it."""
 
     def __init__(self, path):
         self.path = path
@@ -248,7 +248,7 @@ class Path:
     ids=["str", "Path", "bytes", "bytearray", "PathLike", "PathLike of bytes"],
 )  # fmt: skip
 def test_spellings_of_a_path(port, tmp_path, spell):
-    """A path is anything that os.fspath() takes, in every call."""
+    """Every call takes a path as str, bytes, bytearray or os.PathLike."""
     if port.backend == "sim":
         pytest.skip("not in the model: AF_UNIX")
     path = spell(tmp_path / "caf\xe9")
@@ -282,7 +282,7 @@ def test_spellings_of_a_path(port, tmp_path, spell):
 )
 @pytest.mark.parametrize("call", ["listen", "connect", "bind", "sendto"])
 def test_invalid_paths(port, peers, tmp_path, spell, expected, call):
-    """A zero byte is refused: it would cut the path, which then names another file."""
+    """Invalid paths are refused; a zero byte would cut the path, which would name another file."""
     if port.backend == "sim":
         pytest.skip("not in the model: AF_UNIX")
     peers.raw(AF_UNIX).bind(str(tmp_path / "x"))
@@ -322,7 +322,7 @@ def test_abstract_names_hold_zeros(port):
     ids=repr,
 )
 def test_host_and_port_in_one_str(port, tmp_path, monkeypatch, address, meant):
-    """host:port in one str is refused, because it would name a file; the error has the tuple."""
+    """host:port in one str is refused, because it would name a file; the error shows the tuple."""
     monkeypatch.chdir(tmp_path)
     for call in (port.listen, port.connect):
         with pytest.raises(ArgumentError, match="did you mean") as caught:

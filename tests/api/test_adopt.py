@@ -11,7 +11,7 @@ from support import WINDOWS, Recorder, arrived, finish, linger, read, reset, run
 
 
 def test_adopts_a_connected_socket(port, peers):
-    """An adopted socket.socket is detached; the port's Socket goes on with it."""
+    """adopt() detaches the socket.socket; the port's Socket takes over its descriptor."""
     ours, theirs = socket.socketpair()
     peer = peers.keep(theirs)
     number = ours.fileno()
@@ -42,7 +42,7 @@ def test_adopts_a_bound_listener(port, peers):
 
 
 def test_adopts_a_non_blocking_socket(port, peers):
-    """Kernel fact: io_uring does not wait on a non-blocking descriptor. The port does."""
+    """Kernel fact: io_uring does not wait on a non-blocking descriptor. The port waits anyway."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     peer = peers.keep(theirs)
@@ -76,7 +76,7 @@ def test_closing_an_adopted_socket_spares_its_duplicates(port, peers):
 
 
 def test_late_data_of_an_adopted_socket_stays_for_its_duplicate(port, peers):
-    """Kernel fact: a receive outlives its closed descriptor, and would take the data."""
+    """Kernel fact: a receive outlives its closed descriptor. close() keeps it from taking data."""
     for strategy in (None, "pooled", "direct", "zero_byte"):
         ours, theirs = socket.socketpair()
         peer = peers.keep(theirs)
@@ -171,7 +171,7 @@ def test_detach_of_a_subscription(port, pair):
 
 
 def test_detach_of_a_listener_restores_its_mode(port, peers):
-    """A detached listener blocks as before."""
+    """The descriptor of a detached listener is blocking again."""
     listener = port.listen(("127.0.0.1", 0))
     listener.accept()
     port.run_once(0)
@@ -186,7 +186,7 @@ def test_detach_of_a_listener_restores_its_mode(port, peers):
 
 
 def test_detach_from_another_thread_is_refused(make_port, peers):
-    """detach() while another thread runs the port raises WrongThread; nothing changes."""
+    """detach() with operations outstanding raises while another thread runs the port."""
     port = make_port()
     sock, peer = peers.pair(port)
     got = threading.Event()
@@ -208,7 +208,7 @@ def test_detach_from_another_thread_is_refused(make_port, peers):
 
 
 def test_options_and_names(port, peers):
-    """Options and addresses are those of the socket module."""
+    """Options and addresses of a Socket read as in the socket module."""
     sock, peer = peers.tcp(port)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

@@ -27,17 +27,17 @@ on_linux = linux_only("ancillary data, of which the library passes none on Windo
 
 
 def rights(*numbers):
-    """The item that passes descriptors."""
+    """Return the ancillary data that passes these descriptors."""
     return [(socket.SOL_SOCKET, RIGHTS, array.array("i", numbers))]
 
 
 def room(count):
-    """Room for this many descriptors."""
+    """Return the ancillary size for this many descriptors."""
     return socket.CMSG_SPACE(count * array.array("i").itemsize)
 
 
 def numbers_of(ancillary):
-    """The descriptors in a list of items."""
+    """Return the descriptors in received ancillary data."""
     found = array.array("i")
     for level, kind, data in ancillary:
         assert (level, kind) == (socket.SOL_SOCKET, RIGHTS)
@@ -92,7 +92,7 @@ def test_descriptors_go_round(port, couple, pipe, there):
         assert not os.get_inheritable(own)
     os.write(mine[1], b"through")
     assert os.read(pipe[0], 10) == b"through"
-    assert numbers_of(op.ancillary) == mine, "reading again tells the same"
+    assert numbers_of(op.ancillary) == mine, "a second read gives the same descriptors"
     for own in mine:
         os.close(own)
     del op
@@ -278,7 +278,7 @@ def test_packet_info(port, peers, there):
 
 @on_linux
 def test_error_queue_and_datagrams_do_not_wait_for_each_other(port, peers):
-    """R29: a receive of the error queue waits for errors alone; no datagram is lost to it."""
+    """R29: a receive from the error queue completes only with an error, and takes no datagram."""
     recverr, errqueue = 11, 0x2000
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.setsockopt(socket.IPPROTO_IP, recverr, 1)
@@ -325,7 +325,7 @@ def test_bad_items(port, peers, items, expected):
 
 @on_linux
 def test_what_the_system_refuses(port, peers):
-    """R05: an invalid descriptor is the system's error, and the socket goes on."""
+    """R05: the system refuses to pass an invalid descriptor; the socket stays usable."""
     sock, peer = peers.pair(port)
     with pytest.raises(OSError, match="descriptor") as caught:
         sock.sendmsg([b"x"], ancillary=rights(1 << 30))
@@ -355,7 +355,7 @@ SO_PASSPIDFD, SCM_PIDFD = 76, 4
 @on_linux
 @pytest.mark.parametrize("read_it", [True, False])
 def test_descriptors_of_every_kind(port, couple, read_it):
-    """A descriptor that the kernel opens (SO_PASSPIDFD) is closed if it is not read."""
+    """A descriptor that the kernel opens (SO_PASSPIDFD) is closed unless the program reads it."""
     one, other = couple
     try:
         other.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)

@@ -109,7 +109,7 @@ POSTS = [
 
 @pytest.mark.parametrize(("call", "expected"), POSTS, ids=[str(i) for i in range(len(POSTS))])
 def test_wrong_argument(port, peers, call, expected):
-    """Bad input: an argument raises the named class with an explanation, and posts nothing."""
+    """Bad input: an invalid argument raises an exception that explains it, and posts nothing."""
     sock, peer = peers.pair(port)
     op = sock.recv(100)
     ledger = port.ledger
@@ -158,7 +158,7 @@ def test_wrong_address(port, peers, family, address, expected, method):
 
 @pytest.mark.parametrize("address", [None, 5, "x" * 200, ("127.0.0.1", "x"), (1, 2), ("::1", -1)])
 def test_wrong_address_of_the_port(port, address):
-    """Bad input: listen() and connect() of the port leave no socket behind."""
+    """Bad input: Port.listen() and Port.connect() refuse a wrong address, and leave no socket."""
     for call in (port.listen, port.connect):
         with pytest.raises((ArgumentError, ArgumentTypeError)):
             call(address)
@@ -166,7 +166,7 @@ def test_wrong_address_of_the_port(port, address):
 
 
 def test_address_in_use(port, peers):
-    """Bad input: an address in use is the system's OSError, and the socket is closed."""
+    """Bad input: an address in use raises the system's OSError, and the new socket is closed."""
     raw = peers.listening()
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is checked
         port.listen(raw.getsockname())
@@ -272,7 +272,7 @@ def test_wrong_calls_of_functions():
 
 
 def test_adopting_what_is_no_socket(port, tmp_path, peers):
-    """Bad input: invalid descriptors and files are refused, and stay as they are."""
+    """Bad input: adopt() refuses invalid descriptors and files, and changes nothing."""
     with open(tmp_path / "file", "wb") as file:
         for number, code in (
             (-1, errno.EBADF),
@@ -290,14 +290,14 @@ def test_adopting_what_is_no_socket(port, tmp_path, peers):
 
 
 def test_receiving_subscription_on_a_datagram_socket(port, peers):
-    """Bad input: receive() is for streams."""
+    """Bad input: receive() refuses a datagram socket, because it is for streams."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with pytest.raises(ArgumentError, match="stream"):
         sock.receive(Recorder())
 
 
 def test_accepting_on_a_connection_ends_with_an_error(port, pair):
-    """Bad input: accept() on a socket that does not listen raises, and the socket stays."""
+    """Bad input: accept() on a socket that does not listen raises, and the socket stays open."""
     sock, peer = pair
     with pytest.raises(OSError):  # noqa: PT011 - EINVAL or EOPNOTSUPP by family
         sock.accept()
@@ -360,7 +360,7 @@ def test_any_buffer_can_be_sent(port, pair):
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__ in Python")
 def test_a_list_that_shrinks_while_it_is_gathered(port, pair):
-    """Bad input: a buffer may empty the list from which it is gathered."""
+    """Bad input: an object's __buffer__() may empty the list that sendmsg() reads."""
     sock, _peer = pair
     parts = []
 
@@ -427,7 +427,7 @@ TAKERS = [
 @pytest.mark.parametrize("make", BUFFERS)
 @pytest.mark.parametrize("take", TAKERS)
 def test_buffers_that_give_no_memory(port, pair, make, take):
-    """A refusal of the exporter becomes an ArgumentError, which is an OSError."""
+    """An object that does not export contiguous memory raises an ArgumentError, an OSError."""
     if WINDOWS and take is TAKERS[3]:
         pytest.skip("there is no ancillary data on Windows")
     sock, peer = pair
@@ -441,7 +441,7 @@ def test_buffers_that_give_no_memory(port, pair, make, take):
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="classes have __buffer__ from 3.12 on")
 def test_errors_of_the_exporters_own(pair):
-    """An exception that is no refusal, raised by a class's __buffer__, reaches the caller."""
+    """An exception of an object's own __buffer__(), such as KeyError, reaches the caller."""
 
     class Broken:
         def __buffer__(self, flags):
@@ -453,7 +453,7 @@ def test_errors_of_the_exporters_own(pair):
 
 @pytest.mark.parametrize("handshake", [True, False])
 def test_adopts_no_tls(port, peers, handshake):
-    """An SSLSocket is refused: its connection would go on without TLS."""
+    """adopt() refuses an SSLSocket, because its connection would go on without TLS."""
     ssl = pytest.importorskip("ssl")
     if port.backend == "sim":
         pytest.skip("not in the model: no descriptor stands behind a modelled socket")

@@ -24,14 +24,14 @@ from support import (
 
 
 def later(work, delay=0.05):
-    """Start a timer that runs the work; it ends with the test."""
+    """Run the work in another thread after a delay; return its timer, for the test to join."""
     timer = threading.Timer(delay, work)
     timer.start()
     return timer
 
 
 def left_nothing(port):
-    """Blocking calls leave no operation, charge or completion, even if no thread runs the port."""
+    """Check that blocking calls left no operation, charge or completion at the port."""
     assert port.outstanding == 0
     assert port.ledger.now == 0
     assert port.get(0) is None
@@ -81,7 +81,7 @@ def test_large_transfers(port, peers):
 
 
 def test_flags(pair):
-    """R29: flags as in the socket module; MSG_WAITALL waits for all."""
+    """R29: blocking receives take the socket module's flags, with MSG_WAITALL on every backend."""
     sock, peer = pair
     peer.sendall(b"ab")
     assert sock.blocking.recv(10, flags=socket.MSG_PEEK) == b"ab"
@@ -91,7 +91,7 @@ def test_flags(pair):
 
 
 def test_connect_and_accept(port):
-    """R27: a client and a server without a callback, an event or an operation."""
+    """R27: a client and a server use blocking calls alone, without callbacks or events."""
     with port.listen(("127.0.0.1", 0)) as listener, port.socket() as client:
         client.blocking.connect(listener.getsockname())
         server, address = listener.blocking.accept(timeout=PATIENCE)
@@ -108,7 +108,7 @@ def test_connect_and_accept(port):
 
 
 def test_refused(port, peers):
-    """R27: a refusal of the system is raised."""
+    """R27: a refused connection raises the system's error."""
     taken = peers.raw(socket.AF_INET, socket.SOCK_STREAM)
     taken.bind(("127.0.0.1", 0))  # bound, but not listening
     with port.socket() as sock, pytest.raises(ConnectionRefusedError):
@@ -116,7 +116,7 @@ def test_refused(port, peers):
 
 
 def test_reset_by_the_peer(port, peers):
-    """R05, R27: an error of the connection ends the call, and the socket."""
+    """R05, R27: a reset ends the blocking call and the socket with an error."""
     sock, peer = peers.tcp(port)
     timer = later(lambda: reset(peer))
     with pytest.raises(ConnectionResetError):
@@ -167,7 +167,7 @@ def test_messages(port, peers):
 
 
 def test_file_and_disconnect(port, peers, tmp_path):
-    """R32, R27: send_file returns the count; disconnect returns when the peer has ended too."""
+    """R32, R27: send_file returns the count; disconnect returns once the peer has also ended."""
     path = tmp_path / "file"
     path.write_bytes(pattern(10_000))
     sock, peer = peers.tcp(port)
@@ -182,7 +182,7 @@ def test_file_and_disconnect(port, peers, tmp_path):
 
 
 def test_timeout(pair):
-    """R27: a deadline cancels the operation; the socket goes on."""
+    """R27: a timeout cancels the operation of a blocking call; the socket stays usable."""
     sock, peer = pair
     with pytest.raises(TimedOut) as late:
         sock.blocking.recv(10, timeout=0.01)
@@ -195,7 +195,7 @@ def test_timeout(pair):
 
 
 def test_timeout_of_a_part(port, peers):
-    """R31: a timeout within a send counts the sent bytes, and later sends are refused."""
+    """R31: a send that times out part-way reports the sent bytes; later sends are refused."""
     sock, _peer = peers.tcp(port, buffers=4096)
     with pytest.raises(TimedOut) as late:
         sock.blocking.send(bytes(16 << 20), timeout=0.1)
@@ -208,7 +208,7 @@ def test_timeout_of_a_part(port, peers):
 
 
 def test_done_at_once_needs_no_turn(pair):
-    """R27: an operation that its post finished returns without a turn of the port."""
+    """R27: a blocking call returns without a turn of the port if its post is done at once."""
     sock, peer = pair
     turns = sock.port.stats().waits
     for _ in range(100):
@@ -219,7 +219,7 @@ def test_done_at_once_needs_no_turn(pair):
 
 
 def test_interrupt(pair):
-    """R27: Ctrl-C ends the call and its operation; the socket goes on."""
+    """R27: Ctrl-C ends a blocking call and its operation; the socket stays usable."""
     sock, peer = pair
     timer = later(interrupt, 0.1)
     with pytest.raises(KeyboardInterrupt):
@@ -231,7 +231,7 @@ def test_interrupt(pair):
 
 
 def test_other_threads_go_on(port, peers):
-    """R27: a waiting call does not hold up other threads of the interpreter."""
+    """R27: a waiting blocking call does not hold up other threads of the interpreter."""
     sock, peer = peers.pair(port)
     seen = []
     thread = threading.Thread(target=lambda: seen.append(sock.blocking.recv(10)))
@@ -246,7 +246,7 @@ def test_other_threads_go_on(port, peers):
 
 
 def test_while_another_thread_runs_the_port(port, peers):
-    """R27: the port serves others in one thread, while others make blocking calls."""
+    """R27: one thread runs the port and serves a client, while others make blocking calls."""
     served, client = peers.pair(port)
     served.receive(lambda s, data: s.send(data))
     pairs = [peers.pair(port) for _ in range(4)]
@@ -316,7 +316,7 @@ def test_the_sockets_own_mode_is_untouched(port, peers):
 
 
 def test_closed_by_another_thread(pair):
-    """Classic mistake: closing while a call waits ends the call with an error."""
+    """Classic mistake: closing a socket while a blocking call waits ends the call with an error."""
     sock, _peer = pair
     timer = later(lambda: sock.close(0))
     began = time.monotonic()
@@ -340,7 +340,7 @@ def test_closed_by_another_thread(pair):
     ],
 )
 def test_bad_input(pair, call, error):
-    """Bad input raises the same error as the operation's post, and leaves nothing."""
+    """Bad input raises the same error as the operation's post, and leaves nothing outstanding."""
     sock, _peer = pair
     with pytest.raises(error):
         call(sock.blocking)

@@ -75,7 +75,7 @@ def test_interrupts_leave_run_and_lose_nothing(port, pair, what, kind, monkeypat
         raise kind
 
     monkeypatch.setitem(globals(), "raiser", interrupt)
-    port.error_handler = lambda *_given: pytest.fail("interrupts are not the handler's")
+    port.error_handler = lambda *_given: pytest.fail("the error handler got an interrupt")
     CALLBACKS[what](port, sock, peer)
     got = Recorder()
     for i in range(3):
@@ -111,7 +111,7 @@ def test_interrupt_in_the_error_handler_leaves_run(port):
 
 
 def marked(port, sock, peer, **which):
-    """Queue more than the high mark, so that on_pause runs, and on_resume once it drains."""
+    """Queue more than the high mark, so that on_pause runs; if on_resume is given, send it all."""
     sock.set_send_marks(high=1, low=0, **which)
     sock.send_buffer = 4096
     while not sock.queued_bytes:
@@ -149,7 +149,7 @@ SERVING = {
 
 @pytest.mark.parametrize("what", SERVING)
 def test_a_callback_that_raises_closes_its_connection(port, pair, what):
-    """The port closes the connection: the peer sees its end, and on_close gets the error."""
+    """A callback that raises closes its connection; on_close gets the error."""
     sock, peer = pair
     told = Recorder()
     port.error_handler = told
@@ -166,7 +166,7 @@ def test_a_callback_that_raises_closes_its_connection(port, pair, what):
 
 
 def ended(peer):
-    """Whether a raw peer sees the end of the connection, or its reset."""
+    """Return whether a raw peer sees the end of the connection, or its reset."""
     try:
         while is_readable(peer):
             if not peer.recv(1 << 16):
@@ -178,7 +178,7 @@ def ended(peer):
 
 @pytest.mark.parametrize("callback", [raiser, lambda *_given: [][0]], ids=["own", "builtin"])
 def test_a_callback_of_receive_that_raises(port, pair, callback):
-    """on_close gets the exception itself with its traceback; no data is delivered after it."""
+    """on_close gets the exception of the receive callback, with its traceback; no data follows."""
     sock, peer = pair
     told, ends, calls = Recorder(), Recorder(), Recorder()
     port.error_handler = told
@@ -213,7 +213,7 @@ def test_a_callback_of_an_operation_that_raises_without_on_close(port, pair):
 @pytest.mark.parametrize("how", ["accept", "accept_each"])
 @pytest.mark.parametrize("policy", ["close", "keep"])
 def test_a_callback_that_raises_after_an_accept(make_port, peers, how, policy):
-    """The accepted connection is closed; the listener stays, and goes on."""
+    """If an accept callback raises, its connection is closed, or kept with the policy 'keep'."""
     port = make_port(on_callback_error=policy)
     told, ends, kept = Recorder(), Recorder(), []
     port.error_handler = told
@@ -286,7 +286,7 @@ def test_a_datagram_socket_stays(port, peers):
 
 
 def test_a_callback_that_closes_and_raises(port, pair):
-    """A close() in the callback goes on as requested: queued data still goes out."""
+    """A callback may close() its socket and then raise: the queued data is still sent."""
     sock, peer = pair
     told, ends = Recorder(), Recorder()
     port.error_handler = told
@@ -306,7 +306,7 @@ def test_a_callback_that_closes_and_raises(port, pair):
 
 
 def test_an_interrupt_closes_nothing(port, pair):
-    """run() raises a KeyboardInterrupt, which closes no connection."""
+    """A KeyboardInterrupt of a callback leaves run(), and closes no connection."""
     sock, peer = pair
 
     def interrupt(*_given):
@@ -322,7 +322,7 @@ def test_an_interrupt_closes_nothing(port, pair):
 
 
 def test_the_exception_is_given_up(port, pair):
-    """Neither the socket nor the port keeps the exception after on_close."""
+    """Neither the socket nor the port keeps a callback's exception after on_close."""
     sock, peer = pair
     port.error_handler = lambda *_given: None
     alive = []

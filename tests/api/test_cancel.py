@@ -48,7 +48,7 @@ def test_lost_race_reports_success(port, pair):
 
 
 def test_no_byte_is_lost_to_cancels(port, pair):
-    """R31: receives that race with cancels lose and double nothing."""
+    """R31: receives that race with cancels lose no byte, and deliver none twice."""
     sock, peer = pair
     data = pattern(20_000)
     got = []
@@ -86,9 +86,9 @@ def test_cancel_of_a_queued_operation_is_immediate(port, pair):
 
 @pytest.mark.parametrize("order", ["first", "last"])
 def test_cancels_of_a_long_queue(port, pair, order):
-    """R31: a cancel does not walk the queue: 200,000 of them end well within the suite's timeout.
+    """R31: a cancel does not walk the queue: 200,000 cancels end within the suite's timeout.
 
-    A walk from the head makes the cancels of the last operation first take minutes.
+    With a walk from the head of the queue, cancels from the last to the first would take minutes.
     """
     sock, _ = pair
     ops = [sock.recv(1) for _ in range(200_000)]
@@ -111,7 +111,7 @@ def test_cancel_of_a_done_operation(port, pair):
 
 
 def test_cancel_all_of_a_socket(port, pair):
-    """R31: cancel() of the socket requests the end of every operation, and counts them."""
+    """R31: cancel() of a socket cancels all its operations, and returns their number."""
     sock, peer = pair
     got = Recorder()
     ops = [sock.recv(10, callback=got) for _ in range(3)]
@@ -129,7 +129,7 @@ def test_cancel_all_of_a_socket(port, pair):
 
 
 def test_cut_send_keeps_its_count_and_ends_the_stream(port, pair):
-    """R31 R04: a cancelled send counts the sent bytes; no send may follow it."""
+    """R31 R04: a send that is cancelled part-way reports the sent bytes; no send may follow it."""
     sock, peer = pair
     data = pattern(OVERFLOW)
     op = sock.send(data)
@@ -195,7 +195,7 @@ def test_timeout_is_a_cancel_of_its_own_kind(port, pair):
 
 
 def test_timeout_of_a_send(port, pair):
-    """R31: a send that times out counts the sent bytes."""
+    """R31: a send that times out reports the sent bytes."""
     sock, _peer = pair
     op = sock.send(bytes(OVERFLOW), timeout=0.02)
     finish(port, op)
@@ -237,7 +237,7 @@ def test_cancel_in_a_callback(port, pair):
 
 
 def test_cancelled_accept_takes_no_connection(port, peers):
-    """R31: after a cancelled accept the connection goes to the next."""
+    """R31: after a cancelled accept the connection goes to the next accept."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     op = listener.accept()
     port.run_once(0)
@@ -275,7 +275,7 @@ def test_cancelled_subscription_ends_once(port, pair):
 def test_cancel_that_meets_a_wake_up(port, peers):
     """Kernel fact: io_uring cannot cancel a request that is waking up; the port tries again.
 
-    The end of the stream wakes a send that waits for room, and the cancel of the close meets it.
+    The peer's end of stream wakes a send that waits for room, while close() cancels that send.
     """
     with port.listen(("127.0.0.1", 0)) as listener:
         ours = peers.own(port.socket())
@@ -295,9 +295,10 @@ def test_cancel_that_meets_a_wake_up(port, peers):
 
 
 def test_cancel_that_comes_after_the_end(port, pair):
-    """Two large messages change a multishot receive to reads; its end is in the same batch.
+    """A multishot receive ends in the batch in which the port decides to cancel it.
 
-    The port does not cancel the ended request again and again: an idle wait is one wait.
+    Two large messages make the port read instead. The port must not go on cancelling the ended
+    request: an idle run_once() waits at most twice.
     """
     sock, peer = pair
     received = []

@@ -52,7 +52,7 @@ def test_get_hands_out_what_has_no_callback(port, pair):
 
 
 def test_get_batch_takes_at_most_n(port, pair):
-    """R03: get_batch() returns at most n completions, and an empty list at the end."""
+    """R03: get_batch() returns at most n completions, and an empty list if there are none."""
     sock, _peer = pair
     ops = [sock.send(b"x") for _ in range(5)]
     first = port.get_batch(3, 1)

@@ -69,7 +69,7 @@ def test_probe_and_features(backend):
 @pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte"])
 @pytest.mark.parametrize("when", ["before", "after", "with data"])
 def test_end_of_stream_exactly_once(port, pair, strategy, when):
-    """The end of the stream and a half-close reach a callback exactly once, at any time."""
+    """The end of the stream reaches the callback exactly once, whenever the peer half-closes."""
     sock, peer = pair
     got = []
     closed = Recorder()
@@ -162,7 +162,7 @@ def test_objects_are_not_copied_by_accident(port, pair):
 
 
 def test_a_port_before_its_init(backend):
-    """Every call before super().__init__() raises, and names the missing call."""
+    """Every call on a Port before its __init__() raises an error that names __init__()."""
 
     class Early(iocp_sock.Port):
         def __init__(self, **options):
@@ -240,7 +240,7 @@ def test_repr_of_a_port(make_port, backend):
 
 @linux_only("os.fork()")
 def test_repr_in_a_forked_child(port, pair):
-    """The repr in a child makes no system call, and does not raise."""
+    """The repr in a forked child makes no system call, and does not raise."""
     sock, _peer = pair
     readable, writable = os.pipe()
     child = os.fork()
@@ -275,7 +275,7 @@ def test_user(port, pair):
 
 
 def test_user_of_what_is_accepted(port, peers):
-    """An accepted connection does not inherit the listener's user."""
+    """An accepted connection does not inherit the attribute `user` of its listener."""
     listener = peers.own(port.listen(LOCALHOST))
     listener.user = "the listener's"
     got = Recorder()
@@ -291,7 +291,7 @@ def test_user_of_what_is_accepted(port, peers):
 
 
 def test_user_is_seen_by_the_collector(port):
-    """An open socket keeps its user alive; the collector finds a cycle through a closed one."""
+    """An open socket keeps `user` alive; the collector frees a cycle through a closed socket."""
     sock = port.listen(LOCALHOST)
 
     class Session:
@@ -312,7 +312,7 @@ def test_user_is_seen_by_the_collector(port):
 
 
 def test_large_messages_over_both_ways(port, pair):
-    """Both directions go at once; neither waits for the other."""
+    """Large transfers go in both directions at once; neither waits for the other."""
     sock, peer = pair
     out, back = pattern(3_000_000, 1), pattern(3_000_000, 2)
     got = []
@@ -336,7 +336,7 @@ def test_no_thread_is_started(port, pair):
     sock, peer = pair
     sock.send(b"x")
     assert read(port, peer, 1) == b"x"
-    # Without SIGALRM pytest-timeout has a thread.
+    # Without SIGALRM pytest-timeout has a thread of its own.
     own = ("pytest_timeout", "iocp_sock-names")
     others = [t for t in threading.enumerate() if not t.name.startswith(own)]
     assert len(others) == 1 or sys.gettrace() is not None

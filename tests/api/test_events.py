@@ -29,7 +29,7 @@ def test_event_by_itself():
 
 
 def test_event_of_a_pending_operation(pair):
-    """R25: the operation's end sets the event, and yields no completion besides."""
+    """R25: the operation's end sets the event, and get() yields no completion for it."""
     sock, peer = pair
     event = Event()
     op = sock.recv(10, event=event)
@@ -45,7 +45,7 @@ def test_event_of_a_pending_operation(pair):
 
 @pytest.mark.parametrize("skips", [False, True])
 def test_event_of_a_done_operation(pair, skips):
-    """R25: a done post sets the event, even if the socket skips done packets."""
+    """R25: a post that is done at once sets the event, even if the socket skips done packets."""
     sock, peer = pair
     sock.skip_done_packets = skips
     peer.sendall(b"abc")
@@ -71,7 +71,7 @@ def test_a_post_resets_the_event(pair):
 
 
 def test_event_of_an_unfinished_operation_is_taken(pair):
-    """Classic mistake: one event, or OVERLAPPED, for two outstanding operations."""
+    """Classic mistake: one event, as one OVERLAPPED, for two operations: the second is refused."""
     sock, peer = pair
     event = Event()
     op = sock.recv(1, event=event)
@@ -111,7 +111,7 @@ def test_event_tells_of_every_end(make_port, peers):
 
 
 def test_event_of_a_socket_closed_while_pending(pair):
-    """Classic mistake: closing while pending; the operation ends, and its event is set."""
+    """Classic mistake: closing a socket ends its pending operation, whose event is set."""
     sock, _peer = pair
     event = Event()
     op = sock.recv(10, event=event)
@@ -194,13 +194,13 @@ def test_wait_any(port, peers):
 
 
 def test_wait_any_takes_one_auto_reset_event():
-    """R25: wait_any() resets one of several set events."""
+    """R25: wait_any() resets only one of several set auto-reset events."""
     events = [Event(manual_reset=False, set=True) for _ in range(3)]
     assert [wait_any(events, 0) for _ in range(4)] == [0, 1, 2, None]
 
 
 def test_wait_all_takes_all_or_none():
-    """R25: wait_all() resets no event before all are set."""
+    """R25: wait_all() resets no auto-reset event before all are set."""
     events = [Event(manual_reset=False, set=i != 2) for i in range(4)]
     assert not wait_all(events, 0.01)
     assert [event.is_set() for event in events] == [True, True, False, True]
@@ -210,7 +210,7 @@ def test_wait_all_takes_all_or_none():
 
 
 def test_thousands(port, peers):
-    """R25: one wait takes thousands of events, although Windows' own call takes 64."""
+    """R25: one wait takes thousands of events, although WaitForMultipleObjects() takes 64."""
     pairs = [peers.pair(port) for _ in range(40)]
     events = []
     for sock, _peer in pairs:
@@ -229,7 +229,7 @@ def test_thousands(port, peers):
 
 
 def test_events_of_several_ports(make_port, peers):
-    """R25: a wait for events of several ports runs all of them."""
+    """R25: a wait for events of several ports runs all of these ports."""
     ports = [make_port() for _ in range(3)]
     pairs = [peers.pair(port) for port in ports]
     events = [Event() for _ in ports]
@@ -244,7 +244,7 @@ def test_events_of_several_ports(make_port, peers):
 
 
 def test_event_while_another_thread_runs_the_port(port, peers):
-    """R24: the running thread sets the event, and wakes the waiting thread."""
+    """R24: the thread that runs the port sets the event, and wakes the waiting thread."""
     sock, peer = peers.pair(port)
     event = Event(manual_reset=False)
     with Runner(port):
@@ -267,7 +267,7 @@ def test_event_set_by_a_thread_wakes_who_turns_a_port(pair):
     assert wait_any(waits, PATIENCE) == 1
     assert time.monotonic() - began < PATIENCE / 2
     timer.join()
-    assert sock.port.stats().waits - turns < 100, "it spun"
+    assert sock.port.stats().waits - turns < 100, "the wait spun"
 
 
 def test_event_given_to_an_operation_while_it_is_waited_for(make_port, peers):

@@ -47,7 +47,7 @@ FLAGS |= {"bit 28": 1 << 28, "bit 23": 1 << 23}
 
 
 def connected(port, peers, kind):
-    """A connected socket of the port, and the raw end."""
+    """Return a connected socket of the port, and the raw socket of its peer."""
     if kind == "tcp":
         return peers.tcp(port)
     family, type_ = KINDS[kind]

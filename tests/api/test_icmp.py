@@ -1,4 +1,4 @@
-"""Errors that datagrams cause: each completes one operation, and receiving goes on."""
+"""ICMP errors of sent datagrams: each completes one operation, and receiving goes on."""
 
 import errno
 import socket
@@ -13,19 +13,19 @@ BOUNCES = {errno.ECONNREFUSED, errno.ECONNRESET}
 
 @pytest.fixture
 def holder(peers):
-    """A socket that keeps its address and bounces every datagram."""
+    """Return a raw socket that keeps an address at which every datagram causes an ICMP error."""
     return peers.unreachable()
 
 
 @pytest.fixture
 def nowhere(holder):
-    """An address where no socket listens."""
+    """Return an address at which no socket receives."""
     return holder.getsockname()
 
 
 @pytest.fixture
 def told(port, peers):
-    """A port's unconnected socket that asks the system to report errors."""
+    """Return an unconnected socket of a port, for which the system reports errors (IP_RECVERR)."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     sock.bind(("127.0.0.1", 0))
@@ -34,9 +34,9 @@ def told(port, peers):
 
 @pytest.fixture
 def bounced(port, peers, nowhere):
-    """A port's socket that is connected to an address without a listener, and the address."""
+    """Return a socket of a port, connected to an address without a receiver, and the address."""
     if WINE:
-        pytest.skip("Wine 8.0: a connected datagram socket hears nothing more after an error")
+        pytest.skip("Wine 8.0: a connected datagram socket receives nothing more after an error")
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
     finish(port, sock.connect(nowhere))
@@ -44,7 +44,7 @@ def bounced(port, peers, nowhere):
 
 
 def send(sock, data):
-    """Post a datagram; post it again if it meets the error of an earlier one."""
+    """Send a datagram, again if the send raises the error of an earlier one; count these errors."""
     errors = 0
     while True:
         try:
@@ -55,7 +55,7 @@ def send(sock, data):
 
 @pytest.mark.parametrize("method", ["recv", "recvfrom", "recv_into", "recvmsg_into"])
 def test_one_receive_gets_it(port, peers, holder, bounced, method):
-    """R05: a bounced datagram fails one receive; the next receive gets the next datagram."""
+    """R05: an ICMP error fails one receive; the next receive gets the next datagram."""
     sock, nowhere = bounced
     rooms = [bytearray(100), bytearray(100)]
     posts = {
@@ -81,7 +81,7 @@ def test_one_receive_gets_it(port, peers, holder, bounced, method):
 
 
 def test_send_that_meets_it_raises(port, peers, holder, bounced):
-    """R05: without a receive, the send after a bounced one raises its error, and sends nothing."""
+    """R05: without a receive, the next send raises the ICMP error of a send, and sends nothing."""
     sock, nowhere = bounced
     sock.send(b"first")
     if not WINDOWS:
@@ -98,7 +98,7 @@ def test_send_that_meets_it_raises(port, peers, holder, bounced):
 @linux_only("IP_RECVERR")
 @pytest.mark.parametrize("subscribed", [True, False])
 def test_unconnected_with_recverr(port, peers, told, nowhere, subscribed):
-    """R05: an unconnected socket that asks for errors gets them; receiving goes on."""
+    """R05: an unconnected socket with IP_RECVERR gets the ICMP errors; receiving goes on."""
     peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
     errors = []
     got = []
@@ -130,7 +130,7 @@ def test_unconnected_with_recverr(port, peers, told, nowhere, subscribed):
 
 @linux_only("IP_RECVERR")
 def test_errors_that_nobody_reads(port, peers, told, nowhere):
-    """R05 R15: an unread error in the system's queue wakes the port once; later ones do again."""
+    """R05 R15: an error that stays in the system's error queue does not make the port spin."""
     errors = []
     got = []
     told.receive_from(
@@ -149,7 +149,7 @@ def test_errors_that_nobody_reads(port, peers, told, nowhere):
 
 
 def test_unconnected_without_it_goes_on(port, peers, nowhere):
-    """R05: receiving goes on, whether or not the system reports errors to the socket."""
+    """R05: receiving goes on, whether or not the system reports ICMP errors to the socket."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
     peer = peers.raw(socket.AF_INET, socket.SOCK_DGRAM)
@@ -170,7 +170,7 @@ def test_unconnected_without_it_goes_on(port, peers, nowhere):
 def test_100_000_datagrams_with_errors_in_between(port, peers, holder, bounced, how):
     """R03 R05 R22: each accepted datagram arrives once and in order, past every error.
 
-    Before each batch the address has no socket, so that one datagram bounces.
+    Before each batch the peer's address has no socket, so that one datagram causes an ICMP error.
     """
     sock, nowhere = bounced
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -209,7 +209,7 @@ def test_100_000_datagrams_with_errors_in_between(port, peers, holder, bounced, 
     met = 0
     holder.close()
     for start in range(0, total, batch):
-        # No socket listens: this datagram bounces.
+        # The address has no socket now, so this datagram causes an ICMP error.
         met += send(sock, b"to nobody")[1]
         peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         peer.bind(nowhere)

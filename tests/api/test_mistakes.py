@@ -25,7 +25,7 @@ def test_memory_of_a_pending_receive_is_resized(port, pair):
 
 
 def test_memory_of_a_pending_receive_is_dropped(port, pair):
-    """R03 R05: a pending operation keeps its memory and itself alive."""
+    """R03 R05: a pending receive stays alive with its buffer, even if the program drops both."""
     sock, peer = pair
     told = Recorder()
     sock.recv_into(bytearray(8), callback=told)
@@ -36,7 +36,7 @@ def test_memory_of_a_pending_receive_is_dropped(port, pair):
 
 
 def test_one_buffer_in_two_pending_receives(port, pair):
-    """R30: two receives may share a buffer: in order, the second overwrites the first."""
+    """R30: two receives may share a buffer; they complete in order, so the second overwrites it."""
     sock, peer = pair
     buffer = bytearray(4)
     first, second = sock.recv_into(buffer), sock.recv_into(buffer)

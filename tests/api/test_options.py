@@ -18,7 +18,7 @@ probes = pytest.mark.skipif(
 
 @probes
 def test_keep_alive(port, peers):
-    """The set values are read back, from the Socket and from the system."""
+    """The keep-alive values that were set are read back, from the Socket and from the system."""
     sock, _peer = peers.tcp(port)
     assert sock.keep_alive is None
     for given in (KeepAlive(), KeepAlive(1, 2, 3), KeepAlive(32767, 32767, 127)):
@@ -60,7 +60,7 @@ def test_accepted_sockets_keep_alive_as_their_listener(port, peers):
     ],
 )
 def test_what_cannot_be(port, peers, name, value, error):
-    """A bad value is named, and sets nothing."""
+    """An invalid value raises an error that names the option, and sets nothing."""
     sock, _peer = peers.tcp(port)
     with pytest.raises(error, match=name if name != "keep_alive" else "(?i)keep_?alive"):
         setattr(sock, name, value)
@@ -71,7 +71,7 @@ def test_what_cannot_be(port, peers, name, value, error):
 
 
 def test_keep_alive_is_of_tcp(port, peers):
-    """Sockets other than TCP refuse keep-alive, and say so."""
+    """A socket that is not TCP refuses keep_alive with an error that names TCP."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with pytest.raises(iocp_sock.ArgumentError, match="TCP"):
         sock.keep_alive = KeepAlive()
@@ -115,7 +115,7 @@ def test_reuse_port(port, peers):
     other.bind(one.getsockname())
 
 
-@pytest.mark.skipif(not WINDOWS, reason="SO_REUSEPORT is there")
+@pytest.mark.skipif(not WINDOWS, reason="this system has SO_REUSEPORT")
 def test_no_reuse_port(port, peers):
     """The error says that Windows has no REUSEPORT."""
     sock = peers.own(port.socket())
@@ -124,7 +124,7 @@ def test_no_reuse_port(port, peers):
 
 
 def test_duplicate_is_the_same_connection(port, peers):
-    """A duplicate belongs to the caller, and goes on when the Socket is closed."""
+    """A duplicate is the same connection, owned by the caller; closing it spares the Socket."""
     sock, peer = peers.tcp(port)
     with sock.duplicate() as copy:
         assert copy.fileno() != sock.fileno()
@@ -158,7 +158,7 @@ SERVE = """
 
 
 def test_another_process_serves_a_duplicate(port, peers):
-    """A port of another process serves a duplicate, through SCM_RIGHTS or WSADuplicateSocket."""
+    """Another process serves a duplicate, passed by SCM_RIGHTS or WSADuplicateSocket."""
     sock, peer = peers.tcp(port)
     channel, theirs = socket.socketpair() if AF_UNIX is not None else (None, None)
     child = subprocess.Popen(

@@ -117,7 +117,7 @@ def test_failed_post_raises_and_leaves_nothing(port, peers):
 
 
 def test_fatal_error_in_a_post_releases_what_the_socket_holds(port, peers):
-    """R01 R05: a reset met by a send raises, and the pending receive ends with the error."""
+    """R01 R05: a send on a reset connection raises, and the pending receive ends with the error."""
     sock, peer = peers.tcp(port)
     got = Recorder()
     pending = sock.recv(100, callback=got)
@@ -137,7 +137,7 @@ def send_for_ever(sock):
 
 
 def test_zero_byte_receive_outcomes(port, pair):
-    """R01 R11: a zero-byte receive is pending without data and done with it."""
+    """R01 R11: a zero-byte receive is pending without data, and done at once if there is data."""
     sock, peer = pair
     waiting = sock.recv_zero()
     assert waiting.outcome == "pending"
@@ -148,7 +148,7 @@ def test_zero_byte_receive_outcomes(port, pair):
 
 
 def test_accept_outcomes(port, peers):
-    """R01: an accept is pending without a connection and done with one."""
+    """R01: an accept is pending without a connection, and done at once if one waits."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     waiting = listener.accept()
     assert waiting.outcome == "pending"

@@ -1,4 +1,4 @@
-"""receive_from(): every datagram with its sender; no error stops it."""
+"""receive_from() delivers every datagram with its sender; no error stops it."""
 
 import errno
 import gc
@@ -12,7 +12,7 @@ from support import Recorder, descriptors, finish, linux_only, needs_unix, patte
 
 @pytest.fixture
 def server(port, peers):
-    """A port's socket, bound, and a raw one."""
+    """Return a bound datagram socket of the port, and a raw one."""
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
     peer = peers.datagrams()
@@ -57,7 +57,7 @@ def test_echo_server(port, peers, server):
 
 
 def test_kept_buffers_stay_what_they_are(make_port, peers):
-    """R12: Buffers may be kept, sent on, and outlive the port; keeping many makes copies."""
+    """R12: received Buffers may be kept, even beyond the port; if many are kept, data is copied."""
     port = make_port(region_size=65536, region_limit=2)
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("127.0.0.1", 0))
@@ -220,7 +220,7 @@ def test_unix_datagrams_longer_than_those_of_udp(port, peers, tmp_path):
 
 
 def test_dropped_port(make_port, server, peers):
-    """R10: undelivered datagrams leave nothing behind when the port is closed."""
+    """R10: closing a port with undelivered datagrams leaks no descriptor."""
     before = descriptors()
     port = make_port()
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -37,7 +37,7 @@ def test_result_of_what_is_done(pair):
 
 
 def test_results_alone_leave_nothing_behind(pair):
-    """R03: a program that uses results alone keeps no completions."""
+    """R03: operations whose results are taken leave no completions at the port."""
     sock, peer = pair
     port = sock.port
     for _ in range(200):
@@ -61,7 +61,7 @@ def test_result_keeps_completions_of_others(pair):
 
 
 def test_result_runs_callbacks(pair):
-    """The waiting thread runs the port as get() does, callbacks included."""
+    """result() runs the port as get() does, callbacks included."""
     sock, peer = pair
     got = Recorder()
     op = sock.recv(1, callback=got)
@@ -162,7 +162,7 @@ def test_a_failed_post_leaves_nothing(pair):
 
 
 def test_result_while_another_thread_runs_the_port(port, peers):
-    """R24: the running thread completes the operation; the caller sleeps meanwhile."""
+    """R24: while another thread runs the port, the caller of result() sleeps until the end."""
     sock, peer = peers.pair(port)
     with Runner(port):
         for size in (1, 2, 3):
@@ -176,7 +176,7 @@ def test_result_while_another_thread_runs_the_port(port, peers):
 
 
 def test_the_end_wakes_who_waits(port, peers):
-    """R24: the end of the operation wakes a sleeping caller at once, not at its signal check."""
+    """R24: the end of the operation wakes result() at once, not at its next check for signals."""
     sock, peer = peers.pair(port)
     with Runner(port):
         for _ in range(20):
@@ -190,7 +190,7 @@ def test_the_end_wakes_who_waits(port, peers):
 
 
 def test_result_when_the_runner_leaves(make_port, peers):
-    """R24: a waiting thread takes over when the running thread stops."""
+    """R24: a thread in result() takes the port over when the thread that runs it stops."""
     port = make_port()
     sock, peer = peers.pair(port)
     op = sock.recv(10)
@@ -205,7 +205,7 @@ def test_result_when_the_runner_leaves(make_port, peers):
 
 
 def test_two_threads_wait_for_one_port(port, peers):
-    """R24: the first thread runs the port; when it is done, the second takes over."""
+    """R24: of two threads in result() one runs the port; when it is done, the other takes over."""
     sock, peer = peers.pair(port)
     first = sock.recv(1)
     second = sock.recv(1)
@@ -294,7 +294,7 @@ def test_wait_inside_a_callback_of_a_wait(port, peers):
 
 
 def test_a_wait_gives_way_between_two_callbacks(port, peers):
-    """R24: once a callback's own wait is over, run_once() of another thread has the port."""
+    """R24: once a callback's own wait is over, run_once() of another thread gets the port."""
     if port.backend == "uring":
         pytest.skip("a ring belongs to the thread that first ran it or waited for it")
     sock, peer = peers.pair(port)
@@ -321,7 +321,7 @@ def test_a_wait_gives_way_between_two_callbacks(port, peers):
 
 
 def test_interrupt_ends_a_result(pair):
-    """Ctrl-C ends the wait; the operation goes on."""
+    """Ctrl-C ends a wait in result(); the operation goes on."""
     sock, peer = pair
     op = sock.recv(10)
     timer = threading.Timer(0.1, interrupt)

@@ -1,4 +1,4 @@
-"""Completion routines: only in the posting thread, only in an alertable wait."""
+"""Completion routines run only in the posting thread, and only in an alertable wait."""
 
 import gc
 import math
@@ -36,7 +36,7 @@ from support.waiters import in_thread
 
 @pytest.fixture
 def own(backend):
-    """Make the calling thread's own port, which the end closes; it must leave nothing."""
+    """Return the thread port of the calling thread; close it after the test, check for leaks."""
     before = descriptors()
     port = thread_port(backend=backend)
     yield port
@@ -80,7 +80,7 @@ def test_in_every_alertable_wait(unattached, wait):
 
 
 def test_what_the_wait_returns():
-    """ROUTINES_RAN is false: it says nothing about the events of the wait."""
+    """ROUTINES_RAN is falsy, because it says nothing about the events of the wait."""
     assert not ROUTINES_RAN
     assert ROUTINES_RAN is iocp_sock.RoutinesRan.ROUTINES_RAN
     assert sleep(0.01, alertable=True) is None
@@ -211,7 +211,7 @@ def test_chain(unattached):
 
 
 def test_wait_inside_a_routine(unattached):
-    """An alertable wait inside a routine runs the others."""
+    """An alertable wait inside a routine runs the other due routines."""
     sock, _peer = unattached
     order = []
 
@@ -227,7 +227,7 @@ def test_wait_inside_a_routine(unattached):
 
 
 def test_an_exception_is_the_waits(unattached):
-    """A routine that raises ends the wait with its exception; the others stay due."""
+    """A routine that raises ends the wait with its exception; the other routines stay due."""
     sock, _peer = unattached
     got = Recorder()
 
@@ -295,7 +295,7 @@ def test_every_operation_that_takes_one(own):
 
 
 def test_attached_sockets_refuse(pair):
-    """Classic mistake: a routine on a socket that is attached to a port, as Windows refuses it."""
+    """Classic mistake: a routine on a socket attached to a port is refused, as on Windows."""
     sock, _peer = pair
     with pytest.raises(ArgumentError, match="attached to a port"):
         sock.recv(10, routine=print)
@@ -328,7 +328,7 @@ def test_bad_input(unattached, call, error):
 
 
 def test_interrupt_ends_an_alertable_sleep(unattached):
-    """Ctrl-C ends the wait; outstanding operations go on."""
+    """Ctrl-C ends an alertable sleep; outstanding operations go on."""
     sock, peer = unattached
     got = Recorder()
     sock.recv(1, routine=got)
@@ -376,7 +376,7 @@ def test_thread_end_cancels(backend):
         port, sock, pending, due = kept
         assert due.done
         event = Event()
-        # The socket is still there, and a thread that waits for it runs its port.
+        # The socket is still open, and a thread that waits for its operation runs the port.
         with pytest.raises(iocp_sock.Cancelled):
             pending.result(timeout=PATIENCE)
         again = sock.recv(10, event=event)
@@ -448,7 +448,7 @@ def test_a_thread_port_goes_with_its_thread(backend):
 
 @linux_only("os.fork()")
 def test_forked_child(unattached):
-    """A forked child has a queue of its own: routines due in the parent do not run there."""
+    """A forked child has its own queue of routines: those due in the parent do not run in it."""
     sock, _peer = unattached
     got = Recorder()
     sock.send(b"x", routine=got)
@@ -466,7 +466,7 @@ def test_forked_child(unattached):
 
 
 def test_end_of_the_interpreter(in_subprocess, backend):
-    """A program with pending and due routines ends."""
+    """A program with pending and due routines exits without an error."""
     in_subprocess(
         """
         import socket, threading

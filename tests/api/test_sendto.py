@@ -99,7 +99,7 @@ def test_into_the_callers_buffer(port, unconnected, there):
 
 
 def test_answers_reach_their_askers(port, unconnected):
-    """R22 R28: one socket answers many, each by its own address."""
+    """R22 R28: one socket answers many peers, each at its own address."""
     sock, raw = unconnected
     for i, peer in enumerate(raw):
         peer.sendto(b"%d" % i, sock.getsockname())
@@ -114,7 +114,7 @@ def test_answers_reach_their_askers(port, unconnected):
 
 
 def test_gathered_datagram_has_an_address(port, unconnected):
-    """R22 R23: sendmsg(address=) is one datagram."""
+    """R22 R23: sendmsg(address=) sends its buffers as one datagram."""
     sock, (peer, _) = unconnected
     op = sock.sendmsg([b"a", b"", bytearray(b"bc")], address=peer.getsockname())
     finish(port, op)
@@ -124,7 +124,7 @@ def test_gathered_datagram_has_an_address(port, unconnected):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_empty_datagram_has_a_sender(port, unconnected, there):
-    """R22: an empty datagram has a sender, and ends nothing."""
+    """R22: an empty datagram has a sender, and is not an end of the stream."""
     sock, (peer, _) = unconnected
     if there:
         peer.sendto(b"", sock.getsockname())
@@ -287,7 +287,7 @@ def test_dual_stack(port, peers):
 
 
 def link_local():
-    """The link-local address of an interface that is up, with its scope."""
+    """Return the link-local address of an interface that is up, with its scope, or None."""
     with contextlib.suppress(OSError), open("/proc/net/if_inet6") as table:
         for line in table:
             digits, index, _prefix, scope, flags, _name = line.split()
@@ -303,7 +303,7 @@ def scoped():
     if found is not None:
         yield found
         return
-    fcntl = pytest.importorskip("fcntl", reason="a TUN device is a thing of Linux")
+    fcntl = pytest.importorskip("fcntl", reason="only Linux has TUN devices")
     try:
         device = os.open("/dev/net/tun", os.O_RDWR)
     except OSError as error:
@@ -353,10 +353,10 @@ int getaddrinfo(const char* name, const char* service, const struct addrinfo* hi
     return real(name, service, hints, found);
 }
 """
-"""Put before libc's: link.test is a name of the link-local address."""
+"""A getaddrinfo() to preload, which resolves the name link.test to the link-local address."""
 
 
-@linux_only("a library is put before libc's")
+@linux_only("LD_PRELOAD")
 def test_scope_and_flow_with_a_name(in_subprocess, backend, scoped, tmp_path, monkeypatch):
     """R22: flowinfo and scope of the tuple are used even if the host is a name."""
     host, index = scoped
@@ -443,7 +443,7 @@ def test_order_and_borders(port, unconnected):
 
 
 def test_long_datagram_is_refused(port, unconnected):
-    """R05: EMSGSIZE fails one post, and the socket goes on."""
+    """R05: too long a datagram fails only its own post; the socket stays usable."""
     sock, (peer, _) = unconnected
     error = None
     try:
@@ -460,7 +460,7 @@ def test_long_datagram_is_refused(port, unconnected):
 
 @pytest.fixture
 def crowded(port, peers, tmp_path):
-    """A port's AF_UNIX socket, and a raw one whose queue another socket has filled."""
+    """Return a socket of the port, a raw socket with a full queue, and the queue's length."""
     sock = peers.own(port.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
     peer = peers.raw(socket.AF_UNIX, socket.SOCK_DGRAM)
     peer.bind(str(tmp_path / "crowded"))
@@ -476,7 +476,7 @@ def crowded(port, peers, tmp_path):
 
 @needs_unix
 def test_send_to_a_queue_that_others_filled(port, crowded):
-    """R02: no poll reports room in a peer's queue; the core tries until the datagram goes."""
+    """R02: no poll reports room in the queue of an unconnected target, so the core retries."""
     sock, peer, count = crowded
     first = sock.sendto(b"first", peer.getsockname())
     second = sock.sendto(b"second", peer.getsockname())
@@ -493,7 +493,7 @@ def test_send_to_a_queue_that_others_filled(port, crowded):
 @needs_unix
 @pytest.mark.parametrize("how", ["cancel", "timeout", "close", "abort"])
 def test_end_of_a_send_that_asks_again(port, crowded, how):
-    """R04 R31: a send that tries again can be cancelled, and sends nothing."""
+    """R04 R31: a send that the core retries can be cancelled, and then sends nothing."""
     sock, peer, count = crowded
     op = sock.sendto(b"x", peer.getsockname(), timeout=0.01 if how == "timeout" else None)
     behind = sock.sendto(b"y", peer.getsockname())
@@ -519,7 +519,7 @@ def test_end_of_a_send_that_asks_again(port, crowded, how):
 
 @needs_unix
 def test_connected_send_to_a_queue_that_others_filled(port, crowded):
-    """R02: a poll reports room to a connected socket, and the waiting datagram goes whole."""
+    """R02: a poll of a connected socket reports room, and the waiting datagram is sent whole."""
     sock, peer, count = crowded
     finish(port, sock.connect(peer.getsockname()))
     op = sock.send(b"waited")

@@ -1,4 +1,4 @@
-"""R03: a socket may skip the completion of operations that their post finished."""
+"""R03: a socket may skip the completions of operations that are done at once."""
 
 import gc
 import socket
@@ -36,7 +36,7 @@ def nothing_comes(port, got):
 
 
 def test_done_send_leaves_no_completion(port, skipping):
-    """R03: a send that fits is done with its post; its callback is not called."""
+    """R03: the callback of a send that is done at once is not called."""
     sock, peer = skipping
     got = Recorder()
     op = sock.send(b"abc", callback=got)
@@ -55,7 +55,7 @@ def test_done_send_leaves_no_completion(port, skipping):
 
 
 def test_done_receive_leaves_no_completion(port, skipping):
-    """R03: a receive that finds data has it in the Operation alone."""
+    """R03: a receive that finds data hands it out in its Operation, without a completion."""
     sock, peer = skipping
     peer.sendall(b"abcdef")
     arrived(sock, 6)
@@ -109,7 +109,7 @@ def test_sends_of_a_subscription_are_queued_and_complete(port, skipping):
 
 
 def test_done_accept_leaves_no_completion(port, peers):
-    """R03: the Operation has the connection, which starts with the port's defaults."""
+    """R03: an accept that is done at once has its connection, with the port's defaults."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     listener.skip_done_packets = True
     peer = peers.connect(listener.getsockname())
@@ -140,7 +140,7 @@ def test_sequence_counts_skipped_operations(port, skipping):
 
 
 def test_attribute_and_port_default(make_port, peers):
-    """Sockets start with the port's value; the attribute can be changed."""
+    """Sockets start with the port's skip_done_packets; the attribute can be changed."""
     plain = make_port()
     sock = peers.own(plain.socket())
     assert sock.skip_done_packets is False
@@ -179,7 +179,7 @@ def test_skipped_operation_and_callback_are_let_go(port, skipping):
     data = bytearray(b"abc")
     op = sock.send(data, callback=lambda _c, token=token: token)
     del token
-    assert watched() is None, "a callback that will never be called is let go by the post"
+    assert watched() is None, "the post drops a callback that it will never call"
     data.append(0)
     gc.collect()
     before = sum(isinstance(o, iocp_sock.Operation) for o in gc.get_objects())
@@ -197,7 +197,7 @@ def test_skipped_operation_and_callback_are_let_go(port, skipping):
 
 
 def test_threads_post_skipped_sends_while_the_port_runs(port, peers):
-    """R03: posts of other threads are skipped alike, and the port closes with nothing left."""
+    """R03: done posts of other threads are skipped too, and the port closes with nothing left."""
     pairs = [peers.pair(port) for _ in range(4)]
     for sock, _peer in pairs:
         sock.skip_done_packets = True

@@ -13,13 +13,13 @@ TUNABLE = [*BUFFERS, "nodelay"]
 
 
 def taken(nbytes):
-    """The size that takes effect: Linux doubles it for its own bookkeeping."""
+    """Return the size that takes effect: Linux doubles it for its own bookkeeping."""
     return nbytes if WINDOWS else 2 * nbytes
 
 
 @pytest.mark.parametrize("name", BUFFERS)
 def test_a_size_is_read_back_as_it_took_effect(port, pair, name):
-    """R18: both directions, on TCP and AF_UNIX; the system's own answer is the same."""
+    """R18: a buffer size is read back as in effect, from the attribute and by getsockopt()."""
     sock, _peer = pair
     for nbytes in (16384, 65536, 10000):
         setattr(sock, name, nbytes)
@@ -29,7 +29,7 @@ def test_a_size_is_read_back_as_it_took_effect(port, pair, name):
 
 @pytest.mark.parametrize("name", BUFFERS)
 def test_zero_is_allowed(port, peers, name):
-    """R18: 0 is 0 on Windows and the minimum size on Linux; data is still sent."""
+    """R18: a buffer size of 0 is 0 on Windows, and the minimum on Linux; data is still sent."""
     sock, peer = peers.tcp(port)
     setattr(sock, name, 0)
     assert getattr(sock, name) == (0 if WINDOWS else LEAST[name])
@@ -59,7 +59,7 @@ def test_a_size_beyond_the_limit_is_cut(port, peers, name, limit):
 
 @linux_only("how much a send buffer of Linux takes")
 def test_a_smaller_send_buffer_takes_less(port, peers):
-    """R18: a smaller buffer takes less data."""
+    """R18: a smaller send buffer takes less data."""
     fits = []
     for nbytes in (0, 100_000):
         sock, _peer = peers.tcp(port, buffers=4096)
@@ -182,7 +182,7 @@ def test_nodelay(port, peers):
 
 
 def test_before_connecting(port):
-    """R18: an unconnected socket is configured as well."""
+    """R18: buffer sizes and nodelay can be set before the socket is connected."""
     with port.socket() as sock:
         sock.send_buffer, sock.receive_buffer, sock.nodelay = 12_000, 13_000, False
         assert (sock.send_buffer, sock.receive_buffer) == (taken(12_000), taken(13_000))
@@ -241,7 +241,7 @@ def refuses_nodelay(sock):
 
 @pytest.mark.parametrize("name", TUNABLE)
 def test_closed_socket(port, peers, name):
-    """A closed socket raises SocketClosed, reading and writing."""
+    """Reading or setting an option of a closed socket raises SocketClosed."""
     sock, _peer = peers.tcp(port)
     sock.close(0)
     run_until(port, lambda: port.stats().sockets == 0)

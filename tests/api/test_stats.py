@@ -122,7 +122,7 @@ def test_sockets_by_charge(port, peers):
 
 
 def test_strategies_and_pauses_show(port, peers):
-    """R13 R16: the list has each socket's strategies now, and whether it is paused."""
+    """R13 R16: the list of sockets has their current strategies, and whether sends are paused."""
     sock, peer = peers.tcp(port, buffers=8192)
     sock.receive(Recorder(), receive="adaptive")
     sock.send_strategy = "when_writable"
@@ -168,7 +168,7 @@ def test_a_listener_is_told_from_a_connection(port, peers):
 
 
 def test_latency_counts_what_was_handed_out(make_port, peers):
-    """A latency ends at the hand-out. Each kind has a histogram; subscriptions have none."""
+    """A latency ends when the completion is handed out; subscriptions have no latency."""
     port = make_port(latency=True)
     assert port.stats().latency == {}
     sock, peer = peers.pair(port)
@@ -199,7 +199,7 @@ def test_latency_counts_what_was_handed_out(make_port, peers):
 
 
 def test_latency_of_the_slow_is_at_least_their_wait(make_port, peers):
-    """A latency includes the time until the hand-out."""
+    """A latency includes the time until the completion is handed out."""
     port = make_port(latency=True)
     sock, peer = peers.pair(port)
     peer.sendall(b"x")

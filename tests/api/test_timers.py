@@ -6,7 +6,7 @@ from support import Recorder, finish, run_until
 
 
 def test_fires_once_after_its_delay(port):
-    """A timer calls once, not before its time."""
+    """A timer runs its callback once, and not before its time."""
     calls = []
     before = port.time()
     timer = port.call_later(0.03, lambda: calls.append(port.time()))

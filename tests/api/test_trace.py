@@ -18,7 +18,7 @@ BEHIND = ["posted", "queued", "cancelled", "refunded", "completed", "dispatched"
 
 
 def lives(trace: iocp_sock.Trace) -> dict[int, list[iocp_sock.TraceEvent]]:
-    """The events of each operation, in order."""
+    """Return the events of each operation, in order."""
     found: dict[int, list[iocp_sock.TraceEvent]] = {}
     for event in trace:
         found.setdefault(event.operation, []).append(event)
@@ -30,7 +30,7 @@ def phases(events: list[iocp_sock.TraceEvent]) -> list[str]:
 
 
 def chrome(trace: iocp_sock.Trace) -> dict[str, Any]:
-    """The document that write() writes, read back."""
+    """Return the document that Trace.write() writes."""
     text = io.StringIO()
     trace.write(text)
     return json.loads(text.getvalue())
@@ -148,7 +148,7 @@ def test_a_subscription_yields(port, pair):
 
 
 def test_connections_have_tracks_of_their_own(port, peers):
-    """Each socket is a process of the file, each direction a thread of it."""
+    """In the written file each socket is a process, and each direction a thread of it."""
     first, first_peer = peers.pair(port)
     second, _second_peer = peers.pair(port)
     with port.trace() as trace:
@@ -213,7 +213,7 @@ def test_memory_is_bounded_and_what_was_dropped_is_said(port, pair):
 
 
 def test_without_a_packet_the_post_is_the_end(port, pair):
-    """An operation whose packet is skipped is recorded with every phase by its post."""
+    """The post of an operation whose packet is skipped records all its phases."""
     sock, _peer = pair
     sock.skip_done_packets = True
     with port.trace() as trace:
@@ -223,7 +223,7 @@ def test_without_a_packet_the_post_is_the_end(port, pair):
 
 
 def test_a_trace_outlives_its_port(make_port, peers):
-    """The end of the port is part of the trace, which is stopped and read after it."""
+    """A trace records the end of its port, and can be stopped and read after it."""
     port = make_port()
     sock, _peer = peers.pair(port)
     trace = port.trace()
@@ -237,7 +237,7 @@ def test_a_trace_outlives_its_port(make_port, peers):
 
 
 def test_one_trace_at_a_time(port, pair):
-    """A second trace is refused and the first goes on; without one there is nothing to stop."""
+    """A second trace is refused and the first goes on; stop_trace() needs a running trace."""
     sock, _peer = pair
     with pytest.raises(iocp_sock.ArgumentError, match="no trace"):
         port.stop_trace()
@@ -275,7 +275,7 @@ def test_a_closed_port_starts_no_trace(make_port):
 
 
 def test_written_to_a_file(port, pair, tmp_path):
-    """A path is written as well as an open file, byte for byte the same."""
+    """write() takes a path as well as an open file, and writes the same bytes."""
     sock, _peer = pair
     with port.trace() as trace:
         sock.send(b"x")

@@ -1,4 +1,4 @@
-"""Datagrams: borders are kept, nothing is coalesced, errors end nothing."""
+"""Datagrams: borders are kept, sends are not coalesced, and a cancelled send ends no socket."""
 
 import socket
 
@@ -84,7 +84,7 @@ def test_true_length_never_passes_the_block(port, datagrams, pending):
 
 
 def test_peek_leaves_the_datagram(port, datagrams):
-    """R29: MSG_PEEK reads without taking."""
+    """R29: MSG_PEEK reads a datagram and leaves it for the next receive."""
     sock, peer = datagrams
     op = sock.recv(100, flags=socket.MSG_PEEK)
     port.run_once(0)
@@ -96,7 +96,7 @@ def test_peek_leaves_the_datagram(port, datagrams):
 
 
 def test_many_datagrams(port, datagrams):
-    """R03 R22: a window of receives gets every datagram once."""
+    """R03 R22: with four receives outstanding at a time, every datagram is received once."""
     sock, peer = datagrams
     got = Recorder()
 

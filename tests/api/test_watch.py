@@ -11,12 +11,12 @@ import pytest
 import iocp_sock
 from support import WINDOWS, Recorder, descriptors, finish, run_until
 
-pytestmark = pytest.mark.skipif(WINDOWS, reason="Windows watches nothing so far")
+pytestmark = pytest.mark.skipif(WINDOWS, reason="Port.watch() is not implemented on Windows")
 
 
 @pytest.fixture
 def pipe():
-    """Make a pipe, and close what the test has left open of it."""
+    """Make a pipe, and close the ends that the test has left open."""
     ends = list(os.pipe())
     yield ends
     for end in ends:
@@ -53,7 +53,7 @@ def test_a_pipe_becomes_readable(port, pipe):
 
 
 def test_readiness_is_a_level(port, pipe):
-    """A wait completes again until the caller has read everything, and then waits."""
+    """A readiness wait completes again as long as data is unread; without data it waits."""
     watch = port.watch(pipe[0])
     os.write(pipe[1], b"ab")
     for expected in (b"a", b"b"):
@@ -83,7 +83,7 @@ def test_a_pipe_has_room(port, pipe):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_the_end_of_the_other_side(port, pipe, which):
-    """The end of a pipe makes its other end ready: to read the end, or to meet EPIPE."""
+    """Closing one end of a pipe makes the other ready: to read the end of file, or to get EPIPE."""
     os.set_blocking(pipe[1], False)
     if which == 1:
         fill(pipe[1])
@@ -128,7 +128,7 @@ def test_the_end_of_a_process(port):
 
 
 def test_the_descriptor_stays_open_and_in_its_mode(port, pipe):
-    """close() and abort() leave the descriptor to the caller, with its waits cancelled."""
+    """close() and abort() of a watch cancel its waits; the descriptor stays open and blocking."""
     for end in ("close", "abort"):
         watch = port.watch(pipe[0])
         op = watch.recv_zero()
@@ -142,7 +142,7 @@ def test_the_descriptor_stays_open_and_in_its_mode(port, pipe):
 
 
 def test_detach_gives_the_same_descriptor(port, pipe):
-    """detach() ends the watch and returns the number."""
+    """detach() ends the watch and returns the number of its descriptor."""
     watch = port.watch(pipe[0])
     assert watch.fileno() == pipe[0]
     assert watch.detach() == pipe[0]
@@ -159,7 +159,7 @@ def test_an_object_with_fileno(port, pipe):
 
 
 def test_several_watches_of_one_descriptor(port, pipe):
-    """Each watch of a descriptor completes; the end of one leaves the other."""
+    """Two watches of one descriptor both complete; closing one leaves the other active."""
     first, second = port.watch(pipe[0]), port.watch(pipe[0])
     ops = [first.recv_zero(), second.recv_zero()]
     port.run_once(0.01)
@@ -213,7 +213,7 @@ def test_a_regular_file_is_refused(port, tmp_path):
 
 
 def test_a_descriptor_that_is_not_open(port):
-    """A number that is not open is refused with EBADF."""
+    """A number without an open descriptor is refused with EBADF."""
     with pytest.raises(OSError, match="Bad file descriptor"):
         port.watch(1 << 20)
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -222,7 +222,7 @@ def test_a_descriptor_that_is_not_open(port):
 
 @pytest.mark.parametrize("given", [None, "x", 1.5, object()])
 def test_what_is_no_descriptor(port, given):
-    """Anything without a descriptor is an ArgumentTypeError."""
+    """An object without a descriptor raises ArgumentTypeError."""
     with pytest.raises(iocp_sock.ArgumentTypeError):
         port.watch(given)
 
@@ -245,7 +245,7 @@ def test_what_is_no_descriptor(port, given):
     ],
 )
 def test_only_waits_are_posted(port, peers, post):
-    """Whatever else is posted is refused, and the descriptor is as it was."""
+    """A watch refuses every post except a readiness wait, and leaves its descriptor unchanged."""
     ours, theirs = (peers.keep(end) for end in socket.socketpair())
     watch = port.watch(ours)
     with pytest.raises((iocp_sock.ArgumentError, iocp_sock.ArgumentTypeError)):
@@ -256,7 +256,7 @@ def test_only_waits_are_posted(port, peers, post):
 
 
 def test_a_duplicate_of_no_socket(port, pipe):
-    """duplicate() of a watch that is no socket raises, and leaves no descriptor."""
+    """duplicate() of a watch on a pipe raises, and leaks no descriptor."""
     watch = port.watch(pipe[0])
     before = descriptors()
     with pytest.raises(OSError, match=r"."):
@@ -266,7 +266,7 @@ def test_a_duplicate_of_no_socket(port, pipe):
 
 
 def test_a_wait_times_out(port, pipe):
-    """A wait has a timeout like any operation."""
+    """A readiness wait takes a timeout, like any operation."""
     watch = port.watch(pipe[0])
     op = watch.recv_zero(timeout=0.01)
     run_until(port, lambda: op.done)
@@ -275,7 +275,7 @@ def test_a_wait_times_out(port, pipe):
 
 
 def test_thousands_of_events(port, pipe):
-    """Each byte of a stream of single bytes is reported."""
+    """A readiness wait that is posted again for each byte completes for each byte."""
     watch = port.watch(pipe[0])
     seen = 0
 
@@ -295,7 +295,7 @@ def test_thousands_of_events(port, pipe):
 
 @pytest.mark.skipif(not hasattr(os, "eventfd"), reason="os.eventfd() came with Python 3.10")
 def test_the_number_of_a_closed_eventfd(port):
-    """A watch leaves alone the next watch by its number, even of a file that looks the same."""
+    """Closing a watch spares a later watch of another eventfd with the same number."""
     first = os.eventfd(0)
     old = port.watch(first)
     waiting = old.recv_zero()
@@ -318,7 +318,7 @@ def test_the_number_of_a_closed_eventfd(port):
 
 
 def test_the_number_of_a_closed_descriptor(port, peers, pipe):
-    """A watch that ends leaves alone a Socket that has got its descriptor's number since."""
+    """Closing a watch spares a Socket that has since got the same descriptor number."""
     watch = port.watch(pipe[0])
     waiting = watch.recv_zero()
     port.run_once(0)

@@ -1,4 +1,4 @@
-"""Fixtures of the event loop: a loop on each backend, which must leave nothing behind."""
+"""Fixtures: an asyncio event loop on each backend, which must not leak a descriptor."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,7 +17,7 @@ else:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Name each backend that a loop runs on; skip a refused one with its reason."""
+    """Return the name of each backend in turn; skip a backend that the system refuses."""
     name: str = request.param
     if STATES[name] != "ok":
         pytest.skip(f"{name}: {STATES[name]}")
@@ -26,7 +26,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make_loop(backend: str) -> Iterator[Callable[..., "EventLoop"]]:
-    """Make loops on a backend. They are closed with the test, and must leave nothing."""
+    """Return a function that makes loops; close them after the test, and check for leaks."""
     before = descriptors()
     loops: list[EventLoop] = []
 
@@ -47,7 +47,7 @@ def make_loop(backend: str) -> Iterator[Callable[..., "EventLoop"]]:
 
 @pytest.fixture
 def loop(make_loop: Callable[..., "EventLoop"]) -> "EventLoop":
-    """Make one loop. Errors that reach its exception handler fail the test."""
+    """Return one loop, whose exception handler collects all errors in `loop.errors`."""
     loop = make_loop()
     errors: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _loop, context: errors.append(context))
@@ -57,7 +57,10 @@ def loop(make_loop: Callable[..., "EventLoop"]) -> "EventLoop":
 
 @pytest.fixture
 def run(loop: "EventLoop") -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """Run coroutines on the loop, each for at most 20 s; no error may reach the handler."""
+    """Return a function that runs a coroutine on the loop, for at most 20 s.
+
+    An error that reaches the loop's exception handler fails the test.
+    """
 
     def run_one(main: Coroutine[Any, Any, Any]) -> Any:
         return loop.run_until_complete(asyncio.wait_for(main, 20))

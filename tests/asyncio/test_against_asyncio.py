@@ -1,7 +1,7 @@
-"""Random programs on one stream transport, played on this loop and on asyncio's own.
+"""Random programs on one stream transport, run on the library's loop and on asyncio's own.
 
-asyncio's loop is the oracle: the protocol must see the same calls, every call of the program must
-end alike, and the peer must get the same bytes and the same end.
+asyncio's loop is the oracle. On both loops the protocol must get the same calls, and each call of
+the program must return or raise alike. The peer must receive the same bytes and the same end.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from iocp_sock.asyncio import EventLoop
 from support import pattern
 
 TURNS = 12
-"""Turns after each step. Between the ends of an AF_UNIX pair nothing takes longer."""
+"""Turns of the loop after each step: enough for data to reach the other end of an AF_UNIX pair."""
 
 SIZES = st.sampled_from([0, 1, 3, 1000, 70_000, 300_000])
 STEPS = st.one_of(
     st.tuples(st.just("write"), SIZES),
     st.tuples(st.just("write_several"), st.lists(st.sampled_from([1, 10, 50_000]), max_size=4)),
-    # No empty pieces: from Python 3.12 on they block asyncio's own queue.
+    # The pieces are not empty: from Python 3.12 on an empty one blocks asyncio's own queue.
     st.tuples(st.just("writelines"), st.lists(st.sampled_from([1, 2000]), min_size=1, max_size=4)),
     st.tuples(st.just("limits"), st.sampled_from([(0, 0), (1000, 10), (100_000, 1000), None])),
     st.tuples(st.just("peer_sends"), st.sampled_from([1, 10, 5000])),
@@ -39,7 +39,7 @@ REACTIONS = st.sampled_from(
 
 @dataclass(frozen=True)
 class Reactions:
-    """What the protocol does in its callbacks."""
+    """The action that the protocol takes in each of its callbacks."""
 
     made: str
     data: str
@@ -51,7 +51,7 @@ class Reactions:
 
 @dataclass
 class Outcome:
-    """What a program came to."""
+    """The observable outcome of a program on one loop."""
 
     calls: list[str] = field(default_factory=list)
     received: int = 0
@@ -64,7 +64,7 @@ class Outcome:
     aborted: bool = False  # or ended by an exception of the protocol
 
     def normalized(self) -> "Outcome":
-        """Leave out what depends on how much a loop has read or sent at the moment of the end."""
+        """Clear the fields that depend on how much a loop had read or sent when it ended."""
         if self.aborted:
             return replace(self, peer_got=0, peer_end="")
         if self.received != self.peer_sent and self.peer_end != "closed":
@@ -73,7 +73,7 @@ class Outcome:
 
 
 class Protocol(asyncio.Protocol):
-    """Notes its calls, and reacts to them. Calls in a row with data count as one."""
+    """Records its callbacks, and reacts to them. Successive calls with data count as one."""
 
     def __init__(self, reactions: Reactions, outcome: Outcome) -> None:
         self.reactions = reactions
@@ -126,13 +126,14 @@ class Protocol(asyncio.Protocol):
         self.react(self.reactions.resumed)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        # Of a reset, sending may meet EPIPE before receiving meets ECONNRESET.
+        # After a reset a send may fail with EPIPE before a receive fails with ECONNRESET. So all
+        # connection errors count as the same.
         kind = ConnectionError if isinstance(exc, ConnectionError) else type(exc)
         self.note(f"lost {kind.__name__}")
 
 
 class Buffered(Protocol, asyncio.BufferedProtocol):
-    """The same with memory of its own."""
+    """The recording protocol as a BufferedProtocol, which supplies the memory for the data."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -146,7 +147,7 @@ class Buffered(Protocol, asyncio.BufferedProtocol):
 
 
 class Play:
-    """One program on one loop."""
+    """One run of a random program on one event loop."""
 
     def __init__(self, steps: list[tuple[str, Any]], reactions: Reactions) -> None:
         self.steps = steps
@@ -176,7 +177,7 @@ class Play:
         for _ in range(20):
             self.read_on()
             await self.pass_turns()
-        with contextlib.suppress(AttributeError):  # asyncio's, of a transport that has ended
+        with contextlib.suppress(AttributeError):  # asyncio's ended transport raises it
             transport.abort()
         await self.pass_turns()
         self.read_on()
@@ -188,7 +189,7 @@ class Play:
             await asyncio.sleep(0)
 
     def read_on(self, limit: int = 1 << 30) -> None:
-        """Read what has arrived at the peer, and note its end."""
+        """Read the data that has arrived at the peer, and record the end of its stream."""
         while limit > 0 and self.outcome.peer_end == "open":
             try:
                 data = self.peer.recv(min(limit, 1 << 16))
@@ -202,7 +203,7 @@ class Play:
             if not data:
                 self.outcome.peer_end = "end"
 
-    # --- the steps --------------------------------------------------------------------------------
+    # --- the steps of a program: the methods that STEPS names -------------------------------------
 
     def write(self, transport: Any, size: int) -> None:
         transport.write(pattern(size))
@@ -265,9 +266,10 @@ def play(loop: asyncio.AbstractEventLoop, program: Any, reactions: Reactions) ->
     ),
 )
 def test_a_stream_behaves_as_on_asyncios_loop(backend, program, reactions):
-    """R33: whatever is done to a transport, its protocol and its peer see what asyncio shows."""
+    """R33: after any calls, a transport's protocol and peer see the same as on asyncio's loop."""
     expected = play(asyncio.SelectorEventLoop(), program, reactions)
-    # asyncio's own faults: a transport that has ended forgets its loop and its socket.
+    # Skip programs that meet a bug of asyncio: its ended transport sets its loop and socket to
+    # None, so that a later call raises AttributeError or TypeError.
     assume("AttributeError" not in str(expected) and "TypeError" not in str(expected))
     outcome = play(EventLoop(backend=backend), program, reactions)
     note(f"asyncio: {expected}")

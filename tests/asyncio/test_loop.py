@@ -1,4 +1,4 @@
-"""The loop itself: its port, the order of a turn, threads, watched descriptors, processes."""
+"""The asyncio event loop: its port, the order of a turn, threads, readers, processes."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Window
 
 
 def test_run(backend):
-    """run() makes a loop with the port's options, and closes it."""
+    """iocp_sock.asyncio.run() passes its options to the loop's port, and closes loop and port."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ def test_run(backend):
 
 
 def test_run_refuses_to_nest(run):
-    """run() inside a running loop raises RuntimeError and leaves no loop behind."""
+    """iocp_sock.asyncio.run() inside a running loop raises RuntimeError and leaves no loop open."""
 
     async def nothing():
         pass
@@ -48,21 +48,21 @@ def test_run_refuses_to_nest(run):
 
 
 def test_a_backend_that_is_not_there():
-    """R33: a loop without its backend raises the port's exception, and warns of nothing."""
+    """R33: an EventLoop on an unknown backend raises ArgumentError, and gives no warning."""
     with pytest.raises(iocp_sock.ArgumentError):
         iocp_sock.asyncio.EventLoop(backend="none")
 
 
 @pytest.mark.parametrize("receive", ["fast", None, 1, []])
 def test_a_strategy_that_there_is_not(receive):
-    """An invalid strategy is refused before there is a port."""
+    """An invalid receive strategy raises ArgumentError before the loop makes its port."""
     with pytest.raises(iocp_sock.ArgumentError, match="receive must be one of pooled, direct"):
         iocp_sock.asyncio.EventLoop(receive=receive)
 
 
 @pytest.mark.parametrize("receive", ["pooled", "direct", "zero_byte", "adaptive"])
 def test_the_strategy_of_a_loop(make_loop, receive):
-    """R33: the option `receive` is the strategy of every stream transport."""
+    """R33: the loop's option `receive` is the receive strategy of every stream transport."""
     loop = make_loop(receive=receive)
 
     async def main():
@@ -80,7 +80,7 @@ def test_the_strategy_of_a_loop(make_loop, receive):
 
 
 def test_the_order_of_a_turn(run):
-    """R33: handles that were ready come first, then I/O, then timers that are due."""
+    """R33: in one turn, ready handles run first, then I/O callbacks, then due timers."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ def test_a_loop_in_another_thread(make_loop):
 
 
 def test_two_loops_in_two_threads(make_loop):
-    """R33: two loops run beside each other, and talk over a socket."""
+    """R33: two loops run at once in two threads, and exchange data over a socket."""
     loops = [make_loop(), make_loop()]
     address = []
     bound = threading.Event()
@@ -181,7 +181,7 @@ def test_two_loops_in_two_threads(make_loop):
 
 
 def test_a_thread_that_waits_for_the_loops_port(run):
-    """R33: a thread that waits for an operation of the port calls no protocol and no reader."""
+    """R33: a thread that waits for an operation of the loop's port runs no callback of the loop."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -220,7 +220,7 @@ def test_a_thread_that_waits_for_the_loops_port(run):
 
 
 def test_readers_and_writers_beside_each_other(run):
-    """R33: a reader is added again at once, while a writer of the same descriptor waits."""
+    """R33: a reader can be removed and added again while a writer of the same descriptor waits."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -242,7 +242,7 @@ def test_readers_and_writers_beside_each_other(run):
 
 
 def test_a_reader_that_raises_goes_on(loop):
-    """R33: an exception of a reader goes to the handler, and the reader is called again."""
+    """R33: an exception in a reader goes to the exception handler; the reader is called again."""
 
     async def main():
         ours, theirs = socket.socketpair()
@@ -267,7 +267,7 @@ def test_a_reader_that_raises_goes_on(loop):
 
 
 def test_a_reader_of_a_closed_object(run):
-    """remove_reader() knows an object that was closed since add_reader()."""
+    """remove_reader() finds the reader of a socket object that was closed after add_reader()."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -282,7 +282,7 @@ def test_a_reader_of_a_closed_object(run):
 
 @pytest.mark.parametrize("fd", [-1, "x", None])
 def test_no_descriptor(run, fd):
-    """add_reader() of no descriptor raises ValueError, as asyncio's loops do."""
+    """add_reader() with an invalid descriptor raises ValueError, as on asyncio's loops."""
 
     async def main():
         with pytest.raises(ValueError, match="Invalid file"):
@@ -292,7 +292,7 @@ def test_no_descriptor(run, fd):
 
 
 def test_pipes(run):
-    """R33: pipe transports read and write, and show their state."""
+    """R33: pipe transports read and write, and their repr() shows their state."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -333,7 +333,7 @@ def test_a_process(run):
 
 
 def test_a_process_that_is_killed(run):
-    """R33: a killed process reports its signal."""
+    """R33: wait() of a killed subprocess returns the negated number of the signal."""
 
     async def main():
         process = await asyncio.create_subprocess_exec(
@@ -346,7 +346,7 @@ def test_a_process_that_is_killed(run):
 
 
 def test_signals(run):
-    """R33: a handler of add_signal_handler() runs in the loop; others do not disturb it."""
+    """R33: a handler set by add_signal_handler() runs in the loop, and can be removed."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -360,7 +360,7 @@ def test_signals(run):
 
 
 def test_datagrams(run):
-    """R33: datagrams go both ways with their senders; one that is refused reports its error."""
+    """R33: datagrams arrive with the sender's address; an ICMP error goes to error_received()."""
 
     class Datagrams(asyncio.DatagramProtocol):
         def __init__(self):
@@ -397,7 +397,7 @@ def test_datagrams(run):
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio leaves the path before 3.13")
 def test_the_path_of_a_unix_server(run, tmp_path):
-    """R33: the path of a UNIX server is removed with it."""
+    """R33: closing a UNIX server removes its path."""
 
     async def main():
         path = tmp_path / "socket"
@@ -428,7 +428,7 @@ def test_a_closed_loop(make_loop):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_closes_the_parents_loop(make_loop):
-    """R33: a forked child may close the loop of its parent, which goes on."""
+    """R33: a forked child may close its copy of the loop; the parent's loop still works."""
     loop = make_loop()
     loop.run_until_complete(asyncio.sleep(0))
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Stream transports: writes, limits, pauses, ends and errors as asyncio's own loops have them."""
+"""Stream transports: writes, limits, pauses, closes and errors, as on asyncio's own loops."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from support import pattern
 
 
 class Recorder(asyncio.Protocol):
-    """Notes what is called, and lets a test wait for it."""
+    """A protocol that records its callbacks, and lets a test wait for one."""
 
     def __init__(self):
         self.calls = []
@@ -34,7 +34,7 @@ class Recorder(asyncio.Protocol):
             await self.changed.wait()
 
     async def called(self, name):
-        """Wait for a call, and return its argument."""
+        """Wait until the named callback has been called, and return its argument."""
         await self.until(lambda: name in self.names())
         return dict(self.calls)[name]
 
@@ -61,7 +61,7 @@ class Recorder(asyncio.Protocol):
 
 @pytest.fixture(params=["tcp", "unix"])
 def ends(request):
-    """Make a raw connected pair: one end for the loop, one for the test."""
+    """Make a connected pair of raw sockets: one for the loop, one for the test."""
     if request.param == "unix":
         ours, theirs = socket.socketpair()
     else:
@@ -80,7 +80,7 @@ def ends(request):
 
 
 async def attach(ours, protocol=None):
-    """Make a transport of a raw socket."""
+    """Make a transport for a connected raw socket; return the transport and its protocol."""
     loop = asyncio.get_running_loop()
     protocol = protocol or Recorder()
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours)
@@ -88,7 +88,7 @@ async def attach(ours, protocol=None):
 
 
 def fill(ours, theirs):
-    """Send until the system takes no more; return the number of bytes."""
+    """Send until the system's buffers are full; return the number of sent bytes."""
     total = 0
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -100,7 +100,7 @@ def fill(ours, theirs):
 
 
 async def read(theirs, count):
-    """Read as many bytes from the raw end."""
+    """Read exactly `count` bytes from the raw socket."""
     loop = asyncio.get_running_loop()
     data = bytearray()
     while len(data) < count:
@@ -111,7 +111,7 @@ async def read(theirs, count):
 
 
 def test_echo(run, ends):
-    """R33: what the peer sends is received, and what is written arrives."""
+    """R33: a transport receives the peer's data, and the peer receives the transport's writes."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -128,7 +128,7 @@ def test_echo(run, ends):
 
 
 def test_the_socket_behind_a_transport(run, ends):
-    """get_extra_info() gives the Socket, with its figures, and asyncio's own names."""
+    """get_extra_info('iocp_sock') is the port's Socket; asyncio's own names also work."""
 
     async def main():
         transport, protocol = await attach(ends[0])
@@ -145,7 +145,7 @@ def test_the_socket_behind_a_transport(run, ends):
 
 @pytest.mark.parametrize("size", [1, 10, 1 << 20])
 def test_close_sends_what_is_queued(run, ends, size):
-    """close() sends what was written, however little, and then ends the connection."""
+    """close() first sends all queued data, even a single byte, and then ends the connection."""
 
     async def main():
         transport, protocol = await attach(ends[0])
@@ -163,7 +163,7 @@ def test_close_sends_what_is_queued(run, ends, size):
 
 
 def test_a_limit_of_nothing_pauses_at_one_byte(run, ends):
-    """R33: a high limit of 0 pauses the protocol at one queued byte, and resumes it at none."""
+    """R33: at a high limit of 0 one queued byte pauses the protocol; an empty queue resumes it."""
 
     async def main():
         transport, protocol = await attach(ends[0])
@@ -180,7 +180,7 @@ def test_a_limit_of_nothing_pauses_at_one_byte(run, ends):
 
 
 def test_writing_while_reading_is_paused(run, ends):
-    """R33: a protocol that pauses reading in connection_made() may still be paused for writing."""
+    """R33: after pause_reading() in connection_made() writing is still paused and resumed."""
 
     class Proxy(Recorder):
         def connection_made(self, transport):
@@ -200,7 +200,10 @@ def test_writing_while_reading_is_paused(run, ends):
 
 
 def test_a_write_between_the_fall_and_the_resume(run, ends):
-    """R33: a protocol is resumed although a handle has written again in the turn of the fall."""
+    """R33: resume_writing() follows when the queue has fallen to the low limit.
+
+    That holds even if a handle writes again in the same turn.
+    """
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -229,7 +232,7 @@ def test_a_write_between_the_fall_and_the_resume(run, ends):
 
 
 def test_errors_of_queued_writes_end_a_closing_transport(run, ends):
-    """R33: a peer that goes while the transport drains ends it, with the error."""
+    """R33: a reset ends a closing transport with queued writes; its protocol gets the error."""
 
     async def main():
         transport, protocol = await attach(ends[0])
@@ -244,7 +247,7 @@ def test_errors_of_queued_writes_end_a_closing_transport(run, ends):
 
 
 def test_a_reset_reaches_a_writer_that_does_not_read(run, ends):
-    """R33: a reset ends a transport with queued writes and with data that nobody reads."""
+    """R33: a reset ends a transport that has queued writes and does not read."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -261,7 +264,7 @@ def test_a_reset_reaches_a_writer_that_does_not_read(run, ends):
 
 
 def test_an_answer_arrives_before_the_error_of_a_write(run, ends):
-    """R33: a peer that answers and closes while the transport writes is heard to the end."""
+    """R33: a peer's last data is delivered before its close fails the queued writes."""
 
     async def main():
         transport, protocol = await attach(ends[0])
@@ -276,7 +279,7 @@ def test_an_answer_arrives_before_the_error_of_a_write(run, ends):
 
 
 def test_a_writer_in_a_loop_meets_the_error(run, ends):
-    """R33: a StreamWriter that only writes and drains learns that its peer has gone."""
+    """R33: a StreamWriter that only writes and drains gets ConnectionError once its peer closes."""
 
     async def main():
         unix = ends[0].family == socket.AF_UNIX
@@ -299,7 +302,7 @@ def test_a_writer_in_a_loop_meets_the_error(run, ends):
 
 
 def test_a_write_between_a_reset_and_its_report(run, ends):
-    """R33: a write in the turn that meets a reset leaves the error a ConnectionError."""
+    """R33: connection_lost() gets ConnectionError for a reset, even if a write meets it first."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -316,7 +319,7 @@ def test_a_write_between_a_reset_and_its_report(run, ends):
 
 
 def test_abort_loses_what_is_queued(run, ends):
-    """abort() calls connection_lost(None) in the next turn, once, and sends nothing more."""
+    """abort() of a transport calls connection_lost(None) once, in the next turn of the loop."""
 
     async def main():
         transport, protocol = await attach(ends[0])
@@ -355,7 +358,7 @@ def test_reading_pauses_at_once(run, ends):
 
 
 def test_a_protocol_that_writes_when_it_is_resumed_by_a_close(run, ends):
-    """R33: close() waits for a protocol that is paused: it may write when it is resumed."""
+    """R33: after close() a paused protocol is still resumed, and data it then writes is sent."""
 
     class Backlog(Recorder):
         def resume_writing(self):
@@ -370,7 +373,8 @@ def test_a_protocol_that_writes_when_it_is_resumed_by_a_close(run, ends):
         assert protocol.names()[-1] == "pause_writing"
 
         def close_once_all_went():
-            # Before the completion of the last send is handed out: the protocol is still paused.
+            # The last bytes leave the queue before their completion is handed out, so the protocol
+            # is still paused at this close().
             if transport.get_write_buffer_size() == 0:
                 transport.close()
             else:
@@ -386,7 +390,7 @@ def test_a_protocol_that_writes_when_it_is_resumed_by_a_close(run, ends):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_end_of_the_stream(run, ends, keep):
-    """eof_received() closes the transport unless it returns true; writes then still arrive."""
+    """A transport closes after eof_received() unless that returns true; then it can still write."""
 
     class Half(Recorder):
         def eof_received(self):
@@ -432,7 +436,7 @@ def test_write_eof_follows_what_is_queued(run, ends):
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_a_protocol_with_a_buffer_of_its_own(run, ends, size):
-    """R33: a BufferedProtocol gets every byte in its own memory, also in small pieces."""
+    """R33: a BufferedProtocol gets every byte in its own buffer, even if that holds only one."""
 
     class Buffered(asyncio.BufferedProtocol):
         def __init__(self):
@@ -461,7 +465,7 @@ def test_a_protocol_with_a_buffer_of_its_own(run, ends, size):
 
 
 def test_a_buffer_is_delivered_through_a_pause(run, ends):
-    """R33: a BufferedProtocol that pauses in the middle of a delivery gets the rest after it."""
+    """R33: a BufferedProtocol that pauses amid a delivery gets the rest after it resumes."""
 
     class Pausing(asyncio.BufferedProtocol):
         def __init__(self):
@@ -496,7 +500,7 @@ def test_a_buffer_is_delivered_through_a_pause(run, ends):
 
 
 def test_a_protocol_that_raises_is_closed(loop, ends):
-    """R33: an exception of data_received() goes to the handler and closes the connection."""
+    """R33: an exception in data_received() goes to the exception handler; the transport closes."""
 
     class Failing(Recorder):
         def data_received(self, data):
@@ -513,7 +517,7 @@ def test_a_protocol_that_raises_is_closed(loop, ends):
 
 
 def test_a_file_keeps_its_place_among_the_writes(run, ends, tmp_path):
-    """sendfile() sends behind what was written, and what is written next follows it."""
+    """sendfile() sends the file behind earlier writes and before later ones."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -534,7 +538,7 @@ def test_a_file_keeps_its_place_among_the_writes(run, ends, tmp_path):
 
 
 def test_a_loop_that_closes_calls_no_protocol(make_loop, ends):
-    """loop.close() drops what is open: no protocol runs on a closed loop."""
+    """loop.close() drops open transports without a call to their protocols."""
     loop = make_loop()
     protocol = None
 
@@ -555,7 +559,7 @@ def test_a_loop_that_closes_calls_no_protocol(make_loop, ends):
 
 
 def test_what_is_written_may_be_changed_afterwards(run, ends):
-    """write() takes a bytearray's bytes as they are at the call."""
+    """write() sends the bytes that a bytearray has at the call, whatever it contains later."""
 
     async def main():
         transport, protocol = await attach(ends[0])

@@ -1,4 +1,4 @@
-"""The moment from which another socket can bind the address of a closed one."""
+"""When a new socket can bind the address of a closed one."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ if AF_UNIX is None:
 
 
 def bound(port, kind, address):
-    """Bind a socket of this kind to the address, and listen if it can."""
+    """Make a socket of the kind, bound to the address; it listens unless it is for datagrams."""
     family, type_, _first = KINDS[kind]
     if type_ == STREAM:
         return port.listen(address)
@@ -39,7 +39,7 @@ def bound(port, kind, address):
 
 
 def wait_on(sock, style):
-    """Post a wait for a connection or a datagram."""
+    """Post an accept or a receive on the socket: a subscription, one operation, or none."""
     if style == "each" and sock.type in (STREAM, getattr(socket, "SOCK_SEQPACKET", None)):
         sock.accept_each(Recorder())
     elif style == "each":
@@ -60,7 +60,7 @@ def end(sock, how):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Work in a directory of the test's own, in which the paths of AF_UNIX lie."""
+    """Change to a temporary directory, in which the tests bind the paths of AF_UNIX sockets."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -70,7 +70,10 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize("turns", [0, 1])
 @pytest.mark.parametrize("kind", KINDS)
 def test_free_when_close_returns(port, peers, place, kind, turns, style, how):
-    """close() in the thread that runs the port, or on an unused port, frees the address at once."""
+    """close() or abort() frees a socket's address at once, in the thread that runs the port.
+
+    That also holds before the first turn of the port.
+    """
     sock = bound(port, kind, KINDS[kind][2])
     address = sock.getsockname()
     wait_on(sock, style)
@@ -87,7 +90,7 @@ def test_free_when_close_returns(port, peers, place, kind, turns, style, how):
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_closed_from_another_thread(port, kind):
-    """`closed` is False until the address is free."""
+    """After close() in another thread, `closed` stays False until the address is free."""
     sock = bound(port, kind, KINDS[kind][2])
     address = sock.getsockname()
     wait_on(sock, "each")
@@ -102,7 +105,7 @@ def test_closed_from_another_thread(port, kind):
 
 
 def test_closed_in_its_own_callback(port, peers):
-    """close() in a callback of the listener frees the address before it returns."""
+    """close() of a listener in its own callback frees the address before close() returns."""
     listener = port.listen(("127.0.0.1", 0))
     address = listener.getsockname()
     got = Recorder()
@@ -133,7 +136,7 @@ def test_closed_in_its_own_callback(port, peers):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "unix" in kind])
 @pytest.mark.filterwarnings("ignore:unclosed socket")
 def test_a_path_goes_with_its_socket(make_port, place, monkeypatch, kind, how):
-    """The socket that made a path removes it, even after a change of directory."""
+    """A closed AF_UNIX socket removes the path that it bound, even after a change of directory."""
     port = make_port()
     sock = bound(port, kind, KINDS[kind][2])
     wait_on(sock, "none" if how == "dropped" else "each")
@@ -151,7 +154,7 @@ def test_a_path_goes_with_its_socket(make_port, place, monkeypatch, kind, how):
 
 @needs_unix
 def test_a_path_that_is_another_ones_stays(port, place):
-    """A closed socket does not remove a path that another socket has replaced."""
+    """A closed AF_UNIX socket does not remove its path if another socket has bound it since."""
     listener = port.listen("listener")
     os.unlink("listener")
     with socket.socket(AF_UNIX) as other:
@@ -163,7 +166,7 @@ def test_a_path_that_is_another_ones_stays(port, place):
 @needs_unix
 @pytest.mark.parametrize("keeps", ["duplicate", "detach", "adopt"])
 def test_a_path_of_several_holders_stays(port, peers, place, keeps):
-    """A duplicate keeps the path, and the path of an adopted socket is its maker's."""
+    """The path of an AF_UNIX socket stays if the socket was adopted, duplicated or detached."""
     if keeps == "adopt":
         kept = peers.raw(AF_UNIX)
         kept.bind("listener")
@@ -183,7 +186,7 @@ def test_a_path_of_several_holders_stays(port, peers, place, keeps):
 
 @needs_unix
 def test_abstract_and_nameless_sockets_have_no_path(port, place):
-    """Closing a socket without a path removes nothing."""
+    """Closing an AF_UNIX socket without a path, abstract or unnamed, removes no file."""
     for address in (b"\0iocp-sock-abstract", ""):
         sock = port.socket(AF_UNIX)
         sock.bind(address)
@@ -193,7 +196,7 @@ def test_abstract_and_nameless_sockets_have_no_path(port, place):
 
 @needs_unix
 def test_an_unused_connection_takes_no_path_along(port, peers, place):
-    """Closing an unused connection does not remove the path of its listener."""
+    """A connection for a cancelled accept does not remove the listener's path when it is closed."""
     listener = port.listen("listener")
     op = listener.accept()
     port.run_once(0)

@@ -26,7 +26,7 @@ from support import (
 
 
 def test_several_receives_are_not_filled_in_reverse(port, peers):
-    """Kernel fact: io_uring fills several outstanding receives in reverse; the port does not."""
+    """Kernel fact: io_uring fills pending receives in reverse order; a port keeps their order."""
     sock, peer = peers.tcp(port)
     for round_number in range(50):
         ops = [sock.recv(4) for _ in range(8)]
@@ -38,7 +38,7 @@ def test_several_receives_are_not_filled_in_reverse(port, peers):
 
 
 def test_sends_in_flight_do_not_interleave(port, peers):
-    """Kernel fact: two sends in flight interleave their data; those of a port's socket do not."""
+    """Kernel fact: two sends in flight can interleave their data; a port's sends never do."""
     sock, peer = peers.tcp(port, buffers=16384)
     parts = [bytes([i]) * 700_000 for i in range(4)]
     ops = [sock.send(part) for part in parts]
@@ -47,7 +47,7 @@ def test_sends_in_flight_do_not_interleave(port, peers):
 
 
 def test_a_send_of_64_mib_goes_whole(port, peers):
-    """Kernel fact: a 64 MiB send(2) returns a part; the operation sends every byte."""
+    """Kernel fact: send(2) of 64 MiB sends only a part; a port's send operation sends all of it."""
     sock, peer = peers.tcp(port)
     area = mmap.mmap(-1, 64 << 20)
     area[::PAGE] = b"\x5a" * (len(area) // PAGE)
@@ -67,7 +67,7 @@ def test_a_send_of_64_mib_goes_whole(port, peers):
 
 
 def test_zero_byte_receives_eat_no_datagram(port, peers):
-    """Kernel fact: a zero-length receive takes a datagram; a zero-byte receive leaves it."""
+    """Kernel fact: a zero-length recv(2) consumes a datagram; recv_zero() leaves it in place."""
     sock, peer = peers.pair(port, socket.SOCK_DGRAM)
     op = sock.recv_zero()
     port.run_once(0)
@@ -78,7 +78,7 @@ def test_zero_byte_receives_eat_no_datagram(port, peers):
 
 
 def test_cancel_never_hits_a_reused_descriptor(port, peers):
-    """Kernel fact: a cancel by descriptor may hit a new socket of that number; ours cannot."""
+    """Kernel fact: a cancel by descriptor may hit a new socket with its number; a port's cannot."""
     hits = 0
     for _ in range(100):
         ours, theirs = socket.socketpair()
@@ -102,12 +102,13 @@ def test_cancel_never_hits_a_reused_descriptor(port, peers):
         fresh.close()
         theirs.close()
         fresh_theirs.close()
-    assert hits > 50 or WINDOWS, "the lowest free number is taken on POSIX"
+    assert hits > 50 or WINDOWS, "POSIX gives the lowest free number, here the old one"
 
 
 def test_an_empty_buffer_ring_stops_nobody(make_port, peers):
-    """Kernel fact: a multishot receive without buffers fails at once with ENOBUFS; the port
-    provides more, or copies, and no subscription ends.
+    """Kernel fact: a multishot receive fails with ENOBUFS if the buffer ring is empty.
+
+    The port then provides more buffers, or copies the data, and no subscription ends.
     """
     port = make_port(region_size=65536, region_limit=1)
     pairs = [peers.pair(port) for _ in range(10)]
@@ -125,9 +126,9 @@ def test_an_empty_buffer_ring_stops_nobody(make_port, peers):
 
 @pytest.mark.filterwarnings("ignore::iocp_sock.UnpostedReceiveWarning")
 def test_a_standing_receive_is_not_lost_behind_the_least_window(port, peers):
-    """Kernel fact: io_uring may lose a multishot receive's 128th wake-up and later ones.
+    """Kernel fact: io_uring may lose the 128th wake-up of a multishot receive, and later ones.
 
-    The port then polls the socket, and starts the receive again.
+    The port therefore polls the socket, and starts such a receive again.
     """
     listener = port.listen(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
@@ -154,7 +155,7 @@ def test_a_standing_receive_is_not_lost_behind_the_least_window(port, peers):
 
 
 def test_completion_queue_overflow_loses_nothing(make_port, peers):
-    """Kernel fact: the kernel keeps completions beyond the queue's size; none is lost."""
+    """Kernel fact: the kernel keeps completions that a full completion queue cannot take."""
     port = make_port(ring_entries=32)
     pairs = [peers.pair(port) for _ in range(300)]
     got = Recorder()
@@ -171,7 +172,7 @@ def test_completion_queue_overflow_loses_nothing(make_port, peers):
 
 
 def test_submission_queue_overflow_is_retried(make_port, peers):
-    """Kernel fact: a full submission queue gives no entry; posts and cancels wait for one."""
+    """Kernel fact: a full submission queue has no free entry; posts and cancels wait for one."""
     port = make_port(ring_entries=32)
     pairs = [peers.pair(port) for _ in range(300)]
     ops = [sock.recv(10) for sock, _peer in pairs]
@@ -182,7 +183,7 @@ def test_submission_queue_overflow_is_retried(make_port, peers):
 
 @linux_only("VmPin and VmLck in /proc/self/status")
 def test_nothing_is_locked_by_plain_operations(port, peers):
-    """Kernel fact: pending plain sends and receives lock no memory: VmPin, VmLck, kernel_locked."""
+    """Kernel fact: pending sends and receives without zero-copy lock no memory (VmPin, VmLck)."""
     sock, _peer = peers.pair(port)
     before = locked_kilobytes()
     sock.recv(1 << 20)
@@ -201,8 +202,9 @@ def locked_kilobytes():
 
 
 def test_a_write_write_read_has_no_delayed_ack_stall(port, peers):
-    """Kernel fact: two sends per request stall 44 ms under Nagle; sends made in one callback
-    leave in one request, and so do not.
+    """Kernel fact: a message in two sends stalls for 44 ms under Nagle's algorithm.
+
+    The port sends what one callback posts as one request, so that nothing stalls.
     """
     sock, peer = peers.tcp(port)
     sock.receive(lambda conn, data: (conn.send(b"a" * 16), conn.send(b"b" * 48)))
@@ -215,9 +217,9 @@ def test_a_write_write_read_has_no_delayed_ack_stall(port, peers):
     assert sorted(times)[len(times) // 2] < 0.03
 
 
-@linux_only("the least send buffer of the Linux kernel")
+@linux_only("the minimum send buffer of the Linux kernel")
 def test_send_buffer_of_zero_is_4608(port, peers):
-    """Kernel fact: SO_SNDBUF = 0 becomes 4608; a send larger than it still goes whole."""
+    """Kernel fact: Linux raises SO_SNDBUF 0 to 4608 bytes. A larger send still sends every byte."""
     sock, peer = peers.pair(port)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 4608
@@ -228,7 +230,7 @@ def test_send_buffer_of_zero_is_4608(port, peers):
 
 
 def test_page_rule_of_the_ledger(port, pair):
-    """R06: a charge is whole pages of this system, with one more for a crossed border."""
+    """R06: the ledger charges every page that a buffer touches: two bytes can touch two pages."""
     sock, peer = pair
     area = mmap.mmap(-1, 4 * PAGE)
     with memoryview(area) as view, view[PAGE - 1 : PAGE + 1] as two:
@@ -270,8 +272,9 @@ with iocp_sock.Port(ring_entries=ENTRIES) as port:
 )
 @pytest.mark.parametrize(("limit", "backend"), [(0, "epoll"), (40 << 10, "uring")])
 def test_lock_limit_at_setup(in_subprocess, limit, backend):
-    """Kernel fact: the lock limit refuses a ring with ENOMEM: a smaller one is tried, then epoll,
-    and the reason names the limit.
+    """Kernel fact: io_uring_setup(2) fails with ENOMEM beyond RLIMIT_MEMLOCK.
+
+    The port then tries a smaller ring, then epoll; its backend_reason names the limit.
     """
     package = Path(iocp_sock.__file__)
     if not all(parent.stat().st_mode & 0o005 == 0o005 for parent in package.parents):
@@ -287,7 +290,7 @@ def test_lock_limit_at_setup(in_subprocess, limit, backend):
 
 @linux_only("lowers RLIMIT_NOFILE")
 def test_open_file_limit(port):
-    """R10: without descriptors socket() raises ResourceExhausted, with the ledger's counters."""
+    """R10: without a free descriptor socket() raises ResourceExhausted and shows the ledger."""
     with no_descriptor_left(), pytest.raises(iocp_sock.ResourceExhausted) as caught:
         port.socket()
     assert caught.value.ledger["now"] == 0
@@ -296,7 +299,7 @@ def test_open_file_limit(port):
 
 
 def test_end_of_stream_with_the_last_bytes(port, peers):
-    """Kernel fact: data and the end arrive in one event; the port delivers both."""
+    """Kernel fact: one event may report data and the end of stream; the port delivers both."""
     for strategy in ("pooled", "direct", "zero_byte"):
         sock, peer = peers.tcp(port)
         got = []
@@ -309,7 +312,7 @@ def test_end_of_stream_with_the_last_bytes(port, peers):
 
 
 def test_stale_edges_do_not_complete_anything(port, peers):
-    """Kernel fact: readiness may be older than the operation; the port checks again."""
+    """Kernel fact: readiness may be for data already read; the receive then stays pending."""
     sock, peer = peers.tcp(port)
     for _ in range(20):
         peer.sendall(b"x")

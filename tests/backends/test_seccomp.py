@@ -1,4 +1,4 @@
-"""io_uring refused as by container runtimes: the port falls back, and gives the reason."""
+"""A seccomp filter denies io_uring, as container runtimes do: the port falls back to epoll."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ NAMES = [errno.errorcode[code] for code in REFUSALS]
 
 @pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
 def test_falls_back_and_says_why(in_subprocess, code):
-    """Kernel fact: if io_uring fails with EPERM or ENOSYS, 'auto' takes epoll and says why."""
+    """Kernel fact: io_uring may fail with EPERM or ENOSYS; 'auto' then takes epoll and says why."""
     output = in_subprocess(
         """
         import json, socket
@@ -59,7 +59,7 @@ def test_falls_back_and_says_why(in_subprocess, code):
 
 @pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
 def test_doctor_says_why(in_subprocess, code):
-    """The doctor command reports the refusal."""
+    """`iocp-sock doctor` names the errno with which io_uring was refused."""
     pytest.importorskip("typer")
     output = in_subprocess(
         """
@@ -77,7 +77,8 @@ def test_doctor_says_why(in_subprocess, code):
     assert errno.errorcode[code] in output
 
 
-# Tests that start processes, and tests that use no backend of the system.
+# Test files left out of the run under the filter, because they start processes or use no backend of
+# the system.
 ELSEWHERE = [
     "stress",
     "test_bench.py",
@@ -98,13 +99,14 @@ ELSEWHERE = [
 
 @pytest.mark.skipif(
     os.environ.get("IOCP_SOCK_SANITIZED") == "1",
-    reason="the whole suite twice more is for the run without a sanitizer",
+    reason="running the whole suite twice more takes too long under a sanitizer",
 )
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("code", REFUSALS, ids=NAMES)
 def test_the_suite_passes_where_io_uring_is_denied(code):
     """The suite passes on epoll in a process to which io_uring is denied."""
-    # The filter survives an exec, and pytest must be the first to import the package's plugin.
+    # A fresh interpreter is needed, because pytest must be the first to import the package's
+    # plugin. The seccomp filter survives exec().
     program = (
         "import os, sys\n"
         "from support import seccomp\n"

@@ -1,4 +1,4 @@
-"""Sockets whose open file has other holders: their mode and their connection stay."""
+"""Sockets with a second descriptor elsewhere: their O_NONBLOCK and their connection stay."""
 
 import array
 import contextlib
@@ -13,12 +13,12 @@ pytestmark = linux_only("duplicates of descriptors")
 
 
 def accepted(port, peers):
-    """A connection that the port accepted, and its raw peer."""
+    """Return a connection that the port accepted, and its raw peer."""
     return peers.tcp(port)
 
 
 def connected(port, peers):
-    """A connection that the port made, and its raw peer."""
+    """Return a connection that the port made by connect(), and its raw peer."""
     raw = peers.listening()
     op = port.connect(raw.getsockname())
     finish(port, op)
@@ -26,12 +26,12 @@ def connected(port, peers):
 
 
 def adopted(port, peers):
-    """An adopted end of a pair, and the other end."""
+    """Return one end of a socket pair, adopted by the port, and the raw other end."""
     return peers.pair(port)
 
 
 def by_message(port, peers, sock):
-    """The descriptor, sent by the library itself."""
+    """Return a second descriptor of the socket, passed by the port itself as SCM_RIGHTS."""
     ours, theirs = socket.socketpair()
     pipe = peers.own(port.adopt(ours))
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sock.fileno()]))
@@ -40,12 +40,12 @@ def by_message(port, peers, sock):
 
 
 def by_dup(_port, _peers, sock):
-    """The descriptor, duplicated behind the library's back."""
+    """Return a second descriptor of the socket, made by os.dup() without the port's knowledge."""
     return os.dup(sock.fileno())
 
 
 def by_duplicate(_port, _peers, sock):
-    """The descriptor, duplicated by the library."""
+    """Return a second descriptor of the socket, made by Socket.duplicate()."""
     return sock.duplicate().detach()
 
 
@@ -54,7 +54,7 @@ def by_duplicate(_port, _peers, sock):
 @pytest.mark.parametrize("end", ["close", "drain", "pending", "port", "dropped"])
 @pytest.mark.filterwarnings("ignore:unclosed socket")
 def test_close_leaves_the_connection_to_the_other_holder(make_port, peers, hand_over, made, end):
-    """close() closes one descriptor; the holder of another goes on."""
+    """close() closes one descriptor; the connection goes on through a second descriptor."""
     port = make_port()
     sock, peer = made(port, peers)
     worker = peers.keep(socket.socket(fileno=hand_over(port, peers, sock)))
@@ -110,7 +110,10 @@ def test_the_mode_is_as_it_was(make_port, peers, end, blocking, kind):
 @pytest.mark.parametrize("end", ["detach", "close", "abort", "port"])
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_mode_of_a_listener_is_put_back(make_port, end, blocking):
-    """An adopted listener does not block, because accept4(2) has no flag; detach() restores it."""
+    """accept4(2) has no MSG_DONTWAIT, so the port sets O_NONBLOCK on an adopted listener.
+
+    Detaching or closing the listener restores the earlier mode.
+    """
     port = make_port()
     raw = socket.create_server(("127.0.0.1", 0))
     raw.setblocking(blocking)
@@ -132,7 +135,10 @@ def test_the_mode_of_a_listener_is_put_back(make_port, end, blocking):
 
 @pytest.mark.parametrize("style", ["accept", "accept_each"])
 def test_another_holder_takes_the_connection_and_the_mode(port, peers, style):
-    """An accept without a connection never blocks, in either mode of the file."""
+    """An accept never blocks the port, even if another holder clears O_NONBLOCK.
+
+    The other holder may also take the connection that the port was notified of.
+    """
     raw = socket.create_server(("127.0.0.1", 0))
     kept = peers.keep(raw.dup())
     listener = peers.own(port.adopt(raw))
@@ -156,7 +162,7 @@ def test_another_holder_takes_the_connection_and_the_mode(port, peers, style):
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("post", ["recv", "receive", "recv_zero", "recvmsg_into", "recvfrom"])
 def test_receives_wait_in_either_mode(port, peers, post, blocking):
-    """A receive waits for data without blocking the port, in either mode of the file."""
+    """A receive waits for data without blocking the port, whether O_NONBLOCK is set or not."""
     ours, theirs = socket.socketpair()
     peer, kept = peers.keep(theirs), peers.keep(ours.dup())
     sock = peers.own(port.adopt(ours))
@@ -180,7 +186,7 @@ def test_receives_wait_in_either_mode(port, peers, post, blocking):
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("post", ["send", "many", "message", "file"])
 def test_sends_wait_in_either_mode(port, peers, tmp_path, post, blocking):
-    """A send without room goes out whole once there is room, in either mode of the file."""
+    """A send that waits for room sends every byte in the end, whether O_NONBLOCK is set or not."""
     ours, theirs = socket.socketpair()
     peer, kept = peers.keep(theirs), peers.keep(ours.dup())
     sock = peers.own(port.adopt(ours))
@@ -207,7 +213,7 @@ def test_sends_wait_in_either_mode(port, peers, tmp_path, post, blocking):
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_mode_of_what_connects(port, peers, blocking):
-    """A connect restores the mode, which it must change because connect(2) has no flag."""
+    """connect(2) has no MSG_DONTWAIT, so a connect sets O_NONBLOCK, and restores it at once."""
     raw = socket.socket()
     raw.setblocking(blocking)
     kept = peers.keep(raw.dup())
@@ -222,12 +228,12 @@ def test_the_mode_of_what_connects(port, peers, blocking):
 
 
 def test_close_waits_for_no_peer(port, peers):
-    """The port's close does not wait for the peer, although close(2) with SO_LINGER does."""
+    """close() of a Socket never waits for its peer, although close(2) with SO_LINGER does."""
     sock, peer = peers.tcp(port, buffers=4096)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(100_000))
     while sock.try_send(bytes(4096)):
         pass
-    sock.close(0)  # longer than the timeout of the test
+    sock.close(0)  # a wait of SO_LINGER would exceed the timeout of the test
     run_until(port, lambda: port.stats().sockets == 0)
     assert is_readable(peer)
     with contextlib.suppress(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Fixtures: a place for control sockets."""
+"""Fixture: a directory for the control sockets of commands."""
 
 import shutil
 import tempfile
@@ -9,9 +9,9 @@ import pytest
 
 @pytest.fixture
 def runtime() -> Iterator[dict[str, str]]:
-    """Return variables that give commands the test's own directory for control sockets.
+    """Return environment variables that give commands a temporary directory for control sockets.
 
-    Its path is short enough for a socket's name, unlike that of tmp_path.
+    The path of the directory is short enough for an AF_UNIX address, unlike that of tmp_path.
     """
     path = tempfile.mkdtemp(prefix="iocp")
     yield {"XDG_RUNTIME_DIR": path, "TMPDIR": path}

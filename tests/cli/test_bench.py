@@ -1,4 +1,4 @@
-"""The benchmarks are commands that work; no test judges their speed."""
+"""The benchmark commands run and report; no test judges the speeds that they measure."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from support.places import ROOT
 CONNECTIONS = 20
 
 pytestmark = pytest.mark.skipif(
-    not (ROOT / "bench").is_dir(), reason="the tests stand without the benchmarks here"
+    not (ROOT / "bench").is_dir(), reason="this source tree has no directory bench"
 )
 
 
@@ -45,7 +45,7 @@ def test_strategies(backend):
     assert sum(row["cpu_us_per_message"] for row in rows.values()) > 0
     for (direction, strategy), row in rows.items():
         assert row["messages_per_second"] > 0
-        assert row["cpu_us_per_message"] >= 0  # of a few messages less than a tick of the clock
+        assert row["cpu_us_per_message"] >= 0  # 0 if the messages take less than a clock tick
         assert row["p99_us"] >= row["p50_us"] > 0
         if direction == "receive":
             posted = strategy == "direct"

@@ -1,4 +1,4 @@
-"""The commands, run as users run them: processes of their own on loopback."""
+"""The commands run as users run them: as separate processes, on loopback."""
 
 import contextlib
 import json
@@ -46,7 +46,7 @@ SMALL = ["--connections", "200", "--hot", "8", "--seconds", "0.3"]
 
 
 def demo(*arguments: str, **options: Any) -> dict[str, Any]:
-    """Run a demo, which must succeed and print nothing but its report."""
+    """Run `iocp-sock demo --json`, which must succeed and print only a report; return it."""
     result = run("demo", "--json", *arguments, **options)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -55,7 +55,7 @@ def demo(*arguments: str, **options: Any) -> dict[str, Any]:
 
 
 def check_report(report: dict[str, Any], connections: int, hot: int) -> None:
-    """Check the keys, the order of the runs, and the charges of a report."""
+    """Check the keys, the order of the runs, and the charges in a report of the demo."""
     assert list(report) == REPORT_KEYS
     assert [list(one) for one in report["runs"]] == [RUN_KEYS, RUN_KEYS]
     direct, zero_byte = report["runs"]
@@ -72,7 +72,7 @@ def check_report(report: dict[str, Any], connections: int, hot: int) -> None:
 
 
 def test_quick_demo() -> None:
-    """R06, R11: posted receives charge a page each, zero-byte receives none, within ten seconds."""
+    """R06, R11: in the quick demo a posted receive charges a page, a zero-byte receive nothing."""
     started = time.monotonic()
     report = demo("--quick")
     assert SLOWED or WINE or time.monotonic() - started < 10 * SLOWNESS
@@ -93,7 +93,7 @@ def test_demo_on_each_backend(backend: str) -> None:
 
 
 def test_demo_ends_with_one_table() -> None:
-    """Without --json, standard output has only the table."""
+    """Without --json the demo writes only its table to standard output."""
     result = run("demo", *SMALL)
     assert result.returncode == 0, result.stderr
     for text in [
@@ -111,7 +111,7 @@ def test_demo_ends_with_one_table() -> None:
 
 @rlimits
 def test_demo_raises_the_open_file_limit() -> None:
-    """A soft limit below the requested connections is raised to the hard limit."""
+    """The demo raises the soft limit of open files if its connections need more."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -124,7 +124,7 @@ def test_demo_raises_the_open_file_limit() -> None:
 
 @rlimits
 def test_demo_fits_its_usual_size_to_the_hard_limit() -> None:
-    """Without --connections, the demo opens no more connections than the hard limit allows."""
+    """Without --connections, the demo opens no more connections than the hard file limit allows."""
     import resource
 
     def lower() -> None:
@@ -134,7 +134,7 @@ def test_demo_fits_its_usual_size_to_the_hard_limit() -> None:
 
 
 def test_demo_draws(tmp_path: Path) -> None:
-    """--plot writes a picture beside the report."""
+    """`demo --plot` also writes a picture."""
     pytest.importorskip("matplotlib")
     picture = tmp_path / "demo.png"
     demo("--plot", str(picture), *SMALL)
@@ -142,7 +142,7 @@ def test_demo_draws(tmp_path: Path) -> None:
 
 
 def test_demo_without_matplotlib(tmp_path: Path) -> None:
-    """--plot without matplotlib names the package to install, before anything runs."""
+    """`demo --plot` without matplotlib names the package to install, before anything runs."""
     without = customized(tmp_path, "import sys\nsys.modules['matplotlib'] = None\n")
     result = run("demo", "--plot", str(tmp_path / "demo.png"), env=without)
     assert result.returncode == 2
@@ -151,7 +151,7 @@ def test_demo_without_matplotlib(tmp_path: Path) -> None:
 
 @on_a_terminal
 def test_demo_shows_progress_on_a_terminal() -> None:
-    """Progress goes to standard error, so that standard output has only JSON."""
+    """The demo shows its progress on standard error, so that standard output has only JSON."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -231,7 +231,7 @@ def test_bad_arguments(arguments: list[str], hint: str) -> None:
     "command", [["demo", *SMALL], ["echo", "--listen", "127.0.0.1:0"]], ids=lambda c: c[0]
 )
 def test_refused_backend(command: list[str]) -> None:
-    """A refused backend ends with one line and exit code 1."""
+    """On a refused backend a command prints an error that names it, and exits with code 1."""
     result = run(*command, "--backend", REFUSED[0])
     assert result.returncode == 1
     assert REFUSED[0] in result.stderr
@@ -239,7 +239,7 @@ def test_refused_backend(command: list[str]) -> None:
 
 
 def exchange(conn: socket.socket, data: bytes) -> bytes:
-    """Send while receiving, so that neither direction can fill up."""
+    """Send data to an echo server while receiving, so that neither direction can fill up."""
     sender = threading.Thread(target=conn.sendall, args=(data,), daemon=True)
     sender.start()
     back = bytearray()
@@ -254,7 +254,7 @@ def exchange(conn: socket.socket, data: bytes) -> bytes:
 @pytest.mark.parametrize("receive", ["pooled", "direct", "zero_byte"])
 @pytest.mark.parametrize("backend", GRANTED)
 def test_echo_serves_until_interrupted(backend: str, receive: str) -> None:
-    """R04, R13: every byte comes back; Ctrl-C ends the server cleanly, idle connections too."""
+    """R04, R13: the echo server returns every byte; Ctrl-C closes idle connections cleanly too."""
     data = os.urandom(1 << 20)
     with echo_command("--backend", backend, "--receive", receive) as echo:
         assert f": {backend} (" in echo.headline
@@ -269,7 +269,7 @@ def test_echo_serves_until_interrupted(backend: str, receive: str) -> None:
 
 
 def test_echo_after_half_close() -> None:
-    """Bytes sent before the half-close come back, then the end of the stream."""
+    """The echo server returns the bytes sent before a half-close, and then ends the stream."""
     with echo_command() as echo, echo.connect() as conn:
         conn.sendall(b"last words")
         conn.shutdown(socket.SHUT_WR)
@@ -280,13 +280,13 @@ def test_echo_after_half_close() -> None:
 
 @linux_only("SIGTERM")
 def test_echo_ends_on_terminate() -> None:
-    """SIGTERM ends the server as cleanly as Ctrl-C."""
+    """SIGTERM ends the echo server as cleanly as Ctrl-C."""
     with echo_command() as echo:
         echo.stop(number=signal.SIGTERM)
 
 
 def flood(conn: socket.socket, stop: threading.Event) -> None:
-    """Exchange messages until the connection or the test ends."""
+    """Exchange messages with an echo server until the connection ends or `stop` is set."""
     with contextlib.suppress(OSError):
         while not stop.is_set():
             conn.sendall(b"x" * 64)
@@ -296,7 +296,7 @@ def flood(conn: socket.socket, stop: threading.Event) -> None:
 
 @linux_only("SIGINT sent to another process")
 def test_echo_is_interrupted_under_load() -> None:
-    """Ctrl-C is not lost when it arrives while callbacks run."""
+    """Ctrl-C ends the echo server even if it arrives while callbacks run."""
     stop = threading.Event()
     with echo_command() as echo, contextlib.ExitStack() as connections:
         busy = [connections.enter_context(echo.connect()) for _ in range(8)]
@@ -313,7 +313,7 @@ def test_echo_is_interrupted_under_load() -> None:
 
 
 def test_echo_survives_a_reset() -> None:
-    """R05: a reset connection does not affect the others."""
+    """R05: a reset connection does not affect the echo server's other connections."""
     with echo_command() as echo, echo.connect() as other:
         with echo.connect() as rude:
             rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(0))
@@ -336,7 +336,7 @@ def test_echo_on_ipv6() -> None:
 
 
 def test_echo_where_someone_listens_already() -> None:
-    """A taken address ends with one line that names it, and exit code 1."""
+    """If the address is in use, `echo` prints an error that names it, and exits with code 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         result = run("echo", "--listen", where)
@@ -347,7 +347,7 @@ def test_echo_where_someone_listens_already() -> None:
 
 @on_a_terminal
 def test_echo_shows_rates_on_a_terminal() -> None:
-    """On a terminal a line of rates is renewed each second."""
+    """On a terminal the echo server renews a line of rates each second."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -367,7 +367,7 @@ def test_echo_shows_rates_on_a_terminal() -> None:
 
 
 def test_doctor_names_the_backends() -> None:
-    """The doctor's tables show each backend with its state, the limits and the versions."""
+    """`iocp-sock doctor` shows each backend with its state, the limits and the versions."""
     result = run("doctor")
     assert result.returncode == 0, result.stderr
     for name, state in STATES.items():
@@ -382,14 +382,14 @@ def test_doctor_names_the_backends() -> None:
 
 @windows_only("the extension functions of Winsock")
 def test_doctor_names_the_extension_functions() -> None:
-    """The doctor lists the loaded extension functions of Winsock."""
+    """`iocp-sock doctor --json` lists the loaded extension functions of Winsock."""
     report = json.loads(run("doctor", "--json").stdout)
     names = ["AcceptEx", "ConnectEx", "DisconnectEx", "GetAcceptExSockaddrs", "TransmitFile"]
     assert report["features"] == {"iocp": dict.fromkeys(names, True)}
 
 
 def test_doctor_as_json() -> None:
-    """The doctor's JSON has the same figures."""
+    """`iocp-sock doctor --json` has the same figures as the tables."""
     result = run("doctor", "--json")
     report = json.loads(result.stdout)
     assert report["backends"] == STATES
@@ -408,14 +408,14 @@ def test_doctor_as_json() -> None:
 
 
 def test_doctor_shows_the_override() -> None:
-    """The environment's choice of backend is shown and obeyed."""
+    """`iocp-sock doctor` shows and obeys the backend that IOCP_SOCK_BACKEND names."""
     report = json.loads(run("doctor", "--json", env={"IOCP_SOCK_BACKEND": BACKENDS[-1]}).stdout)
     assert report["environment"] == {"IOCP_SOCK_BACKEND": BACKENDS[-1]}
     assert report["chosen"]["backend"] == BACKENDS[-1]
 
 
 def test_version_and_help() -> None:
-    """--version names the program; without arguments it prints its help."""
+    """--version prints the program's name and version; --help works for every command."""
     assert run("--version").stdout == f"iocp-sock {iocp_sock.version()}\n"
     usage = run("--help")
     assert usage.returncode == 0
@@ -445,13 +445,13 @@ def test_written_addresses() -> None:
 
 
 def test_unknown_host() -> None:
-    """The error of an unknown host names it."""
+    """address.resolve() names an unknown host in its error."""
     with pytest.raises(ValueError, match=r"no-such-host\.invalid"):
         address.resolve("no-such-host.invalid", 1)
 
 
 def test_latencies() -> None:
-    """Percentiles are accurate to the width of a bin, and exact above the last bin."""
+    """Percentiles of Latencies are accurate to a bin's width, and exact above the last bin."""
     latencies = Latencies()
     for microseconds in range(1, 101):
         latencies.add(microseconds * 1000)
@@ -469,7 +469,7 @@ def test_latencies() -> None:
 
 @contextmanager
 def lying_server(honest_messages: int) -> Iterator[tuple[str, int]]:
-    """Make a server that echoes this many messages, and changes the last byte of all others."""
+    """Make an echo server that changes the last byte of all but the first `honest_messages`."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -489,7 +489,7 @@ def lying_server(honest_messages: int) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("honest_messages", [0, 1, 50])
 def test_the_load_verifies_every_echo(honest_messages: int) -> None:
-    """One wrong byte, in the first echo or a later one, fails the run."""
+    """The demo's load raises EchoError for one wrong byte, in the first echo or a later one."""
     _, theirs = Pipe()
     load = Load(theirs)
 
@@ -507,7 +507,7 @@ def test_the_load_verifies_every_echo(honest_messages: int) -> None:
 
 @rlimits
 def test_limits() -> None:
-    """limits() has the limits of this process, with None for unlimited."""
+    """limits.locked_memory() gives RLIMIT_MEMLOCK, with None for unlimited."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)

@@ -1,4 +1,4 @@
-"""The control socket: figures for its own user; no client can make it hold memory."""
+"""The control socket gives figures to its own user only, and bounds the memory for its clients."""
 
 import json
 import os
@@ -28,7 +28,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def home(runtime: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory for control sockets of this process."""
+    """Set a temporary directory for the control sockets of this process; return its path."""
     for name, value in runtime.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -37,13 +37,13 @@ def home(runtime: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def served(port: iocp_sock.Port, home: Path) -> Iterator[control.ControlServer]:
-    """A control server of a port."""
+    """Serve the figures of a port on a control socket."""
     with control.ControlServer(port, "test") as server:
         yield server
 
 
 def meanwhile(port: iocp_sock.Port, work: Callable[[], Any]) -> Any:
-    """Run the port while a thread does the work of a client; returns its result."""
+    """Run the port while a thread calls `work`, a client's part; return the result of `work`."""
     results: list[Any] = []
 
     def body() -> None:
@@ -62,7 +62,7 @@ def meanwhile(port: iocp_sock.Port, work: Callable[[], Any]) -> Any:
 
 
 def raw(server: control.ControlServer) -> socket.socket:
-    """A raw client of the server."""
+    """Connect a raw socket to the control server."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(PATIENCE)
     sock.connect(str(server.path))
@@ -70,7 +70,7 @@ def raw(server: control.ControlServer) -> socket.socket:
 
 
 def ended(sock: socket.socket) -> bool:
-    """Return whether the server has closed the connection, without a further byte."""
+    """Wait for the server, and return whether it closes the connection without a further byte."""
     try:
         return sock.recv(1 << 20) == b""
     except ConnectionResetError:
@@ -79,7 +79,7 @@ def ended(sock: socket.socket) -> bool:
 
 @on_linux
 def test_answers_with_the_figures(port, served, peers):
-    """Each request gets one line: the name and process of the server, and its figures."""
+    """Each request gets one line of JSON: the server's name, process and figures."""
     sock, _peer = peers.pair(port)
     sock.recv(5000)
 
@@ -100,7 +100,7 @@ def test_answers_with_the_figures(port, served, peers):
 
 @on_linux
 def test_found_by_its_process_and_gone_with_it(port, home):
-    """running() lists the servers; a socket is 0600 in a 0700 directory, removed at the end."""
+    """running() lists the servers until their end; a socket has mode 0600, its directory 0700."""
     assert control.running() == {}
     with control.ControlServer(port, "test") as server:
         assert control.running() == {os.getpid(): server.path}
@@ -114,7 +114,7 @@ def test_found_by_its_process_and_gone_with_it(port, home):
 
 @on_linux
 def test_requests_that_come_together_are_answered_one_by_one(port, served):
-    """A client may send ahead: each request is answered in order, one at a time."""
+    """A client may send several requests at once; the server answers them in order, one by one."""
     most = 0
 
     def watched() -> None:
@@ -144,7 +144,7 @@ def test_requests_that_come_together_are_answered_one_by_one(port, served):
 
 @on_linux
 def test_a_client_that_never_reads_costs_one_answer(port, served, peers):
-    """Too many waiting requests end the connection; the server holds at most one answer."""
+    """Too many unanswered requests end a connection; the server holds one answer at most."""
     pairs = [peers.pair(port) for _ in range(120)]
     line = b'{"sockets": 100}\n'
     largest = len(json.dumps(served.answer(line))) + 100
@@ -193,7 +193,7 @@ def one_answer(server: control.ControlServer) -> dict[str, Any]:
     ],
 )
 def test_a_wrong_request_is_refused_in_words(port, served, said):
-    """The server answers an invalid request with an error, then closes the connection."""
+    """A control server answers an invalid request with an error, then closes the connection."""
     with raw(served) as sock:
         sock.sendall(said)
         got = meanwhile(port, lambda: sock.recv(10_000))
@@ -204,7 +204,7 @@ def test_a_wrong_request_is_refused_in_words(port, served, said):
 
 @on_linux
 def test_an_endless_request_is_cut(port, served):
-    """A line longer than a request ends the connection without an answer."""
+    """A line longer than MAX_REQUEST ends the connection without an answer."""
     with raw(served) as sock:
         sock.sendall(b" " * (control.MAX_REQUEST + 1))
         assert meanwhile(port, lambda: ended(sock))
@@ -213,7 +213,7 @@ def test_an_endless_request_is_cut(port, served):
 
 @on_linux
 def test_one_client_too_many_replaces_the_oldest(port, served):
-    """Connections are bounded, and no client can keep others out."""
+    """A control server has at most MAX_CLIENTS connections; a further one replaces the oldest."""
     clients = [raw(served)]
     run_until(port, lambda: len(served._clients) == 1)
     clients += [raw(served) for _ in range(control.MAX_CLIENTS)]
@@ -229,7 +229,7 @@ def test_one_client_too_many_replaces_the_oldest(port, served):
 
 @on_linux
 def test_what_a_dead_process_left_is_replaced(port, home):
-    """A server replaces the socket of a dead process, but not of a living one."""
+    """A control server replaces the socket of a dead process, but not that of a living one."""
     directory = home / "iocp-sock"
     directory.mkdir(mode=0o700)
     path = directory / f"{os.getpid()}.sock"
@@ -245,7 +245,7 @@ def test_what_a_dead_process_left_is_replaced(port, home):
 
 
 def only_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory in TMPDIR, as the only place for control sockets."""
+    """Unset XDG_RUNTIME_DIR; return the directory in TMPDIR that control sockets then use."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     return home / f"iocp-sock-{os.geteuid()}"
 
@@ -253,7 +253,7 @@ def only_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @on_linux
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
 def test_a_directory_that_others_may_enter(port, home, monkeypatch, mode):
-    """A directory open to other users raises an error with its mode; no socket is made."""
+    """A control server refuses a directory that other users may enter; the error shows its mode."""
     directory = only_directory(home, monkeypatch)
     directory.mkdir()
     directory.chmod(mode)
@@ -268,7 +268,7 @@ def test_a_directory_that_others_may_enter(port, home, monkeypatch, mode):
 @on_linux
 @as_root
 def test_a_directory_of_another_user(port, home, monkeypatch):
-    """A directory of another user is refused, although it was made first."""
+    """A control server refuses a directory that belongs to another user."""
     directory = only_directory(home, monkeypatch)
     directory.mkdir(mode=0o700)
     os.chown(directory, NOBODY, NOBODY)
@@ -278,7 +278,7 @@ def test_a_directory_of_another_user(port, home, monkeypatch):
 
 @on_linux
 def test_a_link_in_place_of_the_directory(port, home, monkeypatch):
-    """A symbolic link in place of the server's directory is refused, not followed."""
+    """A control server refuses a symbolic link in place of its directory."""
     directory = only_directory(home, monkeypatch)
     (home / "elsewhere").mkdir(mode=0o700)
     directory.symlink_to(home / "elsewhere")
@@ -288,7 +288,7 @@ def test_a_link_in_place_of_the_directory(port, home, monkeypatch):
 
 @on_linux
 def test_the_next_place_is_taken(port, home, monkeypatch):
-    """If no runtime directory is usable, running() finds the socket in the temporary one."""
+    """If XDG_RUNTIME_DIR is unusable, control sockets lie in the temporary directory."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent")
     with control.ControlServer(port, "test") as server:
         assert server.path.parent == home / f"iocp-sock-{os.geteuid()}"
@@ -299,7 +299,7 @@ def test_the_next_place_is_taken(port, home, monkeypatch):
 @on_linux
 @as_root
 def test_another_user_is_not_answered(port, served):
-    """The credentials of the peer decide, even if the modes admit other users."""
+    """The server checks SO_PEERCRED: it answers no other user, even if the file modes admit one."""
     for path, mode in [(served.path.parent.parent, 0o711), (served.path.parent, 0o711)]:
         path.chmod(mode)
     served.path.chmod(0o666)
@@ -325,7 +325,7 @@ except OSError as error:
 @on_linux
 @as_root
 def test_another_users_server_is_not_believed(home):
-    """A client checks the server's user before its request."""
+    """A client refuses a server of another user before it sends a request."""
     directory = home / "iocp-sock"
     directory.mkdir(mode=0o700)
     path = directory / "1.sock"
@@ -350,7 +350,7 @@ input()
 
 @on_linux
 def test_a_server_that_ends_meanwhile(port, home):
-    """The client gets a named error if the server ends."""
+    """A request to a server that has closed raises ConnectionError."""
     server = control.ControlServer(port, "test")
     client = control.ControlClient(server.path)
     run_until(port, lambda: server._clients)
@@ -362,7 +362,7 @@ def test_a_server_that_ends_meanwhile(port, home):
 
 @on_linux
 def test_closing_after_the_port(port, home):
-    """Port and server may close in either order, and twice."""
+    """A control server may close after its port, and twice."""
     server = control.ControlServer(port, "test")
     port.close()
     server.close()
@@ -380,9 +380,9 @@ def test_who_the_peer_is(served):
     assert (pid, uid, gid) == (os.getpid(), os.geteuid(), os.getegid())
 
 
-@windows_only("there is none yet")
+@windows_only("the error for the lack of control sockets")
 def test_there_is_none_on_windows(port):
-    """The error says that the system has no control sockets."""
+    """On Windows the error says that the system has no control sockets yet."""
     for call in (lambda: control.ControlServer(port, "test"), control.running):
         with pytest.raises(iocp_sock.ControlUnavailable, match="on this system yet"):
             call()

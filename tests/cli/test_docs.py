@@ -1,4 +1,4 @@
-"""Every Python block below docs/ runs, and checks what it shows.
+"""Every Python block below docs/ runs, and asserts what it shows.
 
 Each block runs by itself, on each backend. A block that cannot run alone begins with
 ```python title="fragment"; a test file begins with ```python title="tests", and pytest runs it. A
@@ -22,7 +22,7 @@ pytestmark = needs_docs
 
 
 def blocks():
-    """All Python blocks: place, marker of the first line, and code."""
+    """Yield each Python block: its place, marker, code, page and line."""
     for path in sorted(DOCS.glob("**/*.md")):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(DOCS).as_posix()
         for found in _FENCE.finditer(text):
@@ -37,7 +37,7 @@ TEST_FILES = [block for block in BLOCKS if block[1] == TESTS]
 
 
 def test_there_are_programs():
-    """The pages have blocks; without any this file would test nothing."""
+    """The search finds every Python block of the pages, so that this file tests all of them."""
     assert any(path.name == "memory.md" for _, _, _, path, _ in PROGRAMS)
     fences = sum(
         line.startswith("```python")
@@ -48,12 +48,12 @@ def test_there_are_programs():
 
 
 def test_markers():
-    """Every block is a program, or is marked as a fragment or as tests."""
+    """Every block has a known marker, or none if it is a program for all systems."""
     assert {marker for _, marker, _, _, _ in BLOCKS} <= {"", FRAGMENT, TESTS, LINUX}
 
 
 def test_programs_are_shown():
-    """A page shows each program of docs/programs: ruff leaves the lines that include it alone."""
+    """A page includes each program of docs/programs; ruff must not reformat the include line."""
     pages = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("**/*.md"))
     for program in DOCS.joinpath("programs").glob("*.py"):
         assert f'--8<-- "programs/{program.name}"\n' in pages
@@ -61,11 +61,11 @@ def test_programs_are_shown():
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=[block[0] for block in PROGRAMS])
 def test_block(block, backend, monkeypatch, tmp_path):
-    """A program asserts something, runs to its end, and leaves nothing open."""
+    """A block that is a program asserts something, runs to its end, and leaves nothing open."""
     _name, marker, code, path, line = block
     if marker == LINUX and WINDOWS:
-        pytest.skip("the page says that this runs on Linux so far")
-    assert re.search(r"^\s*assert ", code, re.MULTILINE), "it could not fail"
+        pytest.skip("the block is marked for Linux only")
+    assert re.search(r"^\s*assert ", code, re.MULTILINE), "the block asserts nothing"
     monkeypatch.setenv("IOCP_SOCK_BACKEND", backend)
     monkeypatch.chdir(tmp_path)
     before = descriptors()
@@ -83,7 +83,7 @@ def test_block(block, backend, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("block", TEST_FILES, ids=[block[0] for block in TEST_FILES])
 def test_test_file(block, tmp_path):
-    """A test file has tests, and all of them pass."""
+    """A block marked as a test file has tests, and all of them pass."""
     result = run_pytest(tmp_path, block[2])
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"\d+ passed", result.stdout)

@@ -1,4 +1,4 @@
-"""R19: the matrix of buffers, Nagle's algorithm and patterns, run as users run it."""
+"""R19: `iocp-sock matrix`, which measures buffer sizes, Nagle's algorithm and send patterns."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def run(*arguments, **environment):
 
 @pytest.fixture(scope="module")
 def report():
-    """Run the whole matrix once; it prints only JSON."""
+    """Run `iocp-sock matrix --quick --json` once; it must print only JSON, which is returned."""
     result = run("--quick", "--json")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -70,7 +70,7 @@ def of(report, pattern, nagle=None):
 
 
 def test_shape(report):
-    """R19: the report has every combination and figure in the documented shape."""
+    """R19: the report has a cell for each combination, and the documented keys in order."""
     assert list(report) == KEYS
     assert all(list(cell) == CELL_KEYS for cell in report["cells"])
     names = [
@@ -87,7 +87,7 @@ def test_shape(report):
 
 
 def test_sizes_took_effect(report):
-    """R18: least is less than default, which is at most large, for all patterns."""
+    """R18: a `least` send buffer is really smaller than `default` and `large`, in all patterns."""
     by_name = {
         (cell["pattern"], cell["send_buffer"], cell["nagle"]): cell["send_buffer_bytes"]
         for cell in report["cells"]
@@ -117,7 +117,7 @@ def test_where_it_stalls(report):
 
 @linux_only("TCP_INFO")
 def test_segments_and_bytes(report):
-    """R19: the system counts a segment for each small send, and one for a gathered send."""
+    """R19: TCP_INFO counts a segment for each small send, and one for a gathered send."""
     small = [
         *((cell, 2, 64) for cell in of(report, "write_write_read")),
         *((cell, 1, 64) for cell in of(report, "gathered")),
@@ -137,7 +137,7 @@ def test_segments_and_bytes(report):
 
 @linux_only("how much a send buffer of Linux takes")
 def test_charges(report):
-    """R19: waiting operations are charged: a receive a page, a send the part that did not fit."""
+    """R19: a waiting receive is charged a page, a waiting send the part that did not fit."""
     for cell in report["cells"]:
         if cell["pattern"] == "one_way":
             assert cell["charged_bytes_peak"] == 0
@@ -153,7 +153,7 @@ def one(cell, *latencies_us):
 
 
 def test_the_rule_of_a_stall():
-    """R19: a delayed ACK takes over 20 ms with Nagle and under 5 ms without."""
+    """R19: a stall is a delayed ACK if the cell takes over 20 ms with Nagle, under 5 ms without."""
     slow = Cell("bulk", "least", "least", True)
     fast = slow.without_nagle
     assert stalls([one(slow, 20_001.0), one(fast, 4_999.0)]) == {slow: "delayed_ack"}
@@ -164,14 +164,14 @@ def test_the_rule_of_a_stall():
 
 
 def test_quantiles():
-    """The median and the 99th percentile are measured latencies."""
+    """The median and the 99th percentile are latencies that were measured, not interpolated."""
     seen = one(CELLS[0], *(float(n) for n in range(200, 0, -1)))
     assert (seen.median_us, seen.p99_us) == (101.0, 199.0)
     assert (one(CELLS[0], 7.0).median_us, one(CELLS[0], 7.0).p99_us) == (7.0, 7.0)
 
 
 def test_the_table_says_it_in_words(backend):
-    """The table has a row for each cell, the patterns, and the remedy for a stall."""
+    """The printed matrix has a row for each cell, the patterns, and the remedy for a stall."""
     effort = Effort(dict.fromkeys(PATTERNS, 1), 0.1, warm_up=1)
     small = [cell for cell in CELLS if cell.send_buffer == cell.receive_buffer == "default"]
     measured = [measure(cell, backend, effort) for cell in small]
@@ -191,7 +191,7 @@ def test_the_table_says_it_in_words(backend):
 
 @linux_only("TCP_INFO")
 def test_wire_counts_what_was_sent(port, peers):
-    """Each send of a socket with nodelay counts as a segment with its bytes in tcp_info."""
+    """With TCP_NODELAY each small send counts in TCP_INFO as one segment with its bytes."""
     sock, peer = peers.tcp(port)
     sock.nodelay = True
     before = wire.read(sock)
@@ -206,7 +206,7 @@ def test_wire_counts_what_was_sent(port, peers):
 
 
 def test_wire_is_not_told_of_where_there_is_no_tcp_info(port, peers, monkeypatch):
-    """A system without TCP_INFO, or with an old one, gives no figures."""
+    """wire.read() returns None if the system has no TCP_INFO, or one with fewer fields."""
     sock, _peer = peers.tcp(port)
     if sys.platform == "linux":
         assert wire.read(sock) is not None
@@ -217,7 +217,7 @@ def test_wire_is_not_told_of_where_there_is_no_tcp_info(port, peers, monkeypatch
 
 
 def test_plot(tmp_path):
-    """--plot draws the medians of every pattern."""
+    """picture.draw(), which `matrix --plot` uses, writes the medians of all cells as a PNG."""
     pytest.importorskip("matplotlib")
     from iocp_sock.cli.matrix import picture
 
@@ -228,7 +228,7 @@ def test_plot(tmp_path):
 
 @pytest.mark.parametrize("name", ["matrix.nonsense", "nowhere/matrix.png"])
 def test_a_plot_that_cannot_be_is_refused_first(tmp_path: Path, name):
-    """A bad path is a usage error before anything is measured."""
+    """An unusable path of `matrix --plot` is a usage error before anything is measured."""
     pytest.importorskip("matplotlib")
     result = run("--plot", str(tmp_path / name))
     assert result.returncode == 2

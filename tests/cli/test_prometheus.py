@@ -20,7 +20,7 @@ from iocp_sock.exporters.prometheus import PortCollector  # noqa: E402
 
 
 def scrape(ports: Any) -> dict[str, Any]:
-    """The metric families of a scrape, by name, as a Prometheus server reads them."""
+    """Return the metric families of a scrape, by name, as a Prometheus server reads them."""
     registry = prometheus_client.CollectorRegistry()
     registry.register(PortCollector(ports))
     text = prometheus_client.generate_latest(registry).decode()
@@ -28,7 +28,7 @@ def scrape(ports: Any) -> dict[str, Any]:
 
 
 def value(families: dict[str, Any], sample: str, **labels: str) -> float:
-    """The only sample of that name and these labels."""
+    """Return the value of the only sample with this name and these labels."""
     found = [
         one.value
         for family in families.values()
@@ -40,7 +40,7 @@ def value(families: dict[str, Any], sample: str, **labels: str) -> float:
 
 
 def test_gauges_and_counters_are_the_figures(make_port, peers):
-    """The metrics of an idle port equal its figures, under their names and units."""
+    """The metrics of a port equal the figures of its stats()."""
     port = make_port(budget=8 * PAGE, over_budget="queue")
     sock, _peer = peers.pair(port)
     ops = [sock.recv(3 * PAGE), sock.recv(4 * PAGE), sock.recv(2 * PAGE)]
@@ -77,7 +77,7 @@ def test_gauges_and_counters_are_the_figures(make_port, peers):
 
 
 def test_every_figure_is_exported(port):
-    """Every number in Stats is the value of a metric."""
+    """Every int field of Stats is exported as the value of a metric."""
     from dataclasses import fields, replace
 
     marks = {f.name: i for i, f in enumerate(fields(iocp_sock.Stats), 1000) if f.type == "int"}
@@ -93,7 +93,7 @@ def test_every_figure_is_exported(port):
 
 
 def test_names_follow_the_conventions(port):
-    """Names have one prefix, base units and _total for counters; every family has a help."""
+    """Metric names begin with iocp_sock_ and use base units; those of counters end with _total."""
     families = scrape(port)
     assert len(families) > 20
     for name, family in families.items():
@@ -105,7 +105,7 @@ def test_names_follow_the_conventions(port):
 
 
 def test_latencies_are_a_histogram(make_port, peers):
-    """Buckets are cumulative and in seconds; count and sum are the core's."""
+    """Latency buckets are cumulative and in seconds; count and sum equal those of stats()."""
     port = make_port(latency=True)
     sock, peer = peers.pair(port)
     for _ in range(7):
@@ -134,7 +134,7 @@ def test_latencies_are_a_histogram(make_port, peers):
 
 
 def test_several_ports_are_told_apart(make_port, peers):
-    """Ports share the metrics, each under its name; a port without latency has no sample."""
+    """The label `port` tells ports apart; a port without `latency` has no latency sample."""
     first, second = make_port(), make_port(budget=PAGE)
     peers.pair(second)
     families = scrape({"first": first, "second": second})
@@ -145,14 +145,14 @@ def test_several_ports_are_told_apart(make_port, peers):
 
 
 def test_a_closed_port_keeps_its_last_figures(make_port):
-    """A scrape after close() is no error."""
+    """A port can still be scraped after close()."""
     port = make_port()
     port.close()
     assert value(scrape(port), "iocp_sock_sockets", port="default") == 0
 
 
 def test_without_prometheus_client_it_says_what_to_install(tmp_path):
-    """The error names the extra that installs the missing dependency."""
+    """Without prometheus_client, importing the exporter names the extra that installs it."""
     without = customized(tmp_path, "import sys\nsys.modules['prometheus_client'] = None\n")
     result = subprocess.run(
         [sys.executable, "-c", "import iocp_sock.exporters.prometheus"],

@@ -1,4 +1,4 @@
-"""The relay between two network namespaces: its delay, its loss, and its end."""
+"""The benchmarks' relay of packets between two network namespaces: delay, loss, and cleanup."""
 
 import contextlib
 import errno
@@ -27,7 +27,7 @@ PACKETS = 200
 
 @pytest.fixture
 def make():
-    """Make relays, which are closed with the test; skips with the reason if none can be made."""
+    """Return a function that makes relays, closed after the test; skip if none can be made."""
     made = []
 
     def one(**options):
@@ -44,7 +44,7 @@ def make():
 
 
 def datagram(path, which):
-    """Make a UDP socket in the namespace of one end, bound to the address of that end."""
+    """Make a UDP socket in the namespace of one end of the relay, bound to that end's address."""
     place, address = (
         (path.near, relay.NEAR_ADDRESS)
         if which == "near"
@@ -65,7 +65,7 @@ def pair(path):
 
 
 def test_a_packet_takes_the_delay_each_way(make):
-    """R19: a packet takes at least the delay, each way."""
+    """R19: a packet through the relay takes at least the delay, in each direction."""
     path = make(delay=0.03)
     near, far = pair(path)
     with near, far:
@@ -98,7 +98,10 @@ def test_packets_come_in_order_and_all(make):
 
 
 def survivors(path):
-    """Return the numbers of the received packets; the last is repeated until it arrives."""
+    """Send numbered packets through the relay; return the numbers of those that arrive.
+
+    A packet "end" is repeated until one arrives.
+    """
     near, far = pair(path)
     came = []
     with near, far:
@@ -116,14 +119,14 @@ def survivors(path):
 
 
 def test_the_seed_says_which_packets_are_lost(make):
-    """The relay loses a part of the packets, the same part for the same seed."""
+    """The relay drops a share of the packets, and the same packets for the same seed."""
     first, again, other = (survivors(make(delay=0, loss=0.3, seed=seed)) for seed in (1, 1, 2))
     assert PACKETS / 2 < len(first) < PACKETS
     assert first == again != other
 
 
 def test_the_counts_tell_of_what_was_lost(make):
-    """The relay counts the received packets and the lost ones."""
+    """The relay counts the packets that it gets, and those that it drops."""
     path = make(delay=0, loss=1.0)
     near, far = pair(path)
     with near, far:
@@ -135,7 +138,7 @@ def test_the_counts_tell_of_what_was_lost(make):
 
 
 def test_a_program_that_failed_is_told_of(make):
-    """A relay whose program died raises, gives no figures, and leaves nothing."""
+    """close() of a relay whose program was killed raises RuntimeError, and leaks no descriptor."""
     before = descriptors()
     path = make(delay=0)
     path._process.kill()
@@ -149,7 +152,7 @@ def devices():
 
 
 def namespaces():
-    """The inodes of the network namespaces of all threads."""
+    """Return the inodes of the network namespaces of all threads of all processes."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/task/*/ns/net"):
         try:
@@ -161,7 +164,7 @@ def namespaces():
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_nothing_stays(make, fails):
-    """The block leaves no descriptor, process, device or namespace, even after an exception."""
+    """A relay's `with` block leaks no descriptor, process or namespace, even after an exception."""
     make(delay=0).close()
     before, seen, home = descriptors(), devices(), os.stat("/proc/thread-self/ns/net").st_ino
     try:
@@ -184,7 +187,7 @@ def test_nothing_stays(make, fails):
 
 
 def test_the_program_ends_with_the_one_that_made_it(make):
-    """A process that is killed leaves no program behind."""
+    """If the process that made a relay is killed, the relay's program and namespace end too."""
     make(delay=0)
     code = (
         "from bench.relay import Relay; path = Relay(delay=0.001);"
@@ -204,7 +207,7 @@ def test_the_program_ends_with_the_one_that_made_it(make):
 
 @pytest.mark.parametrize("wrong", [{"delay": -1}, {"delay": 11}, {"loss": 1.5}, {"loss": -0.1}])
 def test_a_value_that_cannot_be(wrong):
-    """An invalid value is refused before anything is made."""
+    """An invalid delay or loss raises ValueError before the relay makes anything."""
     before = descriptors()
     with pytest.raises(ValueError, match=next(iter(wrong))):
         relay.Relay(**wrong)
@@ -212,7 +215,7 @@ def test_a_value_that_cannot_be(wrong):
 
 
 def test_a_congestion_control_that_there_is_not(make):
-    """An unknown congestion control is named, and nothing stays or changes."""
+    """The error names an unknown congestion control; the machine's own setting never changes."""
     make(delay=0).close()
     ours = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="ascii")
     before = descriptors()
@@ -231,7 +234,7 @@ def refuse(*_):
 
 @pytest.mark.parametrize("what", ["namespace", "device"])
 def test_what_is_missing_is_named(make, monkeypatch, what):
-    """The error names the missing right to make namespaces or devices; nothing stays."""
+    """The error names the capability that namespaces or devices need; no descriptor leaks."""
     make(delay=0).close()
     before = descriptors()
     if what == "namespace":
@@ -247,7 +250,7 @@ def test_what_is_missing_is_named(make, monkeypatch, what):
 
 
 def test_a_namespace_is_left_by_an_exception(make):
-    """A thread returns to its namespace after an exception in the block."""
+    """A thread returns to its own namespace after an exception in a block of entered()."""
     make(delay=0)
     home = os.stat("/proc/thread-self/ns/net").st_ino
     place = namespace.Namespace()

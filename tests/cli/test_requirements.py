@@ -1,4 +1,4 @@
-"""The page of the requirements lists the tests that name them."""
+"""docs/requirements.md lists the tests of each requirement, and is up to date."""
 
 import runpy
 
@@ -10,7 +10,7 @@ TOOL = ROOT / "tools" / "requirements.py"
 
 pytestmark = pytest.mark.skipif(
     not (TOOL.is_file() and (ROOT / "docs").is_dir()),
-    reason="the tests stand without tools and docs here",
+    reason="this source tree lacks the directory tools or docs",
 )
 
 

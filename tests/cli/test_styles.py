@@ -1,4 +1,4 @@
-"""The four programs of docs/programs serve the same clients, each by another completion style."""
+"""The four servers of docs/programs, each with another way to be notified of completions."""
 
 import gc
 import importlib
@@ -17,7 +17,7 @@ pytestmark = needs_docs
 
 @pytest.mark.parametrize("style", STYLES)
 def test_style(style, backend, monkeypatch, capsys):
-    """R24 R25 R26 R27 R28: 200 connections at once, each with three messages and an end."""
+    """R24 R25 R26 R27 R28: each server serves 200 clients at once, and leaks no descriptor."""
     monkeypatch.setenv("IOCP_SOCK_BACKEND", backend)
     monkeypatch.syspath_prepend(str(PROGRAMS))
     before = descriptors()

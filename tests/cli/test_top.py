@@ -20,7 +20,7 @@ on_linux = linux_only("AF_UNIX and SO_PEERCRED")
 
 
 def look(runtime: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Return the figures of one ``top --once``."""
+    """Return the figures that ``top --once --json`` prints."""
     result = run("top", "--once", "--json", *arguments, env=runtime)
     assert (result.returncode, result.stderr) == (0, "")
     shown: dict[str, Any] = json.loads(result.stdout)
@@ -30,7 +30,7 @@ def look(runtime: dict[str, str], *arguments: str) -> dict[str, Any]:
 @on_linux
 @pytest.mark.parametrize("backend", GRANTED)
 def test_top_of_an_echo_server(runtime: dict[str, str], backend: str) -> None:
-    """R09: top shows another process: its posted receives, charged to the byte."""
+    """R09: top shows the exact charge of the receives that another process has posted."""
     with echo_command("--backend", backend, "--receive", "direct", env=runtime) as echo:
         before = look(runtime)
         assert (before["name"], before["pid"]) == ("echo", echo.process.pid)
@@ -75,7 +75,7 @@ def test_top_as_a_table(runtime: dict[str, str]) -> None:
 
 @on_linux
 def test_top_follows_until_the_server_ends(runtime: dict[str, str]) -> None:
-    """top prints a line for each reading, and ends cleanly with the server."""
+    """``top --json`` prints a line for each reading, and ends cleanly when its server ends."""
     with echo_command(env=runtime) as echo:
         with subprocess.Popen(
             [*PROGRAM, "top", "--json", "--interval", "0.1"],
@@ -95,7 +95,7 @@ def test_top_follows_until_the_server_ends(runtime: dict[str, str]) -> None:
 
 @on_linux
 def test_top_on_a_terminal(runtime: dict[str, str]) -> None:
-    """On a terminal the tables are renewed in place, with rates, until Ctrl-C."""
+    """On a terminal top renews its tables in place, with rates, until Ctrl-C."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -119,7 +119,7 @@ def test_top_on_a_terminal(runtime: dict[str, str]) -> None:
 
 @on_linux
 def test_top_where_nobody_serves(runtime: dict[str, str]) -> None:
-    """Without a server, or with a hidden one, top prints a line and ends with exit code 1."""
+    """top exits with code 1 if there is no server, or none with a control socket."""
     with echo_command("--no-control", env=runtime) as echo:
         result = run("top", "--once", env=runtime)
         assert result.returncode == 1
@@ -136,7 +136,7 @@ def test_top_where_nobody_serves(runtime: dict[str, str]) -> None:
 
 @on_linux
 def test_top_of_one_of_several(runtime: dict[str, str]) -> None:
-    """Of several servers top asks for one; a killed one is not listed."""
+    """With several servers top lists them and exits with code 1; a killed server is not listed."""
     with echo_command(env=runtime) as first, echo_command(env=runtime) as second:
         result = run("top", "--once", env=runtime)
         assert result.returncode == 1
@@ -151,7 +151,7 @@ def test_top_of_one_of_several(runtime: dict[str, str]) -> None:
 
 @on_linux
 def test_echo_with_no_place_for_a_control_socket(runtime: dict[str, str], tmp_path: Path) -> None:
-    """The server goes on without a control socket, with a message; --control makes it an error."""
+    """If `echo` cannot make its control socket, it says so and runs; with --control it fails."""
     nowhere = {"XDG_RUNTIME_DIR": "/nonexistent", "TMPDIR": str(tmp_path)}
     (tmp_path / f"iocp-sock-{os.geteuid()}").write_text("in the way")
     with echo_command(env=nowhere) as echo, echo.connect() as conn:
@@ -202,7 +202,7 @@ def test_bad_arguments(arguments: list[str], hint: str) -> None:
 
 @pytest.mark.parametrize("backend", GRANTED)
 def test_demo_writes_a_trace(tmp_path: Path, backend: str) -> None:
-    """--trace writes the operations of the hot connections in the format of the viewers."""
+    """``demo --trace`` writes the operations of the hot connections in Chrome's trace format."""
     file = tmp_path / "out.json"
     small = ["--connections", "20", "--hot", "4", "--seconds", "0.2"]
     result = run("demo", "--json", "--backend", backend, "--trace", str(file), *small)
@@ -220,7 +220,7 @@ def test_demo_writes_a_trace(tmp_path: Path, backend: str) -> None:
 
 
 def test_demo_trace_to_nowhere() -> None:
-    """A path that cannot be written is refused before anything runs."""
+    """``demo --trace`` refuses a path that cannot be written, before anything runs."""
     result = run("demo", "--quick", "--trace", "no/such/place/x.json")
     assert result.returncode == 2
     assert str(Path("no/such/place")) in result.stderr
@@ -228,7 +228,7 @@ def test_demo_trace_to_nowhere() -> None:
 
 @on_linux
 def test_top_of_a_demo(runtime: dict[str, str]) -> None:
-    """top shows the demo's server too."""
+    """top also shows the server of a running demo."""
     with subprocess.Popen(
         [*PROGRAM, "demo", "--json", "--connections", "50", "--hot", "4", "--seconds", "1"],
         env={**ENVIRONMENT, **runtime, "IOCP_SOCK_BACKEND": BACKENDS[-1]},

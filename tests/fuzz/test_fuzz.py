@@ -24,12 +24,12 @@ from support import address_of, block, fuzzing, pages, pattern, run_until, span
 
 SIZES = st.sampled_from([1, 2, 100, 4095, 4096, 4097, 20_000, 70_000, 400_000])
 STORED = pattern(405_000, 12345)
-"""The file of which parts are sent."""
+"""The content of the file that send_file() sends parts of."""
 SMALL = st.sampled_from([1, 2, 100, 4095, 4096, 4097, 20_000, 70_000])
 
 
 class Post(fuzzing.Post):
-    """One accepted operation on a stream: its target or its data."""
+    """One accepted operation on a stream, with the buffer it fills or the data it sends."""
 
     def __init__(self, charge: int) -> None:
         super().__init__(charge)
@@ -42,7 +42,7 @@ class Post(fuzzing.Post):
 
 
 class Side:
-    """One end of a connection, and its posts in order."""
+    """One end of a connection, with its posts in posting order."""
 
     def __init__(self, sock: iocp_sock.Socket) -> None:
         self.sock = sock
@@ -75,12 +75,12 @@ class Side:
 
 
 def skipped(post: Post) -> bool:
-    """Return whether no byte of the send was sent, or will be."""
+    """Return whether the send ended with an error before any byte was sent."""
     return bool(post.operation.done and post.operation.transferred == 0 and post.operation.error)
 
 
 class Sockets(fuzzing.PortMachine):
-    """The steps of a random program: a port, and connections between its own sockets."""
+    """A state machine of random programs: a port, and connections between its own sockets."""
 
     path = ""
     sides = Bundle("sides")
@@ -177,7 +177,7 @@ class Sockets(fuzzing.PortMachine):
 
     @rule(side=sides, sizes=st.lists(SMALL, min_size=2, max_size=6))
     def answer(self, side: Side, sizes: list[int]) -> None:
-        """Send from a callback: sends of a subscribed side go out together."""
+        """Make several sends in one callback; the port coalesces them if the side is subscribed."""
         ran = []
 
         def send_all(_completion: iocp_sock.Completion) -> None:
@@ -264,7 +264,7 @@ class Sockets(fuzzing.PortMachine):
     def check_bytes(self, side: Side) -> None:
         received = side.received()
         sent = side.other.sent()
-        assert sent[: len(received)] == received, "the bytes are no prefix of those sent"
+        assert sent[: len(received)] == received, "received bytes are no prefix of those sent"
 
     def check_end(self) -> None:
         for side in self.all:
@@ -286,7 +286,7 @@ class _Done:
 
 
 def test_sequences(backend, fuzz, tmp_path):
-    """R03 R04 R06 R09 R30 R31: anything a program may do, in any order."""
+    """R03 R04 R06 R09 R30 R31: after any steps, bytes, completions and ledger are right."""
     Sockets.backend = backend
     stored = tmp_path / "stored"
     stored.write_bytes(STORED)

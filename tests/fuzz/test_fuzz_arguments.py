@@ -50,11 +50,11 @@ TICK = 0.01 * SLOWNESS
 
 
 class InterruptedCallError(Exception):
-    """Raised by the signal in a call that would wait for ever."""
+    """Raised by the handler of SIGINT in a call that does not return by itself."""
 
 
 class Watch:
-    """Interrupts, as Ctrl-C does, every call that takes longer than a tick or two."""
+    """Interrupts, as Ctrl-C does, every call that takes longer than one or two times TICK."""
 
     def __init__(self) -> None:
         self.call = 0
@@ -95,7 +95,7 @@ class Watch:
 
 
 def members() -> dict[type, list[str]]:
-    """Every public attribute of every type that calls return."""
+    """Return the names of the public attributes and operators of every type that calls return."""
     types = [
         iocp_sock.Port,
         iocp_sock.Socket,
@@ -136,7 +136,7 @@ FUNCTIONS: list[Callable[..., Any]] = [
 
 
 class Calls(Machine):
-    """A port with sockets of every kind, and calls of all their attributes."""
+    """A state machine that calls every attribute of a port, its sockets and their operations."""
 
     backend: str | iocp_sock.Sim = ""
     watch: Watch
@@ -186,7 +186,7 @@ class Calls(Machine):
         return self.values[name]() if isinstance(name, str) else self.kept[name % len(self.kept)]
 
     def make(self, call: Callable[[], Any]) -> None:
-        """Make a call; later calls may use its result."""
+        """Make a call, which may raise only expected exceptions; keep its result for others."""
         returned = None
         refusal = ""
         try:
@@ -196,11 +196,11 @@ class Calls(Machine):
             refusal = str(error)
         except (InterruptedCallError, *REFUSALS):
             pass
-        assert not refusal or " " in refusal, "a sentence"
+        assert not refusal or " " in refusal, "the message of an error is a sentence"
         self.keep(returned)
 
     def detach(self, sock: iocp_sock.Socket) -> None:
-        """Detach a socket, and close its descriptor, which a modelled socket lacks."""
+        """Detach a socket, and close its descriptor; a socket of the model has no descriptor."""
         handle = sock.detach()
         if isinstance(self.backend, str):
             socket.close(handle)
@@ -213,7 +213,7 @@ class Calls(Machine):
             self.kept.append(returned)
 
     def picked(self, which: int, member: int) -> tuple[Any, str]:
-        """An object of the program, and the name of one of its attributes."""
+        """Return an object of the program, and the name of one of its attributes."""
         thing = self.kept[which % len(self.kept)]
         names = MEMBERS[type(thing)]
         return thing, names[member % len(names)]
@@ -233,7 +233,7 @@ class Calls(Machine):
     def method(
         self, which: int, member: int, values: list[str | int], keywords: dict[str, str | int]
     ) -> None:
-        """Call an attribute of an object, or read it if it is not callable."""
+        """Call an attribute of an object; if it is not callable, TypeError is expected."""
         thing, name = self.picked(which, member)
         arguments, options = self.named(values, keywords)
         note(f"{type(thing).__name__}.{name}(*{values}, **{keywords})")
@@ -266,7 +266,7 @@ class Calls(Machine):
         keywords=st.dictionaries(st.sampled_from(KEYWORDS), VALUE, max_size=2),
     )
     def function(self, which: int, values: list[str | int], keywords: dict[str, str | int]) -> None:
-        """Call a function of the package, or make one of its types."""
+        """Call a function of the package, or make an object of one of its types."""
         chosen = FUNCTIONS[which % len(FUNCTIONS)]
         arguments, options = self.named(values, keywords)
         note(f"{chosen}(*{values}, **{keywords})")

@@ -1,7 +1,7 @@
 """Random sequences of datagram posts over real sockets.
 
-Each step is checked: borders are kept, each datagram arrives at most once and in its order, each
-post has one completion, and the ledger is exact.
+Each step is checked: datagrams keep their borders, and arrive at most once and in sending order.
+Each post has one completion, and the ledger is exact.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ HEADER = 8
 
 
 def datagram(sender: int, number: int, size: int) -> bytes:
-    """Make a datagram that begins with its sender and number, as far as its length allows."""
+    """Make a datagram that begins with the sender's number and its own, cut to `size` bytes."""
     head = sender.to_bytes(4, "little") + number.to_bytes(4, "little")
     return (head + bytes((number + i) & 255 for i in range(max(size - HEADER, 0))))[: size or 0]
 
 
 class Post(fuzzing.Post):
-    """One accepted operation, and its target."""
+    """One accepted operation on datagrams, with the buffers that it fills."""
 
     def __init__(self, charge: int = 0) -> None:
         super().__init__(charge)
@@ -49,7 +49,7 @@ class End:
         self.closing = False
 
     def collect(self) -> None:
-        """Collect the received datagrams, in posting order."""
+        """Append the datagrams of finished receives to `handed`, in posting order."""
         while self.taken < len(self.receives) and self.receives[self.taken].operation.done:
             post = self.receives[self.taken]
             self.taken += 1
@@ -67,7 +67,7 @@ class End:
 
 
 class Datagrams(fuzzing.PortMachine):
-    """The steps of a random program: a port, and datagram sockets that send to each other."""
+    """A state machine of random programs: a port, and datagram sockets that send to each other."""
 
     ends = Bundle("ends")
 
@@ -180,7 +180,7 @@ class Datagrams(fuzzing.PortMachine):
             self.port.run_once(0)
 
     def check_order(self, end: End) -> None:
-        """Check that datagrams of each sender arrive in its order, whole or marked as truncated."""
+        """Check that each sender's datagrams arrive in order, whole or marked as truncated."""
         places = {other.number: 0 for other in self.all}
         names = {other.name: other for other in self.all}
         for data, sender, truncated in end.handed:
@@ -198,7 +198,7 @@ class Datagrams(fuzzing.PortMachine):
                 if fits and not (post.operation.done and post.operation.error is not None):
                     break
             else:
-                raise AssertionError(f"{data[:20]!r} was not sent here, or not in this order")
+                raise AssertionError(f"{data[:20]!r}: not sent to this socket, or out of order")
             places[source.number] = at
 
     @precondition(lambda self: bool(getattr(self, "all", None)))
@@ -219,6 +219,6 @@ class Datagrams(fuzzing.PortMachine):
 
 
 def test_sequences(backend, fuzz):
-    """R03 R04 R06 R22 R23 R30: anything a program may do with datagrams, in any order."""
+    """R03 R04 R06 R22 R23 R30: after any steps, datagrams, completions and ledger are right."""
     Datagrams.backend = backend
     fuzz(Datagrams, 40)

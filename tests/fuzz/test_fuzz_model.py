@@ -1,4 +1,4 @@
-"""Random programs on the model, and on each backend compared with the model (R20)."""
+"""Random programs on the model (Sim), and on each backend compared with the model (R20)."""
 
 import socket
 import sys
@@ -21,7 +21,7 @@ TIMEOUTS = st.sampled_from([None, None, None, 0.001])
 
 
 class Programs(Machine):
-    """Several connections between sockets of one port."""
+    """A state machine of random programs: connections between the sockets of one port."""
 
     backend = ""
     same_programs = True
@@ -116,10 +116,10 @@ class Programs(Machine):
 
 @pytest.mark.parametrize("system", [*BACKENDS, "sim"])
 def test_programs(system: str, fuzz: Any) -> None:
-    """R03 R04 R06 R07 R09 R20 R30 R31: a backend does what some run of the model does."""
+    """R03 R04 R06 R07 R09 R20 R30 R31: a backend's outcome is one that the model can have."""
     if system != "sim":
         if WINDOWS:
-            pytest.skip("what the model's Windows does is not what Wine does")
+            pytest.skip("Wine does not behave like the model's Windows")
         state = iocp_sock.probe()[system]
         if state != "ok":
             pytest.skip(f"{system}: {state}")
@@ -128,7 +128,7 @@ def test_programs(system: str, fuzz: Any) -> None:
 
 
 def program(backend: str) -> Differential:
-    """Run a program with every kind of step, without its end."""
+    """Run a program with many kinds of step; the caller ends the program."""
     made = Differential(backend, budget=20 * PAGE)
     for step in (
         ("connect",),
@@ -146,7 +146,7 @@ def program(backend: str) -> Differential:
 
 
 def test_a_program_is_a_plain_script() -> None:
-    """The script repeats the run: its trace on the model is the same."""
+    """The printed script of a program repeats its run, with equal traces on the model."""
 
     def traces(of: Differential) -> list[str]:
         sims = [made.run.port.config.backend for made in of.models + of.wild]
@@ -165,10 +165,10 @@ def test_a_program_is_a_plain_script() -> None:
     namespace["program"].end()
 
 
-@linux_only("what the model's Windows does is not what Wine does")
+@linux_only("Wine does not behave like the model's Windows")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_reset_behind_the_end_of_the_stream(backend: str) -> None:
-    """Linux reports EPIPE, which fails only sends: the reader still gets the end."""
+    """After a reset behind the end of stream Linux fails sends with EPIPE; receives get the end."""
     if iocp_sock.probe()[backend] != "ok":
         pytest.skip(f"{backend}: {iocp_sock.probe()[backend]}")
     made = Differential(backend)
@@ -186,7 +186,7 @@ def test_a_reset_behind_the_end_of_the_stream(backend: str) -> None:
 
 
 def test_what_the_model_never_shows_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deviating backend is found, such as a model whose readers are stalled."""
+    """The comparison fails for a backend that deviates, such as a model with a stalled reader."""
     made = Differential("sim")
     sim = iocp_sock.Sim(preset="linux")
     made.real = type(made.models[0].run)(sim)
@@ -301,7 +301,7 @@ FOUND = {
         ("close", 0, "now"),
     ],
 }
-"""Programs that failed once, by the reason."""
+"""Programs that failed once, each under its reason."""
 
 
 def replay(backend: str, steps: list[tuple[Any, ...]], **options: Any) -> None:
@@ -316,14 +316,14 @@ def replay(backend: str, steps: list[tuple[Any, ...]], **options: Any) -> None:
 
 
 @pytest.mark.parametrize("steps", FOUND.values(), ids=FOUND.keys())
-@linux_only("what the model's Windows does is not what Wine does")
+@linux_only("Wine does not behave like the model's Windows")
 def test_what_was_found(steps: list[tuple[Any, ...]], backend: str) -> None:
     replay(backend, steps)
 
 
-@linux_only("what the model's Windows does is not what Wine does")
+@linux_only("Wine does not behave like the model's Windows")
 def test_a_post_behind_one_that_the_budget_holds(backend: str) -> None:
-    """The later post is refused until the timeout of the held one has passed."""
+    """A post behind one that the budget holds is refused until that has waited queue_patience."""
     steps: list[tuple[Any, ...]] = [
         ("connect",),
         ("connect",),

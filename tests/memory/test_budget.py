@@ -52,7 +52,7 @@ def test_done_needs_no_budget(make_port, peers):
 
 @pytest.mark.parametrize("policy", ["raise", "queue", "degrade"])
 def test_larger_than_the_budget_always_raises(make_port, peers, policy):
-    """R07: a post larger than the budget raises by every policy, and sends no byte."""
+    """R07: a post larger than the budget raises with every policy, and sends no byte."""
     port = make_port(budget=2 * PAGE, over_budget=policy)
     sock, peer = peers.pair(port)
     for post in (
@@ -209,7 +209,7 @@ def test_retry_after_a_completion(make_port, peers):
 
 @pytest.mark.parametrize("how", ["reset", "close", "abort", "cancel", "timeout"])
 def test_held_posts_resume_however_the_others_end(make_port, peers, how):
-    """R07: waiting operations go on when the budget's holder fails, closes or is cancelled."""
+    """R07: operations in the budget queue start, however the holder of the budget ends."""
     port = make_port(budget=2 * PAGE, over_budget="queue")
     holder, holder_peer = peers.tcp(port)
     other, other_peer = peers.pair(port)

@@ -53,7 +53,7 @@ def test_reads_as_bytes(buffer):
 
 
 class Index:
-    """A number that is not an int."""
+    """An object with __index__() that is not an int."""
 
     def __index__(self):
         return ord("w")
@@ -68,7 +68,7 @@ class Index:
     ids=repr,
 )  # fmt: skip
 def test_in(buffer, wanted):
-    """`in` searches as in bytes, and raises the same exceptions."""
+    """`in` searches a Buffer as it searches bytes, and raises the same exceptions."""
     try:
         expected = wanted in bytes(buffer)
     except (TypeError, ValueError, BufferError) as error:
@@ -139,7 +139,7 @@ def test_release(buffer):
 
 
 def test_with_block_releases(buffer):
-    """A with block releases at its end."""
+    """A with block releases its Buffer at the end."""
     with buffer as same:
         assert same is buffer
     assert len(buffer) == 0
@@ -228,7 +228,7 @@ def test_received_buffer_is_sent_and_dropped(port, peers):
 
 
 def test_bytearray_cannot_be_resized_while_pending(port, pair):
-    """Bad input: the target and the source of a pending operation keep their size."""
+    """Bad input: the buffers of a pending operation cannot be resized."""
     sock, peer = pair
     target = bytearray(100)
     op = sock.recv_into(target)

@@ -25,7 +25,7 @@ def assert_dead(reference):
 
 
 def test_port_callback_cycle_is_collected(backend):
-    """A port whose error handler, packets and timers refer to it is collected."""
+    """A port is collected although its error handler, packets and timers refer to the port."""
     gc.collect()
     before = descriptors()
 
@@ -117,7 +117,7 @@ def test_accept_each_cycle_is_collected(backend, peers):
 
 
 def test_closed_port_keeps_nothing(make_port, peers):
-    """close() frees callbacks and values, even without the collector."""
+    """Closing a port frees its callbacks and the values of its packets."""
     port = make_port()
     sock, _peer = peers.pair(port)
     token = Token()
@@ -176,7 +176,7 @@ def test_dropped_socket_with_operations_lives_on(port, peers):
 
 
 def test_subscribed_socket_lives_on(port, peers):
-    """A subscribed connection needs no reference of the application."""
+    """A subscribed Socket stays open without a reference from the application."""
     sock, peer = peers.pair(port)
     peers.ours.clear()
     got = []

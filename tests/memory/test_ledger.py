@@ -30,7 +30,7 @@ def test_page_size_is_the_systems():
 @pytest.mark.parametrize("offset", [0, 1, 7, PAGE - 1, PAGE, PAGE + 1])
 @pytest.mark.parametrize("length", [0, 1, 2, PAGE - 1, PAGE, PAGE + 1, 10 * PAGE, 10 * PAGE + 2])
 def test_page_span(offset, length):
-    """R06: one byte touches a page, a crossed border one more, 0 bytes none."""
+    """R06: page_span() counts each page that the bytes touch; 0 bytes touch none."""
     touched = {at // PAGE for at in range(offset, offset + length)}
     assert iocp_sock.page_span(offset, length) == len(touched)
 
@@ -126,12 +126,12 @@ def test_send_charges_what_is_still_to_go(port, pair):
 
 
 def address_of_pending(data: bytearray, left: int) -> int:
-    """The address of the rest of a partly sent bytearray, whose export keeps it in place."""
+    """Return the address of the unsent rest of a bytearray, which the pending send pins."""
     return address_of(data) + len(data) - left
 
 
 def test_gathered_send_charges_each_part(port, pair):
-    """R06: a gathered send charges each buffer, and empty ones nothing."""
+    """R06: a gathered send charges each of its buffers, except empty ones."""
     sock, peer = pair
     filler = sock.send(bytes(OVERFLOW))
     assert filler.pending
@@ -240,7 +240,7 @@ def test_ledger_is_frozen(port):
 
 
 def test_ledger_is_readable_after_close(make_port, peers):
-    """R09: a closed port has its ledger, with the peak."""
+    """R09: the ledger of a closed port can be read, and keeps the peak."""
     port = make_port()
     sock, _peer = peers.pair(port)
     sock.recv(PAGE + 1)
@@ -259,7 +259,7 @@ def test_reset_refunds_everything(port, peers):
 
 
 def test_refund_comes_with_the_last_packet(port, pair):
-    """R06: in a callback the charge of its operation is refunded, and later ones stay."""
+    """R06: when a callback runs, its operation's charge is refunded; charges of others stay."""
     sock, peer = pair
     seen = []
     sock.recv(PAGE, callback=lambda _c: seen.append((port.ledger.now, sock.charged)))

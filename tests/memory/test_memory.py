@@ -42,7 +42,7 @@ NOT_IN_THE_MODEL = {
 STRIDES = {"new": 1, "python": 3}
 """One allocation in this many fails; --every-allocation makes each fail."""
 
-pytestmark = linux_only("the allocations are replaced by a library that is loaded before")
+pytestmark = linux_only("a library loaded by LD_PRELOAD makes allocations fail")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     made = tmp_path_factory.mktemp("memory") / "failing_allocations.so"
     include = sysconfig.get_paths()["include"]
     if not (Path(include) / "Python.h").exists():
-        pytest.skip("the interpreter's headers are not here")
+        pytest.skip("the interpreter's headers are missing")
     command = [
         compiler[0],
         "-std=c++17",
@@ -110,17 +110,17 @@ def test_an_allocation_that_fails_is_an_error_or_none(
     assert result.returncode == 0, f"at allocation {result.stderr}"
     table = json.loads(result.stdout)
     if table["allocations"] == 0:
-        pytest.skip("another library's allocator goes before this one")
+        pytest.skip("the allocator of another preloaded library is used")
     print(f"no memory, {name}, {scenario}, {kind}: {table}")
     record_property("outcomes", table)
-    assert table["raised"] + table["told"] > 0, "no allocation was missed"
+    assert table["raised"] + table["told"] > 0, "no failed allocation caused an error"
 
 
 def test_no_row_of_a_table_goes_without_its_guard() -> None:
     """Every method, property and slot wraps its function in guarded<>."""
     bindings = ROOT / "cpp" / "bindings"
     if not bindings.exists():
-        pytest.skip("the sources of the module are not here")
+        pytest.skip("the sources of the module are missing")
     bare = []
     for path in sorted(bindings.glob("*.cpp")):
         for number, line in enumerate(path.read_text().splitlines(), 1):

@@ -1,4 +1,4 @@
-"""Making a port without free descriptors, or without memory."""
+"""Making a port with too few free descriptors."""
 
 import errno
 
@@ -19,7 +19,7 @@ def spare(count):
 @pytest.mark.parametrize("backend", [*GRANTED, "auto"])
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_descriptor_for_a_port(backend, count):
-    """R10: EMFILE is not reported as a missing backend, and leaves nothing open."""
+    """R10: a lack of descriptors is raised as EMFILE, not as a missing backend; nothing leaks."""
     before = descriptors()
     with spare(count), pytest.raises(iocp_sock.ResourceExhausted) as caught:
         iocp_sock.Port(backend=backend)

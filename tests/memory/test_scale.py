@@ -15,8 +15,8 @@ CONNECTIONS = 9_000
 LONG = 3 * PATIENCE
 DESCRIPTORS = CONNECTIONS + 200
 
-# Connects, then for each line on standard input sends one message on every connection and reads it
-# back. Prints a line when it has connected, and one after each round.
+# The client process. It opens its connections. For each line on standard input it sends one message
+# on every connection and reads the echoes. It prints a line once connected, and after each round.
 CLIENT = """
 import socket, sys
 address, count = (sys.argv[1], int(sys.argv[2])), int(sys.argv[3])
@@ -63,7 +63,7 @@ def many_descriptors() -> Iterator[None]:
 
 
 class Client:
-    """The process of the clients, and its lines of output."""
+    """The process with the client's connections, and its lines of output."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._process = subprocess.Popen(
@@ -120,7 +120,7 @@ class Client:
 
 @pytest.fixture
 def make_client() -> Iterator[Callable[[tuple[str, int]], Client]]:
-    """Start clients, which end with the test, since the next test needs their sockets."""
+    """Return a function that starts clients; kill them after the test to free their sockets."""
     clients: list[Client] = []
 
     def make(address: tuple[str, int]) -> Client:
@@ -221,7 +221,7 @@ BUDGET = 4 << 20
 
 @pytest.fixture
 def bounded(make_port, many_descriptors, make_client):
-    """Nine thousand accepted connections of a port with a budget of 4 MiB and a policy."""
+    """Return a function that makes a port with a budget of 4 MiB, and its 9,000 connections."""
 
     def make(policy: str) -> tuple[iocp_sock.Port, list[iocp_sock.Socket], Client]:
         port = make_port(budget=BUDGET, over_budget=policy, queue_patience=0.05)
@@ -287,7 +287,7 @@ def test_within_4_mib_every_posted_receive_is_served(bounded, policy):
 
 
 def test_a_queue_behind_idle_receives_moves_on(bounded):
-    """R07: receives that never complete do not block the queue for ever."""
+    """R07: receives that never complete do not block the budget queue for ever."""
     port, accepted, client = bounded("queue")
     for sock in accepted[: CONNECTIONS - 10]:
         sock.recv(PAGE)

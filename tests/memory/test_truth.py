@@ -10,18 +10,18 @@ import pytest
 import iocp_sock
 from support import PAGE, finish, linux_only, pattern, read, run_until, wait_for
 
-pytestmark = linux_only("VmPin and the lock limit as io_uring is charged to it")
+pytestmark = linux_only("VmPin, and RLIMIT_MEMLOCK as io_uring charges it")
 
 
 @pytest.fixture
 def uring(backend):
-    """Skip without io_uring: only it registers memory and sends without a copy."""
+    """Skip other backends: only io_uring registers memory and sends without a copy."""
     if backend != "uring":
         pytest.skip("epoll registers nothing and copies what it sends")
 
 
 def pinned() -> int:
-    """VmPin of this process, in bytes."""
+    """Return VmPin of this process, in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmPin:\s+(\d+) kB", status)[1]) * 1024
 
@@ -75,7 +75,7 @@ def test_registered_memory_is_charged_once(uring, make_port, peers):
 
 
 def test_where_nothing_is_registered_it_is_said(port, backend):
-    """A backend without registered memory refuses it; wrong sizes raise."""
+    """A backend without registered memory refuses register(); wrong sizes raise."""
     if backend != "uring":
         with pytest.raises(iocp_sock.ArgumentError, match="registers no memory"):
             port.register(PAGE)
@@ -138,7 +138,7 @@ print(json.dumps(result))
 
 @pytest.fixture
 def refused(uring, in_subprocess):
-    """Post direct sends under a lock limit, as a user of its own, until the kernel refuses one."""
+    """Return a function that posts direct sends under a lock limit until the kernel refuses one."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user whose lock charges are all its own")
     uid = iter(range(64000 + os.getpid() % 1000 * 10, 1 << 20))

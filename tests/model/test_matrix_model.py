@@ -1,4 +1,4 @@
-"""R19 and R20: the matrix across a real delay, compared with the model and with documents."""
+"""R19 and R20: the matrix over a path with a delay, compared with the model and documents."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ FEW = [
 
 @pytest.fixture
 def relay():
-    """A relay with a delay; skips with the reason if none can be made."""
+    """Make a relay that delays packets; skip the test if the relay cannot be made."""
     try:
         made = Relay(delay=DELAY, congestion="reno")
     except (RelayUnavailable, CompileError) as error:
@@ -54,7 +54,7 @@ def one(cell, *latencies_us):
 
 
 def test_how_long_the_path_takes_is_no_stall():
-    """R19: the rule of a stall subtracts the delay of the path."""
+    """R19: the delay of the path is subtracted before the matrix decides that a cell stalls."""
     slow, fast = one(NAGLE, 40_001.0), one(NODELAY, 24_999.0)
     assert stalls([slow, fast], WAY) == {NAGLE: "delayed_ack"}
     assert stalls([one(NAGLE, 40_000.0), fast], WAY) == {}
@@ -83,7 +83,10 @@ def of(measured_us, modelled_us, flowing_us=20_000.0):
     ],
 )
 def test_the_rule_of_agreement(measured, modelled, agrees):
-    """R19: a cell agrees if the verdicts are equal, and medians of a stall within 25 %."""
+    """R19: a cell agrees if measurement and model have the same verdict on a stall.
+
+    If the cell stalls, the medians must also be within 25 %.
+    """
     stalling, flowing = of(measured, modelled)
     assert (stalling.cell, flowing.cell) == (NAGLE, NODELAY)
     assert stalling.agrees is agrees
@@ -92,7 +95,7 @@ def test_the_rule_of_agreement(measured, modelled, agrees):
 
 
 def test_a_stall_for_another_reason_is_another_verdict():
-    """R19: stalls for different reasons do not agree."""
+    """R19: a cell does not agree if measurement and model stall for different reasons."""
     stalling, flowing = of(80_000.0, 80_000.0, flowing_us=30_000.0)
     assert (stalling.measured_stall, stalling.modelled_stall) == ("other", "delayed_ack")
     assert not stalling.agrees
@@ -101,7 +104,7 @@ def test_a_stall_for_another_reason_is_another_verdict():
 
 
 def test_the_largest_deviation_is_of_cells_that_stall():
-    """The maximum deviation counts only stalling cells; it is None if no cell stalls."""
+    """largest_deviation() counts only cells that stall; without such a cell it is None."""
     assert largest_deviation(of(80_000.0, 70_000.0)) == pytest.approx(0.125)
     assert largest_deviation(of(21_000.0, 39_000.0)) is None
 
@@ -133,7 +136,7 @@ def test_the_model_says_of_the_real_path_what_it_does(relay, backend):
 
 
 def test_the_model_of_another_system_disagrees(relay):
-    """R19: a model with the acknowledgements of Windows disagrees with the real cells."""
+    """R19: a model with Windows' delay of acknowledgements, 200 ms, disagrees with Linux."""
     cells = [NAGLE, NODELAY]
     measured = matrix.measured_cells(cells, relay, EFFORT)
     other = Sim(preset="linux", delay=DELAY, ack_delay=0.2)
@@ -142,7 +145,7 @@ def test_the_model_of_another_system_disagrees(relay):
 
 
 def test_the_models_windows_does_what_documents_say():
-    """R20: the model of Windows has the figures of document 003 and Microsoft's articles."""
+    """R20: the model of Windows has the figures that bench/documents.py takes from documents."""
     told = documents.figures()
     assert all(each.agrees for each in told), [each for each in told if not each.agrees]
     assert {each.preset for each in told} == set(documents.WINDOWS)
@@ -150,7 +153,7 @@ def test_the_models_windows_does_what_documents_say():
 
 
 def test_a_figure_that_is_off_does_not_agree():
-    """A modelled figure agrees if it is off by at most 25 %, or reaches a lower bound."""
+    """A modelled figure agrees if it deviates by at most 25 %, or reaches a lower bound."""
     figure = documents.Figure("003", "windows-10", "", 200, 250, "ms")
     assert figure.agrees
     assert not dataclasses.replace(figure, model=250.1).agrees
@@ -161,7 +164,7 @@ def test_a_figure_that_is_off_does_not_agree():
 
 
 def test_the_command(relay, tmp_path):
-    """R19: one command measures, models and compares; its status says whether all agree."""
+    """R19: `bench matrix` measures, models and compares; its exit code says if all cells agree."""
     path = tmp_path / "result.json"
     options = f"--quick --patterns one_way --out {path}"
     done = subprocess.run(
@@ -188,14 +191,14 @@ def test_the_command(relay, tmp_path):
     "options", [["--delay", "0.021"], ["--delay", "-1"], ["--patterns", "one_way,nonsense"]]
 )
 def test_what_cannot_be_is_refused_first(options):
-    """An invalid argument is a usage error, before anything is made."""
+    """An invalid argument of `bench matrix` ends it with exit code 2 before anything is made."""
     with pytest.raises(SystemExit) as ended:
         main(["matrix", *options])
     assert ended.value.code == 2
 
 
 def test_without_a_relay_it_says_what_is_missing(monkeypatch, capsys):
-    """Without a relay the command has a status of its own, and names the missing right."""
+    """If the relay cannot be made, `bench matrix` names the missing right and exits with code 2."""
 
     def refuse(**_):
         raise RelayUnavailable(1, "a network namespace needs root or CAP_SYS_ADMIN")

@@ -1,4 +1,4 @@
-"""The list of tests that the model cannot run."""
+"""Checks support/model_lacks.py, the list of tests that the model (Sim) cannot run."""
 
 import re
 
@@ -10,7 +10,7 @@ from support.places import TESTS
 
 @pytest.mark.parametrize("name", [*model_lacks.FILES, *model_lacks.TESTS, *model_lacks.ELSEWHERE])
 def test_names_what_there_is(name):
-    """Each entry names one existing test or file."""
+    """Each entry of support/model_lacks.py names one existing test or file."""
     file, _, test = name.partition("::")
     paths = list(TESTS.rglob(f"{file}.py"))
     assert len(paths) == 1

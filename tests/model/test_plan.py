@@ -62,7 +62,7 @@ def test_a_posted_receive_locks_its_page_and_a_zero_byte_one_nothing(report):
 @pytest.mark.parametrize("message", [1024, 10_000])
 @pytest.mark.parametrize("strategy", ["direct", "adaptive", "pooled", "zero_byte"])
 def test_what_it_says_is_locked_is_what_a_real_port_locks(port, peers, strategy, message):
-    """R21: the planned charge is within 5 percent of a real port's ledger under the load."""
+    """R21: the planned charge is within 5 percent of a real port's charge under the same load."""
     load = Load(100, 0.1, message, 10.0, 0.001, 0, "linux")
     pairs = [peers.tcp(port) for _ in range(load.connections)]
     got = []
@@ -82,7 +82,7 @@ def test_what_it_says_is_locked_is_what_a_real_port_locks(port, peers, strategy,
 @pytest.mark.parametrize("message", [1024, 10_000, 1 << 18])
 @pytest.mark.parametrize("strategy", ["buffered", "when_writable"])
 def test_what_it_says_sends_lock_at_worst_is_what_they_do(port, peers, strategy, message):
-    """R21: the planned peak is within 5 percent if every connection sends in one turn."""
+    """R21: if all connections send in one turn, the planned peak is within 5 % of the real one."""
     load = Load(30, 0.1, message, 1.0, 0.001, 0, "linux")
     pairs = [peers.tcp(port) for _ in range(load.connections)]
     arrived = []
@@ -132,7 +132,7 @@ def test_a_delay_of_nagles_algorithm_is_told():
 
 
 def test_the_command():
-    """The command prints only JSON, the same in every run."""
+    """`iocp-sock plan --json` prints only JSON, and the same in every run."""
     arguments = ["--connections", "100000", "--message", "1KiB", "--rtt", "40ms"]
     results = [run("plan", *arguments, "--budget", "64MiB", "--json") for _ in range(2)]
     assert [one.returncode for one in results] == [0, 0], results[0].stderr
@@ -176,13 +176,13 @@ def test_a_load_that_cannot_be_served_says_so():
 
 
 def test_delays_are_the_networks_and_nothing_is_added_by_looking():
-    """A message of one segment arrives after half a round trip, to the nanosecond."""
+    """A message of one segment is planned to take half a round trip, to the nanosecond."""
     report = make(Load(10, 1.0, 1000, 3.0, 0.0377, 0, "linux"))
     assert {one["added_delay_us"] for one in report["receive"] + report["send"]} == {0.0}
 
 
 def test_a_plot(tmp_path):
-    """--plot writes a picture beside the report."""
+    """`plan --plot` also writes a picture."""
     pytest.importorskip("matplotlib")
     picture = tmp_path / "plan.png"
     result = run("plan", "--connections", "100", "--budget", "1MiB", "--plot", str(picture))
@@ -192,7 +192,7 @@ def test_a_plot(tmp_path):
 
 
 def test_a_plot_without_matplotlib(tmp_path):
-    """A plot without matplotlib names the package to install, before anything runs."""
+    """`plan --plot` without matplotlib names the package to install, before anything runs."""
     without = customized(tmp_path, "import sys\nsys.modules['matplotlib'] = None\n")
     picture = str(tmp_path / "plan.png")
     result = run("plan", "--connections", "10", "--plot", picture, env=without)
@@ -207,7 +207,7 @@ def figures(**changes: float) -> Figures:
 
 
 def test_what_was_measured_replaces_the_model():
-    """Measured charge, memory and processor time replace the model's, which are shown too."""
+    """A measured charge and memory replace the modelled ones, which appear under `modelled`."""
     measured = Measured(idle_charge=2 * PAGE, memory=300.0, cpu=2e-5, messages_per_second=4e4)
     load = Load(1000, 0.01, 1024, 10.0, 0.01, 0, "linux")
     row = Row("direct", load, figures(), measured).as_dict()
@@ -227,7 +227,7 @@ def test_what_was_measured_replaces_the_model():
 
 
 def test_the_processor_may_break_first():
-    """Ten messages of 20 us a second on ten thousand connections take two processors."""
+    """10,000 connections with ten messages a second, of 20 us each, need two processors."""
     measured = Measured(idle_charge=0.0, memory=300.0, cpu=2e-5, messages_per_second=4e4)
     load = Load(10_000, 1.0, 1024, 10.0, 0.01, 0, "linux")
     row = Row("pooled", load, figures(idle_charge=0.0), measured).as_dict()
@@ -235,7 +235,7 @@ def test_the_processor_may_break_first():
 
 
 def test_what_is_locked_while_idle_may_break_the_budget():
-    """Idle connections must fit the budget, although active ones hold less for a while."""
+    """The charge of idle connections must fit the budget, even if active connections hold less."""
     load = Load(1000, 0.5, 1024, 10.0, 0.01, 900 * PAGE, "linux")
     row = Row("direct", load, figures(active_charge=PAGE / 2), None).as_dict()
     assert row["locked_typical"] < load.budget < row["locked_worst"]
@@ -243,7 +243,7 @@ def test_what_is_locked_while_idle_may_break_the_budget():
 
 
 def test_less_processor_time_is_recommended_where_it_was_measured():
-    """A clearly shorter measured time decides; otherwise the model's copies and calls do."""
+    """A clearly shorter measured processor time decides; else the modelled copies and calls do."""
     load = Load(1000, 0.01, 1024, 10.0, 0.01, 0, "linux")
     for slower, wanted in ((1.1, "copies little"), (2.0, "quick")):
         rows = [
@@ -256,7 +256,7 @@ def test_less_processor_time_is_recommended_where_it_was_measured():
 
 
 def test_calibrate_measures_this_machine():
-    """R21: the ledger of a real run and the model's figure are within 5 percent."""
+    """R21: with --calibrate the charge of a real run is within 5 percent of the modelled one."""
     preset = "windows-10" if WINDOWS else "linux"
     arguments = ["--connections", "60", "--active", "0.1", "--message", "6KiB", "--json"]
     result = run("plan", "--calibrate", *arguments)

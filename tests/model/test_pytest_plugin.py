@@ -10,7 +10,7 @@ from support.inner_pytest import run_pytest
 
 @pytest.fixture
 def outcome(tmp_path):
-    """Run pytest over a program, check its counts, and return its output."""
+    """Return a function that runs pytest on a test file, checks the counts, returns the output."""
 
     def run(program: str, *options: str, **expected: int) -> str:
         result = run_pytest(tmp_path, textwrap.dedent(program), *options)
@@ -24,7 +24,7 @@ def outcome(tmp_path):
 
 
 def test_a_server_under_faults_from_many_seeds(outcome: Any) -> None:
-    """R20: the port runs in virtual time, and the seed decides the losses."""
+    """R20: the fixture sim_port has virtual time, and sim_seed decides which segments are lost."""
     outcome(
         """
         import pytest
@@ -159,7 +159,7 @@ def test_what_a_callback_raises_is_an_error_of_its_test(outcome: Any) -> None:
 
 
 def test_other_suites_are_left_alone(outcome: Any) -> None:
-    """A suite without the fixtures gets no import of iocp_sock, no warning, hook or fixture."""
+    """In a suite that uses none of its fixtures, the plugin imports no heavy module."""
     outcome(
         """
         import subprocess
@@ -168,7 +168,7 @@ def test_other_suites_are_left_alone(outcome: Any) -> None:
         def test_nothing_heavy():
             assert "iocp_sock.pytest_plugin" in sys.modules
             heavy = {"typer", "rich", "matplotlib", "prometheus_client", "hypothesis", "asyncio"}
-            # pytest itself imports pdb, which imports asyncio from Python 3.14 on.
+            # pytest itself imports pdb, and from Python 3.14 on pdb imports asyncio.
             listing = [sys.executable, "-c", "import pdb, sys; print(*sys.modules)"]
             heavy -= set(subprocess.check_output(listing, text=True).split())
             assert not heavy & set(sys.modules)

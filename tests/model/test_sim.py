@@ -24,9 +24,9 @@ KEPT: list[iocp_sock.Socket] = []
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Port]]:
-    """Make ports on models; they are closed with the test, and must leave nothing.
+    """Return a function that makes ports on models; close them after the test, and check for leaks.
 
-    The Sim decides whether Nagle's algorithm is on.
+    The ports set no TCP_NODELAY, so that the Sim decides whether Nagle's algorithm is on.
     """
     ports: list[Port] = []
 
@@ -46,7 +46,7 @@ def make() -> Iterator[Callable[..., Port]]:
 
 
 def connected(port: Port) -> tuple[iocp_sock.Socket, iocp_sock.Socket]:
-    """Connect two sockets of the port."""
+    """Connect two sockets of the port to each other, and return them."""
     with port.listen(("10.0.0.1", 80)) as listener:
         accept = listener.accept()
         connect = port.connect(("10.0.0.1", 80))
@@ -63,14 +63,14 @@ def dial(port: Port) -> iocp_sock.Operation:
 
 
 def dial_to(port: Port, address: Any) -> iocp_sock.Operation:
-    """Post a connect."""
+    """Post a connect to the address, and keep its socket until the end of the test."""
     connect = port.connect(address)
     KEPT.append(connect.socket)
     return connect
 
 
 def echo(port: Port, address: Any = ("127.0.0.1", 7000)) -> iocp_sock.Socket:
-    """Serve an address with an echo."""
+    """Listen at the address, and echo all data that arrives."""
     listener = port.listen(address)
     listener.accept_each(lambda conn: conn.receive(lambda conn, data: conn.send(data)))
     KEPT.append(listener)
@@ -116,7 +116,7 @@ def test_ports_of_one_sim_share_its_world_and_others_do_not(make: Callable[..., 
 
 
 def test_time_stops_for_whichever_port_is_first(make: Callable[..., Port]) -> None:
-    """Two ports that run in turn get events at their instants, not after a wait."""
+    """pass_time() stops at the next event of any port; ports that run in turn handle it on time."""
     sim = Sim(delay=0.25)
     server, client = make(sim), make(sim)
     accepted: list[float] = []
@@ -126,7 +126,7 @@ def test_time_stops_for_whichever_port_is_first(make: Callable[..., Port]) -> No
     connect = dial_to(client, ("10.0.0.1", 80))
     assert sim.pass_time(HOUR)
     assert sim.now == 0.5
-    assert sim.pass_time(HOUR), "until somebody takes it, it is due"
+    assert sim.pass_time(HOUR), "the event stays due until its port runs"
     assert sim.now == 0.5
     client.run_once(0)
     server.run_once(0)
@@ -501,7 +501,7 @@ def test_completions_by_get(make: Callable[..., Port]) -> None:
 def test_every_receive_strategy_gets_the_stream(
     make: Callable[..., Port], preset: str, receive: Any
 ) -> None:
-    """R13: every receive strategy gets the stream over a lossy wire of the model."""
+    """R13: each receive strategy gets every byte, in order, over a modelled network with losses."""
     port = make(Sim(seed=3, preset=preset, loss=0.02, nagle=False))
     one, other = connected(port)
     got = bytearray()
@@ -519,7 +519,7 @@ def test_every_receive_strategy_gets_the_stream(
 def test_a_send_when_writable_locks_nothing(
     make: Callable[..., Port], preset: str, send_buffer: int | None
 ) -> None:
-    """R15, R16: a when_writable send fills the buffer, and waits without a charge."""
+    """R15, R16: a when_writable send fills the send buffer; its rest waits without a charge."""
     sim = Sim(preset=preset, send_buffer=send_buffer, nagle=False)
     port = make(sim)
     one, other = connected(port)
@@ -536,7 +536,7 @@ def test_a_send_when_writable_locks_nothing(
 
 
 def test_a_direct_send_locks_its_pages_until_the_ack(make: Callable[..., Port]) -> None:
-    """R16: 'direct' turns AFD's buffer off on Windows; the modelled Linux refuses it."""
+    """R16: a direct send_strategy sets SO_SNDBUF to 0 on Windows; the modelled Linux refuses it."""
     port = make(Sim(preset="windows-10"))
     one, other = connected(port)
     one.send_strategy = "direct"

@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
 
 
 def small(**changes: Any) -> dict[str, Any]:
-    """The small scenario with changed keys of its connections; None removes a key."""
+    """Return a copy of SMALL with changed keys of its connections; None removes a key."""
     values = copy.deepcopy(SMALL)
     calls = {**values["connections"]["calls"], **changes}
     values["connections"]["calls"] = {k: v for k, v in calls.items() if v is not None}
@@ -80,7 +80,7 @@ def test_an_echo_takes_a_round_trip(receive):
 
 
 def test_the_rate_is_kept():
-    """Ten messages a second go from the connect on: at 0.03 s, 0.13 s and so on."""
+    """The first message is sent when the connection opens, at 0.03 s; others follow each 0.1 s."""
     one = calls(small(rate=10, messages=None))
     assert one["sent"] == 10
     assert one["delivered"] == 10
@@ -113,7 +113,7 @@ def test_parts_of_a_message_are_sends_of_their_own():
 
 
 def test_what_each_machine_holds_is_told_apart():
-    """Each machine has its own ledger: the server's has its receives, which Windows locks."""
+    """Each machine has its own ledger; the server's has its posted receives, locked on Windows."""
     values = small(count=7, message=None, rate=None, messages=None, answer=None)
     values["preset"] = "windows-10"
     values["listeners"]["web"] |= {"receive": "direct", "receive_size": "8KiB"}
@@ -127,7 +127,8 @@ def test_what_each_machine_holds_is_told_apart():
 def test_connections_start_when_they_are_told_to():
     values = small(count=4, start="500ms", every="200ms", message=None, rate=None, messages=None)
     del values["connections"]["calls"]["answer"]
-    # Three connections open at 0.53, 0.73 and 0.93 s; the fourth begins at 1.1 s.
+    # Three connections open at 0.53, 0.73 and 0.93 s. The fourth would begin at 1.1 s, after the
+    # end of the scenario.
     assert calls(values)["opened"] == 3
 
 
@@ -143,14 +144,14 @@ def test_a_fault_comes_at_its_time_to_whom_it_names(what, error):
     one = outcome.as_dict()["connections"]["calls"]
     whole = calls(small(count=4, rate=20, messages=None))
     assert whole["errors"] == {}
-    # Two connections go on to the end; the other two complete nothing after 0.5 s.
+    # Two connections go on to the end. The two with a fault deliver nothing after 0.5 s.
     assert whole["delivered"] * 0.7 < one["delivered"] < whole["delivered"] * 0.8
     assert set(one["errors"]) == ({error} if error else set())
 
 
 @pytest.mark.parametrize(("end", "delivered"), [("near", 20), ("far", 10)])
 def test_a_fault_has_an_end(end, delivered):
-    """A fault names one end: a stalled far end reads nothing, a stalled near end only sends."""
+    """A fault hits one end: a stalled far end reads nothing; a stalled near end still sends."""
     values = small(rate=20, messages=20, answer=None)
     values["duration"] = 2
     values["faults"] = [{"at": "500ms", "what": "stall", "connections": "calls", "end": end}]
@@ -158,14 +159,14 @@ def test_a_fault_has_an_end(end, delivered):
 
 
 def test_messages_go_at_their_own_instants():
-    """Messages go between the milliseconds of the ports' timers too."""
+    """Messages are sent at exact instants, even between the millisecond checks of port timers."""
     course = ScenarioCourse(read(small(rate=3000, messages=4, answer=None), "test"), traced=True)
     sent = [line for line in course.run().lines if line.step == "sent" and line.length]
     assert [line.when for line in sent] == [0.03, 0.030333333, 0.030666667, 0.031]
 
 
 def test_a_message_that_is_cut_ends_its_connection():
-    """A message sent only in part ends its connection: later bytes would pass for its rest."""
+    """A message sent only in part ends its connection, as later bytes would pass for its rest."""
     values = small(message=["1KiB", "4MiB"], rate=10, messages=None, answer=None)
     values["hosts"]["client"]["budget"] = "2MiB"
     one = calls(values)
@@ -194,7 +195,7 @@ def test_parameters_reach_the_model():
 
 
 def test_the_model_may_refuse_anything_anywhere():
-    """No refusal, reset or half-close, at any event, makes a run fail."""
+    """A run survives a refusal, reset or half-close, at whatever event it is injected."""
     for number in range(1, 40):
         for parameter in ("refuse_charge", "reset_event", "half_close_event"):
             values = small(count=2, direction="down")
@@ -214,7 +215,7 @@ def test_time_that_cannot_pass_says_so(monkeypatch):
 
 
 WRONG = [
-    ("duration = 1\nhosts.a = {}\nwhat = 1", "there is no key 'what'; it takes title, seed"),
+    ("duration = 1\nhosts.a = {}\nwhat = 1", "there is no key 'what'; the keys are title, seed"),
     ("hosts.a = {}", "duration is missing"),
     ("duration = 1", "hosts is missing"),
     ("duration = 'soon'\nhosts.a = {}", "duration must be a time from 0 to 1000000 seconds"),
@@ -224,10 +225,13 @@ WRONG = [
     ("duration = 1\nhosts.a = {}\nseed = -1", "seed must be a whole number from 0"),
     ("duration = 1\nhosts = 3", "hosts must be made of tables, such as [hosts.one]"),
     ("duration = 1\nhosts.a = 3", "[hosts.a] must be a table, not 3"),
-    ("duration = 1\nhosts.a.threads = 1", "[hosts.a]: there is no key 'threads'; it takes budget"),
+    (
+        "duration = 1\nhosts.a.threads = 1",
+        "[hosts.a]: there is no key 'threads'; the keys are budget",
+    ),
     ("duration = 1\nhosts.a.backend = 'epoll'", "[hosts.a]: there is no key 'backend'"),
     ("duration = 1\nhosts.a.budget = -1", "[hosts.a]: budget must be an int from 0"),
-    ("duration = 1\nhosts.a = {}\nsim.los = 1", "[sim]: there is no key 'los'; it takes locks"),
+    ("duration = 1\nhosts.a = {}\nsim.los = 1", "[sim]: there is no key 'los'; the keys are locks"),
     ("duration = 1\nhosts.a = {}\nsim.threads = true", "[sim]: there is no key 'threads'"),
     ("duration = 1\nhosts.a = {}\nsim.loss = 2", "[sim]: loss must be a number from 0 to 1"),
     ("duration = 1\nhosts.a = {}\nsim.delay = 'long'", "[sim]: delay must be a number"),
@@ -249,7 +253,7 @@ WRONG = [
         "duration = 1\nhosts.a = {}\nfaults = {}",
         "faults must be a list of tables, written [[faults]]",
     ),
-    ("duration = 1\nhosts.a = [", "it is not TOML"),
+    ("duration = 1\nhosts.a = [", "the file is not TOML"),
 ]
 WRONG_CONNECTIONS = [
     ("count = 0", "count must be a whole number from 1"),
@@ -269,7 +273,7 @@ WRONG_CONNECTIONS = [
     ("message = 1\nrate = 1\nanswer = 'no'", "answer must be 'none', 'echo'"),
     ("message = 1\nrate = 1\ndirection = 'left'", "direction must be one of up, down"),
     ("rate = 1", "rate must be given only with a message"),
-    ("mesage = 1", "there is no key 'mesage'; it takes from, to, count"),
+    ("mesage = 1", "there is no key 'mesage'; the keys are from, to, count"),
 ]
 WRONG_FAULTS = [
     ("at = 1", "[[faults]] number 1: what is missing"),
@@ -316,7 +320,7 @@ def scenario(tmp_path) -> Path:
 
 
 def test_the_command_writes_the_same_trace_each_time(scenario, tmp_path):
-    """The same seed gives the same trace; the report and the file have the trace's hash."""
+    """The same seed gives the same trace; the report and the trace file contain its hash."""
     out = [tmp_path / f"{number}.json" for number in range(3)]
     seeds = [[], ["--seed", "0"], ["--seed", "1"]]
     results = [
@@ -397,7 +401,7 @@ def example(name: str) -> Outcome:
 
 @needs_docs
 def test_the_example_of_the_stall():
-    """Nagle's algorithm or no send buffer cost 200 ms; a buffer and nodelay a round trip."""
+    """A request takes 200 ms with Nagle's algorithm or no send buffer, else only a round trip."""
     report = example("nagle").as_dict()
     times = {name: one["p50_us"] for name, one in report["connections"].items()}
     assert times == {"no_buffer": 200_400.0, "nagle": 200_400.0, "nodelay": 200.0}
@@ -405,7 +409,7 @@ def test_the_example_of_the_stall():
 
 @needs_docs
 def test_the_example_of_readers_that_stop():
-    """R17: with a cap the readers that go on lose nothing; without one they do."""
+    """R17: beside stopped readers, the other readers lose data only if there is no send cap."""
     capped = example("stalled_readers")
     scenario = load(SCENARIOS / "stalled_readers.toml")
     assert capped.tallies["good"].refused == 0

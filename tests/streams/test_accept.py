@@ -41,7 +41,7 @@ def test_accepts_take_connections_in_order(port, peers):
 
 
 def test_a_listener_holds_its_address(port, peers):
-    """A second listener on an address is refused; so is reuse_port if the system has none."""
+    """A second listener on an address is refused; so is reuse_port without SO_REUSEPORT."""
     one = peers.own(port.listen(("127.0.0.1", 0)))
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is checked
         port.listen(one.getsockname())
@@ -53,7 +53,7 @@ def test_a_listener_holds_its_address(port, peers):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_families(port, peers, host):
-    """Listening over IPv4 and IPv6; addresses are those of the socket module."""
+    """Listeners work over IPv4 and IPv6; addresses have the form of the socket module."""
     listener = peers.own(port.listen((host, 0)))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     op = listener.accept()
@@ -69,7 +69,7 @@ def test_families(port, peers, host):
 @needs_unix
 @pytest.mark.parametrize("abstract", [False, True])
 def test_unix_paths(port, peers, tmp_path, abstract):
-    """Listening on an AF_UNIX path, and on an abstract name."""
+    """A listener takes an AF_UNIX path or an abstract name."""
     path = b"\0iocp-sock-test-%d" % os.getpid() if abstract else str(tmp_path / "socket")
     listener = peers.own(port.listen(path))
     assert listener.getsockname() == path
@@ -85,7 +85,7 @@ def test_unix_paths(port, peers, tmp_path, abstract):
 
 
 def test_accepted_sockets_are_close_on_exec(port, peers):
-    """Descriptors are close-on-exec, and blocking as the system made them."""
+    """Child processes inherit neither the listener's descriptor nor that of an accepted socket."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     got = Recorder()
     listener.accept_each(got)
@@ -101,7 +101,7 @@ def test_accepted_sockets_are_close_on_exec(port, peers):
 
 @linux_only("lowers RLIMIT_NOFILE")
 def test_no_descriptor_for_a_single_accept(port, peers):
-    """R10: without descriptors an accept fails with ResourceExhausted; the listener stays."""
+    """R10: with no descriptor left an accept raises ResourceExhausted; the listener stays open."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     waiting = listener.accept()
     port.run_once(0)
@@ -141,7 +141,7 @@ def test_accept_each_survives_the_lack_of_descriptors(port, peers):
 
 @linux_only("lowers RLIMIT_NOFILE")
 def test_close_while_accepting_pauses(port, peers):
-    """R32: a listener that waits for descriptors can be cancelled and closed."""
+    """R32: accept_each() can be cancelled, and its listener closed, while it lacks descriptors."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     told = Recorder()
     op = listener.accept_each(Recorder(), on_error=told)
@@ -223,7 +223,7 @@ def test_accepts_at_close(port, peers):
 
 @linux_only("SO_REUSEPORT")
 def test_reuse_port(port, peers):
-    """Two listeners of one address with reuse_port; without it the second is refused."""
+    """With reuse_port two listeners share an address; a listener without it is refused."""
     one = peers.own(port.listen(("127.0.0.1", 0), reuse_port=True))
     two = peers.own(port.listen(one.getsockname(), reuse_port=True))
     assert two.getsockname() == one.getsockname()
@@ -280,7 +280,7 @@ def test_address_of_the_peer(port, peers, tmp_path, family, gone, how):
             run_until(port, lambda: got)
             assert got[0].address == address
     if address is None and WINDOWS:
-        assert gone, "Windows names the peer of what is still there"
+        assert gone, "Windows gives no address only if the peer is gone"
     else:
         assert address == name
     conn.close()

@@ -31,7 +31,7 @@ def found(*addresses):
 
 @pytest.fixture
 def refused(peers):
-    """Make an address that refuses."""
+    """Return a function that makes an address at which connects are refused."""
 
     def make():
         sock = socket.socket()
@@ -45,7 +45,7 @@ def refused(peers):
 
 @pytest.fixture
 def silent(peers):
-    """Make an address that does not answer, because the queue of its listener is full."""
+    """Return an address that does not answer, because the queue of its listener is full."""
     listener = peers.listening(0)
     crowd = [peers.raw() for _ in range(3)]
     for sock in crowd:
@@ -55,7 +55,7 @@ def silent(peers):
 
 
 def connect(port, resolver, **options):
-    """Connect by a name of these addresses, and wait; the callback runs once."""
+    """Connect by a name that the resolver resolves, and check that the callback runs once."""
     told = Recorder()
     connecting = port.connect_by_name(
         "name", "service", callback=told, resolver=resolver, **options
@@ -69,7 +69,7 @@ def connect(port, resolver, **options):
 
 
 def test_a_real_name(port):
-    """The system's resolver is asked, and the connection carries bytes."""
+    """connect_by_name() resolves a real name by the system, and the connection carries data."""
     with port.listen(("127.0.0.1", 0)) as listener:
         accept = listener.accept()
         told = Recorder()
@@ -95,7 +95,7 @@ def test_the_next_address_after_a_refusal(port, refused):
 
 @full_queue_is_silent
 def test_the_next_address_beside_one_that_is_silent(port, silent):
-    """The attempt without an answer is cancelled, and its socket closed."""
+    """Once one address has connected, the attempt at a silent one is cancelled."""
     with port.listen(("127.0.0.1", 0)) as listener:
         connecting = connect(port, found(silent, listener.getsockname()))
         with connecting.socket as sock:
@@ -105,7 +105,7 @@ def test_the_next_address_beside_one_that_is_silent(port, silent):
 
 
 def test_families_take_turns(port, refused):
-    """RFC 8305, 4: the first family's first address, then the other family's."""
+    """Attempts alternate between the address families, as RFC 8305 says in section 4."""
     number = refused()[1]
     four = [("127.0.0.1", number), ("127.0.0.2", number), ("127.0.0.3", number)]
     six = [("::1", number, 0, 0)]
@@ -157,7 +157,7 @@ def test_cancel_from_another_thread(port, silent):
 
 
 def test_a_lookup_does_not_hold_the_port(port, refused):
-    """The port serves others during a lookup, and a cancel ends the lookup at once."""
+    """The port runs callbacks during a lookup, and cancel() ends the connecting at once."""
     asked, answer = threading.Event(), threading.Event()
 
     def resolver(*_, **__):
@@ -183,7 +183,7 @@ def test_a_lookup_does_not_hold_the_port(port, refused):
 @pytest.mark.parametrize("when", ["looking up", "connecting"])
 @full_queue_is_silent
 def test_a_port_that_is_closed_meanwhile(make_port, silent, when):
-    """Closing the port ends the operation without a callback; nothing stays open."""
+    """Closing the port ends connect_by_name() with PortClosed, and leaks no descriptor."""
     before = descriptors()
     port = make_port()
     asked, answer = threading.Event(), threading.Event()
@@ -250,7 +250,7 @@ def endless_recursion(*_, **__):
     ],
 )
 def test_a_resolver_that_fails_in_another_way(port, resolver, cause):
-    """Every failure of a resolver ends the operation with an OSError, and runs the callback."""
+    """Every failure of a resolver ends the operation with a gaierror, and runs the callback."""
     handled = Recorder()
     port.error_handler = handled
     error = connect(port, resolver).error
@@ -262,7 +262,7 @@ def test_a_resolver_that_fails_in_another_way(port, resolver, cause):
 
 @pytest.mark.parametrize("answer", [("x", ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.1", "x"))])
 def test_an_address_that_is_none(port, answer):
-    """An invalid address in the answer counts as a failed attempt."""
+    """An invalid address in a resolver's answer counts as a failed attempt."""
     family, address = answer
 
     def resolver(*_, **__):
@@ -302,7 +302,7 @@ def test_a_callback_that_raises_is_reported_once(port):
 
 @pytest.fixture
 def hanging():
-    """Make resolvers that do not answer before the test is over."""
+    """Return a resolver that does not answer before the test is over."""
     answer = threading.Event()
     asked = threading.Semaphore(0)
 
@@ -322,7 +322,7 @@ def lookup_threads():
 
 
 def test_a_numeric_host_needs_no_lookup(port, hanging):
-    """A numeric host connects without a resolver while every place for lookups is taken."""
+    """A numeric host connects without a lookup, even while other lookups hang."""
     waiting = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(8)]
     with port.listen(("127.0.0.1", 0)) as listener:
         told = Recorder()
@@ -339,7 +339,7 @@ def test_a_numeric_host_needs_no_lookup(port, hanging):
 
 @pytest.mark.parametrize("end", ["cancel", "timeout"])
 def test_lookups_that_ended_keep_no_place(make_port, hanging, monkeypatch, end):
-    """A cancelled lookup frees its place, although its thread hangs and its port does not run."""
+    """A lookup that ended makes way for another, although its thread hangs and its port is idle."""
     monkeypatch.setattr(lookup, "_PATIENCE", 1000.0)
     port, other = make_port(), make_port()
     options = {"timeout": 0.01} if end == "timeout" else {}
@@ -356,7 +356,7 @@ def test_lookups_that_ended_keep_no_place(make_port, hanging, monkeypatch, end):
 
 
 def test_lookups_that_hang_keep_their_place_for_a_while(port, hanging, monkeypatch):
-    """A hanging lookup frees its place after some seconds, even if it is not cancelled."""
+    """A lookup that hangs for some seconds makes way for another, even if it is not cancelled."""
     monkeypatch.setattr(lookup, "_PATIENCE", 0.05)
     over = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(9)]
     assert connect(port, found()).done
@@ -366,7 +366,7 @@ def test_lookups_that_hang_keep_their_place_for_a_while(port, hanging, monkeypat
 
 
 def test_a_lookup_that_was_given_up_is_not_made(port, hanging, monkeypatch):
-    """A cancelled lookup that waits for a place never calls its resolver."""
+    """A lookup that is cancelled while four others run before it never calls its resolver."""
     monkeypatch.setattr(lookup, "_PATIENCE", 1000.0)
     before = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(4)]
     for _ in before:
@@ -386,7 +386,7 @@ def test_at_most_four_lookups_at_a_time(port, hanging, monkeypatch):
     all_of_them = [port.connect_by_name("name", 1, resolver=hanging) for _ in range(20)]
     for _ in range(4):
         assert hanging.asked.acquire(timeout=60)
-    assert len(lookup_threads()) <= 5  # 4 places, and the lookup that waits for one
+    assert len(lookup_threads()) <= 5  # four lookups, and a thread that waits to begin another
     assert not hanging.asked.acquire(blocking=False)
     for each in all_of_them:
         each.cancel()
@@ -401,7 +401,7 @@ def test_no_thread_stays(port):
 
 
 def test_no_thread_to_be_had(port, monkeypatch):
-    """A post without a thread raises, and the next post gets one."""
+    """connect_by_name() raises if no thread can be started; the next call may start one."""
 
     def refuse(_thread):
         raise RuntimeError("can't start new thread")

@@ -1,4 +1,4 @@
-"""Closing a socket: queued sends go out within a deadline, abort() resets, no byte crosses over."""
+"""Closing a socket: queued sends go out by a deadline; no byte reaches a reused descriptor."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ from support import (
 
 
 def test_close_sends_what_is_queued(port, pair):
-    """Close: queued sends go out whole, then the peer sees the end."""
+    """Close: queued sends go out whole, then the peer sees the end of the stream."""
     sock, peer = pair
     data = pattern(OVERFLOW)
     ops = [sock.send(data), sock.send(b"last")]
@@ -293,7 +293,7 @@ def test_closing_completes_and_sends_the_end(port, peers):
 
 
 def test_closing_a_datagram_socket_beside_arrived_data(port, peers):
-    """Close: a close() that frees an address loses no packet that it takes for other sockets."""
+    """Close: closing a datagram socket takes packets at once, and loses none of other sockets."""
     got = []
     senders = []
     for _ in range(20):

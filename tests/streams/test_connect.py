@@ -56,7 +56,7 @@ def test_sends_wait_for_the_connect(port, peers, server):
 
 
 def test_refused(port, peers):
-    """R05: a refused connect and the sends behind it end with the error; the socket stays."""
+    """R05: a refused connect and the sends behind it end with the error; the socket stays open."""
     raw = peers.raw()
     raw.bind(("127.0.0.1", 0))
     op = port.connect(raw.getsockname())
@@ -103,7 +103,7 @@ def test_deadline(port, peers):
 
 
 def test_cancel(port, peers):
-    """R31: a pending connect can be cancelled; sends behind it end too or fail."""
+    """R31: a pending connect can be cancelled, and ends with Cancelled."""
     raw = full_listener(peers)
     op = port.connect(raw.getsockname())
     peers.own(op.socket)
@@ -115,7 +115,7 @@ def test_cancel(port, peers):
 
 
 def test_close_while_connecting(port, peers):
-    """Close: a connecting socket closes; connect and sends complete once."""
+    """Close: close() of a connecting socket ends the connect and its sends, each once."""
     raw = full_listener(peers)
     got = Recorder()
     op = port.connect(raw.getsockname(), callback=got)
@@ -141,7 +141,7 @@ def test_ipv6(port, peers):
 
 
 def test_receive_behind_a_connect(port, peers, server):
-    """A subscription posted after the connect gets the peer's first bytes."""
+    """A subscription made in the callback of a connect gets the peer's first bytes."""
     got = Recorder()
 
     def connected(completion):
@@ -156,7 +156,7 @@ def test_receive_behind_a_connect(port, peers, server):
 
 
 def test_hold_of_a_name(port, peers, server):
-    """A host that is a name is looked up."""
+    """connect() looks up a host that is a name."""
     op = port.connect(("localhost", server.getsockname()[1]))
     finish(port, op)
     assert op.error is None
@@ -165,7 +165,7 @@ def test_hold_of_a_name(port, peers, server):
 
 @pytest.fixture
 def crowded(peers, tmp_path):
-    """A listener of AF_UNIX whose queue is full."""
+    """Return a raw AF_UNIX listener whose queue of connections is full."""
     if AF_UNIX is None:
         pytest.skip("Python has no AF_UNIX on this system")
     raw = peers.raw(AF_UNIX)
@@ -181,7 +181,7 @@ def crowded(peers, tmp_path):
 
 
 def make_room(peers, listener):
-    """Take every connection that is in the queue, and return the last."""
+    """Accept every connection in the listener's queue, and return the last."""
     listener.setblocking(False)
     while True:
         try:
@@ -192,7 +192,7 @@ def make_room(peers, listener):
 
 
 def test_waits_for_room_in_the_queue_of_a_listener(port, peers, crowded):
-    """R32: the core holds a connect to a full queue, and makes it once there is room."""
+    """R32: a connect to a listener with a full queue waits in the core until there is room."""
     op = port.connect(crowded.getsockname())
     send = op.socket.send(b"behind it")
     assert (op.outcome, op.queued) == ("queued", True)
@@ -228,7 +228,7 @@ def test_wait_for_room_can_be_cancelled(port, crowded):
 
 
 def test_wait_for_room_ends_with_the_listener(port, crowded):
-    """R05: the connect is refused once the listener is closed."""
+    """R05: a connect that waits for room in a listener's queue ends when the listener closes."""
     op = port.connect(crowded.getsockname())
     crowded.close()
     finish(port, op)
@@ -251,7 +251,7 @@ ENDS = ["timeout", "cancel", "cancel of all"]
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("turn", [True, False])
 def test_an_ended_connect_leaves_no_attempt(port, peers, server, how, turn):
-    """R32: the next connect of the socket reaches its own address, not the abandoned one."""
+    """R32: after an abandoned connect the next one reaches its own address, not the first one."""
     crowded = full_listener(peers)
     sock = peers.own(port.socket())
     first = sock.connect(crowded.getsockname(), timeout=0.05 if how == "timeout" else None)
@@ -277,7 +277,7 @@ def test_an_ended_connect_leaves_no_attempt(port, peers, server, how, turn):
 
 
 def test_a_connect_posted_behind_an_ended_one(port, peers, server):
-    """R30 R32: a connect behind an ended one starts after it, and does not end with it."""
+    """R30 R32: a connect posted behind a cancelled one starts after it; Winsock refuses it."""
     crowded = full_listener(peers)
     sock = peers.own(port.socket())
     first = sock.connect(crowded.getsockname())
@@ -297,7 +297,7 @@ def test_a_connect_posted_behind_an_ended_one(port, peers, server):
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("style", ["subscription", "receive"])
 def test_receives_ahead_of_an_ended_connect(port, peers, how, style):
-    """R05: receives that wait for an ended connect end with the socket; on_close runs once."""
+    """R05: receives that wait for a connect end if the connect is cancelled or times out."""
     crowded = full_listener(peers)
     sock = peers.own(port.socket())
     closed = Recorder()

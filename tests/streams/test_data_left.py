@@ -1,4 +1,4 @@
-"""Data left behind: the peer sees a reset, never the end of the stream after a part."""
+"""A close with unsent data: the peer sees a reset, never the end of the stream after a part."""
 
 import socket
 
@@ -144,7 +144,7 @@ LEAVING = [
 
 @pytest.mark.parametrize("leave", LEAVING)
 def test_data_left_is_a_reset(port, peers, tmp_path, leave):
-    """R37: the peer never sees the end of the stream after a part of the data."""
+    """R37: if data stays unsent, the peer sees a reset, and not the end of the stream."""
     path = tmp_path / "file"
     path.write_bytes(BIG)
     sock, peer = peers.tcp(port, buffers=8192)
@@ -169,7 +169,7 @@ def test_on_close_says_that_data_was_left(port, pair, timeout):
 
 
 def test_eviction_with_data_left_is_a_reset(make_port, peers):
-    """R17 R37: idle_timeout resets a connection whose data waits."""
+    """R17 R37: idle_timeout resets a connection whose queued data makes no progress."""
     port = make_port(idle_timeout=0.1)
     listener = port.listen(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
@@ -256,4 +256,4 @@ def test_a_slow_peer_gets_everything(make_port, backend, peers, tmp_path, what, 
         run_until(port, lambda port=port, closed=closed: port.closed or closed)
         assert closed[0][1] is None
         return
-    pytest.fail("the peer could not keep its pace, or was given up in spite of it")
+    pytest.fail("the peer could not keep its pace, or the close gave up a peer that reads")

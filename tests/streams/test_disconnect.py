@@ -26,7 +26,7 @@ waits_for_the_peer = pytest.mark.skipif(
 
 
 def test_behind_the_sends(port, pair):
-    """R30, R32: earlier sends go out, then the end of the stream; the socket stays."""
+    """R30, R32: a disconnect ends the stream behind earlier sends; the socket stays open."""
     sock, peer = pair
     got = Recorder()
     data = pattern(OVERFLOW)
@@ -128,7 +128,7 @@ def test_reuse_to_listen(port, peers):
 
 @linux_only("connect(2) with AF_UNSPEC")
 def test_nothing_is_lost_by_reuse(port, peers):
-    """Linux: a peer that ended first and reads late gets all data, and no reset."""
+    """Linux: disconnect(reuse=True) waits until a peer that ended first has read all data."""
     sock, peer = peers.tcp(port, buffers=8192)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     peer.shutdown(socket.SHUT_WR)
@@ -158,7 +158,7 @@ def test_no_reuse_of_other_families(port, peers):
 
 
 def test_refused(port, peers):
-    """A disconnect needs a stream connection, no other disconnect, and for reuse no receive."""
+    """disconnect() needs a connected stream, no other disconnect, and for reuse no receive."""
     with port.socket(socket.AF_INET) as fresh, pytest.raises(iocp_sock.ArgumentError):
         fresh.disconnect()
     with (
@@ -214,7 +214,7 @@ def test_behind_a_connect(port, peers):
 
 
 def test_close_overtakes(port, peers):
-    """A close ends a waiting disconnect, and drops a disconnect that is queued behind sends."""
+    """A close cancels a waiting disconnect, and a disconnect that is queued behind sends."""
     sock, peer = peers.tcp(port)
     waiting = sock.disconnect()
     port.run_once(0)

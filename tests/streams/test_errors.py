@@ -48,7 +48,7 @@ def test_reset_releases_everything(port, peers):
 
 
 def test_reset_before_the_post(port, peers):
-    """R05: a post that meets the reset raises it; nothing is outstanding."""
+    """R05: a post on a reset connection raises the error; nothing is outstanding."""
     sock, peer = peers.tcp(port)
     reset(peer)
     ready = sock.recv_zero()
@@ -62,7 +62,7 @@ def test_reset_before_the_post(port, peers):
 
 @pytest.mark.parametrize("how", ["try_recv", "try_send"])
 def test_reset_met_by_a_try(port, peers, how):
-    """R05: a try that meets the reset raises it and closes the socket, as a post does."""
+    """R05: try_recv() or try_send() on a reset connection raises, and closes the socket."""
     sock, peer = peers.tcp(port)
     reset(peer)
     finish(port, sock.recv_zero())
@@ -76,9 +76,9 @@ def test_reset_met_by_a_try(port, peers, how):
 
 @pytest.mark.parametrize("receive", ["pooled", "zero_byte", "direct", "adaptive"])
 def test_reset_met_by_a_send_that_went_in_part(port, peers, receive):
-    """R05: a reset within a send ends send and receive alike, not with EPIPE or the stream's end.
+    """R05: a reset during a send ends the send and the subscription with ConnectionResetError.
 
-    io_uring reports only the count of a partly sent send, and the socket no longer has the error.
+    After a partial send io_uring reports only the count, and the socket no longer has the error.
     """
     sock, peer = peers.tcp(port, buffers=8192)
     parts, ends = [], []
@@ -146,11 +146,11 @@ def received_of(sock, **options):
     return events
 
 
-@pytest.mark.skipif(WINE, reason="Wine reports a reset only to operations that are pending then")
+@pytest.mark.skipif(WINE, reason="Wine reports a reset only to operations pending when it arrives")
 @pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte", "adaptive"])
 @pytest.mark.parametrize("meet", MEETING)
 def test_what_came_before_a_reset_is_delivered(port, peers, strategy, meet):
-    """R05: after a send met the reset, earlier data is delivered, then the error."""
+    """R05: after a send failed by a reset, data that had arrived is delivered, then the error."""
     sock, peer = peers.tcp(port)
     events = received_of(sock, receive=strategy)
     port.run_once(0)
@@ -162,10 +162,10 @@ def test_what_came_before_a_reset_is_delivered(port, peers, strategy, meet):
     assert sock.closed
 
 
-@pytest.mark.skipif(WINE, reason="Wine reports a reset only to operations that are pending then")
+@pytest.mark.skipif(WINE, reason="Wine reports a reset only to operations pending when it arrives")
 @pytest.mark.parametrize("how", ["receive", "recv", "recv_into", "try_recv", "blocks"])
 def test_what_came_before_a_reset_can_be_received_later(port, peers, how):
-    """R05: the socket stays until arrived data is received; sends raise meanwhile."""
+    """R05: a socket that was reset stays open until arrived data is received; sends raise."""
     sock, peer = peers.tcp(port)
     said(sock, peer)
     met_by_a_try(sock)
@@ -198,7 +198,7 @@ def test_what_came_before_a_reset_can_be_received_later(port, peers, how):
 
 
 def test_what_came_before_a_reset_can_be_left(port, peers):
-    """R05: after a send met the reset, close() ends the socket and drops the arrived data."""
+    """R05: after a send failed by a reset, close() ends the socket and drops the arrived data."""
     sock, peer = peers.tcp(port)
     said(sock, peer)
     with contextlib.suppress(ConnectionResetError):
@@ -209,7 +209,7 @@ def test_what_came_before_a_reset_can_be_left(port, peers):
 
 @pytest.fixture
 def half(backend, port, peers):
-    """Make a stream, and a function that ends its direction towards the peer."""
+    """Return a stream, its peer, and a function after which the peer takes no more data."""
     if isinstance(backend, iocp_sock.Sim):
         sock, peer = peers.tcp(port)
 
@@ -219,7 +219,7 @@ def half(backend, port, peers):
 
     else:
         if AF_UNIX is None:
-            pytest.skip("TCP does not tell that the peer reads no more")
+            pytest.skip("TCP does not report that the peer reads no more")
         sock, peer = peers.pair(port)
 
         def end():
@@ -332,7 +332,7 @@ def test_errors_of_datagrams_are_not_fatal(port, peers):
 
 
 def test_too_large_a_datagram_is_not_fatal(port, peers):
-    """R05: EMSGSIZE raises from the post; the socket works on."""
+    """R05: the post of too large a datagram raises EMSGSIZE; the socket stays usable."""
     target = peers.datagrams()
     sock = peers.own(port.socket(socket.AF_INET, socket.SOCK_DGRAM))
     finish(port, sock.connect(target.getsockname()))

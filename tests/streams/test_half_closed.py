@@ -1,4 +1,4 @@
-"""Waits on a half-closed connection: they do not wake the port (R15, R30)."""
+"""Waits for room or errors on a half-closed connection do not make the port spin (R15, R30)."""
 
 import socket
 from pathlib import Path
@@ -10,11 +10,11 @@ from support import QUIET, fill, finish, linux_only, packets_of_turns, read
 
 MORE = 300_000
 LITTLE = 8000
-"""The size from which io_uring gets a send without a first try by a call."""
+"""io_uring gets a send of at most this size at once, without a first try by a system call."""
 
 
 def fill_for_good(port, sock):
-    """Send until nothing more fits, even after acknowledgements; return the number of bytes."""
+    """Send until there is no room, even after acknowledgements; return the number of bytes."""
     total = 0
     while True:
         total += fill(sock)
@@ -54,7 +54,7 @@ WAITS = {
 
 @pytest.fixture
 def half_closed(port, peers):
-    """A full socket, its half-closed peer, and the bytes that the peer can read."""
+    """Return a socket without room to send, its half-closed peer, and the count of sent bytes."""
     sock, peer = peers.tcp(port, buffers=8192)
     sent = fill_for_good(port, sock)
     peer.shutdown(socket.SHUT_WR)
@@ -98,7 +98,7 @@ def test_close_of_a_wait(port, half_closed, tmp_path, wait):
 
 @linux_only("threads of the kernel are counted in /proc")
 def test_no_thread_waits(half_closed):
-    """R15: a send that waits for room has no kernel thread, unlike one that io_uring retries."""
+    """R15: a send that waits for room occupies no kernel thread, as a retry by io_uring would."""
     sock, peer, _sent = half_closed
     tasks = Path("/proc/self/task")
     before = len(list(tasks.iterdir()))

@@ -1,4 +1,4 @@
-"""The write-write-read pattern under Nagle's algorithm is noticed, with one warning (R19)."""
+"""The write-write-read pattern under Nagle's algorithm is detected, with one warning (R19)."""
 
 import contextlib
 import socket
@@ -86,7 +86,7 @@ def corked(port, sock):
 
 @pytest.fixture
 def port(make_port):
-    """Make a port whose sockets have Nagle's algorithm, as the system makes them."""
+    """Make a port whose sockets keep Nagle's algorithm, which is the system's default."""
     return make_port(nodelay=False)
 
 
@@ -106,7 +106,7 @@ def stalls(port):
 
 
 def test_it_is_warned_about_once(port, peers):
-    """R19: small sends before a receive give one warning for a port, and one count for a socket."""
+    """R19: small sends before a receive warn once for a port, and count one stall for a socket."""
     for number in (1, 2):
         sock, peer = peers.tcp(port)
         told = exchange(
@@ -120,7 +120,7 @@ def test_it_is_warned_about_once(port, peers):
 
 
 def test_a_receive_posted_ahead(port, peers):
-    """R19: the pattern is noticed even if the receive was posted before the sends."""
+    """R19: a stall is detected even if the receive was posted before the small sends."""
     sock, peer = peers.tcp(port)
 
     def ahead(port, sock):
@@ -159,7 +159,7 @@ def test_two_turns_of_the_stream_level(port, peers):
 
 @pytest.mark.parametrize("how", [gathered, request_response])
 def test_what_does_not_stall_is_not_warned_about(port, peers, how):
-    """R19: a gathered send, and one send for each answer, follow the advice of the warning."""
+    """R19: a gathered send, or a single send for each answer, does not stall."""
     sock, peer = peers.tcp(port)
     assert not exchange(port, sock, peer, how)
     assert stalls(port) == 0
@@ -184,7 +184,7 @@ def test_nodelay_is_never_warned_about(port, peers):
 
 
 def test_a_port_has_none_by_default(make_port, peers):
-    """R19: a port has no Nagle's algorithm by default, so the pattern does not stall."""
+    """R19: sockets have no Nagle's algorithm by default, so small sends do not stall."""
     port = make_port()
     sock, peer = peers.tcp(port)
     assert not exchange(port, sock, peer, write_write_read)
@@ -192,7 +192,7 @@ def test_a_port_has_none_by_default(make_port, peers):
 
 
 def test_an_option_that_was_set_is_noticed(port, peers):
-    """R19: setsockopt() has the same effect as setting the attribute."""
+    """R19: setting TCP_NODELAY by setsockopt() has the same effect as the attribute nodelay."""
     sock, peer = peers.tcp(port)
     set_by_number(sock, 1)
     assert not exchange(port, sock, peer, write_write_read)
@@ -227,7 +227,7 @@ def test_a_warning_made_an_error_is_reported(port, peers):
 
 
 def test_its_record_is_no_completion(port, peers):
-    """run_once() returns the number of completions; a warning does not count."""
+    """run_once() returns the number of completions, and does not count a stall warning."""
     sock, peer = peers.tcp(port)
     handed_out = 0
     with answering(peer), warnings.catch_warnings():
@@ -247,6 +247,6 @@ def test_its_record_is_no_completion(port, peers):
 
 
 def test_the_category():
-    """The warning can be filtered by name, and as a RuntimeWarning."""
+    """NagleStallWarning is a public name, and can be filtered as a RuntimeWarning."""
     assert issubclass(NagleStallWarning, RuntimeWarning)
     assert iocp_sock.NagleStallWarning is NagleStallWarning

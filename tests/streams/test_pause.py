@@ -133,7 +133,7 @@ def test_nothing_is_read_while_paused(port, peers, strategy):
 
 
 def test_a_paused_reader_holds_no_memory(port, pair):
-    """R37: a pause frees the block of 'direct' and refunds its charge; resume() posts again."""
+    """R37: a pause frees the block of a 'direct' subscription; resume() posts one again."""
     sock, _peer = pair
     sock.receive(Recorder(), receive="direct", size=PAGE)
     port.run_once(0)
@@ -177,7 +177,7 @@ def test_abort_while_paused(port, peers, strategy):
 
 
 def test_port_close_while_paused(make_port, peers, strategy):
-    """R37: the port's close delivers read data, and runs every on_close."""
+    """R37: closing the port ends every pause, and runs every on_close."""
     port = make_port()
     closed = Recorder()
     for _ in range(3):
@@ -191,7 +191,7 @@ def test_port_close_while_paused(make_port, peers, strategy):
 
 
 def test_dropped_while_paused(port, peers):
-    """R37: a paused port object that is collected with its connections leaves nothing."""
+    """R37: closing a port whose reader is paused leaks nothing (the fixture checks it)."""
     sock, peer = peers.pair(port)
     sock.receive(lambda conn, _data: conn.pause(), size=4, receive="direct")
     for _ in range(3):
@@ -231,7 +231,7 @@ def test_error_while_paused(port, peers, strategy):
 
 
 def test_cancel_while_paused(port, pair, strategy):
-    """R37: cancel() ends the pause, delivers read data, and then the end."""
+    """R37: cancel() of a paused subscription ends the pause and delivers the data it had read."""
     sock, peer = pair
     got = bytearray()
 
@@ -272,7 +272,7 @@ def test_accept_each_pauses(port, peers):
 
 
 def test_accepted_while_paused_are_closed_with_the_listener(port, peers):
-    """R37: connections held by a pause are closed with the listener."""
+    """R37: connections that a paused listener has not handed out are closed with it."""
     listener = port.listen(("127.0.0.1", 0))
     got = []
     listener.accept_each(lambda conn: (got.append(conn), listener.pause()))
@@ -351,7 +351,7 @@ def test_from_another_thread(port, pair):
 
 @pytest.mark.parametrize("in_order", [False, True])
 def test_on_a_port_of_several_threads(make_port, peers, in_order):
-    """R24 R37: pauses in callbacks that any thread may run keep the order."""
+    """R24 R37: on a port run by several threads, pauses in callbacks keep the order of the data."""
     try:
         port = make_port(concurrency=2, in_order=in_order)
     except iocp_sock.ArgumentError as refusal:
@@ -381,7 +381,7 @@ def test_on_a_port_of_several_threads(make_port, peers, in_order):
 
 
 def test_a_proxy_holds_no_more_than_its_marks(port, peers):
-    """R17 R37: if on_pause pauses the other reader, a slow peer costs no more than the marks."""
+    """R17 R37: a proxy whose on_pause pauses the inbound reader queues little for a slow peer."""
     inbound, source = peers.tcp(port, buffers=65536)
     outbound, sink = peers.tcp(port, buffers=65536)
     most = 0

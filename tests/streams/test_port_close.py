@@ -11,7 +11,7 @@ from support import BACKENDS, OVERFLOW, PATIENCE, Recorder, pattern, run_until, 
 
 
 def test_port_close_within_a_callback(make_port, peers):
-    """Port: close() in a callback returns; run() finishes it and returns."""
+    """Port: close() in a callback returns at once; run() finishes the close and returns."""
     port = make_port()
     sock, _peer = peers.pair(port)
     got = Recorder()
@@ -28,7 +28,7 @@ def test_port_close_within_a_callback(make_port, peers):
 
 
 def test_port_close_within_run_once(make_port, peers):
-    """Port: close() in a callback of run_once() is finished by the loop that calls it."""
+    """Port: close() in a callback of run_once() is finished by later calls of run_once()."""
     port = make_port()
     sock, _peer = peers.pair(port)
     got = Recorder()
@@ -42,7 +42,7 @@ def test_port_close_within_run_once(make_port, peers):
 
 
 def test_port_close_from_another_thread(make_port, peers):
-    """Port: close() from another thread ends run(), and every operation completes."""
+    """Port: close() by another thread ends run(), and every operation completes."""
     port = make_port()
     sock, _peer = peers.pair(port)
     got = Recorder()
@@ -90,7 +90,7 @@ def test_port_close_with_everything_outstanding(make_port, peers):
 
 
 def test_port_close_deadline(make_port, peers):
-    """Port: its deadline bounds the wait for peers that do not read."""
+    """Port: the timeout of Port.close() bounds the wait for peers that do not read."""
     port = make_port()
     sock, _peer = peers.pair(port)
     op = sock.send(bytes(OVERFLOW))
@@ -101,7 +101,7 @@ def test_port_close_deadline(make_port, peers):
 
 
 def test_port_close_deadline_covers_closing_sockets(make_port, peers):
-    """Port: its deadline also ends sockets whose own close() has a longer one."""
+    """Port: the timeout of Port.close() also ends sockets whose close() has a longer timeout."""
     port = make_port()
     sock, _peer = peers.pair(port)
     op = sock.send(bytes(OVERFLOW))

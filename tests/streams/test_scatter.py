@@ -1,4 +1,4 @@
-"""Receives into several buffers, and the maximum number of them."""
+"""Receives into several buffers, and the maximum number of buffers."""
 
 import socket
 
@@ -20,7 +20,7 @@ from support import (
 
 
 def joined(rooms, count):
-    """The first bytes of the buffers, in order."""
+    """Return the first `count` bytes of the buffers, in order."""
     return b"".join(bytes(room) for room in rooms)[:count]
 
 
@@ -60,7 +60,7 @@ def test_any_iterable(port, pair):
 
 
 def test_charge_is_every_page_of_every_buffer(port, pair):
-    """R06: each buffer is charged by the pages it touches, shared ones too."""
+    """R06: each buffer is charged for all pages it touches, even pages shared with another."""
     sock, peer = pair
     whole = bytearray(40_000)
     view = memoryview(whole)
@@ -108,7 +108,7 @@ def test_waits_for_all(port, pair):
 
 
 def test_waits_for_all_up_to_the_end(port, pair):
-    """R29: the end of the stream completes the receive with the received bytes."""
+    """R29: the end of the stream completes a receive with MSG_WAITALL, with the received bytes."""
     sock, peer = pair
     rooms = [bytearray(10), bytearray(10)]
     op = sock.recvmsg_into(rooms, flags=socket.MSG_WAITALL)
@@ -145,9 +145,9 @@ def test_many_in_flight(port, peers):
     assert [joined(rooms, 50) for rooms, _ in posts] == [pattern(50, i) for i in range(30)]
 
 
-@linux_only("half of a send that fills the peer's buffer")
+@linux_only("datagrams that wait for room in the peer's queue")
 def test_gathered_send_with_address_is_charged_by_page(port, peers):
-    """R06: a waiting gathered datagram is charged by its buffers, not by its Message."""
+    """R06: a waiting gathered datagram is charged only for the pages of its buffers."""
     sock, _peer = peers.pair(port, socket.SOCK_DGRAM)
     parts = [bytearray(100), bytearray(5000)]
     ops = []

@@ -56,7 +56,7 @@ def test_exact(port, pair, make_file, size):
 
 
 def test_every_kind_of_file(port, pair, make_file):
-    """Paths, descriptors and file objects are sent; the position of a file does not count."""
+    """send_file() takes paths, descriptors and file objects, and ignores a file's position."""
     sock, peer = pair
     data = pattern(10_000)
     path = make_file(data)
@@ -181,7 +181,7 @@ def test_timeout(port, pair, make_file):
 
 @pytest.mark.parametrize("drain", [True, False])
 def test_close_while_pending(port, pair, make_file, drain):
-    """close() sends the file out, close(0) ends it; it completes once."""
+    """close() sends a pending file whole, close(0) cuts it; its operation completes once."""
     sock, peer = pair
     data = pattern(16 << 20)
     got = Recorder()
@@ -228,7 +228,7 @@ def test_from_another_thread(port, pair, make_file):
 
 
 def test_the_peer_is_gone(port, pair, make_file):
-    """R05: an error ends the file, and the socket once the peer's data is read."""
+    """R05: a closed peer ends the send of a file; the socket ends once the peer's data is read."""
     sock, peer = pair
     op = sock.send_file(make_file(pattern(32 << 20)))
     peer.close()
@@ -244,7 +244,7 @@ def test_the_peer_is_gone(port, pair, make_file):
 
 @linux_only("what SIGPIPE does")
 def test_no_signal(backend, in_subprocess, make_file):
-    """A closed peer is an error, even if SIGPIPE has its default action."""
+    """A file sent to a closed peer raises an error, even if SIGPIPE has its default action."""
     in_subprocess(
         f"""
         import signal, socket
@@ -266,7 +266,7 @@ def test_no_signal(backend, in_subprocess, make_file):
 
 
 def test_refused(port, pair, make_file, tmp_path):
-    """Bad input gets a named exception, holds nothing, and leaves the socket as it was."""
+    """Bad input raises a named exception, and leaves the socket as it was."""
     sock, peer = pair
     path = make_file(b"data")
     with pytest.raises(FileNotFoundError):
@@ -315,7 +315,7 @@ def test_refused(port, pair, make_file, tmp_path):
 
 
 def test_needs_a_stream(port, make_file):
-    """Datagram sockets, closed sockets and closed ports refuse."""
+    """Datagram sockets, closed sockets and closed ports refuse send_file()."""
     path = make_file(b"data")
     with (
         port.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
@@ -376,7 +376,7 @@ def test_caps(make_port, peers, make_file):
 
 @linux_only("descriptors that are open for writing alone")
 def test_errors_of_the_file(port, pair, make_file):
-    """R05: EBADF concerns the file; the socket and its receives go on."""
+    """R05: an EBADF of the file ends only the post; the socket and its receives go on."""
     sock, peer = pair
     waiting = sock.recv(100)
     writer = os.open(make_file(b"data"), os.O_WRONLY)
@@ -403,7 +403,7 @@ PROC = ["/proc/version", "/proc/self/limits", "/proc/filesystems", "/proc/self/c
 @pytest.mark.parametrize("name", [*PROC, "/sys/kernel/mm/transparent_hugepage/enabled"])
 @pytest.mark.parametrize("part", ["all", "first ten", "from ten on"])
 def test_files_that_do_not_tell_their_length(port, pair, name, part):
-    """A file whose stated length is wrong is sent as read() returns it."""
+    """A file of /proc or /sys, which states a wrong length, is sent as read() returns it."""
     sock, peer = pair
     if not os.path.exists(name):
         pytest.skip(f"no {name} here")
@@ -459,7 +459,7 @@ def test_counts_in_queued_bytes_and_marks(port, peers, make_file):
 
 
 def test_cap_of_the_queue(port, peers, make_file):
-    """R16 R37: a queue below its high mark takes a file of any size."""
+    """R16 R37: a send queue below its high mark takes a file of any size, beyond the cap too."""
     sock, peer = peers.tcp(port)
     path = make_file(pattern(OVERFLOW))
     sock.set_send_marks(high=1000, low=10, cap=2000)
@@ -481,7 +481,7 @@ def test_cap_of_the_queue(port, peers, make_file):
 
 
 def test_a_file_that_ends_early_counts_no_more(port, peers, make_file):
-    """R37: bytes that a truncated file lacks are taken off the queue."""
+    """R37: bytes that are missing from a truncated file no longer count as queued."""
     sock, peer = peers.tcp(port)
     size = 16 << 20
     path = make_file(pattern(size))
@@ -510,7 +510,7 @@ def test_a_cancelled_file_counts_no_more(port, pair, make_file):
 
 @linux_only("files with holes")
 def test_sizes_beyond_what_a_queue_counts(port, peers, make_file):
-    """R37: files up to 2**43 bytes are counted exactly; a queue takes at most 2**47."""
+    """R37: files up to 2**43 bytes are counted exactly; a send queue takes at most 2**47."""
     sock, _peer = peers.tcp(port)
     path = make_file(b"")
     huge = 1 << 43

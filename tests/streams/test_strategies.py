@@ -18,7 +18,7 @@ from support import (
 
 RECEIVE = ["pooled", "direct", "zero_byte", "adaptive"]
 SHARED = 60_000
-"""Sizes of sends: small ones go out together, large ones wait for room."""
+"""The size of sends that are small enough to share one request, and its wait for room."""
 RULE = iocp_sock.AdaptiveRule(messages=3, window=5.0, idle=0.05, busy="direct")
 
 
@@ -82,7 +82,7 @@ def test_zero_byte_holds_nothing_after_a_switch(port, stream):
 
 
 def test_adaptive_posts_a_buffer_while_busy_and_none_when_idle(make_port, peers):
-    """R13: adaptive receives are direct after close messages, zero-byte after the idle time."""
+    """R13: adaptive is 'direct' after messages in quick succession, 'zero_byte' after idle time."""
     port = make_port(adaptive=RULE)
     sock, peer = peers.tcp(port)
     got = bytearray()
@@ -119,7 +119,7 @@ def test_adaptive_posts_nothing_while_the_budget_is_tight(make_port, peers):
 
 
 def test_strategies_of_a_socket_without_subscription(port, stream):
-    """Without a receive() the strategy cannot change; the error says so."""
+    """Without a receive() the strategy of a socket cannot be set; the error names receive()."""
     sock, _, _ = stream
     assert sock.receive_strategy is None
     assert sock.receiving_by is None
@@ -187,7 +187,7 @@ def test_when_writable_can_be_cancelled_and_closed(port, stream):
 
 
 def test_cancel_of_a_send_that_shares_a_wait(port, peers):
-    """R31: the cancel ends the send although its wait found room, which an earlier send took."""
+    """R31: a send that shares its wait for room with an earlier send can be cancelled by itself."""
     sock, peer = peers.tcp(port, buffers=8192)
     sock.send_strategy = "when_writable"
     first = sock.send(bytes(SHARED))

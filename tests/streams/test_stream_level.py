@@ -72,7 +72,7 @@ def test_data_and_end_together(port, pair, strategy):
 
 
 def test_half_close_then_answer(port, pair, strategy):
-    """R13: after the peer's half-close the answer still goes out, then close() ends it."""
+    """R13: after the peer's half-close the answer still goes out; then close() ends the stream."""
     sock, peer = pair
     body = pattern(300_000)
     got = []
@@ -120,7 +120,7 @@ def test_reset_reaches_on_close_with_the_error(port, peers, strategy):
 
 
 def test_no_delivery_after_close(port, pair, strategy):
-    """R13: close() in the callback ends the delivery at once."""
+    """R13: close() in the callback of receive() ends the delivery at once."""
     sock, peer = pair
     got = []
 
@@ -340,7 +340,7 @@ def test_subscription_holds_its_direction(port, pair):
 
 
 def test_no_buffer_is_held_while_idle(port, peers):
-    """R13: a hundred idle connections hold no blocks."""
+    """R13: idle connections with pooled subscriptions hold no blocks of their own."""
     base = None
     for _ in range(100):
         sock, peer = peers.pair(port)

@@ -114,7 +114,7 @@ def test_receives_are_filled_in_posting_order(port, pair):
 
 
 def test_mixed_receives_in_posting_order(port, pair):
-    """R30 R11: receives of every kind take their turn; a zero-byte one leaves the data."""
+    """R30 R11: receives of every kind complete in order; a zero-byte receive leaves the data."""
     sock, peer = pair
     target = bytearray(4)
     ops = [sock.recv(4), sock.recv_zero(), sock.recv_into(target), sock.recv(4)]
@@ -141,7 +141,7 @@ def test_end_of_stream_is_an_empty_buffer(port, pair):
 
 
 def test_half_closed_peer_is_still_sent_to(port, pair):
-    """R04: the other direction works on after a half-close."""
+    """R04: after the peer's half-close, sends to the peer still arrive."""
     sock, peer = pair
     peer.shutdown(socket.SHUT_WR)
     end = sock.recv(10)
@@ -216,7 +216,7 @@ def test_try_recv_and_try_send(port, pair):
 
 
 def test_try_calls_stand_behind_posted_operations(port, pair):
-    """R30: the try calls never overtake posted operations."""
+    """R30: try_recv() and try_send() never overtake posted operations."""
     sock, peer = pair
     op = sock.recv(3)
     peer.sendall(b"abcdef")

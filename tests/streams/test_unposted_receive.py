@@ -17,7 +17,7 @@ def nothing(*_):
 
 @pytest.fixture
 def sock(port, peers):
-    """One end of a connection, whose other end is raw."""
+    """Return the port's end of a TCP connection to a raw peer."""
     return peers.tcp(port)[0]
 
 

@@ -32,7 +32,7 @@ def test_receive_waits_for_every_byte(port, pair, first):
 
 
 def test_what_is_there_whole_is_done(port, pair):
-    """R01 R29: a receive is done with its post if all its bytes are there."""
+    """R01 R29: a receive with MSG_WAITALL is done at once if all its bytes have arrived."""
     sock, peer = pair
     peer.sendall(b"abcdef")
     arrived(sock, 6)
@@ -41,7 +41,7 @@ def test_what_is_there_whole_is_done(port, pair):
 
 
 def test_only_what_is_still_to_come_is_charged(port, pair):
-    """R02 R06: pages that the first part filled are not charged."""
+    """R02 R06: a receive with MSG_WAITALL is charged only for the bytes still to come."""
     sock, peer = pair
     peer.sendall(bytes(5000))
     arrived(sock, 5000)
@@ -55,7 +55,7 @@ def test_only_what_is_still_to_come_is_charged(port, pair):
 
 
 def test_large_receive_from_a_peer_that_sends_in_pieces(port, pair):
-    """R29: megabytes beyond the socket's buffer arrive in order."""
+    """R29: a receive with MSG_WAITALL takes far more bytes than the socket's buffer, in order."""
     sock, peer = pair
     data = pattern(OVERFLOW)
     target = bytearray(len(data))
@@ -78,7 +78,7 @@ def test_large_receive_from_a_peer_that_sends_in_pieces(port, pair):
 
 
 def test_receives_keep_their_order(port, pair):
-    """R30: later receives wait until the buffer is full."""
+    """R30: later receives wait until the buffer of an earlier MSG_WAITALL receive is full."""
     sock, peer = pair
     ops = [sock.recv(100, flags=ALL) for _ in range(5)]
     data = pattern(500)
@@ -114,7 +114,7 @@ def part_taken(port, sock, peer):
 
 
 def test_cancel_keeps_what_came(port, pair):
-    """R31: a cancelled receive has its count and its bytes."""
+    """R31: a receive that is cancelled part-way has the received bytes and their count."""
     sock, peer = pair
     op = part_taken(port, sock, peer)
     assert op.cancel()
@@ -129,7 +129,7 @@ def test_cancel_keeps_what_came(port, pair):
 
 
 def test_timeout_keeps_what_came(port, pair):
-    """R31: a timed-out receive has its count and its bytes."""
+    """R31: a receive that times out part-way has the received bytes and their count."""
     sock, peer = pair
     peer.sendall(b"part")
     arrived(sock, 4)
@@ -140,7 +140,7 @@ def test_timeout_keeps_what_came(port, pair):
 
 
 def test_cancel_before_the_first_byte_has_no_data(port, pair):
-    """An error before the first byte leaves data None."""
+    """A receive that is cancelled before its first byte has data None."""
     sock, _peer = pair
     op = sock.recv(100, flags=ALL)
     op.cancel()
@@ -149,7 +149,7 @@ def test_cancel_before_the_first_byte_has_no_data(port, pair):
 
 
 def test_reset_after_a_part_is_an_error(port, peers):
-    """R05 R29: a reset ends the receive with an error, not as the end of the stream."""
+    """R05 R29: a reset part-way ends the receive with an error, not as the end of the stream."""
     sock, peer = peers.tcp(port)
     op = part_taken(port, sock, peer)
     reset(peer)
@@ -160,7 +160,7 @@ def test_reset_after_a_part_is_an_error(port, peers):
 
 
 def test_close_keeps_what_came(port, pair):
-    """R03: closing the socket completes the receive with its count."""
+    """R03: closing the socket completes a receive part-way, with the received bytes."""
     sock, peer = pair
     op = part_taken(port, sock, peer)
     sock.close(0)

@@ -14,7 +14,7 @@ def try_for_ever(sock):
 
 
 def test_room_is_there_at_once(port, pair):
-    """R15: with room in the send buffer the wait is done when the post returns."""
+    """R15: with room in the send buffer wait_writable() is done when the post returns."""
     sock, _peer = pair
     op = sock.wait_writable()
     assert op.outcome == "done"
@@ -23,7 +23,7 @@ def test_room_is_there_at_once(port, pair):
 
 
 def test_waits_until_the_peer_reads(port, peers):
-    """R15: on a full socket the wait is pending without a charge; room completes it."""
+    """R15: without room wait_writable() is pending without a charge; room completes it."""
     sock, peer = peers.tcp(port, buffers=8192)
     filled = fill(sock)
     got = Recorder()
@@ -47,7 +47,7 @@ def test_waits_until_the_peer_reads(port, peers):
 
 
 def test_follows_the_sends_before_it(port, peers):
-    """R15: the wait is queued behind earlier sends, and completes after them."""
+    """R15: a wait for room is queued behind earlier sends, and completes after them."""
     sock, peer = peers.tcp(port, buffers=8192)
     order = []
     send = sock.send(bytes(1 << 20), callback=lambda _: order.append("send"))
@@ -74,7 +74,7 @@ def test_cancelled_and_timed_out(port, peers):
 
 
 def test_a_reset_ends_the_wait(port, peers):
-    """R15: a reset completes the wait, and the next send has the error."""
+    """R15: a reset completes a wait for room, and the next send raises the error."""
     sock, peer = peers.tcp(port, buffers=8192)
     fill(sock)
     op = sock.wait_writable()
@@ -88,7 +88,7 @@ def test_a_reset_ends_the_wait(port, peers):
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 def test_ends_with_its_socket(port, peers, how):
-    """R03: closing the socket completes the wait once."""
+    """R03: closing the socket completes a wait for room once."""
     sock, _peer = peers.tcp(port, buffers=8192)
     fill(sock)
     got = Recorder()
@@ -115,7 +115,7 @@ def test_close_sends_what_stands_behind_it(port, peers):
 
 
 def test_bad_arguments(port, pair):
-    """R01: a refused wait posts nothing."""
+    """R01: a wait_writable() that raises posts nothing."""
     sock, _peer = pair
     with pytest.raises(iocp_sock.ArgumentTypeError):
         sock.wait_writable(callback=3)

@@ -2,5 +2,5 @@
 
 Each scenario has a process of its own.
 
-By hand: PYTHONPATH=tests python -m stress SCENARIO BACKEND [ROUNDS]
+To run one by hand: PYTHONPATH=tests python -m stress SCENARIO BACKEND [ROUNDS]
 """

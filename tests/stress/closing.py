@@ -95,19 +95,19 @@ def _close_by_several(stage: Stage, port: iocp_sock.Port, runners: int) -> None:
 
 @scenario(rounds=60)
 def close_by_several(stage: Stage) -> None:
-    """Several threads close the port that another one runs."""
+    """Several threads close the port that another thread runs."""
     _close_by_several(stage, stage.port(), 1)
 
 
 @scenario(rounds=60)
 def close_shared_by_several(stage: Stage) -> None:
-    """Several threads close the port that four threads run, and that none runs afterwards."""
+    """Several threads close the port that four threads run."""
     _close_by_several(stage, stage.port(concurrency=4), 4)
 
 
 @scenario(rounds=60)
 def close_of_a_resting_port(stage: Stage) -> None:
-    """Several threads close an unused port; `closed` is True when each call returns."""
+    """Several threads close a port that none runs; `closed` is True when each call returns."""
     port = stage.port(concurrency=2)
     for sock, _peer in stage.pairs(port, 4):
         sock.receive(ignore)
@@ -180,13 +180,13 @@ def _detach_against_close(stage: Stage, port: iocp_sock.Port, runners: int) -> N
 
 @scenario(rounds=30)
 def detach_against_close(stage: Stage) -> None:
-    """Threads detach sockets that others close: one of them gets each socket."""
+    """Threads detach sockets that others close: each socket is detached or closed, once."""
     _detach_against_close(stage, stage.port(), 1)
 
 
 @scenario(rounds=30)
 def detach_against_close_shared(stage: Stage) -> None:
-    """Threads detach sockets of a shared port that others close: one gets each socket."""
+    """Threads detach sockets of a shared port that others close: each is detached or closed."""
     _detach_against_close(stage, stage.port(concurrency=2), 2)
 
 
@@ -212,7 +212,7 @@ def detach_against_posts(stage: Stage) -> None:
 
 @scenario(rounds=30)
 def close_inside_callbacks(stage: Stage) -> None:
-    """Callbacks close sockets and the port that other threads close as well."""
+    """Callbacks close sockets and the port, while another thread closes the port as well."""
     port = stage.port(concurrency=3)
     pairs = stage.pairs(port, 8)
 
@@ -232,7 +232,7 @@ def close_inside_callbacks(stage: Stage) -> None:
 
 @scenario(rounds=20)
 def stop_and_wake(stage: Stage) -> None:
-    """Threads stop and wake the port, whose runners return to it, until one closes it."""
+    """Threads stop and wake a port that others run again and again, until one closes it."""
     port = stage.port(concurrency=3)
     stops = itertools.count()
 

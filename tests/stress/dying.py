@@ -139,7 +139,7 @@ def operations_with_and_without_data(stage: Stage) -> None:
 
 @scenario(rounds=16)
 def timers(stage: Stage) -> None:
-    """Threads make, drop and cancel timers: each is called or cancelled, never both."""
+    """Threads make, drop and cancel timers: each timer fires or is cancelled, never both."""
     port = stage.port()
     made: deque[None] = deque()
     called: deque[None] = deque()
@@ -219,7 +219,7 @@ def buffers(stage: Stage) -> None:
 
 @scenario(rounds=6)
 def ports(stage: Stage) -> None:
-    """Threads drop open ports, in cycles with their callbacks, while another collects."""
+    """Threads drop open ports, in cycles with their callbacks, while another runs the collector."""
     over = threading.Event()
 
     def make():
@@ -244,7 +244,7 @@ def ports(stage: Stage) -> None:
         while not over.is_set():
             gc.collect()
 
-    # Another thread that drops a port abandons the ring of the port's thread, with its memory.
+    # With io_uring the sweeper would abandon the rings of the ports it drops, with their memory.
     sweeper = threading.Thread(target=collect)
     if stage.backend == "epoll":
         sweeper.start()
@@ -311,7 +311,7 @@ def accepted_by_operations(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def messages_and_descriptors(stage: Stage) -> None:
-    """Threads drop messages that passed descriptors, some read before and some unread."""
+    """Threads drop received messages whose descriptors they have read, or left unread."""
     if not hasattr(socket, "send_fds"):
         return
     port = stage.port()
@@ -336,7 +336,7 @@ def messages_and_descriptors(stage: Stage) -> None:
 def registered_memory(stage: Stage) -> None:
     """Threads drop and release registered memory while operations use it."""
     port = stage.port()
-    # The running thread registers memory: this one must run the port before another waits.
+    # The thread that runs the port registers memory, so this thread runs it before others wait.
     port.run_once(0)
     pairs = stage.pairs(port, THREADS)
     with contextlib.suppress(iocp_sock.ArgumentError, iocp_sock.ResourceExhausted):

@@ -122,7 +122,7 @@ def exit_while_dropping(stage: Stage) -> None:
 
 @scenario(rounds=1, leaves=True)
 def exit_closes(stage: Stage) -> None:
-    """The main thread closes the port and leaves, while daemon threads post to it."""
+    """The main thread closes the port and exits, while daemon threads post to it."""
     port = _busy(stage, 1)
     port.close(0)
 
@@ -190,7 +190,7 @@ def exit_while_running_routines(stage: Stage) -> None:
 
 @scenario(rounds=1, leaves=True)
 def exit_while_arguments_are_read(stage: Stage) -> None:
-    """The interpreter ends while daemon threads run Python methods of arguments."""
+    """The interpreter ends while daemon threads run Python code of arguments, such as __index__."""
     read = threading.Semaphore(0)
 
     class Number:

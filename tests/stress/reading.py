@@ -134,7 +134,7 @@ def traces(stage: Stage) -> None:
 
 
 def _settled(operation: iocp_sock.Operation) -> str:
-    """Return the contradictions of a failed operation's getters."""
+    """Wait for a cancelled operation; return a complaint if it has no error, or an empty string."""
     while not operation.done:
         pass
     if operation.error is None:

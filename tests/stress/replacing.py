@@ -38,7 +38,7 @@ def error_handlers(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def send_marks(stage: Stage) -> None:
-    """Threads replace the callbacks of the marks while the port calls them."""
+    """Threads replace the callbacks of the send marks while the port calls them."""
     port = stage.port()
     sock, peer = stage.tcp(port)
     called: deque[None] = deque()
@@ -72,7 +72,7 @@ def send_marks(stage: Stage) -> None:
 
 @scenario(rounds=12)
 def pauses_of_new_marks(stage: Stage) -> None:
-    """A thread sets marks that the queued bytes have passed: on_pause runs once."""
+    """A thread sets send marks below the bytes already queued: on_pause runs once."""
     port = stage.port()
     over = threading.Event()
 
@@ -128,7 +128,7 @@ def subscriptions(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def send_strategies(stage: Stage) -> None:
-    """Threads change how a socket sends while others send."""
+    """Threads change the send strategy of a socket while others send."""
     port = stage.port()
     sock, peer = stage.tcp(port)
     over = threading.Event()

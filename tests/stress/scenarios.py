@@ -1,4 +1,4 @@
-"""The scenarios by name, and the run of one of them."""
+"""Registers the scenarios by name, and plays one of them."""
 
 import faulthandler
 import gc
@@ -38,14 +38,14 @@ def scenario(rounds: int, *, leaves: bool = False) -> Callable[[Callable], Calla
 
 
 def load() -> dict[str, Scenario]:
-    """Import every module of scenarios."""
+    """Import every module of scenarios, and return the scenarios."""
     for module in MODULES:
         importlib.import_module(f"stress.{module}")
     return SCENARIOS
 
 
 def play(name: str, backend: str, rounds: int, patience: float) -> None:
-    """Play rounds; a process that takes longer than `patience` seconds dumps its stacks."""
+    """Play the rounds; after `patience` seconds the process dumps its stacks and exits."""
     faulthandler.enable()
     faulthandler.dump_traceback_later(patience, exit=True)
     warnings.simplefilter("error")

@@ -45,7 +45,7 @@ def times(count: int, step: Work) -> Work:
 
 
 def threads_of_system() -> int:
-    """The number of threads of the process, with those unknown to Python."""
+    """Return the number of threads of the process, including those unknown to Python."""
     if sys.platform == "linux":
         return len(os.listdir("/proc/self/task"))
     return threading.active_count()
@@ -70,14 +70,14 @@ class Stage:
         self._threads = threads_of_system()
 
     def port(self, **options: Any) -> iocp_sock.Port:
-        """Make a port that must leave nothing at the end of the round."""
+        """Make a port that is closed and checked for leaks at the end of the round."""
         port = iocp_sock.Port(backend=self.backend, **options)
         with self._lock:
             self._ports.append(port)
         return port
 
     def keep(self, peer: socket.socket) -> socket.socket:
-        """Close a raw socket at the end of the round."""
+        """Keep a raw socket, and close it at the end of the round."""
         peer.settimeout(PATIENCE)
         with self._lock:
             self._peers.append(peer)
@@ -151,12 +151,12 @@ class Stage:
         self.fail(f"{what.err_msg} {what.object!r}\n{''.join(lines)}")
 
     def fail(self, report: str) -> None:
-        """Fail the round, and print the reason at once, since waiters for the thread may hang."""
+        """Fail the round, and print the reason now, because threads that wait may hang."""
         self.failures.append(report)
         print(report, file=sys.stderr, flush=True)
 
     def end_round(self) -> None:
-        """Close the objects of the round, and check that its ports leave nothing."""
+        """Close the objects of the round, and check that its ports leak nothing."""
         for port in self._ports:
             port.close(0)
         for peer in self._peers:

@@ -113,7 +113,7 @@ def completions_taken_by_several(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def threads_that_end_with_a_completion(stage: Stage) -> None:
-    """Threads take one completion each and end, which frees their place at the port."""
+    """Threads take one completion each and end; an ended thread no longer counts as active."""
     port = stage.port(concurrency=1)
     taken: deque[object] = deque()
     for number in range(40):
@@ -130,7 +130,7 @@ def threads_that_end_with_a_completion(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def direct_sends_that_are_aborted(stage: Stage) -> None:
-    """Threads abort and close sockets whose direct sends the system still reads."""
+    """Threads abort and close sockets while the system reads the memory of their direct sends."""
     port = stage.port()
     ended: deque[None] = deque()
     posted: deque[None] = deque()
@@ -158,7 +158,7 @@ def direct_sends_that_are_aborted(stage: Stage) -> None:
 
 @scenario(rounds=10)
 def handles_from_port_to_port(stage: Stage) -> None:
-    """Threads detach sockets and adopt them into the next port, with their data."""
+    """Threads move sockets with unread data from port to port, by detach() and adopt()."""
     first, second = stage.port(concurrency=2), stage.port(concurrency=2)
 
     def move():
@@ -245,7 +245,7 @@ def timeouts(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def budgets(stage: Stage) -> None:
-    """Threads post over the budget, which queues, while others cancel and read the ledger."""
+    """Threads post over the budget with the policy 'queue', cancel, and read the ledger."""
     port = stage.port(budget=8 * iocp_sock.PAGE_SIZE, over_budget="queue", queue_patience=0.001)
     pairs = stage.pairs(port, THREADS)
     ended: deque[None] = deque()
@@ -269,7 +269,7 @@ def budgets(stage: Stage) -> None:
 
 @scenario(rounds=8)
 def datagrams(stage: Stage) -> None:
-    """Threads send datagrams to each other's sockets, while one subscribes and closes."""
+    """Threads send datagrams to each other's subscribed sockets, and then close their own."""
     port = stage.port()
     socks = []
     for _ in range(THREADS):
@@ -291,7 +291,7 @@ def datagrams(stage: Stage) -> None:
 
 @scenario(rounds=4)
 def forks(stage: Stage) -> None:
-    """Children are forked while threads use the port: each use raises, and they end."""
+    """Children are forked while threads use the port: in a child, only a port of its own works."""
     if not hasattr(os, "fork"):
         return
     port = stage.port()

@@ -30,7 +30,7 @@ def _wait(stage: Stage, port: iocp_sock.Port) -> None:
             assert first.wait(PATIENCE)
             if number % 3 == 2:
                 assert second.wait(PATIENCE)
-            # Both operations have ended before the next round posts with the events.
+            # Receives complete in order. With this last result both events may be used again.
             peer.send(b"z")
             sock.recv(1).result(timeout=PATIENCE)
 

@@ -1,4 +1,4 @@
-"""Helpers of all tests: conditions instead of sleeps, raw peers, an independent page count."""
+"""Helpers of all tests: waits for conditions, raw peer sockets, and the expected charges."""
 
 import contextlib
 import ctypes
@@ -32,11 +32,11 @@ SLOWNESS = float(os.environ.get("IOCP_SOCK_SLOWNESS") or 1)
 """The factor by which waits for a condition are longer than on a quiet machine."""
 PATIENCE = 20.0 * SLOWNESS
 OVERFLOW = 8 << 20
-"""More bytes than a connection's buffers take on any system: a send of them has to wait."""
+"""More bytes than a connection's buffers take on any system, so that a send of them waits."""
 RECEIVE_BUFFER = 1 << 20
 """The receive buffer of a raw peer, in bytes."""
 QUIET = 6
-"""The maximum of packets in ten quiet turns; a port that spins has far more."""
+"""Ten turns of a quiet port take fewer packets than this; a port that spins takes far more."""
 LOCALHOST = ("127.0.0.1", 0)
 
 
@@ -50,7 +50,7 @@ def _locks_little() -> bool:
 
 
 LOCKS_LITTLE = _locks_little()
-"""Whether this user may lock no more memory than a ring or two."""
+"""Whether RLIMIT_MEMLOCK allows this user only the memory of a few io_uring rings."""
 
 
 def lock_refused(error: BaseException) -> bool:
@@ -107,7 +107,7 @@ def block(nbytes: int) -> int:
 
 
 def pattern(nbytes: int, seed: int = 0) -> bytes:
-    """Return random bytes, which reveal shifts and swaps; longer ones begin with shorter ones."""
+    """Return random bytes, which reveal shifts and swaps; long results begin with shorter ones."""
     words = (nbytes + 3) // 4
     return random.Random(seed).randbytes(4 * words)[:nbytes]
 
@@ -141,16 +141,16 @@ def run_until(
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not reached within {patience} s: {port.stats()}")
+            raise AssertionError(f"the condition did not hold within {patience} s: {port.stats()}")
         port.run_once(0.02)
 
 
 clock: Callable[[float], None] = time.sleep
-"""Lets time pass; on the model this is the only way that time passes."""
+"""Sleeps for some seconds; on the model it advances the virtual time instead."""
 
 
 def moment() -> None:
-    """Let data in flight arrive."""
+    """Sleep for a moment, so that data in flight arrives."""
     clock(0.001)
 
 
@@ -159,7 +159,7 @@ def wait_for(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not reached within {patience} s")
+            raise AssertionError(f"the condition did not hold within {patience} s")
         moment()
 
 
@@ -174,7 +174,7 @@ def readable(peer: socket.socket, patience: float = PATIENCE) -> None:
 
 
 def fill(sock: iocp_sock.Socket) -> int:
-    """Send until nothing more fits; return the number of bytes."""
+    """Send until the system takes no more bytes; return the number of sent bytes."""
     total = 0
     while went := sock.try_send(bytes(65536)):
         total += went
@@ -250,7 +250,7 @@ def drain_get(port: iocp_sock.Port, count: int) -> list[iocp_sock.Completion]:
 
 
 def _of_symbolizer(found: set[str]) -> set[str]:
-    """Pipes to the symbolizer, which ThreadSanitizer starts for its first report."""
+    """Return the entries of pipes to the symbolizer, which ThreadSanitizer starts for a report."""
     pipes = set()
     if "TSAN_OPTIONS" in os.environ:
         for children in Path("/proc/self/task").glob("*/children"):
@@ -294,7 +294,7 @@ def settled(port: iocp_sock.Port) -> None:
 
 
 def socket_pair(kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
-    """Make a socket.socketpair(); without AF_UNIX, datagram sockets are a pair over UDP."""
+    """Make a socket.socketpair(); without AF_UNIX, a datagram pair is two connected UDP sockets."""
     if AF_UNIX is not None or kind == socket.SOCK_STREAM:
         return socket.socketpair(type=kind)
     one, other = (socket.socket(socket.AF_INET, kind) for _ in range(2))
@@ -313,8 +313,8 @@ def linger(seconds: int | None) -> bytes:
 def was_reset(peer: socket.socket, got: bytearray | None = None) -> bool:
     """Read a raw socket to its end, into `got`; return whether the end was a reset.
 
-    Wine reports a reset only to a read that waits at that moment. Later reads get the end of the
-    stream, but a poll still sees the error.
+    Wine reports a reset only to a read that waits when the reset arrives. Later reads get the end
+    of the stream, but a poll still sees the error.
     """
     try:
         while chunk := peer.recv(1 << 20):
@@ -382,9 +382,9 @@ class Peers:
         return peer
 
     def unreachable(self) -> socket.socket:
-        """Make a raw UDP socket that keeps an address and bounces the datagrams sent to it.
+        """Make a raw UDP socket at whose address datagrams of others cause an ICMP error.
 
-        The socket is connected to the discard port, so the system rejects other senders by ICMP.
+        The socket owns the address, but it is connected to the discard port, so it takes no others.
         """
         peer = self.datagrams()
         peer.connect((LOCALHOST[0], 9))
@@ -395,8 +395,8 @@ class Peers:
     ) -> socket.socket:
         """Connect a raw socket, with a small receive window if `buffers` is given.
 
-        A receive buffer of a fixed size does not grow. Linux would let it grow beyond OVERFLOW, so
-        that a send that has to wait would not.
+        A receive buffer of a given size does not grow. Otherwise Linux may let it grow beyond
+        OVERFLOW bytes, and a send of that size would not wait.
         """
         peer = self.raw(family, socket.SOCK_STREAM)
         if buffers or not WINDOWS:
@@ -425,7 +425,7 @@ class Peers:
     def pair(
         self, port: iocp_sock.Port, kind: int = socket.SOCK_STREAM
     ) -> tuple[iocp_sock.Socket, socket.socket]:
-        """Make a pair of the system, of AF_UNIX or on loopback: one end adopted, one raw."""
+        """Make an AF_UNIX or loopback pair; the port adopts one end, and the other is raw."""
         ours, theirs = socket_pair(kind)
         return self.own(port.adopt(ours)), self.keep(theirs)
 
@@ -443,7 +443,7 @@ class Peers:
 
 @contextlib.contextmanager
 def closing(port: iocp_sock.Port) -> Iterator[iocp_sock.Port]:
-    """Close a port at once, and check that it leaves nothing."""
+    """Close the port at once when the block ends, and check for leaks."""
     try:
         yield port
     finally:

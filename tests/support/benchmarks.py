@@ -1,4 +1,4 @@
-"""The benchmarks as modules, if they lie beside the tests; they run on Linux only."""
+"""Makes the benchmarks importable if their directory exists; they run on Linux only."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""A recorded trace as a file in Chrome's trace format."""
+"""Checks a recorded trace that was exported in Chrome's trace format."""
 
 from collections import Counter
 from typing import Any
 
 
 def check_chrome(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Check the rules of the format, and return the events."""
+    """Check the document against Chrome's trace format, and return its events."""
     events = document["traceEvents"]
     named = {(e["pid"], e["args"]["name"]) for e in events if e["name"] == "process_name"}
     assert len({pid for pid, _ in named}) == len(named), "one name for each process"

@@ -2,25 +2,25 @@
 
 A real system decides at each moment how much it takes, how soon data arrives, and whether the
 program runs its port before a timeout. Circumstances are one choice of all that, step by step. A
-real run may have an outcome that no run of the model had. The search then tries circumstances under
-which the model has it: a few random ones, most near the best so far.
+real run may have an outcome that no run of the model had. The search then looks for circumstances
+under which the model has it. It tries random ones, and variations of the best so far.
 """
 
 import random
 from typing import NamedTuple
 
 CALM = 1.0
-"""Seconds after a step in which everything that can happen does."""
+"""Virtual seconds after a step that are enough for all its effects, and for every timeout."""
 HURRIED = 0.0003
-"""Seconds in which sent data arrives, and no timeout passes."""
+"""Virtual seconds after a step that are enough for data to arrive, but not for a timeout."""
 AT_LARGE = 0.6
-"""The part of the search that is anywhere, not near the nearest runs."""
+"""The share of random proposals; the rest are variations of the nearest runs."""
 KEPT = 6
-"""The number of nearest runs from which the search goes on."""
+"""The number of nearest runs that the search keeps and varies."""
 
 
 class Rooms(NamedTuple):
-    """The buffers of one side, in bytes."""
+    """The buffer sizes of one side of a connection, in bytes."""
 
     side: int
     send_buffer: int
@@ -33,24 +33,24 @@ class Moment(NamedTuple):
     rooms: tuple[Rooms, ...] = ()
     """Buffers that get another size before the step."""
     lags: bool = False
-    """Whether timeouts pass after the step before the port looks."""
+    """Whether timeouts expire after the step, before the port runs."""
     pace: float = CALM
     """Seconds that pass before the next step."""
 
 
 class Circumstances(NamedTuple):
-    """The circumstances of a whole run: the number of a system, and all moments."""
+    """The circumstances of a whole run: the number of a model variant, and a moment per step."""
 
     system: int
     moments: tuple[Moment, ...]
 
     def at(self, step: int) -> Moment:
-        """Return the moment of a step, a calm one after the known moments."""
+        """Return the moment of a step; a step beyond the chosen moments gets a calm one."""
         return self.moments[step] if step < len(self.moments) else Moment()
 
 
 class Search:
-    """Proposes circumstances, and learns the distance of their run from the real one."""
+    """Proposes circumstances, and learns how far the run under them was from the real run."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -58,9 +58,9 @@ class Search:
         self._nearest: list[tuple[float, Circumstances]] = []
 
     def propose(self, steps: int, sides: list[int], amounts: list[int]) -> Circumstances:
-        """Propose circumstances of this many steps, in which rooms change on some sides.
+        """Propose circumstances of this many steps, with other buffer sizes on some of the sides.
 
-        `amounts` are bytes that the real run moved: likely sizes of a room.
+        `amounts` are byte counts that the real run moved; they are likely buffer sizes.
         """
         self._proposed += 1
         if not self._nearest or self._random.random() < AT_LARGE:
@@ -70,11 +70,11 @@ class Search:
             found = nearest._replace(moments=tuple(map(nearest.at, range(steps))))
         for _ in range(self._random.choice([1, 1, 2, 3])):
             found = self._changed(found, sides, amounts)
-        # Runs are compared when nothing can happen any more.
+        # The last step is calm, because runs are compared only when nothing more can happen.
         return found._replace(moments=(*found.moments[:-1], found.moments[-1]._replace(pace=CALM)))
 
     def learn(self, tried: Circumstances, distance: float) -> None:
-        """Note how far the run under these circumstances was from the real one."""
+        """Note how far the model's run under these circumstances was from the real run."""
         nearer = [one for one in self._nearest if one[0] < distance]
         rest = self._nearest[len(nearer) :]
         self._nearest = [*nearer, (distance, tried), *rest][:KEPT]
@@ -109,7 +109,7 @@ class Search:
         return found._replace(moments=moments)
 
     def _room(self, amounts: list[int]) -> int:
-        """Return a size of a buffer whose room a moved amount filled."""
+        """Return a random buffer size, often near an amount that the real run moved."""
         if amounts and self._random.random() < 0.6:
             size = self._random.choice(amounts) - self._random.choice([0, 0, 1, *amounts])
             if self._random.random() < 0.3:

@@ -1,4 +1,4 @@
-"""The commands, each run in a process of its own as users do."""
+"""Runs the package's commands, each in a process of its own, as users do."""
 
 import os
 import select
@@ -43,13 +43,14 @@ class EchoCommand:
         self.address = host.strip("[]"), int(port)
 
     def connect(self) -> socket.socket:
-        """A connection with a timeout."""
+        """Return a raw connection to the server, with a timeout."""
         return socket.create_connection(self.address, timeout=SECONDS)
 
     def stop(self, wanted: str = "stopped", number: signal.Signals = signal.SIGINT) -> None:
-        """Send the signal, and check the clean end and what it prints.
+        """Stop the server by a signal; check that it exits with 0 and prints `wanted`.
 
-        Windows sends no signal to one process, and console events need a console: kill it there.
+        Windows sends no signal to a single process, and console events need a console. There the
+        server is killed.
         """
         if WINDOWS:
             self.process.kill()
@@ -66,7 +67,7 @@ class EchoCommand:
 def echo_command(
     *arguments: str, host: str = "127.0.0.1", env: dict[str, str] | None = None
 ) -> Iterator[EchoCommand]:
-    """An echo server that ends with the block."""
+    """Run an echo server until the block ends."""
     process = subprocess.Popen(
         [*PROGRAM, "echo", "--listen", f"{host}:0", *arguments],
         env={**ENVIRONMENT, **(env or {})},
@@ -84,7 +85,7 @@ def echo_command(
 def read_terminal(
     terminal: int, enough: Callable[[str], bool], close: bool = True
 ) -> Sequence[str]:
-    """The output to the terminal, until it is enough or the writer ends."""
+    """Return the output to a terminal, read until `enough` accepts it or the writer ends."""
     pieces: list[str] = []
     deadline = time.monotonic() + SECONDS
     while not enough("".join(pieces)):

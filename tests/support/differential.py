@@ -1,9 +1,9 @@
 """Programs that run on a backend and on the model at once, and must have the same outcome.
 
 An outcome is valid if some run of the model has it. These runs differ in the sizes of buffers and
-segments, in short operations, and in wake-ups that are late or out of order. A real system may lie
-between two of these runs and have the outcome of none. Then a search tries further circumstances,
-before the program counts as failed (circumstances.py).
+segments, in partial reads and writes, and in wake-ups that are late or out of order. A real system
+may lie between two of these runs and have the outcome of neither. Then a search tries further
+circumstances, before the program counts as failed (circumstances.py).
 """
 
 import gc
@@ -22,13 +22,13 @@ Step = tuple[str, tuple[Any, ...]]
 
 PRESETS = ("linux", "windows-10", "windows-2000")
 FIRST = 4
-"""The number of runs of the model for every program."""
+"""The number of runs of the model that every program has at least."""
 MOST = 600
-"""The maximum of further runs if no run has the real outcome."""
+"""The maximum number of further runs of the model, made if no run has the real outcome."""
 OVER_BUDGET = ": refused: BudgetExceeded; on the model"
-"""A deviation that depends on the bytes the system took; each run checks its budget."""
+"""The text of a budget refusal, which is valid: it depends on the bytes that the system took."""
 STRANGE = 20.0
-"""The weight of a strange outcome, compared with one of another run of the model."""
+"""The weight of an outcome that no run of the model has; other differences weigh 1."""
 SOON = 0.05 * SLOWNESS
 LATE = 5.0 * SLOWNESS
 
@@ -43,7 +43,7 @@ def variant(number: int) -> iocp_sock.Sim:
         send, receive = (int(2 ** chosen.uniform(11, 19)) for _ in range(2))
         mss = chosen.choice([1460, 4096, 20_000, 65_483])
     late = number == 1 or (number >= len(buffers) and chosen.random() < 0.5)
-    # Linux takes a whole piece of a send while there is any room, and then no byte more.
+    # Linux takes a whole piece of a send if its buffer has any room, and nothing if it has none.
     whole = number >= FIRST and number % 2 == 0 and chosen.random() < 0.4
     return iocp_sock.Sim(
         seed=number,
@@ -91,11 +91,11 @@ class Modelled:
         self.run = Run(sim, **options)
         self.under = under
         self.shown: dict[str, Any] = {}
-        """The outcome after its last step."""
+        """The outcome after the last step of the run."""
         self._made = 0
 
     def go_on(self, steps: list[Step]) -> None:
-        """Make the next steps."""
+        """Run these steps, the next ones of the program."""
         for name, arguments in steps:
             moment = self.under.at(self._made)
             self._made += 1
@@ -110,9 +110,9 @@ class Modelled:
 
 
 class Differential:
-    """One program on all systems, by step() and end().
+    """Runs one program on a backend and on several models, by step() and end().
 
-    `backend` is a name, or 'sim' for the model alone, beside wild systems.
+    `backend` is the name of a backend. With 'sim' only models run, some of them with faults.
     """
 
     def __init__(self, backend: str, **options: Any) -> None:
@@ -142,7 +142,7 @@ class Differential:
             self._compare(self.real)
 
     def end(self) -> None:
-        """Close every port with its outstanding operations; nothing may be left."""
+        """Close every port with operations still outstanding, and check for leaks."""
         runs = self._runs()
         for run in runs:
             run.end()
@@ -161,7 +161,7 @@ class Differential:
         self._forget()
 
     def script(self) -> str:
-        """Return the program as a plain script, which runs with the directory tests on the path."""
+        """Return the program as a plain script, which needs the directory tests in PYTHONPATH."""
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         lines = [
             "from support.differential import Differential",
@@ -213,7 +213,7 @@ class Differential:
                 )
 
     def _strange(self, real: Run) -> dict[str, str]:
-        """Return the real outcomes that no run has; a count may lie between those of two runs."""
+        """Return the real outcomes that no run of the model has, except counts between two runs."""
         found: dict[str, str] = {}
         if self._apart:
             return found
@@ -225,7 +225,7 @@ class Differential:
         return found
 
     def _look(self, search: Search, real: Run, strange: dict[str, str]) -> None:
-        """Make one more run of the model, and keep it if it explains a strange outcome."""
+        """Make one more run of the model, and keep it if it has an outcome in `strange`."""
         sides, amounts = self._concerned(real, strange), _amounts(real)
         made = self._modelled(search.propose(len(self.steps), sides, amounts))
         made.go_on(self.steps)
@@ -238,7 +238,7 @@ class Differential:
 
     @staticmethod
     def _distance(real: Run, made: Modelled, strange: dict[str, str]) -> float:
-        """Return the distance of a model's run from the real run; strange outcomes weigh most."""
+        """Return how far a model's run is from the real run; outcomes in `strange` weigh most."""
         far = sum(map(_difference, real.moved(), made.run.moved()))
         for name, value in real.seen().items():
             shown = made.shown[name]
@@ -248,7 +248,7 @@ class Differential:
         return far
 
     def _concerned(self, real: Run, strange: dict[str, str]) -> list[int]:
-        """Return the sides of connections with a strange outcome, or all sides under a budget."""
+        """Return both sides of each connection in `strange`, or all sides under a budget."""
         if self.options:
             return list(range(len(real.sides)))  # all sides share a budget
         found = set()
@@ -262,7 +262,7 @@ class Differential:
 
 
 def _amounts(real: Run) -> list[int]:
-    """Return the bytes moved by one post, or by all posts of a side and a kind so far."""
+    """Return byte counts of the real run: of each post, and running sums of each side and kind."""
     found = set()
     for side in real.sides:
         for kind in ("send", "receive"):

@@ -1,6 +1,6 @@
 // Makes one allocation of the calling thread fail, in C++ code or in the interpreter.
-// test_memory.py compiles it. The library is preloaded, so that its operator new is used, and the
-// program imports it.
+// test_memory.py compiles this file to a library. The library is preloaded, so that the process
+// uses its operator new, and imported as a Python module.
 #include <Python.h>
 
 #include <cstddef>
@@ -10,10 +10,10 @@
 namespace {
 
 thread_local bool counting = false;
-int wanted_kind = 0;  // 0: operator new, 1: the interpreter's allocators
+int wanted_kind = 0;  // which allocations count: 0: operator new, 1: the interpreter's allocators
 unsigned long wanted = 0;
 unsigned long seen = 0;
-std::size_t spared = 0;  // the size of the interpreter's allocations that never fail
+std::size_t spared = 0;  // interpreter allocations of this size neither fail nor count
 PyMemAllocatorEx original[3];
 
 bool fails(int kind) noexcept {
@@ -83,8 +83,8 @@ void operator delete[](void* memory, std::size_t /*bytes*/, std::align_val_t /*b
 
 namespace {
 
-// watch_interpreter(spared): wraps the interpreter's allocators. Call it attached, before anything
-// fails. Allocations of `spared` bytes neither fail nor count.
+// watch_interpreter(spared): wraps the interpreter's allocators. The calling thread must be
+// attached to the interpreter. Allocations of `spared` bytes neither fail nor count.
 PyObject* watch_interpreter(PyObject* /*module*/, PyObject* given) {
     spared = PyLong_AsSize_t(given);
     if (PyErr_Occurred() != nullptr) {
@@ -99,8 +99,8 @@ PyObject* watch_interpreter(PyObject* /*module*/, PyObject* given) {
     return PyLong_FromLong(0);
 }
 
-// fail(kind, nth): counts this thread's allocations of that kind from here on, and lets the `nth`
-// fail. The call itself allocates nothing.
+// fail(kind, nth): starts to count this thread's allocations of that kind, and lets the `nth` of
+// them fail. The call itself allocates nothing.
 PyObject* fail(PyObject* /*module*/, PyObject* const* given, Py_ssize_t /*count*/) {
     const long kind = PyLong_AsLong(given[0]);
     const unsigned long nth = PyLong_AsUnsignedLong(given[1]);
@@ -114,7 +114,7 @@ PyObject* fail(PyObject* /*module*/, PyObject* const* given, Py_ssize_t /*count*
     return PyLong_FromLong(0);
 }
 
-// Ends the count and returns it.
+// stop(): ends the count that fail() started, and returns it.
 PyObject* stop(PyObject* /*module*/, PyObject* /*unused*/) {
     counting = false;
     return PyLong_FromUnsignedLong(seen);

@@ -1,4 +1,4 @@
-"""The base of the random tests: programs of operations on a port, which must leave nothing."""
+"""The base of the random tests, which run programs of operations on a port."""
 
 import functools
 import gc
@@ -29,7 +29,7 @@ class Post:
         assert self.completions == 1
 
     def posted(self, operation: Any) -> None:
-        """Keep the operation of a post; a done one charges nothing."""
+        """Keep the accepted operation; an operation that is done at once charges nothing."""
         self.operation = operation
         if operation.outcome == "done":
             self.charge = 0
@@ -40,7 +40,7 @@ class Post:
 
 
 def _telling(teardown: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Report a failure to the machine, even one of its teardown."""
+    """Wrap teardown(), so that the machine notes the number of the first failed program."""
 
     @functools.wraps(teardown)
     def told(self: Any) -> None:
@@ -58,15 +58,15 @@ def _telling(teardown: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 class Machine(RuleBasedStateMachine):
-    """A machine that counts its programs."""
+    """A Hypothesis state machine that counts its programs."""
 
     programs = 0
     failed_at = 0
-    """The number of the first failed program; shrinking it runs many more."""
+    """The number of the first failed program, or 0; to shrink it, Hypothesis runs many more."""
     model_runs = 0
     """The number of runs on the model, several for each program."""
     same_programs = False
-    """Without --fuzz-minutes the same programs are run every time."""
+    """Whether each test run without --fuzz-minutes runs the same programs."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -80,8 +80,8 @@ class Machine(RuleBasedStateMachine):
 class PortMachine(Machine):
     """A machine whose program runs on one port.
 
-    A subclass names its posts and checks the data. This class checks that each post completes once,
-    that the ledger equals the charges, that no callback raises, and that nothing is left.
+    A subclass returns its posts and checks the data. This class checks that each post completes
+    once, that the ledger equals the charges, that no callback raises, and that nothing leaks.
     """
 
     backend = ""
@@ -100,7 +100,7 @@ class PortMachine(Machine):
         """Check the received data, once the port is closed."""
 
     def check_ledger(self, charges: Iterable[tuple[iocp_sock.Socket, Iterable[Post]]]) -> None:
-        """Check every socket's charge against its unfinished posts, and the ledger against both."""
+        """Check each socket's charge against its unfinished posts, and the ledger's figures."""
         expected = 0
         for sock, posts in charges:
             charged = sum(post.charge for post in posts if not post.operation.done)

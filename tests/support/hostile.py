@@ -1,4 +1,4 @@
-"""Values that no caller should pass, made from their names for random calls."""
+"""Arguments that no caller should pass, each made by its name, for tests of random calls."""
 
 import array
 import ctypes
@@ -12,11 +12,11 @@ import iocp_sock
 
 
 class HostileError(Exception):
-    """The exception of hostile values."""
+    """The exception that hostile values raise."""
 
 
 class Hostile:
-    """Runs an act whenever it is converted, and then answers or raises."""
+    """A value that runs `act` when it is converted or called, then returns `answer` or raises."""
 
     def __init__(self, act: Callable[[], object], answer: Any = HostileError) -> None:
         self.act = act
@@ -34,20 +34,20 @@ class Hostile:
 
 
 def released(view: memoryview) -> memoryview:
-    """A released view."""
+    """Release the view and return it."""
     view.release()
     return view
 
 
 def growing(data: bytearray) -> Iterator[Any]:
-    """Buffers of which the first changes its size while later ones are read."""
+    """Yield a buffer, change its size while the caller iterates, and yield it again."""
     yield data
     data.extend(b"more") if not data else data.clear()
     yield data
 
 
 def failing() -> Iterator[bytes]:
-    """An iterator of buffers that ends with an exception."""
+    """Yield one buffer, then raise an exception."""
     yield b"one"
     raise HostileError("no more")
 
@@ -145,11 +145,11 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "callback of one": lambda: lambda _one: None,
     "callback of none": lambda: lambda: None,
 }
-"""Values without an act."""
+"""Plain values, which run no code of the test when they are converted."""
 
 
 def acting(on: dict[str, Callable[[], object]]) -> dict[str, Callable[[], Any]]:
-    """Values that run one of these acts, by the names of act and answer."""
+    """Return a hostile value for each pair of an act and an answer, named after the pair."""
     acts = {"nothing": lambda: None, "collecting": gc.collect, **on}
     answers = {"raising": HostileError, "one": 1, "many": 5000, "text": "text", "None": None}
     return {

@@ -16,7 +16,7 @@ _ENTRIES = re.compile(
 
 
 def run_pytest(directory: Path, program: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Run pytest over the program; it finds the package's plugin as if installed."""
+    """Run pytest on a test program; pytest finds the package's plugin as if it were installed."""
     suite = directory / "suite"
     suite.mkdir()
     (suite / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
@@ -34,7 +34,7 @@ def run_pytest(directory: Path, program: str, *options: str) -> "subprocess.Comp
 
 
 def _registered(directory: Path) -> Path:
-    """Write the entry points as an installer would; the package comes from its source."""
+    """Write the plugin's entry points as an installer would; return the directory for sys.path."""
     found = _ENTRIES.search(PYPROJECT.read_text(encoding="utf-8"))
     assert found, "pyproject.toml registers no plugin"
     metadata = directory / "site" / "iocp_sock_of_this_tree-0.dist-info"

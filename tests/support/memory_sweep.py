@@ -1,9 +1,9 @@
 """Run a scenario again and again, each time with another allocation that fails.
 
-test_memory.py starts it: memory_sweep.py BACKEND SCENARIO KIND STRIDE, with failing_allocations
-preloaded. The failing allocation of a run is STRIDE after that of the run before. Prints one line
-of JSON: the number of allocations, of runs ("points"), and of each outcome. A run must leave no
-object and no descriptor, whatever its outcome.
+test_memory.py starts this script as memory_sweep.py BACKEND SCENARIO KIND STRIDE, with the library
+failing_allocations preloaded. Each run lets an allocation fail that is STRIDE places after that of
+the run before. The script prints one line of JSON: the number of allocations, of runs ("points"),
+and of each outcome. A run must leave no object and no descriptor, whatever its outcome.
 """
 
 import errno
@@ -28,8 +28,8 @@ from support import SLOWNESS, descriptors, settled
 PATIENCE = 20.0 * SLOWNESS
 MESSAGE = bytes(range(256)) * 40
 NEVER = 1 << 30
-# CPython 3.12 and 3.13 release a code object twice when the function over it cannot be allocated,
-# and crash later. There no allocation of a function's size fails.
+# CPython 3.12 and 3.13 release a code object twice if they cannot allocate its function object, and
+# crash later. In these versions no allocation of the size of a function object fails.
 COLLECTOR_HEAD = 2 * struct.calcsize("P")
 FUNCTION_BYTES = (
     types.FunctionType.__basicsize__ + COLLECTOR_HEAD
@@ -59,7 +59,7 @@ class Run:
         self.received = 0
         self.closed = 0
         self.server: Any = None
-        # The interpreter's own socketpair() leaks one end without memory for both.
+        # Made before any allocation fails: socket.socketpair() leaks an end if memory runs out.
         self.ends = socket.socketpair()
         self.passed: Any = ()  # ancillary data with descriptors to close
         self.deadline = time.monotonic() + PATIENCE
@@ -103,7 +103,7 @@ def listen(run: Run) -> Any:
 
 
 def operations(run: Run) -> None:
-    """Post each operation, with callbacks."""
+    """Accept, connect, send and receive by single operations with callbacks."""
     listener = listen(run)
     client = run.port.socket()
     accept = listener.accept(callback=run.completed)
@@ -133,7 +133,7 @@ def operations(run: Run) -> None:
 
 
 def subscriptions(run: Run) -> None:
-    """Accept, receive and echo by subscriptions, with a timer and a packet."""
+    """Accept, receive and echo by subscriptions, with a timer and a posted packet."""
     listener = listen(run)
 
     def echo(sock: Any, buffer: Any) -> None:
@@ -232,7 +232,7 @@ def connected(run: Run) -> Any:
 
 
 def flow(run: Run) -> None:
-    """Subscribe in each strategy, pause, resume, and pass the marks."""
+    """Receive in each strategy, pause, resume, and queue more than the send marks."""
     ends = connected(run)
     if ends is None:
         return
@@ -335,7 +335,7 @@ def messages(run: Run) -> None:
 
 
 def routines(run: Run) -> None:
-    """Get completion routines in alertable waits."""
+    """Run completion routines in alertable waits."""
     pair = [run.port.adopt(end) for end in run.ends]
     ran: list[int] = []
 
@@ -389,7 +389,7 @@ UNRAISABLE: list[Any] = []
 
 
 def make_port(backend: str, scenario: str) -> iocp_sock.Port:
-    """Make a fresh port, on a fresh model if the backend is one."""
+    """Make a new port; with the backend 'sim', on a new model."""
     chosen: Any = iocp_sock.Sim(preset="linux") if backend == "sim" else backend
     if scenario == "routines":
         return iocp_sock.thread_port(backend=chosen)
@@ -405,7 +405,7 @@ def close_passed(items: Any) -> None:
 
 
 def play(port: iocp_sock.Port, scenario: str, kind: int, nth: int) -> tuple[str, int]:
-    """Run the scenario with one failing allocation; returns its outcome, and the count."""
+    """Run the scenario with one failing allocation; return its outcome and allocation count."""
     run = Run(port)
     port.error_handler = run.handler
     body = SCENARIOS[scenario]
@@ -436,7 +436,7 @@ def play(port: iocp_sock.Port, scenario: str, kind: int, nth: int) -> tuple[str,
 
 
 def finish(backend: str, scenario: str, kind: int, nth: int) -> tuple[str, int]:
-    """Play, and check that nothing is left."""
+    """Run the scenario on a new port, and check that no object and no descriptor is left."""
     before = descriptors()
     port = make_port(backend, scenario)
     result = play(port, scenario, kind, nth)
@@ -455,7 +455,7 @@ def finish(backend: str, scenario: str, kind: int, nth: int) -> tuple[str, int]:
 
 
 def unraisable(told: Any) -> None:
-    """Keep only the error, because the rest refers to its source."""
+    """Keep only the exception, because the other fields refer to the object that raised it."""
     UNRAISABLE.append(told.exc_value)
 
 

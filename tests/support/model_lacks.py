@@ -1,7 +1,7 @@
 """The tests that do not run on the model, and the reason of each.
 
-A test that needs more than TCP over IPv4 is skipped at that point (sim_peers.LacksError, MISSING).
-The tests here need other features of the system.
+A test that needs more than TCP over IPv4 is skipped when the model refuses that feature
+(sim_peers.LacksError, MISSING). The tests that this file lists need other features of the system.
 """
 
 import errno
@@ -19,7 +19,7 @@ MISSING = {
     errno.ENOPROTOOPT: "options besides sizes, Nagle and SO_REUSEADDR",
     errno.EOPNOTSUPP: "disconnects",
 }
-"""Errors with which a model refuses features, and these features."""
+"""The errors by which a model refuses a feature, and the names of these features."""
 
 FILES = {
     "test_adopt": DESCRIPTORS,
@@ -70,7 +70,7 @@ TESTS = {
     "test_close::test_descriptor_reuse_crosses_nothing": DESCRIPTORS,
     "test_close::test_late_events_do_not_reach_a_reused_descriptor": DESCRIPTORS,
     "test_connect::test_a_duplicate_sees_no_attempt": DESCRIPTORS,
-    "test_contract::test_probe_and_features": "they tell of the system's backends",
+    "test_contract::test_probe_and_features": "probe() describes the system's backends",
     "test_events::test_close_of_an_event": THREADS,
     "test_events::test_collected_with_its_port": DESCRIPTORS,
     "test_events::test_event_set_by_a_thread_wakes_who_turns_a_port": THREADS,
@@ -102,8 +102,8 @@ TESTS = {
     "test_socket_tuning::test_zero_is_allowed": "limits of the system",
     "test_stats::test_latency_counts_what_was_handed_out": TIME,
     "test_stats::test_latency_of_the_slow_is_at_least_their_wait": TIME,
-    "test_strategies::test_direct_sends_or_says_that_it_cannot": "its features are the preset's",
-    "test_stream_level::test_environment_chooses_the_backend": "no name stands for a model",
+    "test_strategies::test_direct_sends_or_says_that_it_cannot": "the preset sets its features",
+    "test_stream_level::test_environment_chooses_the_backend": "a model has no name",
 }
 """Single tests, by file and name."""
 
@@ -118,7 +118,7 @@ ELSEWHERE = {
 
 
 def reason(file: str, test: str) -> str | None:
-    """The reason why this test of this file does not run on the model here."""
+    """Return why a test of a file does not run on the model on this system, or None."""
     name = f"{file}::{test}"
     here = None if sys.platform == "linux" else ELSEWHERE.get(name)
     return FILES.get(file) or TESTS.get(name) or here

@@ -12,13 +12,13 @@ ROOT = TESTS.parent
 DOCS = ROOT / "docs"
 PACKAGE = Path(iocp_sock.__file__).parents[1]
 
-needs_docs = pytest.mark.skipif(not DOCS.is_dir(), reason="the tests stand without the docs here")
+needs_docs = pytest.mark.skipif(not DOCS.is_dir(), reason="the directory docs is missing")
 
 
 def python_path(*first: str | Path) -> dict[str, str]:
     """Return a PYTHONPATH on which a child process finds the package and the tests' modules.
 
-    This process's own stays at its end: pytest itself may lie there.
+    The PYTHONPATH of this process stays at the end, because pytest itself may be found there.
     """
     given = os.environ.get("PYTHONPATH")
     path = [*first, PACKAGE, TESTS, *([given] if given else [])]
@@ -26,6 +26,6 @@ def python_path(*first: str | Path) -> dict[str, str]:
 
 
 def customized(directory: Path, program: str) -> dict[str, str]:
-    """Return a PYTHONPATH on which each interpreter first runs the program."""
+    """Return a PYTHONPATH that makes each interpreter run the program when it starts."""
     (directory / "sitecustomize.py").write_text(program, encoding="utf-8")
     return python_path(directory)

@@ -21,7 +21,7 @@ class Program(ctypes.Structure):
 
 
 def supported() -> bool:
-    """Whether the numbers of the io_uring calls are those of this machine."""
+    """Return whether this machine uses the io_uring call numbers that the filter checks."""
     return platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
 
 

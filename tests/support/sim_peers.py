@@ -44,7 +44,7 @@ class SimPeer:
         self.close()
 
     def fileno(self) -> int:
-        raise LacksError("the descriptor of a raw peer")
+        raise LacksError("a raw peer on the model has no descriptor")
 
     def settimeout(self, seconds: float | None) -> None:
         self._patience = seconds
@@ -112,7 +112,7 @@ class SimPeer:
 
     def recv(self, nbytes: int, flags: int = 0) -> bytes:
         if flags:
-            raise LacksError("flags in recv() of a raw peer")
+            raise LacksError("a raw peer on the model takes no flags in recv()")
         end = None if self._patience is None else self._port.time() + self._patience
         while (data := self.own.try_recv(nbytes)) is None:
             if end is not None and self._port.time() >= end:
@@ -128,7 +128,7 @@ class SimPeer:
         return len(taken)
 
     def readable(self, patience: float = 0.0) -> bool:
-        """Return whether recv() would not block, after these virtual seconds or a moment."""
+        """Return whether recv() would not block, after a virtual wait of at least MOMENT."""
         looking = self.own.recv_zero()
         end = self._port.time() + max(patience, MOMENT)
         while not looking.done and self._port.time() < end:
@@ -140,7 +140,7 @@ class SimPeer:
         return found
 
     def pause(self) -> None:
-        """Let data in flight arrive."""
+        """Let enough virtual time pass for data in flight to arrive."""
         pass_time(self._port, MOMENT)
 
     def _complete(self, operation: iocp_sock.Operation) -> None:
@@ -169,12 +169,12 @@ class SimPeers(Peers):
 
     def keep(self, sock: Any) -> Any:
         if not isinstance(sock, SimPeer):
-            raise LacksError("raw peers that are sockets of the operating system")
+            raise LacksError("a raw peer on the model cannot be a socket of the operating system")
         return self.open.enter_context(sock)
 
     def raw(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Any:
         if family != socket.AF_INET or kind != socket.SOCK_STREAM:
-            raise LacksError("families and types besides TCP over IPv4")
+            raise LacksError("the model has no families and types besides TCP over IPv4")
         return self.keep(SimPeer(self._far, self._far.socket(family, kind)))
 
     def tcp(
@@ -187,7 +187,7 @@ class SimPeers(Peers):
     def pair(
         self, port: iocp_sock.Port, kind: int = socket.SOCK_STREAM
     ) -> tuple[iocp_sock.Socket, Any]:
-        """Make a connection in place of the system's pair."""
+        """Make a TCP connection, because the model has no socket pairs."""
         if kind != socket.SOCK_STREAM:
             raise LacksError("datagrams")
         return self.tcp(port)

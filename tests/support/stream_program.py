@@ -22,7 +22,7 @@ _ENDED = (ConnectionError, TimeoutError)
 
 
 def named(error: BaseException) -> str:
-    """The name of an error, and one name for all errors of an ended connection."""
+    """Return the name of an error; all errors of an ended connection share one name."""
     if isinstance(error, _ENDED) and not isinstance(error, iocp_sock.TimedOut):
         return "connection lost"
     return type(error).__name__
@@ -59,7 +59,7 @@ class Post:
         return self.operation is not None and not self.operation.done
 
     def fate(self) -> str:
-        """The outcome so far, in words that all backends share."""
+        """Return the outcome so far, in words that are the same for all backends."""
         op = self.operation
         if op is None:
             return f"refused: {self.refusal}"
@@ -118,7 +118,7 @@ class Run:
             backend=backend, close_timeout=0.02, queue_patience=0.01, **options
         )
         self.elsewhere: iocp_sock.Port | None = None
-        """Another machine of the model, which lets time pass without the port."""
+        """A port on another machine of the model, to let time pass while `port` does not run."""
         self.errors: list[Any] = []
         self.port.error_handler = lambda error, _callback: self.errors.append(error)
         self.sides: list[Side] = []
@@ -126,15 +126,15 @@ class Run:
         self.exact = not options
         """Whether the charge of every post is known; a budget holds posts without a charge."""
 
-    # The steps of programs. Numbers name the sides and the posts, refused ones included.
+    # The steps of programs, which name sides and posts by number. Refused posts count too.
 
     def connect(self) -> None:
-        """Make two more sides; try again if the model refuses the memory."""
+        """Make a connection, which adds two sides; try again if the model refuses the memory."""
         for _ in range(100 if self.modelled else 1):
             with contextlib.suppress(iocp_sock.ResourceExhausted):
                 if self._connected():
                     return
-        raise AssertionError("the sides did not connect within the time and memory they had")
+        raise AssertionError("the two sides did not connect: time or the model's memory ran out")
 
     def recv(self, side: int, size: int, timeout: float | None = None, flags: int = 0) -> None:
         post = Post(self.sides[side], "receive", size)
@@ -233,7 +233,7 @@ class Run:
         else:
             sock.close(0 if how == "now" else None)
 
-    # The parts of the steps.
+    # The helpers of the steps.
 
     def _connected(self) -> bool:
         with self.port.listen(("127.0.0.1", 0)) as listener:
@@ -246,7 +246,7 @@ class Run:
                 self._size(side, sock)
             accept = listener.accept()
             connect = client.connect(listener.getsockname())
-            # The model's time costs nothing, and its networks may lose a handshake repeatedly.
+            # Virtual time costs nothing, and a modelled network may lose a handshake repeatedly.
             deadline = self.port.time() + (100 if self.modelled else 10)
             while not (accept.done and connect.done) and self.port.time() < deadline:
                 self.port.run_once(1)
@@ -286,7 +286,7 @@ class Run:
         if post.operation is None or post.operation.outcome == "done":
             post.charge = 0
         elif post.fills and post.outstanding:
-            # The bytes that the post took are not known before it is done.
+            # How much a receive with MSG_WAITALL has taken is unknown before it is done.
             most, post.charge = post.charge, post.side.sock.charged - charged
             assert not self.exact or 0 < post.charge <= most
         self.posts.append(post)
@@ -304,7 +304,7 @@ class Run:
         post.charge = sum(map(block, sizes))
         self._post(post, lambda: call(post, parts))
         if post.outstanding:
-            # More bytes may be sent between the charge and this line, so only bounds are known.
+            # More bytes may be sent between the charge and its reading, so only bounds are known.
             post.charge = side.sock.charged - charged
             left = side.sock.queued_bytes - before
             if self.exact:
@@ -320,10 +320,10 @@ class Run:
             charge += pages(skip, size - skip)
         return charge
 
-    # The outcomes.
+    # The comparison and the checks of runs.
 
     def seen(self) -> dict[str, Any]:
-        """All outcomes by which runs of one program are compared."""
+        """Return all outcomes by which runs of one program are compared."""
         found: dict[str, Any] = {}
         for number, post in enumerate(self.posts):
             found[f"post {number}"] = post.fate()
@@ -342,7 +342,7 @@ class Run:
                 self._size(side, self.sides[side].sock)
 
     def lag(self) -> None:
-        """Let timeouts pass before the port of a model runs."""
+        """Let timeouts expire while the port does not run; only on a model."""
         if self.elsewhere is None:
             self.elsewhere = iocp_sock.Port(backend=self.port.config.backend)
         until = self.elsewhere.time() + 0.002
@@ -350,7 +350,7 @@ class Run:
             self.elsewhere.run_once(left)
 
     def moved(self) -> list[int]:
-        """Bytes that each post has moved so far."""
+        """Return the bytes that each post has moved so far."""
         return [post.operation.transferred if post.operation else 0 for post in self.posts]
 
     def pass_time(self, seconds: float) -> None:
@@ -360,7 +360,7 @@ class Run:
             self.port.run_once(max(left, 1e-6))
 
     def check(self) -> None:
-        """Check the invariants of every moment of every run."""
+        """Check the invariants that hold after each step of every run."""
         assert self.errors == []
         charged = 0
         for side in self.sides:

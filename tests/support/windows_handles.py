@@ -46,7 +46,7 @@ def table() -> list[tuple[int, int]]:
 
 @functools.cache
 def types() -> tuple[int, int]:
-    """The numbers of the types of sockets, which files share, and of completion ports."""
+    """Return the kernel's type numbers of sockets (the same as of files) and completion ports."""
     kernel = ctypes.WinDLL("kernel32")
     kernel.CreateIoCompletionPort.restype = ctypes.c_size_t
     port = kernel.CreateIoCompletionPort(ctypes.c_void_p(-1), None, None, 0)
@@ -58,7 +58,7 @@ def types() -> tuple[int, int]:
 
 
 def handles() -> set[str]:
-    """The open sockets, pipes and completion ports of this process.
+    """Return the open sockets, pipes and completion ports of this process.
 
     Files on disk are left out, since pytest opens them to capture output. Events and threads are
     left out too, since the run-time libraries make them as needed.

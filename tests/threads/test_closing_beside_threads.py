@@ -7,7 +7,7 @@ import pytest
 
 
 def test_posts_beside_a_close(threads):
-    """A post while the port closes is refused, or its packet belongs to the port."""
+    """A packet posted while the port closes is refused, or accepted without a leak."""
     threads(
         """
         for rounds in range(60):
@@ -32,7 +32,7 @@ def test_posts_beside_a_close(threads):
 
 
 def test_posts_beside_a_close_of_a_shared_port(system_threads):
-    """A post while a shared port closes is refused, or its packet belongs to the port."""
+    """A packet posted while a shared port closes is refused, or accepted without a leak."""
     system_threads(
         """
         for rounds in range(80):
@@ -99,7 +99,7 @@ def test_calls_beside_a_close(threads):
 
 
 def test_closes_of_a_shared_port(system_threads):
-    """close() of a port that several threads run: all return without an exception."""
+    """Two threads close a port that four threads run; each call returns without an exception."""
     system_threads(
         """
         for rounds in range(300):
@@ -128,7 +128,7 @@ def test_closes_of_a_shared_port(system_threads):
 
 @pytest.mark.parametrize("options", ["", "concurrency=2"])
 def test_a_close_beside_waits(system_threads, options):
-    """close() while threads wait for operations raises nothing, and leaves nothing."""
+    """close() while threads wait for operations raises no exception and leaks nothing."""
     system_threads(
         f"""
         for rounds in range(20):
@@ -161,7 +161,7 @@ def test_a_close_beside_waits(system_threads, options):
 
 
 def test_subscriptions_beside_closes(system_threads):
-    """receive() beside close() succeeds or raises, and leaves no callback."""
+    """receive() while other threads close the socket succeeds or raises, and keeps no callback."""
     system_threads(
         """
         import gc, weakref

@@ -95,7 +95,7 @@ def test_child_gets_exceptions(port, pair):
 
 
 def test_child_may_make_its_own_port(port, pair, backend):
-    """The child makes a port of its own while the parent's goes on."""
+    """A forked child can make a port of its own, while the parent's port goes on."""
     sock, peer = pair
     op = sock.recv(10)
 
@@ -116,7 +116,7 @@ def test_child_may_make_its_own_port(port, pair, backend):
 
 
 def test_child_that_drops_everything(make_port, peers):
-    """Objects that a child frees close and cancel nothing of the parent."""
+    """Objects that a forked child frees close no socket and cancel no operation of the parent."""
     port = make_port()
     holder = {"port": port}
     sock, peer = peers.tcp(port)
@@ -154,7 +154,7 @@ def test_descriptors_are_close_on_exec(port, peers, backend):
 
 
 def test_child_of_a_callback(backend):
-    """A child that a callback makes leaves run() with ForkedPort, whatever its threads held."""
+    """A child forked in a callback leaves run() with ForkedPort, whatever locks threads held."""
     parent = os.getpid()
     children = []
 

@@ -1,4 +1,4 @@
-"""Sub-interpreters: their import is refused, and the main interpreter goes on."""
+"""Sub-interpreters cannot import the package; the main interpreter goes on."""
 
 import importlib.util
 import sys
@@ -39,8 +39,9 @@ PROGRAM = """
 """
 
 
-# Each kind of sub-interpreter, with words of the import's error. From Python 3.13 on CPython itself
-# refuses the import in an isolated one, and the module refuses the older kind.
+# Each kind of sub-interpreter, with words of the error that its import raises. From Python 3.13 on
+# CPython itself refuses the import in an isolated interpreter; the module refuses it in a legacy
+# one.
 KINDS = {
     "default": (
         "",

@@ -15,8 +15,8 @@ from support import linux_only
 def test_dropped_while_the_port_ends_it(system_threads, dropped):
     """The last reference to a Socket, or a subscription, is dropped while the port closes it.
 
-    The port finds all connections idle at once. It is still closing them when the first peer sees
-    its end.
+    The port finds all connections idle at once. It is still closing the others when the first peer
+    sees the end of its connection.
     """
     system_threads(
         f"""
@@ -85,9 +85,9 @@ def test_a_result_is_whole_once_it_is_told(port, peers):
 
 
 def test_new_marks_are_told_to_their_callbacks(system_threads):
-    """New marks that resume at once invoke the new on_resume.
+    """New send marks that resume the sender at once invoke the new on_resume.
 
-    The old on_pause is freed last, and waits until the port has handed everything out.
+    The destructor of the old on_pause waits until the port has handed out every record.
     """
     system_threads(
         """

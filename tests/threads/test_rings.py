@@ -19,7 +19,7 @@ def test_a_thread_with_the_id_of_one_that_ended(with_threads):
         shutil.which("unshare") is None
         or subprocess.run([*unshare, "true"], check=False).returncode
     ):
-        pytest.skip("no process namespace of one's own, where ids can be chosen")
+        pytest.skip("unshare cannot make a process namespace, in which thread ids can be chosen")
     with_threads(
         """
         port = iocp_sock.Port(backend="uring")

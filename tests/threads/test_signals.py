@@ -53,7 +53,7 @@ def test_interrupt_ends_the_wait(port, pair, how):
 
 
 def test_interrupt_ends_a_close(make_port, peers):
-    """Ctrl-C ends close() while it waits for a peer that does not read; it can be resumed."""
+    """Ctrl-C ends a close() that waits for a peer; a second close() finishes."""
     port = make_port()
     sock, _peer = peers.pair(port)
     op = sock.send(bytes(OVERFLOW))

@@ -52,7 +52,7 @@ def test_posts_from_eight_threads(port, peers):
 
 
 def test_wakes_a_sleeping_port_at_once(port, peers):
-    """A post from another thread ends the wait; no race loses a post."""
+    """A post from another thread wakes the sleeping port; no wake-up is lost."""
     arrived = threading.Event()
     with Runner(port):
         for _ in range(300):
@@ -64,7 +64,7 @@ def test_wakes_a_sleeping_port_at_once(port, peers):
 
 
 def test_operations_of_other_threads_are_started_at_once(port, peers):
-    """A receive posted while the port sleeps starts before its next turn."""
+    """A receive that another thread posts while the port sleeps is started at once."""
     sock, peer = peers.pair(port)
     arrived = threading.Event()
     with Runner(port):
@@ -151,7 +151,7 @@ def test_close_from_eight_threads_while_running(port, peers):
 
 
 def test_stop_from_another_thread(port):
-    """stop() ends run() from any thread, even if it comes before run()."""
+    """stop() from any thread ends run(), even if it is called before run()."""
     for _ in range(50):
         thread = threading.Thread(target=port.run)
         thread.start()
@@ -227,7 +227,7 @@ def in_thread(work):
 
 @pytest.mark.parametrize("strategy", ["pooled", "direct", "zero_byte"])
 def test_subscriptions_outlive_their_thread(port, peers, strategy):
-    """Kernel fact: a subscription goes on in the next thread, and loses no data."""
+    """Kernel fact: subscriptions outlive the thread that ran the port, and lose no data."""
     pairs = [peers.pair(port) for _ in range(10)]
     got = {sock: [] for sock, _peer in pairs}
     for sock, _peer in pairs:
@@ -245,7 +245,7 @@ def test_subscriptions_outlive_their_thread(port, peers, strategy):
 
 
 def test_sends_outlive_their_thread(port, peers):
-    """Kernel fact: a started send whose thread ends goes out whole, once."""
+    """Kernel fact: a send goes out whole, and once, although the thread that started it ends."""
     sock, peer = peers.pair(port)
     data = pattern(6 << 20)
     ops = [sock.send(data), sock.send(b"last")]
@@ -264,7 +264,7 @@ def read_some(peer):
 
 
 def test_accepts_outlive_their_thread(port, peers):
-    """Kernel fact: a listener goes on in the next thread."""
+    """Kernel fact: accept_each() outlives the thread that ran the port."""
     listener = peers.own(port.listen(("127.0.0.1", 0)))
     got = Recorder()
     listener.accept_each(got)

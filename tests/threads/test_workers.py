@@ -18,7 +18,7 @@ PACKETS = 100_000
 
 
 def exactly(peer, nbytes):
-    """Read exactly `count` bytes from a blocking raw socket."""
+    """Read exactly `nbytes` bytes from a blocking raw socket."""
     got = b""
     while len(got) < nbytes:
         part = peer.recv(nbytes - len(got))
@@ -35,7 +35,7 @@ def take(port):
 
 
 class Gate:
-    """Counts the threads between one get and the next, and keeps the maximum."""
+    """Counts the threads that process a completion, and keeps the maximum."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -80,7 +80,7 @@ def test_each_packet_once_by_eight_threads(make_port):
 
 
 def test_in_order_each_sockets_completions_follow_each_other(make_port, peers):
-    """R30: with in_order a thread gets a socket's next completion after the last is processed."""
+    """R30: with in_order a socket's next completion waits until the last one is processed."""
     port = make_port(concurrency=THREADS, in_order=True)
     pairs = [peers.pair(port) for _ in range(20)]
     each = 100
@@ -136,9 +136,9 @@ def test_threads_that_do_not_ask_again_hold_the_rest_back(make_port, peers, in_o
     joins = [in_thread(lambda i=i: hold(i)) for i in range(2)]
     for _ in joins:
         assert got.acquire(timeout=PATIENCE)
-    assert port.get(0.05) is None, "two have not asked again"
+    assert port.get(0.05) is None, "two threads have not asked again"
     release[0].set()
-    assert joins[0]().value == 2, "who asks again is given the next one"
+    assert joins[0]().value == 2, "the thread that asks again gets the next completion"
     release[1].set()
     assert joins[1]() is None
 
@@ -153,7 +153,7 @@ def test_a_thread_that_ends_gives_its_place_back(make_port):
 
 
 def test_the_order_of_a_thread_that_ended_goes_on(make_port, peers):
-    """R30: completions behind one whose thread ended are handed out."""
+    """R30: if a thread ends with a completion, others get the socket's next completions."""
     port = make_port(concurrency=4, in_order=True)
     sock, peer = peers.pair(port)
     for _ in range(2):
@@ -341,7 +341,7 @@ def test_wake_and_timeouts(make_port):
 
 
 def test_batches(make_port):
-    """get_batch() takes the ready completions, which count as one active thread."""
+    """get_batch() takes several completions, but its thread counts as active only once."""
     port = make_port(concurrency=1)
     for number in range(5):
         port.post(number)
@@ -498,7 +498,7 @@ def test_a_thread_is_forgotten_with_its_port(make_port):
     ],
 )
 def test_what_cannot_be(options, error):
-    """Making a port with a bad value raises an error that names it."""
+    """A port with an invalid concurrency or in_order raises a named exception."""
     with pytest.raises(error):
         iocp_sock.Port(**options)
 
@@ -543,7 +543,7 @@ def test_memory_is_registered_beside_a_running_thread(make_port):
 
 @linux_only("os.fork()")
 def test_a_child_leaves_its_parents_workers_alone(make_port, peers):
-    """An active thread forks: uses in the child raise, and the parent goes on."""
+    """After a fork by an active thread, the port raises in the child and goes on in the parent."""
     port = make_port(concurrency=1)
     port.post(1)
     port.post(2)

@@ -6,7 +6,7 @@
 tests that must fail then. Without a NAME all are planted. They are planted in a copy of the sources
 (default: build/defects), which is built with the preset `dev`; the next run builds only what
 changed. Exits with 1 if a defect was not found, or if its snippet does not occur exactly once.
---check does only the latter. A test that is skipped finds nothing.
+--check only looks whether each snippet occurs exactly once. A test that is skipped finds nothing.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("defects.toml")
 TIMEOUT = 600.0
-"""Seconds for the tests of one defect: one that hangs counts as found."""
+"""The maximum seconds for the tests of one defect. Tests that hang count as having found it."""
 FOUND = "found"
 
 
@@ -62,7 +62,7 @@ class Defect(NamedTuple):
 
 
 def defects() -> list[Defect]:
-    """Read the table."""
+    """Read defects.toml."""
     return [Defect(**entry) for entry in tomllib.loads(TABLE.read_text())["defect"]]
 
 
@@ -81,7 +81,7 @@ def copy_sources(tree: Path) -> None:
 
 @contextmanager
 def restored(path: Path) -> Iterator[None]:
-    """Write the file back as it was."""
+    """Restore the file's content after the block."""
     before = path.read_bytes()
     try:
         yield
@@ -105,7 +105,7 @@ def build(tree: Path, target: str) -> None:
 
 
 def commands(defect: Defect) -> Iterator[tuple[str, list[str]]]:
-    """Yield the targets to build, and the commands that run the tests."""
+    """Yield the targets to build, each with the command that runs its tests."""
     if defect.cpp:
         yield "iocp_tests", ["build/dev/iocp_tests", f"--gtest_filter={defect.cpp}"]
     if defect.python:
@@ -114,7 +114,7 @@ def commands(defect: Defect) -> Iterator[tuple[str, list[str]]]:
 
 
 def fails(tree: Path, command: list[str]) -> bool:
-    """Return whether the tests fail. The package is the copy's, whatever is installed."""
+    """Return whether the tests fail with the package of the copy, whatever is installed."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "python")}
     try:
         return run(command, tree, env=environment, timeout=TIMEOUT).returncode != 0
@@ -137,7 +137,7 @@ def outcome_of(defect: Defect, tree: Path) -> str:
 
 
 def outcomes(chosen: list[Defect], tree: Path) -> Iterator[tuple[Defect, str]]:
-    """Yield the outcome of each defect. Its tests have to pass without any defect."""
+    """Yield the outcome of each defect. Before that, its tests must pass without any defect."""
     for target in sorted({target for defect in chosen for target, _ in commands(defect)}):
         build(tree, target)
     sound = []

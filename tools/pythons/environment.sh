@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the other scripts here: the interpreters' names and directories, and how to run one.
+# Sourced by the other scripts of tools/pythons: the interpreters' names and directories, and how to
+# run one.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -8,7 +9,8 @@ home=${IOCP_SOCK_PYTHONS:-/var/cache/iocp_sock-pythons}
 mkdir -p "$home"
 home=$(cd "$home" && pwd)
 
-# Debian's next release has the first ones as packages; the others are built from its sources.
+# `debian` has the interpreters that Debian's suite `unstable` has as packages. `built` has those
+# that are built from Debian's source package.
 debian=(3.13 3.14 3.15)
 threaded=3.13
 built=("${threaded}t" "${threaded}t-tsan")
@@ -21,7 +23,7 @@ die() {
     exit 1
 }
 
-# is_one_of NAME LIST...
+# is_one_of NAME LIST...: succeeds if the list contains the name.
 is_one_of() {
     local each
     for each in "${@:2}"; do [[ $each == "$1" ]] && return; done
@@ -33,7 +35,7 @@ known() {
         die "no interpreter is called '$1'; the names are: ${debian[*]} ${built[*]}"
 }
 
-# step_of NAME: prints the step of setup that makes it.
+# step_of NAME: prints the step of setup that makes the interpreter.
 step_of() { if is_one_of "$1" "${debian[@]}"; then echo debian; else echo "$1"; fi; }
 
 # in_debian COMMAND...: runs a command with the newer Debian's /usr in place of the machine's. All
@@ -47,8 +49,8 @@ in_debian() {
         exec "$@"' "$debian_root" "$@"
 }
 
-# Switches address space randomisation off, because ThreadSanitizer needs a memory map that it
-# knows.
+# fixed_addresses COMMAND...: runs a command without address space randomisation, because
+# ThreadSanitizer maps its shadow memory at fixed addresses.
 fixed_addresses() {
     if setarch "$(uname -m)" --addr-no-randomize true 2>/dev/null; then
         exec setarch "$(uname -m)" --addr-no-randomize "$@"
@@ -56,12 +58,13 @@ fixed_addresses() {
     exec "$@"
 }
 
-# run NAME COMMAND...: runs a command with that interpreter as `python`.
+# run NAME COMMAND...: runs a command with the interpreter NAME as `python`.
 run() {
     local name=$1
     shift
     [[ -e $home/stamp/$(step_of "$name") ]] || die "$name is missing: tools/pythons/setup $name"
-    # Switches the GIL off, which a package would switch on.
+    # Keeps the GIL off. Otherwise importing a package without support for free threading would
+    # switch it on.
     [[ $name == *t* ]] && export PYTHON_GIL=0
     export PATH=$home/bin/$name:$PATH
     case $(step_of "$name") in

@@ -30,7 +30,7 @@ def imported(module: Path) -> set[str]:
 
 
 def portable(names: list[str]) -> set[str]:
-    """Return names of files without the platform's part."""
+    """Return the names of files with the word TAG in place of the platform's tag."""
     return {re.sub(r"(?<=^iocp_sock/_core\.)[^/]+(?=\.(so|pyd)$)", "TAG", name) for name in names}
 
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the other scripts here: the directories, and how to start Wine without a terminal or
-# file.
+# Sourced by the other scripts of tools/windows: the directories, and how to start Wine without a
+# terminal or file.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -16,7 +16,7 @@ export IOCP_SOCK_WINDOWS=$home
 export WINEPREFIX=$home/prefix WINEARCH=win64 WINEDEBUG=${WINEDEBUG:--all}
 export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe='
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
-# Unsets the host's variables that would lead Windows programs to its files.
+# Unsets the variables of the host that would lead Windows programs to the host's files.
 unset DISPLAY PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV LD_PRELOAD TMPDIR TEMP TMP
 export LC_ALL=C.UTF-8
 
@@ -25,7 +25,7 @@ wineserver() { /usr/lib/wine/wineserver64 "$@"; }
 
 say() { printf -- '-- %s\n' "$*" >&2; }
 
-# locked COMMAND...: runs a command with the lock, which every change of $home needs.
+# locked COMMAND...: runs a command with the lock that every change of $home needs.
 locked() {
     (
         flock 9
@@ -35,8 +35,8 @@ locked() {
 
 server_runs() { wineserver -k0 2>/dev/null; }
 
-# Starts the server and its services without this script's standard output. They would keep it open,
-# and the reader of a pipe would wait for them.
+# Starts the Wine server and its services without this script's standard output. They would keep the
+# output open, and the reader of a pipe would wait for them.
 start_server() {
     server_runs && return
     wineserver -p3600 </dev/null >/dev/null 2>>"$home/wineserver.log"
@@ -49,8 +49,8 @@ stop_server() {
     wineserver -w </dev/null >/dev/null 2>&1 || true
 }
 
-# run_windows PROGRAM ARGUMENT...: runs a program with its output through a pipe; its exit status is
-# modulo 256.
+# run_windows PROGRAM ARGUMENT...: runs a program with its output through a pipe. Wine gives the
+# program's exit status modulo 256.
 run_windows() {
     locked start_server
     set +o pipefail
@@ -60,8 +60,8 @@ run_windows() {
     return "$status"
 }
 
-# Brings $home/tree up to date with the sources, without the files of builds. Sources keep their
-# times, so that compiled files stay valid.
+# Brings $home/tree up to date with the sources, without the files of builds. The copied files keep
+# their times, so that compiled files stay valid.
 snapshot() {
     local tree=$home/tree wanted
     mkdir -p "$tree"

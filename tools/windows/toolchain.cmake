@@ -1,5 +1,5 @@
 # Builds for 64-bit Windows with Debian's MinGW-w64 (POSIX threads). Links the compiler's libraries
-# in, so that none has to be found at run time.
+# statically, so that none has to be found at run time.
 set(CMAKE_SYSTEM_NAME Windows)
 set(CMAKE_SYSTEM_PROCESSOR AMD64)
 set(CMAKE_C_COMPILER x86_64-w64-mingw32-gcc-posix)

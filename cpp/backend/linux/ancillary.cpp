@@ -9,7 +9,8 @@ namespace iocp {
 
 namespace {
 
-// SO_PASSPIDFD makes the kernel open this for the receiver (since 6.5; not in older headers).
+// SCM_PIDFD: with SO_PASSPIDFD the kernel opens a pidfd of the sender for the receiver (since 6.5;
+// not in older headers).
 constexpr int scm_pidfd = 4;
 
 // Calls visit(header, data, length) for every whole item. A header of zeros ends the block.

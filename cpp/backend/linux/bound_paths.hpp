@@ -9,13 +9,13 @@
 
 namespace iocp {
 
-// The paths that bind(2) made for AF_UNIX sockets, by descriptor. The system keeps them after the
-// socket is closed, and then refuses the address to the next socket.
+// The files that bind(2) made for AF_UNIX sockets, by descriptor. The system keeps such a file
+// after its socket is closed, and then refuses the address to the next socket.
 class BoundPaths {
 public:
     void made(int fd, const Address& address);
     void forget(int fd) noexcept { paths_.erase(fd); }
-    // Unlinks the path, if it is still the same file.
+    // Unlinks the path that the socket was bound to, if it is still the same file.
     void remove(int fd) noexcept;
 
 private:

@@ -7,7 +7,7 @@
 
 #include "backend/backend.hpp"
 
-// Helpers for every call here, and the form of their failures.
+// Helpers for the system calls of the Linux backends, and the result of a failed call.
 namespace iocp {
 
 inline int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.handle); }
@@ -18,7 +18,7 @@ inline bool is_internet(const Socket& socket) noexcept {
 
 inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
-// Makes the call again when a signal has ended it.
+// Makes a system call, and makes it again as long as a signal interrupts it (EINTR).
 template <class Call>
 auto retry(Call&& call) noexcept {
     auto result = call();
@@ -34,8 +34,8 @@ inline bool set_nonblocking(int fd, bool on) noexcept {
            ::fcntl(fd, F_SETFL, on ? (flags | O_NONBLOCK) : (flags & ~O_NONBLOCK)) == 0;
 }
 
-// Makes the open file non-blocking for one call that has no flag for it, and restores the mode. The
-// mode belongs to every holder of the file.
+// Makes an open file non-blocking for one call that has no flag such as MSG_DONTWAIT. Restores the
+// mode afterwards, because every holder of the open file shares it.
 class Nonblocking {
 public:
     explicit Nonblocking(int fd) noexcept : fd_(fd), found_(::fcntl(fd, F_GETFL)) {

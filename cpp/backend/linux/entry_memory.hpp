@@ -7,11 +7,12 @@
 
 namespace iocp {
 
-// Memory that the kernel reads when it takes an entry: message headers and lists of parts. It stays
-// valid, and in its place, until reuse(); the blocks are kept for later entries.
+// Memory that the kernel reads when it takes a submission entry: message headers and lists of
+// buffers. The memory stays valid, and in its place, until reuse(); its blocks are kept for later
+// entries.
 class EntryMemory {
 public:
-    // The largest piece: a message header with IOV_MAX parts, and more.
+    // The size of a block, enough for the largest piece: a message header with IOV_MAX buffers.
     static constexpr std::size_t block_bytes = std::size_t{64} << 10U;
 
     std::byte* take(std::size_t bytes) {
@@ -23,7 +24,8 @@ public:
         used_ += (bytes + alignment - 1) & ~(alignment - 1);
         return at;
     }
-    // Precondition: the kernel has taken every entry whose memory came from here.
+    // Lets new entries use the memory of earlier ones. Precondition: the kernel has taken every
+    // entry whose memory came from this object.
     void reuse() noexcept {
         block_ = 0;
         used_ = 0;
@@ -32,7 +34,7 @@ public:
 private:
     static constexpr std::size_t alignment = 16;
 
-    // Without memory it throws, and has changed nothing.
+    // Goes on to the next block. If memory runs out, throws and changes nothing.
     void next_block() {
         const std::size_t next = blocks_.empty() ? 0 : block_ + 1;
         if (next == blocks_.size()) {

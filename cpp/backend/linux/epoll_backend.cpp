@@ -89,8 +89,8 @@ EpollBackend::~EpollBackend() {
     }
 }
 
-// Registers the socket. epoll then reports its present readiness, so no edge is lost after an
-// attempt.
+// Registers the socket. epoll then reports its present readiness, so readiness that came after an
+// attempt is not missed.
 int EpollBackend::watch(Socket& socket) {
     if ((socket.backend_bits & bit_watched) != 0) {
         return 0;
@@ -125,7 +125,7 @@ int EpollBackend::add(Socket& socket) {
     return code == EEXIST ? add_duplicate(socket) : code;
 }
 
-// A descriptor may be registered once.
+// Registers a duplicate of the descriptor, because epoll registers each descriptor only once.
 int EpollBackend::add_duplicate(const Socket& socket) {
     const auto place = duplicates_.try_emplace(socket.id.slot, -1).first;
     place->second = ::fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
@@ -151,7 +151,8 @@ void EpollBackend::remove_number(int fd) noexcept {
     (void)::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, &event);
 }
 
-// Leaves the number of a watch alone if another registration has been made by it.
+// Removes the socket's registration. Leaves the number of a watched socket alone if a later
+// registration was made under that number.
 void EpollBackend::forget(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_watched) == 0) {
         return;
@@ -217,7 +218,7 @@ StartResult EpollBackend::start(Operation& op, unsigned count) {
     return blocked ? StartResult{} : attempt(op, count);
 }
 
-// Sends one step in each turn, so that no file keeps the port from its other sockets.
+// Sends one part of the file in each turn, so that no file keeps the port from its other sockets.
 StartResult EpollBackend::send_file(Operation& op) {
     if (op.asked) {
         const StartResult result = send_file_now(op);
@@ -238,7 +239,8 @@ void EpollBackend::take_cancelled(std::vector<Packet>& out) {
 }
 
 int EpollBackend::withdraw(Operation& op) {
-    // The next attempt registers anew and gets no hang-up of this one.
+    // Forgets the registration, so that the next connection attempt gets no hang-up event of this
+    // one.
     forget(*op.socket);
     return LinuxBackend::withdraw(op);
 }

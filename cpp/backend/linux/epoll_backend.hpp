@@ -29,7 +29,7 @@ public:
     void cancel(Operation& op) override;
     void take_cancelled(std::vector<Packet>& out) override;
     int withdraw(Operation& op) override;
-    // Any thread may wait, one at a time.
+    // Any thread may run this backend, one at a time.
     Error claim() override { return waiting_ ? runs_elsewhere : Error{}; }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
@@ -53,16 +53,16 @@ private:
     int epoll_fd_{-1};
     std::unique_ptr<epoll_event[]> events_;
     int event_count_{0};
-    bool waiting_{false};              // between publish() and reap()
-    bool answered_{false};             // answers are there: the wait must not last
+    bool waiting_{false};              // set between publish() and reap()
+    bool answered_{false};             // packets are ready, so that the next wait returns at once
     std::vector<Socket*> registered_;  // by the socket's slot
-    // The watch that was registered last by a descriptor's number. epoll forgets a file with its
-    // last descriptor, so a caller may have closed the number, and another file may have it. A
-    // later registration by the number shows that.
+    // The latest watched socket that was registered under each descriptor number. epoll forgets a
+    // file with its last descriptor. So the caller may have closed the number, and another file may
+    // have it. A later registration under the number shows that.
     std::unordered_map<int, SlotId> watches_;
-    // Duplicates of descriptors that were registered already, by the socket's slot.
+    // Duplicates of descriptors whose own number was registered already, by the socket's slot.
     std::unordered_map<std::uint32_t, int> duplicates_;
-    // For the next reap(): the answers to cancel(), and file sends that go on.
+    // Packets for the next reap(): ends of cancelled operations, and file sends that continue.
     std::vector<Packet> answers_;
 };
 

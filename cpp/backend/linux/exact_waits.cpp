@@ -13,8 +13,8 @@ void ExactWaits::close(int instance) noexcept {
     }
 }
 
-// epoll's events have the numbers of poll's. epoll reports errors and hang-ups even if they are not
-// asked for, but with EPOLLET only once. begin() takes that one report.
+// The events of epoll have the same numbers as those of poll. epoll reports errors and hang-ups
+// even if they are not asked for, but with EPOLLET only once. begin() takes that one report.
 int ExactWaits::begin(std::uint64_t name, int fd, std::uint32_t events, bool& stands) {
     int& instance = instances_.try_emplace(name, -1).first->second;
     instance = ::epoll_create1(EPOLL_CLOEXEC);
@@ -29,7 +29,8 @@ int ExactWaits::begin(std::uint64_t name, int fd, std::uint32_t events, bool& st
     const bool reported = ::epoll_wait(instance, &there, 1, 0) > 0;
     stands = reported && (there.events & events) == 0;
     if (reported && !stands && ::epoll_ctl(instance, EPOLL_CTL_MOD, fd, &event) != 0) {
-        const int code = errno;  // otherwise the requested event would not be reported again
+        // Without a successful EPOLL_CTL_MOD the requested event would not be reported again.
+        const int code = errno;
         over(name);
         return -code;
     }

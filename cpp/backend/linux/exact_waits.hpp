@@ -9,9 +9,10 @@ namespace iocp {
 
 // The epoll instances that a ring polls in place of some sockets: those whose peer has shut down
 // its side, or that keep an error (an unread error queue, a closed connection). A poll by io_uring
-// reports both even if it did not ask for them, so it would end at once, again and again. An epoll
-// instance is ready for exactly the requested events, and for a new error. Each wait has its own
-// instance. An operation needs one after a poll that ended without a requested event.
+// reports a hang-up or an error even if it did not ask for it, so on such a socket it would end at
+// once, again and again. An epoll instance is ready for exactly the requested events, and for a new
+// error. Each wait has its own instance. An operation needs an instance after a poll that ended
+// without a requested event.
 class ExactWaits {
 public:
     ExactWaits() = default;
@@ -21,19 +22,19 @@ public:
 
     // Makes later calls of need() for the operation in this slot take no memory.
     void reserve(std::uint32_t slot) { needed_.reserve(slot); }
-    // Notes that the next poll of the operation in this slot must be exact.
+    // Notes that the next poll of the operation in this slot must use an epoll instance.
     void need(std::uint32_t slot) { needed_.insert(slot); }
     void need_no_more(std::uint32_t slot) noexcept { needed_.erase(slot); }
     [[nodiscard]] bool needed(std::uint32_t slot) const noexcept { return needed_.contains(slot); }
 
-    // Returns the descriptor to poll for POLLIN under this name, or a negative error number.
-    // `stands`: the socket has only an error or a hang-up, and the instance reports only the next
-    // one.
+    // Makes an epoll instance for the socket `fd` and the request of this name. Returns the
+    // descriptor to poll for POLLIN, or a negated errno. `stands`: the socket has only an error or
+    // a hang-up, and the instance reports only the next one.
     int begin(std::uint64_t name, int fd, std::uint32_t events, bool& stands);
-    // Closes the instance of the request of this name, if it has one. The request is over.
+    // Closes the epoll instance of a request that has ended, if it has one.
     void over(std::uint64_t name) noexcept;
-    // Closes all instances; the ring that polled them is gone. The needs stay: the operations are
-    // started again.
+    // Closes all instances, because the ring that polled them is closed. Keeps the notes of need(),
+    // because the operations are started again.
     void clear() noexcept;
 
 private:

@@ -13,18 +13,20 @@
 namespace iocp {
 
 struct Issuer::Thread {
-    // Returns whether no thread of this process has the id any more: it has left the kernel.
+    // Returns whether no thread of this process has the id any more, which means that the thread
+    // has left the kernel.
     [[nodiscard]] bool gone() const noexcept {
         return ::syscall(SYS_tgkill, ::getpid(), id, 0) != 0 && errno == ESRCH;
     }
 
     const int id{static_cast<int>(::syscall(SYS_gettid))};
-    // The thread has ended, and may still be on its way out of the kernel. Set before the kernel
-    // reuses the id.
+    // Set when the thread ends, before the kernel reuses its id. The thread may still be on its way
+    // out of the kernel.
     std::atomic<bool> ended{false};
 };
 
-// The calling thread's own Thread. Its destructor notes the thread's end.
+// Holds the Thread object of the calling thread (thread_local). The destructor notes the thread's
+// end.
 struct Issuer::Own {
     Own() = default;
     ~Own() {
@@ -34,13 +36,14 @@ struct Issuer::Own {
     }
     Own(const Own&) = delete;
     Own& operator=(const Own&) = delete;
-    // Returns whether the object is the calling thread's. A forked child has another id.
+    // Returns whether `thread` is the calling thread. After a fork it is not, because the child's
+    // thread has another id.
     [[nodiscard]] bool is_valid() const noexcept {
         return thread != nullptr && generation == fork_generation();
     }
 
     std::shared_ptr<Thread> thread;
-    std::uint32_t generation{0};  // the fork_generation() in which it was made
+    std::uint32_t generation{0};  // the fork_generation() when `thread` was made
 };
 
 Issuer::Own& Issuer::own() noexcept {
@@ -68,8 +71,8 @@ bool Issuer::may_be_this_thread() const noexcept {
     return thread_ == nullptr || is_this_thread() || thread_->ended || thread_->gone();
 }
 
-// The kernel reuses ids: if the id still exists after the wait, another thread may have it. Then
-// `ended` shows whether the issuer has ended.
+// Waits until the issuer's thread id is gone. The kernel reuses ids: if the id still exists after
+// the wait, another thread may have it. Then `ended` shows whether the issuer has ended.
 bool Issuer::ends_in_time() const noexcept {
     return in_time([this] { return thread_->gone(); }) || thread_->ended;
 }

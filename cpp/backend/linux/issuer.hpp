@@ -4,13 +4,13 @@
 
 namespace iocp {
 
-// The one thread that may enter a ring. The kernel ends a thread's requests with the thread, so
-// another one may follow only when that thread has left the kernel.
+// The one thread that may enter a ring. When a thread ends, the kernel ends its requests. So
+// another thread may follow only after the first has left the kernel.
 class Issuer {
 public:
-    // No thread yet: any may be the first.
+    // Makes an issuer that is no thread yet: any thread may be the first.
     Issuer() noexcept = default;
-    // Returns the calling thread. Without memory it throws.
+    // Returns the calling thread as an issuer. Throws std::bad_alloc if memory runs out.
     static Issuer this_thread();
 
     [[nodiscard]] bool is_this_thread() const noexcept;
@@ -25,7 +25,8 @@ private:
     struct Own;
     static Own& own() noexcept;
 
-    // Identifies the thread, because the kernel reuses the id of an ended one. Null: no thread.
+    // Identifies the thread by an object, because the kernel reuses the id of an ended thread.
+    // Null: no thread.
     std::shared_ptr<Thread> thread_;
 };
 

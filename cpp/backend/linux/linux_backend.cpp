@@ -32,8 +32,8 @@ const sockaddr* address_of(const Address& address) noexcept {
     return reinterpret_cast<const sockaddr*>(address.bytes.data());
 }
 
-// Clears SO_LINGER if it has a time, because close(2) then waits whatever the mode of the file.
-// Without it the kernel still sends the rest, and no thread waits.
+// Clears SO_LINGER if it has a timeout, because close(2) would then block even on a non-blocking
+// socket. Without SO_LINGER the kernel still sends the remaining data, and no thread waits.
 void never_linger(int fd) noexcept {
     linger found{};
     socklen_t length = sizeof found;
@@ -86,8 +86,9 @@ int LinuxBackend::describe(Handle handle, Socket& out) {
     return 0;
 }
 
-// epoll(7) refuses what is always ready, such as a regular file or /dev/null. The ring would accept
-// it. Only a trial shows what epoll takes.
+// Tries whether epoll(7) takes the file. epoll refuses files that are always ready, such as a
+// regular file or /dev/null; io_uring would accept them. The trial gives both backends the same
+// rule.
 int LinuxBackend::describe_watched(Handle handle, Socket& /*out*/) {
     const int fd = static_cast<int>(handle);
     struct stat found {};
@@ -171,7 +172,8 @@ void LinuxBackend::reset_on_close(Socket& socket) {
     (void)::setsockopt(fd_of(socket), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
 }
 
-// Restores the mode of the open file, because its other holders share the mode.
+// Clears O_NONBLOCK if the library has set it, because other holders of the open file share this
+// mode.
 void LinuxBackend::let_go(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_nonblocking) != 0) {
         (void)set_nonblocking(fd_of(socket), false);
@@ -186,8 +188,9 @@ void LinuxBackend::detach(Socket& socket) {
     }
 }
 
-// Closes this descriptor. The connection goes on for its other holders, which the library cannot
-// know (fork, dup). Only shutdown() and disconnect() end it for all.
+// Closes the socket's descriptor. The connection goes on for other holders of the open file (fork,
+// dup), which the library cannot know. Only shutdown() and disconnect() end the connection for all
+// holders.
 void LinuxBackend::close(Socket& socket) {
     let_go(socket);
     if (socket.shared) {
@@ -199,7 +202,8 @@ void LinuxBackend::close(Socket& socket) {
     (void)::close(fd_of(socket));
 }
 
-// Returns the result of a call that never waits, and notes in the socket that it would have waited.
+// Converts the return value of a non-blocking call to a StartResult. If the call would have
+// blocked, sets the bits in `blocked` in the socket's backend_bits.
 StartResult LinuxBackend::came_to(Socket& socket, std::int64_t result,
                                   std::uint32_t blocked) noexcept {
     if (result >= 0) {
@@ -224,7 +228,8 @@ StartResult LinuxBackend::poll_now(const Socket& socket, short events) {
     return {count > 0 ? Start::done : Start::pending, 0};
 }
 
-// Polls, because the kernel then notes a waiter. Without one no edge reports room later.
+// Polls for room to send. The poll makes the kernel note a waiter (SOCK_NOSPACE), without which no
+// edge would report room later.
 StartResult LinuxBackend::room_now(Socket& socket) {
     const StartResult result = poll_now(socket, POLLOUT);
     if (result.start == Start::pending) {
@@ -293,8 +298,9 @@ StartResult LinuxBackend::read_from(Socket& socket, std::byte* data, std::size_t
     return result;
 }
 
-// A short read empties the socket, with three exceptions that no further edge reports. An end of
-// stream, urgent data, or descriptors passed along with bytes stop a read early.
+// Returns whether a short read means that the socket is empty, and notes it. Three things end a
+// read early, and no further edge reports the rest: the end of the stream, urgent data, and
+// descriptors passed along with bytes (AF_UNIX).
 bool LinuxBackend::drained(Socket& socket) noexcept {
     if ((socket.backend_bits & bit_read_on) != 0 || socket.family == AF_UNIX) {
         return false;
@@ -313,7 +319,7 @@ StartResult LinuxBackend::send_now(Operation& op, unsigned count) {
     std::array<iovec, max_parts> parts;
     const std::size_t used = list_parts(op, count, parts.data(), parts.size());
     const int flags = op.flags | MSG_DONTWAIT | MSG_NOSIGNAL;
-    if (used == 1 && !op.is_message) {  // most sends: saves the kernel the copy of a header
+    if (used == 1 && !op.is_message) {  // most sends: send(2) saves the kernel the copy of a msghdr
         const iovec part = parts[0];
         return came_to(socket, retry([&] {
                            return ::send(fd_of(socket), part.iov_base, part.iov_len, flags);
@@ -338,8 +344,8 @@ StartResult LinuxBackend::send_blind(Operation& op) {
 
 StartResult LinuxBackend::accept_now(Operation& op) {
     Socket& socket = *op.socket;
-    // No flag keeps a single accept4(2) from waiting, so the listener must be non-blocking here.
-    // Another holder may have changed its mode since the last call.
+    // No flag keeps a single accept4(2) from blocking, so the listener itself must be non-blocking.
+    // Another holder of the open file may have changed that mode since the last call.
     const int mode = ::fcntl(fd_of(socket), F_GETFL);
     if (mode >= 0 && (mode & O_NONBLOCK) == 0) {
         if (::fcntl(fd_of(socket), F_SETFL, mode | O_NONBLOCK) != 0) {
@@ -347,7 +353,8 @@ StartResult LinuxBackend::accept_now(Operation& op) {
         }
         socket.backend_bits |= bit_nonblocking;
     }
-    // Only accept4(2) still names the peer of a connection that was reset.
+    // Takes the peer's address from accept4(2), because getpeername(2) fails once the connection
+    // was reset.
     Message* message = op.message();
     sockaddr* where = nullptr;
     socklen_t length = 0;
@@ -364,8 +371,8 @@ StartResult LinuxBackend::accept_now(Operation& op) {
     return fd >= 0 ? StartResult{Start::done, 0, fd} : came_to(socket, fd, bit_unreadable);
 }
 
-// Asks the system to connect, or for the result of the attempt. A second connect(2) returns the
-// result and leaves the socket ready for another try; reading SO_ERROR would not.
+// Starts a connection attempt, or asks for its result. A second connect(2) returns the result and
+// leaves the socket able to connect again; reading SO_ERROR would not.
 StartResult LinuxBackend::connect_now(Operation& op) {
     const int fd = fd_of(*op.socket);
     const auto& address = *reinterpret_cast<const Address*>(op.lease.data);
@@ -375,7 +382,7 @@ StartResult LinuxBackend::connect_now(Operation& op) {
         const Nonblocking nonblocking(fd);
         code = ::connect(fd, address_of(address), address.length) == 0 ? 0 : errno;
     }
-    op.asked = code != EAGAIN;  // refused without a trace
+    op.asked = code != EAGAIN;  // EAGAIN: the system has not begun an attempt
     if (code == 0 || (again && code == EISCONN)) {
         return {Start::done, 0};
     }
@@ -385,8 +392,9 @@ StartResult LinuxBackend::connect_now(Operation& op) {
     return failed(code);
 }
 
-// The table of R29. Other flags are refused. They would wait or not depending on how the backend
-// calls the system, or use the caller's memory beyond the operation.
+// The table of the MSG_* flags that callers may pass (R29). The port refuses other flags: with them
+// it would depend on the backend whether a call blocks, or the system would use the caller's memory
+// after the operation.
 std::int32_t LinuxBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
     const bool internet = is_internet(socket);
     const bool datagram = socket.type == SOCK_DGRAM;

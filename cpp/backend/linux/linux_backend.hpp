@@ -11,7 +11,7 @@
 
 namespace iocp {
 
-// The socket calls that epoll and io_uring share. None of them waits.
+// The socket calls that the epoll and io_uring backends share. None of the calls blocks.
 class LinuxBackend : public Backend {
 public:
     int open(int family, int type, int protocol, Handle& out) override;
@@ -53,37 +53,40 @@ public:
     [[nodiscard]] int memory_code() const noexcept override;
 
 protected:
-    // Bits of Socket::backend_bits. Those from 8 on are io_uring's own.
-    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // we set O_NONBLOCK
+    // Bits of Socket::backend_bits. The bits from 8 on belong to the io_uring backend.
+    static constexpr std::uint32_t bit_nonblocking = 1U << 0U;  // the library has set O_NONBLOCK
     static constexpr std::uint32_t bit_watched = 1U << 1U;      // registered with epoll
-    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read was seen to block
-    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write was seen to block
-    // A short read does not prove that the socket is empty.
+    static constexpr std::uint32_t bit_unreadable = 1U << 2U;   // a read has found no data
+    static constexpr std::uint32_t bit_unwritable = 1U << 3U;   // a write has found no room
+    // An event has reported urgent data, an error or the end of the stream: a short read then does
+    // not prove that the socket is empty.
     static constexpr std::uint32_t bit_read_on = 1U << 4U;
 
-    // Returns the reason why the system refused a part of the backend.
+    // Returns the reason of a refusal: a call that the backend needs failed with this error number.
     [[nodiscard]] BackendReason refusal(const char* call, int code) const;
-    // Returns the caller's flags for a receive, never with MSG_WAITALL. With it io_uring would wait
-    // for the rest itself, and hide an error that follows a part. It would also join messages of a
-    // packet socket, and peek the same bytes twice.
+    // Returns the flags of a receive: the caller's without MSG_WAITALL, and MSG_CMSG_CLOEXEC. With
+    // MSG_WAITALL io_uring would wait for the missing bytes by itself, and hide an error that
+    // follows the first ones. It would also join messages of a SOCK_SEQPACKET socket, and peek the
+    // same bytes twice.
     static int receive_flags(const Operation& op) noexcept;
-    // Returns whether the receive takes data that does not make the socket readable.
+    // Returns whether the receive asks for urgent data or queued errors, neither of which makes the
+    // socket readable.
     static bool reads_notified(const Operation& op) noexcept;
     static StartResult poll_now(const Socket& socket, short events);
     static StartResult came_to(Socket& socket, std::int64_t result, std::uint32_t blocked) noexcept;
     static StartResult send_now(Operation& op, unsigned count);
-    // Returns whether no event would report room for the send. A poll reports on the socket's own
-    // peer, and this send goes to another AF_UNIX socket.
+    // Returns whether no event would report room for the send, because it is an AF_UNIX datagram
+    // with a destination address. A poll reports only on the peer that the socket is connected to.
     static bool goes_blind(const Operation& op) noexcept;
-    // Makes a send for which goes_blind() is true. The system refuses it (EAGAIN) where it would
-    // wait.
+    // Makes a send for which goes_blind() is true. A send that would block fails with EAGAIN
+    // instead of waiting for an event.
     static StartResult send_blind(Operation& op);
     static StartResult connect_now(Operation& op);
     static StartResult disconnect_now(Operation& op);
-    // Sends a part of the file.
+    // Sends the next part of the operation's file.
     StartResult send_file_now(Operation& op);
 
-    WakeEvent wake_;  // among the events of every wait
+    WakeEvent wake_;  // every wait polls its descriptor
 
 private:
     StartResult copy_file_now(Operation& op);
@@ -95,7 +98,7 @@ private:
     static bool sends_no_more(const Socket& socket) noexcept;
 
     BoundPaths paths_;
-    std::unique_ptr<std::byte[]> copied_;  // a part of a file on its way to a socket
+    std::unique_ptr<std::byte[]> copied_;  // the part of a file that is being copied to a socket
 };
 
 }  // namespace iocp

@@ -1,4 +1,4 @@
-// LinuxBackend: a connection ends and its socket stays.
+// LinuxBackend: disconnects, which end a connection and keep its socket.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -12,7 +12,7 @@ namespace iocp {
 namespace {
 
 // Returns whether the peer has acknowledged everything, including the end of the stream. Before
-// that connect(2) with AF_UNSPEC would lose the end, or reset the connection.
+// that, connect(2) with AF_UNSPEC would lose the end of the stream, or reset the connection.
 bool all_over(int fd) noexcept {
     tcp_info info{};
     socklen_t length = sizeof info;
@@ -32,7 +32,7 @@ int LinuxBackend::unname_peer(Socket& socket) noexcept {
     return 0;
 }
 
-// Sends the end of the stream, then waits for the peer's.
+// Sends the end of the stream, then waits for the peer's end of the stream.
 StartResult LinuxBackend::disconnect_now(Operation& op) {
     Socket& socket = *op.socket;
     const int fd = fd_of(socket);
@@ -63,8 +63,8 @@ StartResult LinuxBackend::disconnect_now(Operation& op) {
     return left != 0 ? failed(left) : StartResult{Start::done, 0};
 }
 
-// Makes the kernel give up the attempt; it resets a connection that was made meanwhile. Then takes
-// the error that the kernel notes for that.
+// Makes the kernel abandon a connection attempt; the kernel resets a connection that was made
+// meanwhile. Then clears the error (SO_ERROR) that this leaves in the socket.
 int LinuxBackend::withdraw(Operation& op) {
     if (!op.asked) {
         return 0;

@@ -24,8 +24,9 @@ bool LinuxBackend::exhausted(int code) const noexcept {
     return code == ENOBUFS || code == ENOMEM || code == EMFILE || code == ENFILE;
 }
 
-// A connect that does not wait gets EAGAIN from a full AF_UNIX listener; elsewhere EAGAIN means
-// that no port is left. For a disconnect it means that not everything is acknowledged yet.
+// EAGAIN means a full queue for a connect to an AF_UNIX listener, and for a datagram to an AF_UNIX
+// address. For any other connect it means that no local port is left. For a disconnect EAGAIN means
+// that the peer has not acknowledged everything yet.
 bool LinuxBackend::queue_full(const Operation& op, int code) const noexcept {
     return code == EAGAIN && (goes_blind(op) || op.kind == OperationKind::disconnect ||
                               (op.kind == OperationKind::connect && op.socket->family == AF_UNIX));

@@ -19,13 +19,14 @@ namespace iocp {
 
 namespace {
 
-// Maximum bytes of one step, so that other sockets have their turn.
+// Maximum bytes of one sendfile(2), so that other sockets have their turn.
 constexpr std::size_t max_bytes = std::size_t{1} << 20U;
 
-// Maximum bytes of a step that copies, so that they stay in the cache.
+// Maximum bytes of one copy from a file to a socket, so that they stay in the cache.
 constexpr std::size_t copied_bytes = std::size_t{128} << 10U;
 
-// Takes back the SIGPIPE that sendfile(2) raises in this thread, because it has no MSG_NOSIGNAL.
+// Blocks SIGPIPE for one sendfile(2), which has no MSG_NOSIGNAL, and discards the signal that the
+// call raises in this thread.
 class WithoutSigpipe {
 public:
     WithoutSigpipe() noexcept {
@@ -71,13 +72,13 @@ StartResult LinuxBackend::send_file_now(Operation& op) {
                           std::min(op.remaining(), max_bytes));
     });
     if (went < 0 && errno == EINVAL) {
-        return copy_file_now(op);  // a file of /proc gives its bytes to read(2) alone
+        return copy_file_now(op);  // only read(2) gives the bytes of a file of /proc
     }
     return came_to(socket, went, bit_unwritable);
 }
 
-// Copies the bytes where the socket has other holders: sendfile(2) has no MSG_DONTWAIT, and a
-// holder may change the file's mode during the call.
+// Copies a part of the file to the socket, where sendfile(2) cannot be used. sendfile(2) has no
+// MSG_DONTWAIT, and another holder of the socket may make it blocking during the call.
 StartResult LinuxBackend::copy_file_now(Operation& op) {
     if (copied_ == nullptr) {
         copied_.reset(new (std::nothrow) std::byte[copied_bytes]);

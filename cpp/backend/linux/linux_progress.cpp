@@ -11,8 +11,9 @@
 
 namespace iocp {
 
-// TCP counts acknowledged bytes. Other sockets report the bytes that the system still holds, which
-// fall as the peer reads; AF_UNIX counts them by stored blocks.
+// Returns the bytes that TCP counts as acknowledged. For other sockets returns the bytes that the
+// system still holds, which fall as the peer reads. With AF_UNIX they fall only when the peer has
+// read a whole buffer of the kernel.
 std::uint64_t LinuxBackend::bytes_taken(const Socket& socket) noexcept {
     const int fd = static_cast<int>(socket.handle);
     tcp_info info{};

@@ -10,8 +10,8 @@
 
 namespace iocp {
 
-// Lists the parts that `count` operations of a lane still move, from `op` on, at most `room` of
-// them. Returns how many it listed.
+// Lists the buffers that `count` operations of a lane, from `op` on, still have to send or fill, at
+// most `room` of them. Returns how many it listed.
 inline std::size_t list_parts(const Operation& op, unsigned count, iovec* parts,
                               std::size_t room) noexcept {
     std::size_t used = 0;
@@ -25,11 +25,11 @@ inline std::size_t list_parts(const Operation& op, unsigned count, iovec* parts,
     return used;
 }
 
-// Returns the system's description of a send or receive that moves `count` parts.
+// Returns the msghdr of a send or receive with `count` buffers.
 msghdr header_of(const Operation& op, iovec* parts, std::size_t count) noexcept;
 
-// Takes the data that the system wrote to the header of a receive. Returns the answer's MSG_*
-// flags.
+// Takes the lengths of the address and of the ancillary data that the system wrote to the header of
+// a receive. Returns the MSG_* flags that the system returned.
 std::int32_t take_answer(const Operation& op, const msghdr& header) noexcept;
 
 }  // namespace iocp

@@ -1,6 +1,6 @@
 #pragma once
 
-// The system's names of addresses and families, for code that is the same on every platform.
+// The system's headers of addresses and families, for code that is the same on every platform.
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>

@@ -8,17 +8,17 @@
 
 namespace iocp {
 
-// The cancels that were asked for and whose requests have not ended. The kernel does not find a
-// request whose wake-up is under way, and refuses its cancel without its name. So after a refusal,
-// and a pause, all of them are asked for again.
+// The cancels whose requests have not ended. The kernel does not find a request whose wake-up is
+// under way, and its refusal does not name the request. So after a refusal and a pause all these
+// cancels are submitted again.
 class OpenCancels {
 public:
-    // The pause before a repetition, in nanoseconds. The wake-up is over by then.
+    // The pause before the cancels are repeated, in nanoseconds. The wake-up is over by then.
     static constexpr std::int64_t pause = 1'000'000;
 
-    // Notes that the end of the request of this name was asked for. Without memory it throws.
+    // Notes the cancel of the request of this name. Throws std::bad_alloc if memory runs out.
     void asked(std::uint64_t name) { names_.insert(name); }
-    // Takes the end of any request.
+    // Notes the end of a request, whether or not it was cancelled.
     void over(std::uint64_t name) noexcept {
         if (!names_.empty()) {
             names_.erase(name);
@@ -26,8 +26,8 @@ public:
     }
     // Notes that the kernel refused one of the cancels.
     void refused() noexcept { refused_ = true; }
-    // Calls ask(name) for each cancel, if one was refused and the pause is over. If ask() throws,
-    // the next call after a pause asks for all of them again.
+    // Calls ask(name) for each open cancel, if one was refused and the pause is over. If ask()
+    // throws, the next call after a pause asks for all of them again.
     template <class Ask>
     void repeat(const Clock& clock, Ask&& ask) {
         refused_ = refused_ && !names_.empty();
@@ -44,19 +44,19 @@ public:
         }
         refused_ = false;
     }
-    // Returns the time that a wait may last, so that no repetition is late (negative: no limit).
-    // The thread that waits may call it without the port's lock.
+    // Returns how long a wait of timeout_ns may last so that the cancels are repeated in time
+    // (negative: no limit). The thread that waits may call it without the port's lock.
     [[nodiscard]] std::int64_t limit(std::int64_t timeout_ns) const noexcept {
         return refused_ && (timeout_ns < 0 || timeout_ns > pause) ? pause : timeout_ns;
     }
     [[nodiscard]] bool contains(std::uint64_t name) const { return names_.contains(name); }
     [[nodiscard]] std::size_t size() const noexcept { return names_.size(); }
-    // Forgets all cancels; their ring is gone.
+    // Forgets all cancels, because their ring is closed.
     void clear() noexcept { names_.clear(); }
 
 private:
-    std::unordered_set<std::uint64_t> names_;  // of requests that have not ended
-    // A cancel was refused, and not repeated since. Only the thread that reaps writes it.
+    std::unordered_set<std::uint64_t> names_;  // of cancelled requests that have not ended
+    // Whether a cancel was refused and not repeated since. It is never written during a wait.
     bool refused_{false};
     std::int64_t repeated_{0};  // the time of the last repetition
 };

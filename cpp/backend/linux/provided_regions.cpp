@@ -24,13 +24,13 @@ void ProvidedRegions::drop() noexcept {
     tail_ = 0;
 }
 
-// Rings of buffers that the kernel fills incrementally exist since 6.12.
+// Registers a ring of buffers that the kernel fills incrementally, which needs Linux 6.12.
 void ProvidedRegions::provide() noexcept {
     const std::size_t page = system_page_size();
     buffers_.reset(
         static_cast<uring::Buf*>(::operator new (page, std::align_val_t{page}, std::nothrow)));
     if (buffers_ == nullptr) {
-        refusal_ = ENOMEM;  // asked for again, as after a refusal of the kernel
+        refusal_ = ENOMEM;  // provide_in_time() tries again, as after the kernel's ENOMEM
         return;
     }
     std::memset(buffers_.get(), 0, page);
@@ -47,7 +47,8 @@ void ProvidedRegions::provide() noexcept {
     post_missing();
 }
 
-// The memory that the old ring had locked counts against the new one for a while.
+// Tries again while provide() fails with ENOMEM, because the memory that the old ring had locked
+// counts against the new one for a while.
 void ProvidedRegions::provide_in_time() noexcept {
     (void)in_time([this] {
         if (!provided() && refusal_ == ENOMEM) {
@@ -83,8 +84,8 @@ void ProvidedRegions::post_missing() noexcept {
     }
 }
 
-// A region is used up exactly when all its bytes are, whatever the completion's flags say: a
-// receive of 0 bytes leaves it in the ring.
+// Takes the next bytes of a region. A region is used up exactly when all its bytes are. The flags
+// of a completion do not show that: a receive of 0 bytes leaves the region in the ring.
 Slice ProvidedRegions::take(std::uint16_t slot, std::size_t length) noexcept {
     Posted& one = regions_[slot];
     Slice slice = Slice::share(*one.region, one.region->data() + one.used, length);

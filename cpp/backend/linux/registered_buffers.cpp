@@ -13,8 +13,8 @@ namespace iocp {
 
 namespace {
 
-// Newer kernels answer a registration without a ring with EINVAL, older ones with EBADF. Neither
-// says what to do.
+// The error of a registration without a ring. The kernel's own answer, EINVAL or in older kernels
+// EBADF, would not tell the caller what to do.
 constexpr Error no_ring{Fault::resource, ENOMEM,
                         "the thread that ran this port has ended, and the system has refused the "
                         "next thread a ring of its own; run the port again before you register "
@@ -23,7 +23,7 @@ constexpr Error no_ring{Fault::resource, ENOMEM,
 Error error_of(int code) noexcept {
     if (code == EEXIST) {
         return Error::of(Fault::wrong_thread,
-                         "another thread runs this port; memory is registered by that thread");
+                         "another thread runs this port; only that thread can register memory");
     }
     return {Fault::system, code, nullptr};
 }
@@ -47,7 +47,8 @@ Error RegisteredBuffers::add(std::byte* data, std::size_t length) {
         return Error::of(Fault::argument,
                          "64 pieces of memory are registered already; release one");
     }
-    // A page inside a huge page would be charged, and locked, as the whole huge page.
+    // Keeps the memory out of huge pages. A page inside a huge page would be charged, and locked,
+    // as the whole huge page.
     (void)::madvise(data, length, MADV_NOHUGEPAGE);
     *free = {data, length};
     const int code = update(static_cast<std::size_t>(free - table_.begin()));
@@ -62,7 +63,7 @@ bool RegisteredBuffers::remove(const std::byte* data) noexcept {
     for (Buffer& one : table_) {
         if (one.data == data) {
             const Buffer before = std::exchange(one, {});
-            // A ring that is closed has released everything.
+            // A closed ring has released all registered memory.
             if (ring_.is_open() && update(static_cast<std::size_t>(&one - table_.data())) != 0) {
                 one = before;
                 return false;
@@ -72,12 +73,13 @@ bool RegisteredBuffers::remove(const std::byte* data) noexcept {
     return true;
 }
 
-// The memory that the old ring had locked counts against the new one for a while. All attempts
-// share one limit of time, so each goes on where the last one was refused.
+// Tries again while RLIMIT_MEMLOCK has no room, because what the old ring had locked counts against
+// the new one for a while. All attempts share one limit of time, so each attempt continues with the
+// memory that the last one was refused.
 bool RegisteredBuffers::restore() noexcept {
     const auto is_free = [](const Buffer& one) { return one.data == nullptr; };
     if (std::all_of(table_.begin(), table_.end(), is_free)) {
-        table_.clear();  // the next add() makes the new ring's
+        table_.clear();  // the next add() makes the new ring's table
         return true;
     }
     int code = 0;

@@ -8,27 +8,29 @@
 
 namespace iocp {
 
-// The memory that is registered with a ring. The kernel keeps it locked, and a zero-copy send from
-// it locks nothing more. Only the ring's thread may change it.
+// The memory that is registered with a ring. The kernel keeps it locked, so a zero-copy send from
+// it locks nothing more. Only the ring's thread may register or release memory.
 class RegisteredBuffers {
 public:
     static constexpr std::size_t max = 64;
 
     explicit RegisteredBuffers(const uring::Ring& ring) noexcept : ring_(ring) {}
 
-    // Registers the memory, if there is a ring. Without memory it throws, and nothing is
-    // registered.
+    // Registers memory with the ring. Returns an error if there is no ring. If an allocation fails,
+    // throws and registers nothing.
     [[nodiscard]] Error add(std::byte* data, std::size_t length);
-    // Returns whether the kernel has released the memory. If not, it is registered still.
+    // Unregisters memory. Returns whether the kernel has released it; if not, the memory is still
+    // registered.
     [[nodiscard]] bool remove(const std::byte* data) noexcept;
-    // Registers all memory with a new ring. Waits a while for the memory that the old ring had
-    // locked. Returns false if the kernel refused any.
+    // Registers all memory with a new ring. If RLIMIT_MEMLOCK has no room, tries again for a while,
+    // because the old ring frees its locked memory late. Returns false if the kernel refused any
+    // memory.
     [[nodiscard]] bool restore() noexcept;
     // Returns the kernel's index of the memory that contains these bytes, or -1.
     [[nodiscard]] int index_of(const std::byte* data, std::size_t length) const noexcept;
 
 private:
-    // A null `data` is a free place.
+    // A place in the table of registered memory. The place is free if `data` is null.
     struct Buffer {
         std::byte* data{nullptr};
         std::size_t length{0};
@@ -38,8 +40,8 @@ private:
     [[nodiscard]] int update(std::size_t place) const noexcept;
 
     const uring::Ring& ring_;
-    // The ring's table, by the kernel's index. Empty until the ring's first piece; then it has
-    // `max` places, and so has the kernel's.
+    // The registered memory, by the kernel's index. The table is empty until the first add() to a
+    // ring. After that it has `max` places, and so has the kernel's table.
     std::vector<Buffer> table_;
 };
 

@@ -8,19 +8,19 @@ namespace iocp {
 
 // The meaning of a request's completion.
 enum class RequestKind : std::uint8_t {
-    transfer,  // the bytes that it moved
+    transfer,  // the result is the number of bytes transferred
     empty,     // readiness, itself the result: a zero-byte receive or a wait for room
     ready,     // readiness: start the operation again
 };
 
-// The name of a request in the kernel (user_data): its operation's packed id, with the kind in two
-// bits that no slot reaches. A lane has at most one request in the kernel, so its socket keeps the
-// kind, and the name can be made again from the operation.
+// The name of a request in the kernel (its user_data): the packed id of its operation, with the
+// RequestKind in two bits that no slot number reaches. A lane has at most one request in the
+// kernel. So the socket keeps the kind, and the name can be made again from the operation.
 class RequestName {
 public:
-    // The names of the entries that belong to no operation.
+    // The names of submission entries that belong to no operation.
     static constexpr std::uint64_t wake = ~std::uint64_t{0};
-    static constexpr std::uint64_t cancel = ~std::uint64_t{0} - 1;  // completes only if it failed
+    static constexpr std::uint64_t cancel = ~std::uint64_t{0} - 1;  // completes only if it fails
 
     RequestName(SlotId operation, RequestKind kind) noexcept
         : packed_(operation.packed() | (static_cast<std::uint64_t>(kind) << kind_shift)) {}
@@ -51,7 +51,7 @@ private:
     static constexpr unsigned kind_shift = 30;
     static constexpr std::uint32_t kind_bits = 3;
 
-    // Returns the place of the kind in Socket::backend_bits.
+    // Returns the position of the operation's RequestKind in Socket::backend_bits.
     static unsigned shift_of(const Operation& op) noexcept { return op.sending() ? 10 : 8; }
 
     std::uint64_t packed_;

@@ -33,9 +33,10 @@ void Ring::close() noexcept {
 }
 
 int Ring::open(unsigned entries, bool shared, std::string& reason) {
-    // The ladder begins with the best flags; each step gives up a feature that older kernels lack.
-    // The thread that submitted a request also finishes it. A shared ring interrupts that thread,
-    // because it may stay away for long.
+    // The ladder begins with the best flags; each step gives up a flag that older kernels lack.
+    // With coop_taskrun a completion waits until the thread that submitted its request enters the
+    // kernel again. A shared ring does without this flag, because that thread may stay away for
+    // long.
     constexpr std::uint32_t own = setup_r_disabled | setup_coop_taskrun | setup_single_issuer;
     const std::uint32_t base = setup_cqsize | setup_clamp | setup_submit_all | (shared ? 0U : own);
     const std::uint32_t defer = shared ? 0U : setup_defer_taskrun;

@@ -7,7 +7,8 @@
 
 namespace iocp::uring {
 
-// One io_uring instance and its shared memory. It moves entries in and out, without their meaning.
+// One io_uring instance and the memory that it shares with the kernel. This class moves entries in
+// and out, and does not interpret them.
 class Ring {
 public:
     Ring() = default;
@@ -15,39 +16,41 @@ public:
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
-    // Sets the ring up for one issuing thread, disabled until enable(). A `shared` ring takes any
-    // thread, one at a time, and is enabled at once. Where the lock limit refuses `entries`, it
-    // tries fewer. Returns 0, or an errno with its meaning in `reason`. Precondition: it is not
-    // open.
+    // Sets the ring up for one issuing thread; the ring stays disabled until enable(). A `shared`
+    // ring is enabled at once, and any thread may enter it, one at a time. If RLIMIT_MEMLOCK
+    // refuses `entries`, open() tries fewer. Returns 0, or an errno with its meaning in `reason`.
+    // Precondition: the ring is not open.
     int open(unsigned entries, bool shared, std::string& reason);
     [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
-    // Ends the ring with all its requests. Their completions are lost.
+    // Closes the ring, which ends all its requests. Their completions are lost.
     void close() noexcept;
     // Binds the ring to the calling thread: no other thread may enter(). Returns an errno or 0.
     [[nodiscard]] int enable() noexcept;
     // Returns whether the ring is open and a thread may enter() it.
     [[nodiscard]] bool enabled() const noexcept { return enabled_; }
 
-    // Returns a cleared entry, or null if the submission queue is full or not open.
+    // Returns a cleared submission entry, or null if the queue is full or the ring is not open.
     [[nodiscard]] Sqe* next() noexcept;
-    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: the ring is not
-    // enabled, so the kernel takes none meanwhile.
+    // Calls visit(Sqe&) for each submission entry that the kernel has not taken. Precondition: the
+    // ring is not enabled, so the kernel takes none meanwhile.
     template <class Visit>
     void each_queued(Visit&& visit) {
         for (std::uint32_t at = load_acquire(sq_head_); at != local_tail_; ++at) {
             visit(sqes_[at & sq_mask_]);
         }
     }
-    // Makes the entries taken so far visible to enter(). Returns how many are not submitted yet.
+    // Makes the entries that next() has returned visible to the kernel. Returns how many entries
+    // the kernel has not taken yet.
     unsigned publish() noexcept;
-    // Returns the result of io_uring_enter(2), or the negated errno. After patience_us microseconds
-    // one completion ends the wait, whatever wait_for says.
+    // Returns the result of io_uring_enter(2), or the negated errno. The wait ends after wait_for
+    // completions, or after patience_us microseconds with a single one.
     int enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
               std::uint32_t patience_us = 0) const noexcept;
     int register_with(unsigned opcode, void* argument, unsigned count) const noexcept;
 
-    // Calls take(const Cqe&) for each entry, in order, until take() returns false. That entry and
-    // those behind it stay in the ring. Returns whether all entries were taken.
+    // Calls take(const Cqe&) for each completion entry, in order, until take() returns false. The
+    // entry for which it returned false, and those behind it, stay in the ring. Returns whether all
+    // entries were taken.
     template <class Take>
     bool each_completion(Take&& take) {
         std::uint32_t head = *cq_head_;

@@ -11,7 +11,7 @@ void StandingReceives::began(std::uint64_t name, int fd) {
     if (id.slot >= standing_.size()) {
         standing_.resize(id.slot + std::size_t{1});
     }
-    doubted_.reserve(standing_.size());  // so that completed() can add any of them without memory
+    doubted_.reserve(standing_.size());  // so that completed() never allocates
     Standing& entry = standing_[id.slot];
     entry.generation = id.generation;
     entry.fd = fd;
@@ -47,8 +47,9 @@ void StandingReceives::completed(const uring::Cqe& cqe) {
     }
 }
 
-// Finds the lost requests. A request whose next completion the kernel has announced stays in doubt.
-// Its socket is polled if that completion has not arrived by the next call.
+// Finds the requests whose socket has data that no completion has reported. A request whose next
+// completion the kernel has announced stays in doubt. Its socket is polled if that completion has
+// not arrived by the next call.
 void StandingReceives::find_lost() {
     asked_.clear();
     if (doubted_.empty()) {

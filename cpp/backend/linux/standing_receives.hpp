@@ -9,19 +9,19 @@
 
 namespace iocp {
 
-// The multishot receives in the kernel. The kernel may fail to report the last data of a burst: it
-// counts a request's wake-ups. From the 128th on it only marks the request, and checks the mark
-// before it gives the count back, never after (io_uring/poll.c). So the last segment can stay in
-// its socket unreported. After enough data for a burst a request is in doubt: this class polls its
-// socket, once.
+// The multishot receives in the kernel. The kernel may fail to report the last data of a burst. It
+// counts the wake-ups of a request, and from the 128th on only marks the request (io_uring/poll.c).
+// It checks the mark before it resets the count, never after, so the last segment can stay in the
+// socket unreported. A request that has received enough data for such a burst is in doubt: this
+// class polls its socket, once.
 class StandingReceives {
 public:
     // Notes that a request of this name went to the kernel.
     void began(std::uint64_t name, int fd);
     // Notes the completion of a request. Ignores a name that began() has not noted.
     void completed(const uring::Cqe& cqe);
-    // Polls the sockets of the requests in doubt, and calls lost(name) for each that has something
-    // to read. If lost() throws, the next look() calls it again.
+    // Polls the sockets of the requests in doubt, and calls lost(name) for each request whose
+    // socket has something to read. If lost() throws, the next look() calls it again.
     template <typename Lost>
     void look(Lost lost) {
         if (lost_.empty()) {
@@ -34,7 +34,7 @@ public:
     // Returns whether look() has work left, so that the thread must not sleep: requests in doubt,
     // or lost ones that are not reported yet.
     [[nodiscard]] bool in_doubt() const noexcept { return !doubted_.empty() || !lost_.empty(); }
-    // Forgets all requests; their ring is gone.
+    // Forgets all requests, because their ring is closed.
     void clear() noexcept;
 
 private:
@@ -45,7 +45,7 @@ private:
         std::uint32_t generation{0};
         int fd{-1};                    // -1: no request of this slot is in the kernel
         std::uint32_t bytes : 29 {0};  // since the socket was last found empty; saturates
-        std::uint32_t heard : 1 {0};   // completed since the last look()
+        std::uint32_t heard : 1 {0};   // a completion has come since the last look()
         std::uint32_t owed : 1 {0};    // the last completion said that there is more
         std::uint32_t doubted : 1 {0};
     };

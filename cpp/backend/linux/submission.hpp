@@ -10,13 +10,13 @@
 
 namespace iocp {
 
-// The entries on their way to the kernel, which takes them in the order of push() whatever room the
-// ring has. Other threads push under the port's lock; only enter() goes without it.
+// The submission entries on their way to the kernel, which takes them in the order of push() even
+// if the ring is full for a while. Every call but enter() needs the port's lock.
 class Submission {
 public:
     explicit Submission(uring::Ring& ring) noexcept : ring_(ring) {}
 
-    // Without memory it throws, and the entry is not pushed.
+    // Adds an entry behind all others. If memory runs out, throws and adds nothing.
     void push(const uring::Sqe& entry) {
         uring::Sqe* slot = backlog_.empty() ? ring_.next() : nullptr;
         if (slot == nullptr) {
@@ -30,12 +30,12 @@ public:
         push(entry);
         ++queued_sends_;
     }
-    // Returns memory for the next entry. It stays valid until the kernel has taken that entry.
+    // Returns memory for the data of the next entry, valid until the kernel has taken that entry.
     [[nodiscard]] std::byte* memory(std::size_t bytes) { return memory_.take(bytes); }
-    // Lets later entries have the memory of the earlier ones, if the kernel has taken them all.
+    // Reuses the memory of earlier entries for later ones, if the kernel has taken all entries.
     void reuse_memory() noexcept;
 
-    // Gives the entries pushed so far to the next enter(), as far as the ring has room.
+    // Puts the entries pushed so far into the ring, as far as it has room, for the next enter().
     void publish() noexcept;
     // Returns whether the ring had no room for some entries at the last publish().
     [[nodiscard]] bool has_backlog() const noexcept { return !backlog_.empty(); }
@@ -50,7 +50,7 @@ public:
         ring_.each_queued(visit);
         std::for_each(backlog_.begin(), backlog_.end(), visit);
     }
-    // Forgets the entries that the kernel has not taken; their ring is gone.
+    // Forgets the entries that the kernel has not taken, because their ring is closed.
     void clear() noexcept;
 
 private:
@@ -58,9 +58,9 @@ private:
     // Entries that found the ring full, in order. Later entries go behind them.
     std::vector<uring::Sqe> backlog_;
     EntryMemory memory_;
-    unsigned to_submit_{0};     // published and not taken yet
-    unsigned queued_sends_{0};  // pushed since the last publish()
-    unsigned new_sends_{0};     // the next enter() submits them
+    unsigned to_submit_{0};     // entries that are published and not taken yet
+    unsigned queued_sends_{0};  // sends pushed since the last publish()
+    unsigned new_sends_{0};     // sends that the next enter() submits
 };
 
 }  // namespace iocp

@@ -96,7 +96,7 @@ struct RsrcRegister {
 };
 static_assert(sizeof(RsrcRegister) == 32);
 
-// The kernel's answer about each of its operations.
+// The kernel's answer to a probe: which io_uring operations it supports.
 struct ProbeOp {
     std::uint8_t op, resv;
     std::uint16_t flags;

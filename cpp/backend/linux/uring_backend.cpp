@@ -55,7 +55,8 @@ int UringBackend::open_ring(std::string& reason) {
     return 0;
 }
 
-// The memory that a closed ring had locked counts against the next one for a while.
+// Repeats open_ring() while it fails with ENOMEM, because the memory that a closed ring had locked
+// counts against RLIMIT_MEMLOCK for a while.
 int UringBackend::open_ring_in_time(std::string& reason) {
     int code = 0;
     (void)in_time([&] {
@@ -66,7 +67,7 @@ int UringBackend::open_ring_in_time(std::string& reason) {
 }
 
 UringBackend::~UringBackend() {
-    ring_.close();  // before the memory that its requests may name
+    ring_.close();  // before the other members end, whose memory its requests may name
 }
 
 Error UringBackend::claim() {
@@ -81,7 +82,8 @@ Error UringBackend::claim() {
     }
 }
 
-// Without memory it throws before it has enabled the ring for a thread that it does not know.
+// Makes the calling thread the ring's issuer. The allocations come before enable(), so that a lack
+// of memory never leaves the ring enabled for an unknown thread.
 Error UringBackend::claim_ring() {
     Issuer self = Issuer::this_thread();
     if (ring_.enabled() && !issuer_.ends_in_time()) {
@@ -99,8 +101,9 @@ Error UringBackend::claim_ring() {
     return {};
 }
 
-// The kernel ended every request of the ended thread. It left their completions in the old ring's
-// memory, as far as there was room; no other thread could enter that ring.
+// Replaces the ring of an ended thread. The kernel has ended that thread's requests, and has left
+// as many completions as fit in the old ring's memory. They can be read there, although no other
+// thread may enter that ring.
 Error UringBackend::take_over() {
     if (ring_.is_open()) {
         collect(carried_);
@@ -112,7 +115,7 @@ Error UringBackend::take_over() {
     would_block_.clear();
     in_kernel_.clear();
     cancels_.clear();
-    submission_.clear();  // every request is started again
+    submission_.clear();  // the core starts every request again
     std::string reason;
     if (open_ring_in_time(reason) != 0) {
         return {Fault::resource, ENOMEM,
@@ -152,9 +155,9 @@ bool UringBackend::send_direct(Socket& socket, bool on) {
     return can;
 }
 
-// Returns the pages that the kernel charges to the lock limit for a zero-copy send until its
-// notification: one for each whole page of its length, and two (io_uring/notif.c; measured in
-// tests/memory/test_truth.py).
+// Returns the pages that the kernel charges to RLIMIT_MEMLOCK for a zero-copy send until its
+// notification. It charges one for each whole page of the send's length, plus two
+// (io_uring/notif.c; measured in tests/memory/test_truth.py).
 std::uint32_t UringBackend::kernel_locked(const Operation& op) const noexcept {
     const State state = op.state.load(std::memory_order_relaxed);
     const bool in_flight =
@@ -166,8 +169,9 @@ std::uint32_t UringBackend::kernel_locked(const Operation& op) const noexcept {
     return static_cast<std::uint32_t>(op.lease.length / system_page_size()) + 2;
 }
 
-// Cancels by name, never by descriptor: the number may belong to another socket by now. The port
-// may not know yet that a request has ended; its packet is then later in this batch.
+// Cancels by the request's name, never by descriptor, whose number may belong to another socket by
+// now. Does nothing if the request has ended: its packet, which the port has not seen yet, comes
+// later in the same batch.
 void UringBackend::cancel(Operation& op) {
     if (in_kernel_.contains(op.id.slot)) {
         cancel(RequestName::of(op).packed());
@@ -189,8 +193,9 @@ void UringBackend::push_cancel(std::uint64_t name) {
     submission_.push(entry);
 }
 
-// If no thread has entered the ring yet, all its requests are still in the queue. For any other
-// ring only its own thread fetches the answers.
+// Until a thread has entered the ring, all requests are still queued, and cancelled ones are
+// removed from the queue. After that only the ring's own thread can fetch completions, or for a
+// shared ring any thread while none waits.
 void UringBackend::take_cancelled(std::vector<Packet>& out) {
     if (!ring_.is_open()) {
         return;
@@ -217,8 +222,8 @@ void UringBackend::take_cancelled(std::vector<Packet>& out) {
     reap(out);
 }
 
-// A cancel interrupts a request that a worker of the ring is just making (EINTR). A request that
-// was interrupted without a cancel is started again.
+// EINTR also means cancelled: a cancel interrupts a call that a worker thread of the ring is just
+// making. The core starts a request again if it was interrupted without a cancel.
 bool UringBackend::cancelled(int code) const noexcept {
     return code == EINTR || LinuxBackend::cancelled(code);
 }
@@ -237,7 +242,7 @@ void UringBackend::publish() {
             }
         });
     } catch (const std::bad_alloc&) {
-        // the next turn does the rest
+        // No memory now: the next turn does the rest.
     }
     submission_.publish();
     must_return_ = submission_.has_backlog() || standing_.in_doubt() || wake_lost_;
@@ -247,7 +252,7 @@ void UringBackend::wait(std::int64_t timeout_ns) {
     submission_.enter(must_return_ ? 0 : cancels_.limit(timeout_ns));
 }
 
-// Precondition: there is room for its packet.
+// Converts a completion entry to a packet. Precondition: `out` has room for the packet.
 void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) noexcept {
     const bool more = (cqe.flags & uring::cqe_f_more) != 0;
     if (cqe.user_data == RequestName::wake) {
@@ -269,8 +274,9 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) n
         return;
     }
     const bool polled = name.kind() != RequestKind::transfer;
-    // A second entry will report that the memory is released. Until then a cancel has nothing to
-    // end, and the rest of a send may already use the same name.
+    // This is a zero-copy send, and a second completion will report that its memory is released.
+    // Until then a cancel has nothing to end, and a request for the rest of the send may already
+    // use the same name.
     const bool transferred = more && !polled && (cqe.flags & uring::cqe_f_buffer) == 0;
     if (!more || transferred) {
         in_kernel_.erase(packet.operation.slot);
@@ -297,8 +303,8 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) n
         packet.phase = Phase::transferred;
     }
     if (!polled && cqe.res == -EAGAIN) {
-        // A worker of the ring made the call and found the file non-blocking, which another holder
-        // of the file may set.
+        // A worker thread of the ring made the call and found the file non-blocking, a mode that
+        // another holder of the file may set.
         would_block_.insert(packet.operation.slot);
         packet.result = 0;
         packet.ready = true;
@@ -306,7 +312,7 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) n
     out.push_back(std::move(packet));
 }
 
-// Completions without room stay in the ring.
+// Appends the packets of all completions. Completions for which `out` has no room stay in the ring.
 void UringBackend::collect(std::vector<Packet>& out) {
     const bool all = ring_.each_completion([&](const uring::Cqe& cqe) {
         if (out.size() == out.capacity()) {
@@ -332,7 +338,7 @@ void UringBackend::reap(std::vector<Packet>& out) {
     }
     carried_.clear();
     if (!ring_.is_open()) {
-        return;  // the thread that owned it has ended, and the system refused a new ring
+        return;  // there is no ring: its thread has ended, and the system refused a new one
     }
     collect(out);
     submission_.reuse_memory();

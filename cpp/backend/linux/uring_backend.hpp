@@ -20,11 +20,13 @@
 
 namespace iocp {
 
-// The backend of io_uring. One thread issues to the ring; a shared ring takes any thread that makes
-// a turn. Other threads fill entries under the port's lock and wake the issuer.
+// The io_uring backend. Only one thread, the issuer, enters the ring; a shared ring may be entered
+// by any thread that makes a turn. Other threads fill in submission entries under the port's lock
+// and wake the issuer.
 class UringBackend final : public LinuxBackend {
 public:
-    // `patient`: waits a while until the memory that closed rings had locked is free.
+    // `patient`: if RLIMIT_MEMLOCK refuses the ring, create() tries again for a while, because
+    // closed rings free their locked memory late.
     static std::unique_ptr<UringBackend> create(BufferPool& pool, const BackendOptions& options,
                                                 bool patient, BackendReason& why);
     ~UringBackend() override;
@@ -60,16 +62,16 @@ public:
 private:
     UringBackend(BufferPool& pool, const BackendOptions& options)
         : entries_(options.ring_entries), shared_(options.shared), regions_(ring_, pool) {}
-    // The ring and its thread (uring_backend.cpp).
+    // Functions for the ring and its thread (uring_backend.cpp).
     int open_ring(std::string& reason);
     int open_ring_in_time(std::string& reason);
     [[nodiscard]] bool supports(std::uint8_t opcode) const;
     Error claim_ring();
     Error take_over();
 
-    // The requests of operations (uring_requests.cpp).
+    // Functions that start the requests of operations (uring_requests.cpp).
     StartResult start_request(Operation& op, unsigned count);
-    // Notes that a request of the operation goes to the kernel. Returns its name.
+    // Notes that a request of the operation goes to the kernel. Returns the name of the request.
     [[nodiscard]] std::uint64_t begin(Operation& op, RequestKind kind);
     StartResult poll(Operation& op, std::uint32_t events, RequestKind kind);
     void send(Operation& op, unsigned count);
@@ -82,40 +84,43 @@ private:
     StartResult checked(const Socket& socket, const StartResult& result) noexcept;
     [[nodiscard]] int pending_error(Socket& socket);
 
-    // The turn (uring_backend.cpp).
+    // Functions of the turn (uring_backend.cpp).
     void cancel(std::uint64_t name);
     void push_cancel(std::uint64_t name);
     void arm_wake();
     void collect(std::vector<Packet>& out);
     void completion(const uring::Cqe& cqe, std::vector<Packet>& out) noexcept;
 
-    // The options of every ring of this backend; a thread that takes over makes another one.
+    // The options of each ring of this backend. A thread that takes over makes a new ring.
     const unsigned entries_;
     const bool shared_;
-    // The destructor closes it before the parts below, whose memory its requests name.
+    // The destructor closes the ring before the members below end, because requests in the ring
+    // hold addresses of their memory.
     uring::Ring ring_;
-    // Every entry goes through here, so that none overtakes another.
+    // Every submission entry goes through this member, so that no entry overtakes another.
     Submission submission_{ring_};
     // The thread that enabled the ring. A shared ring has none.
     Issuer issuer_;
     // A take-over has ended every request, and took_over() has not reported it yet.
     bool took_over_{false};
-    // The packets that were left in the ring of an ended thread; the next reap() gives them out.
+    // The packets that were left in the ring of an ended thread. The next reap() returns them.
     std::vector<Packet> carried_;
 
     ProvidedRegions regions_;
-    // The first ring had provided regions, so there is room for them.
+    // Whether the first ring had provided regions. If so, a take-over waits until RLIMIT_MEMLOCK
+    // has room for them again.
     bool had_regions_{false};
     RegisteredBuffers registered_{ring_};
-    // The kernel has zero-copy sends.
+    // Whether the kernel has zero-copy sends.
     bool sends_direct_{false};
-    // Some socket has ever sent directly, so the kernel may lock memory.
+    // Whether any socket was ever set to send directly, so that the kernel may lock memory.
     bool asked_direct_{false};
 
-    // The operations whose request has not ended, even if the request is still in the backlog. A
-    // lane has at most one.
+    // The operations whose request has not ended, even if the request still waits because the ring
+    // was full. A lane has at most one request.
     SlotSet in_kernel_;
-    // The operations whose call found a non-blocking file. Their next start waits for readiness.
+    // The operations whose request failed with EAGAIN, because another holder made the file
+    // non-blocking. Their next start waits for readiness.
     SlotSet would_block_;
     StandingReceives standing_;
     ExactWaits exact_waits_;
@@ -123,10 +128,10 @@ private:
 
     // True between publish() and reap(), while a thread may wait without the port's lock.
     bool waiting_{false};
-    // The next wait must not last: entries are left to submit, a multishot receive is in doubt, or
-    // wake() could not end it.
+    // The next wait must return at once: entries are left to submit, data may have arrived that a
+    // multishot receive did not report, or wake() could not end the wait.
     bool must_return_{false};
-    // The kernel has ended the poll for wake(), and there was no memory for another one.
+    // The kernel has ended the poll that wake() relies on, and no new poll is armed yet.
     bool wake_lost_{false};
 };
 

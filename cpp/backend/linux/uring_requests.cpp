@@ -1,4 +1,4 @@
-// UringBackend: the requests of operations.
+// UringBackend: starts the requests of operations.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -17,13 +17,14 @@ namespace iocp {
 
 namespace {
 
-// A bit of Socket::backend_bits, above those of RequestName: the peer was seen to shut down its
-// side.
+// A bit of Socket::backend_bits, above the bits that RequestName uses. It is set once the peer was
+// seen to shut down its sending side.
 constexpr std::uint32_t bit_peer_ended = 1U << 12U;
-// Maximum length of one entry, which has 32 bits; the core sends the rest.
+// Maximum number of bytes of one request, whose length field has 32 bits. The core starts another
+// request for the rest.
 constexpr std::size_t max_bytes = std::size_t{1} << 30U;
-// A send of at least this many bytes is tried by a call before it becomes a request, while its data
-// is warm in the cache.
+// A send of at least this many bytes is first tried with a system call, while its data is warm in
+// the cache. It becomes a request if that call would block.
 constexpr std::size_t hot_send = std::size_t{8} << 10U;
 
 // Returns the poll events that the operation waits for before it is attempted again.
@@ -62,7 +63,7 @@ StartResult UringBackend::poll(Operation& op, std::uint32_t events, RequestKind 
     return {};
 }
 
-// Returns the error that the next call on the socket would get. Asking takes it.
+// Returns the socket's pending error (SO_ERROR), or 0. Reading the error clears it.
 int UringBackend::pending_error(Socket& socket) {
     int code = 0;
     std::size_t length = sizeof code;
@@ -70,16 +71,17 @@ int UringBackend::pending_error(Socket& socket) {
 }
 
 std::uint64_t UringBackend::begin(Operation& op, RequestKind kind) {
-    // Reserves memory now, because the request's completion may insert the operation and must not
-    // fail.
+    // Reserves memory now, because the completion of the request may add the operation to these
+    // sets, and must not fail.
     exact_waits_.reserve(op.id.slot);
     would_block_.reserve(op.id.slot);
     in_kernel_.insert(op.id.slot);
     return RequestName::begin(op, kind).packed();
 }
 
-// Lets the kernel go on with the request by itself only where the socket reports progress
-// (bytes_taken). Elsewhere every part is a packet, because a slow peer would look like a dead one.
+// Sets MSG_WAITALL, with which the kernel continues a partial send by itself, only for internet
+// sockets, where bytes_taken() shows progress. On other sockets every part ends with a packet;
+// otherwise a slow peer would look like a dead one.
 void UringBackend::send(Operation& op, unsigned count) {
     const Socket& socket = *op.socket;
     uring::Sqe entry{};
@@ -129,10 +131,10 @@ StartResult UringBackend::read(Socket& socket, std::byte* data, std::size_t leng
     return checked(socket, LinuxBackend::read(socket, data, length));
 }
 
-// The kernel continues a send with MSG_WAITALL by itself. When it meets an error, it reports only
-// the bytes sent before, and the socket loses the error. The next send would get EPIPE, and a
-// receive the end of the stream. A connection that is closed with data to send was reset or timed
-// out; the cause can no longer be found.
+// The kernel continues a send with MSG_WAITALL by itself. When the kernel meets an error, it
+// reports only the bytes sent before, and the socket loses the error. The next send would get
+// EPIPE, and a receive the end of the stream. A connection that is closed with data to send was
+// reset or timed out; ECONNRESET stands for either, because the cause can no longer be found.
 int UringBackend::swallowed_error(const Socket& socket) noexcept {
     tcp_info info{};
     socklen_t length = sizeof info;
@@ -141,7 +143,8 @@ int UringBackend::swallowed_error(const Socket& socket) noexcept {
     return over ? ECONNRESET : 0;
 }
 
-// An end of stream is an error if a send that is still in the kernel has met one before it.
+// Replaces the end of the stream by the connection's error, if a send that is still in the kernel
+// has met an error first.
 StartResult UringBackend::checked(const Socket& socket, const StartResult& result) noexcept {
     const bool end = result.start == Start::done && result.value == 0;
     const Operation* sending = socket.sending.request();
@@ -152,7 +155,7 @@ StartResult UringBackend::checked(const Socket& socket, const StartResult& resul
     return code != 0 ? failed(code) : result;
 }
 
-// Calls sendfile(2) between polls, because the ring has no request for it. A splice(2) would need a
+// Calls sendfile(2) between polls, because io_uring has no such request. A splice(2) would need a
 // pipe for each send, and a second request to count the bytes that left the pipe. sendfile(2) needs
 // O_NONBLOCK, which a receive submitted meanwhile would see. So only the submitting thread calls
 // it, between two submissions.
@@ -168,7 +171,8 @@ StartResult UringBackend::send_file(Operation& op) {
     return poll(op, POLLOUT, RequestKind::ready);
 }
 
-// Without memory it removes every trace of the request, so that no packet is waited for.
+// Starts a request. If memory runs out, removes all notes of the request, so that no packet is
+// waited for, and throws.
 StartResult UringBackend::start(Operation& op, unsigned count) {
     try {
         return start_request(op, count);
@@ -194,7 +198,7 @@ StartResult UringBackend::start_request(Operation& op, unsigned count) {
         case OperationKind::zero_byte:
             return poll(op, POLLIN | POLLRDHUP, RequestKind::empty);
         case OperationKind::writable:
-            socket.backend_bits &= ~bit_unwritable;  // its completion reports room
+            socket.backend_bits &= ~bit_unwritable;  // the completion will report room
             return poll(op, POLLOUT, RequestKind::empty);
         case OperationKind::connect:
         case OperationKind::disconnect:
@@ -227,7 +231,7 @@ StartResult UringBackend::start_request(Operation& op, unsigned count) {
                 }
             }
             send(op, count);
-            socket.backend_bits &= ~bit_unwritable;  // its completion reports room
+            socket.backend_bits &= ~bit_unwritable;  // the completion will report room
             return {};
         }
         case OperationKind::receive:
@@ -241,9 +245,9 @@ StartResult UringBackend::start_request(Operation& op, unsigned count) {
     return {};
 }
 
-// The kernel retries a waiting send whenever POLLRDHUP is reported, which is permanent once the
-// peer has shut down its side. After 128 retries the send waits in a worker thread of its own. So a
-// send to such a peer starts as a readiness wait.
+// Tries a send with a system call. If that would block and the peer has shut down its side, starts
+// a readiness wait. For such a peer POLLRDHUP is permanent, and the kernel would retry a waiting
+// send each time it is reported. After 128 retries the send would occupy a worker thread.
 StartResult UringBackend::send_hot(Operation& op, unsigned count) {
     Socket& socket = *op.socket;
     if ((socket.backend_bits & bit_unwritable) == 0) {
@@ -257,26 +261,26 @@ StartResult UringBackend::send_hot(Operation& op, unsigned count) {
         return {};
     }
     socket.backend_bits |= bit_peer_ended;
-    socket.backend_bits &= ~bit_unwritable;  // its completion reports room
+    socket.backend_bits &= ~bit_unwritable;  // the completion will report room
     exact_waits_.need(op.id.slot);
     const StartResult result = poll(op, POLLOUT, RequestKind::ready);
     return result.start == Start::failed ? StartResult{} : result;
 }
 
-// If a send finds no room, the kernel tries again with the bytes that the first try left over. A
-// datagram would then be truncated or empty. So the backend sends by a call, and lets the ring wait
-// only for room.
+// Sends a datagram with a system call, and uses the ring only to wait for room. If a send request
+// finds no room, the kernel tries again with the bytes that the first try left over. The datagram
+// would then be truncated or empty.
 StartResult UringBackend::send_datagram(Operation& op) {
     const StartResult result = send_now(op, 1);
     if (result.start == Start::pending) {
-        op.socket->backend_bits &= ~bit_unwritable;  // its completion reports room
+        op.socket->backend_bits &= ~bit_unwritable;  // the completion will report room
         return poll(op, POLLOUT, RequestKind::ready);
     }
     return result;
 }
 
-// Waits for queued errors and urgent data by a poll, because the kernel's own wait would end with
-// ordinary bytes. A pending error outside the queue fails the operation.
+// Waits for queued errors or urgent data by a poll, because a receive request in the kernel would
+// end with ordinary bytes. A pending error outside the error queue (SO_ERROR) fails the operation.
 StartResult UringBackend::receive_notified(Operation& op) {
     const StartResult result = attempt(op, 1);
     if (result.start != Start::pending) {
@@ -314,8 +318,9 @@ void UringBackend::receive(Operation& op) {
     submission_.push(entry);
 }
 
-// The kernel copies the list of parts when it takes the entry, and writes to the header when the
-// message arrives.
+// Starts a recvmsg request. The kernel copies the iovec list when it takes the entry, so temporary
+// memory will do. It writes to the msghdr when the message arrives, so the msghdr lies in the
+// Message.
 void UringBackend::receive_message(Operation& op, uring::Sqe& entry) {
     auto* vector = reinterpret_cast<iovec*>(submission_.memory(op.slices * sizeof(iovec)));
     const std::size_t used = list_parts(op, 1, vector, op.slices);

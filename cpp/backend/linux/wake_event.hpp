@@ -16,8 +16,8 @@ public:
     [[nodiscard]] int fd() const noexcept { return fd_; }
     // Ends the present wait, or else the next one. Any thread may call it, without a lock.
     void set() noexcept;
-    // Takes every set() so far. Only the thread that waits calls it, and before it looks for work:
-    // a later set() then ends its next wait.
+    // Takes back every set() so far. Only the thread that waits calls clear(), before it looks for
+    // work, so that a later set() ends its next wait.
     void clear() noexcept;
 
 private:

@@ -8,7 +8,7 @@
 
 namespace iocp::sim {
 
-// Bytes in arrival order, named by their position since the first one ever.
+// Bytes in arrival order. The position of a byte counts from the first byte ever appended.
 class ByteQueue {
 public:
     void append(const std::byte* data, std::size_t length) {

@@ -25,7 +25,7 @@ struct Machine {
     };
     System system;
     std::uint32_t address{0};   // the address of its outgoing connections
-    std::int64_t card_free{0};  // when the card has sent its last segment
+    std::int64_t card_free{0};  // when the card has sent its last segment, in virtual time
     Vector<Due> due;
     bool woken{false};
 };
@@ -39,10 +39,10 @@ struct Request {
     bool peek{false};
     OperationKind kind{OperationKind::receive};
     SlotId operation;
-    std::uint64_t begin{0};  // of a locked send
+    std::uint64_t begin{0};  // a locked send covers the stream from `begin` to `end`
     std::uint64_t end{0};
     std::int64_t result{0};
-    std::int64_t price{0};     // taken from the pool
+    std::int64_t price{0};     // bytes taken from the non-paged pool
     std::uint32_t pages{0};    // locked by a receive
     Vector<ConstBytes> parts;  // the memory of a locked receive
 };
@@ -60,13 +60,14 @@ enum class Stage : std::uint8_t {
     connecting,  // a SYN was sent
     embryo,      // a SYN came and was answered
     connected,
-    over,  // reset, timed out, or refused
+    over,  // reset, timed out, refused, or closed
 };
 
 // Names no endpoint. The default SlotId{} cannot stand for none, because it names the first.
 inline constexpr SlotId no_endpoint{~std::uint32_t{0}, 0};
 
-// No system has a descriptor this high, so a system call that is given a handle refuses it.
+// The handle of the first modelled socket. No system has a descriptor this high, so a system call
+// that gets such a handle refuses it.
 inline constexpr Handle first_handle = Handle{1} << 30U;
 constexpr Handle handle_of(std::uint32_t slot) noexcept {
     return first_handle + static_cast<Handle>(slot);
@@ -74,7 +75,7 @@ constexpr Handle handle_of(std::uint32_t slot) noexcept {
 
 struct EndpointTimer {
     std::int64_t due{-1};     // -1: not armed
-    std::int64_t queued{-1};  // when the event that checks it comes
+    std::int64_t queued{-1};  // when the event that checks the timer comes
 };
 
 // One socket of the model.
@@ -93,7 +94,7 @@ struct Endpoint {
     bool reusable{false};         // SO_REUSEADDR
     bool resets_on_close{false};  // its close is a reset
     bool nagle{true};
-    bool answered{false};            // has sent after it received: acknowledgements may go along
+    bool answered{false};            // has sent data since it first received some
     bool stalled{false};             // its reader has stopped
     bool vanished{false};            // nothing reaches it or leaves it
     bool send_buffer_set{false};     // SO_SNDBUF was set
@@ -110,8 +111,8 @@ struct Endpoint {
     std::uint64_t send_buffer{0};
     std::uint64_t receive_buffer{0};
     std::uint64_t receive_window{0};
-    std::uint64_t read_this_round_trip{0};     // since `read_since`, at most a round trip ago
-    std::uint64_t max_read_per_round_trip{0};  // of those that are over; 0: none is
+    std::uint64_t read_this_round_trip{0};     // since `read_since`
+    std::uint64_t max_read_per_round_trip{0};  // of the round trips that are over; 0: none is
     std::int64_t read_since{0};
     Outgoing out;
     Incoming in;
@@ -125,7 +126,7 @@ struct Endpoint {
     std::uint64_t timed_position{Incoming::none};  // the position whose acknowledgement is timed
     std::int64_t timed_since{0};
     std::uint32_t retries{0};
-    std::uint32_t duplicate_acks{0};  // acknowledgements in a row without news
+    std::uint32_t duplicate_acks{0};  // acknowledgements in a row that bring nothing new
 
     void recycle() noexcept {
         const SlotId name = id;

@@ -14,7 +14,7 @@ enum Flag : std::uint8_t {
     flag_ack = 1U << 1U,
     flag_fin = 1U << 2U,
     flag_reset = 1U << 3U,
-    flag_update = 1U << 4U,  // only a window that has grown
+    flag_update = 1U << 4U,  // brings only a window that has grown
 };
 
 // A segment. It names bytes of its sender's stream and does not carry them. The sender keeps them

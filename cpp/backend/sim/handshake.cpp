@@ -34,7 +34,7 @@ void Transport::syn_arrives(const Segment& segment) {
     }
     Endpoint* known = stack_.find(client->peer);
     if (known != nullptr) {
-        send_syn(*known);  // the answer was lost
+        send_syn(*known);  // the SYN came again, because the answer was lost
         return;
     }
     auto found = stack_.names.find(client->remote);

@@ -23,8 +23,8 @@ public:
     bool ended{false};  // everything up to the end of stream has arrived
     ByteQueue bytes;    // in order, not read yet
 
-    // Notes that [begin, finish) has arrived. Returns the position up to which the stream is now
-    // whole; the caller must append the bytes from `next` to there.
+    // Notes that the bytes [begin, finish) have arrived. Returns the position up to which the
+    // stream is now whole; the caller must append the bytes from `next` to there.
     std::uint64_t note(std::uint64_t begin, std::uint64_t finish) {
         if (begin > next) {
             out_of_order_.insert(std::upper_bound(out_of_order_.begin(), out_of_order_.end(),
@@ -41,7 +41,7 @@ public:
                             out_of_order_.begin() + static_cast<std::ptrdiff_t>(used));
         return whole;
     }
-    // Moves bytes into the receive buffer while it has room. Returns how many were copied.
+    // Moves bytes into the receive buffer while it has room. Returns how many bytes were moved.
     std::size_t absorb(std::uint64_t capacity) noexcept {
         absorbed_ = std::max(absorbed_, bytes.front());
         const std::uint64_t upto = std::min(bytes.back(), bytes.front() + capacity);
@@ -58,7 +58,7 @@ public:
     static constexpr std::uint64_t none = ~std::uint64_t{0};
 
 private:
-    // The ranges that have arrived before the missing bytes.
+    // The ranges that have arrived although bytes before them are missing.
     Vector<std::pair<std::uint64_t, std::uint64_t>> out_of_order_;
     std::uint64_t absorbed_{0};
 };

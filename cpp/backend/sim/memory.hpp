@@ -13,8 +13,8 @@
 
 namespace iocp::sim {
 
-// Memory of the modelled machines. A kernel's small allocations wait for memory instead of failing
-// half-way through a segment. So does the model, for at most a second.
+// Allocates the memory of the modelled machines. A kernel's small allocations wait for memory
+// instead of failing half-way through a segment. This allocator waits too, for about a second.
 template <class T>
 class Patient {
 public:

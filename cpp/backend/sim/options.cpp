@@ -14,14 +14,14 @@ namespace {
 
 constexpr int tcp_no_delay = 1;  // TCP_NODELAY, on every platform
 #ifdef SO_EXCLUSIVEADDRUSE
-constexpr int share_option = SO_EXCLUSIVEADDRUSE;  // a server sets it to be started again at once
+constexpr int share_option = SO_EXCLUSIVEADDRUSE;  // servers set it to restart at once
 #else
 constexpr int share_option = SO_REUSEADDR;
 #endif
 
-constexpr int max_size = INT_MAX / 2;  // because twice the size may be reported
+constexpr int max_size = INT_MAX / 2;  // because getsockopt() may report twice the size
 
-// Returns the size that getsockopt() reports for `size`.
+// Returns the size that getsockopt() reports for a socket buffer of `size` bytes.
 int told(std::uint64_t size, bool doubled) noexcept {
     return static_cast<int>(doubled ? 2 * size : size);
 }

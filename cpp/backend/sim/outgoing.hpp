@@ -13,7 +13,7 @@ namespace iocp::sim {
 struct Chunk {
     std::uint64_t begin{0};
     std::uint64_t end{0};
-    const std::byte* memory{nullptr};  // memory of `begin`; null: in the buffer
+    const std::byte* memory{nullptr};  // address of the byte `begin`; null: in the buffer
     std::uint64_t position{0};         // position of `begin` in the buffer
     SlotId operation;                  // the owner of the pages
     std::uint32_t pages{0};
@@ -21,8 +21,8 @@ struct Chunk {
     [[nodiscard]] bool locked() const noexcept { return memory != nullptr; }
 };
 
-// The sending half of a connection. It is its own send window: only the buffer and locked pages
-// hold the bytes, so they stay until they are acknowledged (003, 2.2).
+// The sending half of a connection. The model has no separate send window: only the buffer and
+// locked pages hold the bytes, so they stay until they are acknowledged (003, 2.2).
 class Outgoing {
 public:
     // Positions in the stream. acknowledged <= next <= highest_sent <= end + 1: the end of the
@@ -36,13 +36,13 @@ public:
     std::uint64_t small_end{0};           // the end of the last segment that was not full
     bool finished{false};                 // nothing follows `end`
 
-    // Begins a send; the following copy() calls belong to it.
+    // Begins a send that is copied. The following copy() calls belong to this send.
     void begin_copied_send() { copied_sends_.push_back({end, end}); }
     void copy(const std::byte* data, std::size_t length);
     void lock(const std::byte* data, std::size_t length, SlotId operation, std::uint32_t pages);
 
-    // The end of the chunk that a segment at `position` may reach, and whether its memory is
-    // locked.
+    // How far a segment that begins at some position may reach, and whether the memory of its bytes
+    // is locked.
     struct Reach {
         std::uint64_t end{0};
         bool locked{false};
@@ -50,14 +50,14 @@ public:
     [[nodiscard]] Reach reach(std::uint64_t position) const noexcept;
     // Copies a part of the stream that is not acknowledged yet.
     void read(std::uint64_t position, std::size_t length, std::byte* out) const noexcept;
-    // Drops everything before `position`. Returns the pages that become free.
+    // Drops all bytes before `position`. Returns the number of pages that become free.
     std::uint32_t acknowledge(std::uint64_t position);
-    // Removes the caller's memory from `begin` on: sent bytes are copied, the rest is dropped.
-    // Returns the pages that become free.
+    // Takes the caller's memory out of the stream from `begin` on: sent bytes are copied to the
+    // buffer, the rest is dropped. Returns the number of pages that become free.
     std::uint32_t cut(std::uint64_t begin);
 
     [[nodiscard]] std::size_t buffered() const noexcept { return buffer_.size(); }
-    // Bytes of the copied sends that have any unacknowledged byte.
+    // Returns the bytes of all copied sends that have any unacknowledged byte.
     [[nodiscard]] std::size_t buffered_sends() const noexcept { return copied_; }
     [[nodiscard]] bool in_flight() const noexcept { return next != acknowledged; }
     [[nodiscard]] bool empty() const noexcept { return chunks_.empty(); }

@@ -37,7 +37,7 @@ bool SocketLayer::readable(const Endpoint& endpoint) noexcept {
            endpoint.stage == Stage::over || endpoint.stage == Stage::idle;
 }
 
-// Shortens a call's length if the seed says so.
+// Shortens the length of a call if the seed or the parameter `shorten_operation` says so.
 std::size_t SocketLayer::shortened(std::size_t length) {
     if (length <= 1) {
         return length;
@@ -110,7 +110,7 @@ StartResult SocketLayer::receive(Endpoint& endpoint, Operation& op) {
     return {Start::done, static_cast<std::int64_t>(got)};
 }
 
-// Locks the pages of a receive that waits; arriving bytes go straight there (003, 6.1).
+// Locks the pages of a receive that waits; arriving bytes go straight into them (003, 6.1).
 StartResult SocketLayer::lock_receive(Endpoint& endpoint, Operation& op) {
     Request& request = endpoint.receiving;
     const StartResult result = wait(endpoint, op, request, false);

@@ -45,7 +45,8 @@ int SimBackend::open(int family, int type, int /*protocol*/, Handle& out) {
     return family == family_inet ? world_->sockets().open(machine_, type, out) : code_not_here;
 }
 
-// Describes a socket. A socket of another port moves to this machine with all its state.
+// Describes a socket and attaches it to this port. A socket of another port's machine moves to this
+// machine with all its state.
 int SimBackend::describe(Handle handle, Socket& out) {
     return with(handle, code_bad_handle, [&](Endpoint& endpoint) {
         if (endpoint.attached) {
@@ -106,7 +107,7 @@ void SimBackend::reset_on_close(Socket& socket) {
     });
 }
 
-// The handle stays open for the next port to adopt.
+// Detaches the socket from this port. The handle stays open for the next port to adopt.
 void SimBackend::detach(Socket& socket) {
     with(socket.handle, 0, [](Endpoint& endpoint) {
         endpoint.attached = false;
@@ -121,7 +122,8 @@ void SimBackend::close(Socket& socket) {
     });
 }
 
-// The flags of the system's own stream sockets, except urgent data and the error queue.
+// Returns the MSG_* flags that the system's own stream sockets take, except those for urgent data
+// and the error queue.
 std::int32_t SimBackend::flags_taken(const Socket& /*socket*/, bool sending) const noexcept {
     return sending ? flags_of_sends : flags_of_receives;
 }

@@ -9,7 +9,7 @@
 
 namespace iocp::sim {
 
-// One port's share of a world: its own machine and the machine's sockets.
+// One port's share of a modelled world: its own machine and the machine's sockets.
 class SimBackend final : public Backend {
 public:
     explicit SimBackend(std::shared_ptr<World> world);
@@ -66,7 +66,7 @@ public:
     [[nodiscard]] bool cancelled(int code) const noexcept override;
 
 private:
-    // Calls body(Endpoint&) with the world's lock. Returns `otherwise` if there is no such socket.
+    // Calls body(Endpoint&) with the world's lock. Returns `otherwise` if no socket has the handle.
     template <class Result, class Body>
     Result with(Handle handle, Result otherwise, Body&& body) const {
         const World::Access access(*world_);
@@ -78,7 +78,7 @@ private:
 
     std::shared_ptr<World> world_;
     Machine& machine_;
-    bool waiting_{false};  // between publish() and reap()
+    bool waiting_{false};  // set between publish() and reap()
     bool nothing_due_{false};
 };
 

@@ -1,4 +1,4 @@
-// The life of sockets, and the requests that wait for them.
+// The socket layer: how sockets open, bind, connect and close, and the requests that wait for them.
 #include "backend/sim/socket_layer.hpp"
 
 #include <algorithm>
@@ -264,8 +264,8 @@ void SocketLayer::due(Endpoint& endpoint, bool sending, std::int64_t result, boo
                 static_cast<std::uint64_t>(result > 0 ? result : 0));
 }
 
-// Ends a request before its time. The bytes that a send put on the wire stay sent; the model copies
-// them, so that the caller's pages are free at once.
+// Cancels the request of one direction. The bytes that a send put on the wire stay sent; the model
+// copies them, so that the caller's pages are free at once.
 void SocketLayer::cancel(Endpoint& endpoint, bool sending) {
     Request& request = sending ? endpoint.sending : endpoint.receiving;
     if (!request.active || request.due) {

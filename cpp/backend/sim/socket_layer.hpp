@@ -6,21 +6,21 @@
 
 namespace iocp::sim {
 
-// The system above the transport, by the parameters: AFD with its buffers and locked pages, or
-// Linux's sockets.
+// The system above the transport. The parameters make it like AFD, with buffers and locked pages,
+// or like Linux's sockets.
 class SocketLayer {
 public:
     SocketLayer(Stack& stack, Transport& transport) : stack_(stack), transport_(transport) {}
 
-    // Errors are the platform's numbers; 0 is success.
+    // Calls that return an int return the platform's error number, or 0 for success.
     int open(Machine& machine, int type, Handle& out);
     int bind(Endpoint& endpoint, const Name& name);
     int listen(Endpoint& endpoint, int backlog);
     int shutdown(Endpoint& endpoint, bool receiving, bool sending);
-    // Closes the handle; sent data still goes out.
+    // Closes the handle. Posted data still goes out, unless the close is a reset.
     void close(Endpoint& endpoint);
     bool pair(Machine& machine, Handle& one, Handle& other);
-    // Injects the fault. Returns false if the endpoint's connection is over.
+    // Injects the fault. Returns false if the endpoint is not connected.
     bool inject_fault(Endpoint& endpoint, InjectedFault fault);
 
     StartResult attempt(Endpoint& endpoint, Operation& op, unsigned count);
@@ -30,8 +30,8 @@ public:
     [[nodiscard]] static bool readable(const Endpoint& endpoint) noexcept;
     // Returns the packet of a finished request.
     Packet take_packet(Endpoint& endpoint, bool sending);
-    // Serves the endpoint after an event or a call: notifies its waiting requests, lets it answer,
-    // and forgets it when neither a port nor the connection needs it.
+    // Serves the endpoint after an event or a call: completes its waiting requests, and lets the
+    // transport answer. Forgets the endpoint when neither a port nor the connection needs it.
     void look_after(Endpoint& endpoint);
 
 private:
@@ -42,7 +42,8 @@ private:
     StartResult lock_receive(Endpoint& endpoint, Operation& op);
     StartResult accept(Endpoint& endpoint, const Operation& op);
     StartResult connect(Endpoint& endpoint, Operation& op);
-    // Notes that the port waits. Fails if the pool has no room for the request.
+    // Makes `request` the operation's waiting request. Fails if the non-paged pool has no room for
+    // it.
     StartResult wait(Endpoint& endpoint, const Operation& op, Request& request, bool watch);
     [[nodiscard]] int refusal_of_send(const Endpoint& endpoint) const noexcept;
     [[nodiscard]] std::uint64_t buffered(const Endpoint& endpoint) const noexcept;

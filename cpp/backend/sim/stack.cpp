@@ -160,7 +160,7 @@ bool Stack::lost(const Segment& segment) {
            (is_number(values.lose_segment, counts.segments) || random.chance(values.loss));
 }
 
-// Returns the delay of one way, with what the seed adds.
+// Returns the delay of one way for the present segment, with its jitter and reordering.
 std::int64_t Stack::travel() {
     std::int64_t delay = values.delay;
     if (values.jitter > 0) {
@@ -210,7 +210,7 @@ void Stack::answer_stray(const Segment& stray) {
     answer.from = stray.to;
     answer.to = stray.from;
     if ((stray.flags & flag_fin) != 0 && stray.length == 0) {
-        // Acknowledges the end, as a host in TIME_WAIT does.
+        // Acknowledges the end of the stream, as a host in TIME_WAIT does.
         answer.flags = flag_ack;
         answer.acknowledged = stray.sequence + 1;
     } else if (stray.length != 0 || (stray.flags & flag_syn) != 0) {

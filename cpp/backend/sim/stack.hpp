@@ -21,7 +21,7 @@ struct Counts {
     std::uint64_t data_bytes{0};     // in the data segments
     std::uint64_t retransmissions{0};
     std::uint64_t lost{0};
-    std::uint64_t delayed_acks{0};     // sent by the timer
+    std::uint64_t delayed_acks{0};     // acknowledgements sent by the timer
     std::uint64_t copied_bytes{0};     // into a buffer of the socket layer
     std::uint64_t delivered_bytes{0};  // to readers
     std::uint64_t faults{0};
@@ -56,13 +56,14 @@ public:
     [[nodiscard]] const std::vector<std::unique_ptr<Machine>>& machines() const noexcept {
         return machines_;
     }
-    // Returns a new endpoint, or null if the machine's pool has no room for it.
+    // Returns a new endpoint, or null if there is no room for it in the machine's non-paged pool or
+    // in the table.
     Endpoint* add_endpoint(Machine& machine);
-    // Makes the endpoint as if it had just been opened, but keeps its name bound. Segments and
-    // events on their way to it name an endpoint that is gone.
+    // Resets the endpoint as if it had just been opened, but keeps its address bound. Its
+    // generation changes, so that segments and events on their way to it find no endpoint.
     void renew(Endpoint& endpoint);
     void release(Endpoint& endpoint);  // gives back its resources and its slot
-    // Returns the live endpoint of that name, or null.
+    // Returns the endpoint with this id if it is in use, or null.
     [[nodiscard]] Endpoint* find(SlotId id) noexcept {
         Endpoint* endpoint = endpoints.find(id);
         return endpoint != nullptr && endpoint->in_use ? endpoint : nullptr;
@@ -75,13 +76,13 @@ public:
     [[nodiscard]] static EndpointTimer& timer(Endpoint& endpoint, EventKind kind) noexcept {
         return endpoint.timers[static_cast<std::size_t>(kind) - 1];
     }
-    // Takes the next live event, if it is due by `limit`, and moves the clock to its time. Dead
-    // events do not move the clock.
+    // Takes the next event that still has an effect, if it is due by `limit`, and moves the clock
+    // to its time. Events without an effect, such as a disarmed timer's, do not move the clock.
     bool next_event(std::int64_t limit, Event& out);
-    // Returns whether no live event is left.
+    // Returns whether no event is left that still has an effect.
     [[nodiscard]] bool idle();
 
-    // Gives a segment to the card and the wire.
+    // Sends a segment through the machine's network card and the wire.
     void emit(Endpoint& from, Segment segment);
     // Answers a segment for an endpoint that the host does not have.
     void answer_stray(const Segment& stray);

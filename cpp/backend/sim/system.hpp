@@ -6,8 +6,8 @@
 
 namespace iocp::sim {
 
-// The resources that one host lends: pages to lock and the non-paged pool. Both return exactly as
-// they were taken.
+// The resources that one host lends: pages to lock and the non-paged pool. Every charge is given
+// back in full.
 class System {
 public:
     [[nodiscard]] bool lock(const Parameters& limits, std::uint32_t pages) noexcept {

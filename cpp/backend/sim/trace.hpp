@@ -7,7 +7,7 @@
 
 namespace iocp::sim {
 
-// The events that a line of the trace records.
+// The kinds of event that a line of the trace records.
 enum class Step : std::uint8_t {
     sent,           // a segment left
     arrived,        // a segment arrived
@@ -20,7 +20,7 @@ enum class Step : std::uint8_t {
     opened,
     closed,
     failed,  // a connection ended with an error
-    woken,   // a packet was handed to a port
+    woken,   // a packet is ready for a port
 };
 inline constexpr std::size_t steps = 12;
 
@@ -35,9 +35,9 @@ struct TraceLine {
     std::uint32_t window{0};
 };
 
-// Everything that happened, as one number, and line by line while lines are kept. It contains no
-// address of memory and no real time, so that the same seed gives the same number on every
-// platform.
+// Everything that happened in the model, as one number, and line by line while lines are kept. The
+// trace contains no memory address and no real time, so that the same seed gives the same number on
+// every platform.
 class Trace {
 public:
     void add(const TraceLine& line) {

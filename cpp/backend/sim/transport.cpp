@@ -30,7 +30,8 @@ std::uint64_t Transport::window_step(const Endpoint& endpoint) const {
                     std::max<std::uint64_t>(endpoint.receive_window / 2, 1));
 }
 
-// Sets the fields of a segment besides its data. Every segment carries the acknowledgement.
+// Sets the destination, the acknowledgement and the window of a segment. Every segment carries the
+// acknowledgement.
 void Transport::stamp(Endpoint& endpoint, Segment& segment) {
     Incoming& in = endpoint.in;
     const std::uint64_t edge = candidate_edge(endpoint);
@@ -62,7 +63,7 @@ void Transport::send_ack(Endpoint& endpoint, std::uint8_t extra) {
     emit(endpoint, segment);
 }
 
-// Returns the bytes of the next segment; 0 if none may go now.
+// Returns the number of bytes of the next segment, or 0 if none may go now.
 std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
     const Outgoing& out = endpoint.out;
     const std::uint64_t upto = std::min(out.given_to_transport, out.end);
@@ -85,7 +86,9 @@ std::uint32_t Transport::sendable(const Endpoint& endpoint) const {
     if (reach.locked && stack_.values.blocking_sends != 0) {
         return 0;  // the caller waits for each acknowledgement (003, 4.1)
     }
-    // Locked memory of less than a full segment waits for everything before it (003, 4.2).
+    // Under Nagle's algorithm a segment that is not full waits for the acknowledgement of what is
+    // in flight. The end of a finished stream does not wait, unless it is in locked memory (003,
+    // 4.2).
     if (length == mss || !endpoint.nagle || (out.finished && !reach.locked)) {
         return granted;
     }
@@ -147,8 +150,9 @@ void Transport::output(Endpoint& endpoint) {
     }
 }
 
-// Gives the transport a full segment at once, and anything less once in an interval (003, 3.3).
-// Locked memory drives out everything before it.
+// Lets the transport have a full segment at once, and less than that only once in each flush
+// interval (003, 3.3). Locked memory is posted with `at_once`, which also sends all bytes before
+// it.
 void Transport::posted(Endpoint& endpoint, bool at_once) {
     Outgoing& out = endpoint.out;
     const Parameters& values = stack_.values;
@@ -264,7 +268,7 @@ void Transport::acknowledged(Endpoint& endpoint, const Segment& segment) {
     }
 }
 
-// Sends the first missing segment once.
+// Retransmits the first unacknowledged segment.
 void Transport::retransmit(Endpoint& endpoint) {
     Outgoing& out = endpoint.out;
     endpoint.timed_position = Incoming::none;
@@ -289,7 +293,8 @@ void Transport::data_arrives(Endpoint& endpoint, const Segment& segment) {
     if (has_end) {
         in.fin_at = finish;
     }
-    // Arriving bytes are read from their sender; an end without bytes needs no sender.
+    // The bytes of a segment are copied from their sender, which may be gone. An end of the stream
+    // without bytes needs no sender.
     const bool unreadable = sender == nullptr && (segment.length != 0 || finish != in.next);
     if (finish + (has_end ? 1U : 0U) <= in.next || unreadable) {
         in.acknowledge_now = true;  // known already: the acknowledgement was lost

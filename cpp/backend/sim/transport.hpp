@@ -18,23 +18,25 @@ public:
     void finish(Endpoint& endpoint);
     // Ends the connection at once; the peer gets a reset.
     void abort(Endpoint& endpoint);
-    // Ends the connection at this end alone.
+    // Ends the connection with the error `code`, at this end alone.
     void fail(Endpoint& endpoint, int code);
     // Ends the connection because the peer has reset it.
     void fail_by_reset(Endpoint& endpoint);
     // Notes that a reader took `length` bytes: updates the window and the acknowledgement.
     void was_read(Endpoint& endpoint, std::uint64_t length);
-    // Gives the transport its part of new bytes in the buffer or in locked pages.
+    // Lets the transport have the new bytes in the buffer or in locked pages. Without `at_once` a
+    // part of a segment may wait for the flush interval.
     void posted(Endpoint& endpoint, bool at_once);
 
-    // Bounds the time that a closed endpoint waits for a window to open.
+    // Arms the retransmission timer of a closed endpoint, which bounds the time that it waits for
+    // the peer's window to open.
     void give_up_later(Endpoint& endpoint);
 
     void arrive(const Segment& segment);
     void expire(Endpoint& endpoint, EventKind kind);
     // Returns whether the connection no longer needs this endpoint, which its port has closed.
     [[nodiscard]] static bool settled(const Endpoint& endpoint) noexcept;
-    // Makes two ends of one connection, without a handshake.
+    // Connects two endpoints to each other, without a handshake.
     void join(Endpoint& one, Endpoint& other);
 
 private:

@@ -29,7 +29,8 @@ void World::settle() {
     }
 }
 
-// The fault is an event of its own: the event it precedes is checked again after it.
+// Injects a fault instead of the event, if a parameter asks for one at this event. The event goes
+// back into the queue, and is checked again after the fault.
 bool World::inject_due_faults(const Event& event) {
     constexpr std::array<std::int64_t Parameters::*, 4> numbers{
         &Parameters::reset_event, &Parameters::half_close_event, &Parameters::stall_event,
@@ -73,7 +74,7 @@ bool World::step(std::int64_t limit) {
     return true;
 }
 
-// Lets time pass until a thread that slept runs.
+// Lets `wake_delay` pass, the time until the thread that was woken runs.
 void World::wake_late(std::int64_t limit) {
     const std::int64_t until = std::min(limit, stack.now() + stack.values.wake_delay);
     unsigned steps = 0;

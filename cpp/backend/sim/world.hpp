@@ -11,8 +11,8 @@
 
 namespace iocp::sim {
 
-// One model: its clock, its machines, its network. Ports share it by sharing the object. Its lock
-// is taken after a port's, and no function is called back while it is held.
+// One modelled world: its clock, its machines, its network. Ports that share this object share the
+// world. Its lock is taken after a port's, and no function is called back while it is held.
 class World {
 public:
     World(const Parameters& parameters, std::uint64_t seed);
@@ -37,8 +37,8 @@ public:
     // Lets virtual time pass until the machine has packets or was woken, or for `timeout`
     // nanoseconds (negative: for ever). Returns false if no event can ever end the wait.
     bool wait(Machine& machine, std::int64_t timeout);
-    // Lets virtual time pass until any machine has packets or was woken, or for `timeout`. Returns
-    // false if the time has passed without that.
+    // Lets virtual time pass until any machine has packets or was woken, or for `timeout`
+    // nanoseconds. Returns false if the time has passed and no machine has packets or was woken.
     bool pass(std::int64_t timeout);
     void wake(Machine& machine) noexcept;
     // Lets one event happen, if it is due by `limit`. Precondition: the lock is held.

@@ -11,7 +11,7 @@ namespace iocp::sim {
 
 namespace {
 
-constexpr std::size_t max_of_a_file = std::size_t{64} << 10U;  // that one step reads
+constexpr std::size_t max_of_a_file = std::size_t{64} << 10U;  // bytes of a file in one step
 
 }  // namespace
 
@@ -41,8 +41,9 @@ std::uint64_t SocketLayer::buffered(const Endpoint& endpoint) const noexcept {
     return stack_.values.whole_sends != 0 ? endpoint.out.buffered_sends() : endpoint.out.buffered();
 }
 
-// Returns the bytes of a send that the buffer takes now. AFD takes all or nothing. A call that must
-// not lock its pages gives the part that fits, or without a buffer one segment at a time.
+// Returns how many bytes of a send the buffer takes now. AFD takes a whole send or nothing. A send
+// that must not lock its pages is taken as far as it fits, or, if the buffer has size 0, one
+// segment at a time.
 std::size_t SocketLayer::room(const Endpoint& endpoint, const Operation& op) const noexcept {
     const std::size_t length = op.remaining();
     const std::uint64_t size = buffer_size(endpoint);
@@ -67,7 +68,7 @@ bool SocketLayer::writable(const Endpoint& endpoint) const noexcept {
     const std::uint64_t size = buffer_size(endpoint);
     const std::uint64_t used = buffered(endpoint);
     if (stack_.values.locks == 0) {
-        return used < size && size - used >= used / 2;  // a third of the buffer is free
+        return used < size && size - used >= used / 2;  // at least a third is free
     }
     return used < size || endpoint.out.empty();
 }
@@ -82,7 +83,7 @@ int SocketLayer::refusal_of_send(const Endpoint& endpoint) const noexcept {
     return endpoint.out.finished ? code_broken : 0;
 }
 
-// Copies the part of a run of sends that the buffer takes. pending: no part.
+// Copies the part of a run of sends that the buffer takes. Returns pending if it takes nothing.
 StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned count) {
     if (const int code = refusal_of_send(endpoint); code != 0) {
         return {Start::failed, code};
@@ -123,8 +124,8 @@ StartResult SocketLayer::copy_sends(Endpoint& endpoint, Operation& op, unsigned 
     return {Start::done, static_cast<std::int64_t>(total)};
 }
 
-// Copies a file's bytes through the send buffer, as many as it takes at a time. No page of a caller
-// is locked for them.
+// Copies a file's bytes through the send buffer, as many as the buffer takes at a time. No page of
+// the caller is locked.
 StartResult SocketLayer::copy_file(Endpoint& endpoint, Operation& op) {
     if (op.remaining() == 0) {
         return {Start::done, 0};

@@ -7,7 +7,7 @@
 #include "backend/windows/winsock.hpp"
 #include "backend/windows/winsock_error.hpp"
 
-// Helpers for every Winsock call here, and the form of their failures.
+// Helpers for Winsock calls, and the results of calls that do not wait.
 namespace iocp {
 
 inline SOCKET socket_of(const Socket& socket) noexcept {
@@ -22,7 +22,7 @@ inline int last_error() noexcept {
 
 inline StartResult failed(int code) noexcept { return {Start::failed, code}; }
 
-// Returns the result of a call without an OVERLAPPED.
+// Converts the return value of a call without an OVERLAPPED, which never waits, to a StartResult.
 inline StartResult came_to(int returned, DWORD bytes, bool stream) noexcept {
     if (returned == 0) {
         return {Start::done, static_cast<std::int64_t>(bytes)};
@@ -31,7 +31,8 @@ inline StartResult came_to(int returned, DWORD bytes, bool stream) noexcept {
     return code == WSAEWOULDBLOCK ? StartResult{} : failed(code);
 }
 
-// Returns the result of a receive. After a shutdown it is the end of the stream.
+// Converts the return value of a receive without an OVERLAPPED to a StartResult. After a shutdown
+// (WSAESHUTDOWN) the result is the end of the stream.
 inline StartResult received(int returned, DWORD bytes, bool stream) noexcept {
     const StartResult result = came_to(returned, bytes, stream);
     return result.start == Start::failed && result.value == WSAESHUTDOWN
@@ -45,7 +46,7 @@ inline StartResult cut(std::size_t room) noexcept {
     return {Start::done, static_cast<std::int64_t>(room), no_handle, MSG_TRUNC};
 }
 
-// The buffers of one call, at most as many as a call takes.
+// The array of buffers for one call, with at most `maximum` of them.
 class CallBuffers {
 public:
     // Adds the parts of an operation that are still to send or fill. Returns false if there was no
@@ -59,7 +60,7 @@ public:
             return true;
         });
     }
-    // Adds `count` operations of a lane, as far as there is room.
+    // Adds the parts of `count` operations of a lane, from `op` on, as far as there is room.
     void add(const Operation& op, unsigned count) {
         const Operation* at = &op;
         for (unsigned i = 0; i < count && add(*at); ++i) {
@@ -72,7 +73,8 @@ public:
         buffers_[count_++] = {static_cast<ULONG>(length < max_bytes ? length : max_bytes),
                               reinterpret_cast<char*>(data)};
     }
-    // Returns the buffers. Winsock needs at least one, so an empty one is added if there is none.
+    // Returns the buffers. Winsock needs at least one, so an empty buffer is added if there is
+    // none.
     WSABUF* data() noexcept {
         if (count_ == 0) {
             add(nullptr, 0);

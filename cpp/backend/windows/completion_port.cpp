@@ -4,7 +4,7 @@ namespace iocp {
 
 namespace {
 
-// Rounds up, so that no wait ends early.
+// Converts nanoseconds to milliseconds, rounded up so that no wait ends early.
 DWORD milliseconds(std::int64_t nanoseconds) noexcept {
     constexpr std::int64_t longest = 0x7fff'ffff;
     if (nanoseconds < 0) {

@@ -8,8 +8,8 @@
 
 namespace iocp {
 
-// The kernel's completion port, and the packets of its last wait. wake() and announce() are for any
-// thread.
+// The kernel's completion port, and the packets of its last wait. Any thread may call wake() and
+// announce().
 class CompletionPort {
 public:
     // The completion keys of packets that belong to no socket's handle. The key of a socket's own
@@ -33,8 +33,8 @@ public:
     // Posts a packet for the request, behind any that the system may have queued. Returns whether
     // a packet will come.
     [[nodiscard]] bool announce(OVERLAPPED& request) noexcept;
-    // Returns when packets are there, after at most timeout_ns (negative: no limit), or at a wake.
-    // It returns at once while packets of the last wait are left.
+    // Waits until packets are there, timeout_ns have passed (negative: no limit), or wake() is
+    // called. Returns at once while packets of the last wait are left.
     void wait(std::int64_t timeout_ns) noexcept;
     // Returns the packets of the last wait, until clear().
     [[nodiscard]] std::span<const OVERLAPPED_ENTRY> packets() const noexcept {
@@ -45,7 +45,7 @@ public:
 private:
     HANDLE port_{nullptr};
     std::array<OVERLAPPED_ENTRY, 64> entries_{};
-    ULONG count_{0};  // the entries at the front that are packets
+    ULONG count_{0};  // number of packets at the front of `entries_`
 };
 
 }  // namespace iocp

@@ -15,7 +15,7 @@ public:
     InterruptWait(const InterruptWait&) = delete;
     InterruptWait& operator=(const InterruptWait&) = delete;
 
-    // Sets the event. Without one nothing is registered.
+    // Sets the event to wait for. Without an event nothing is registered.
     void set_event(void* event) noexcept { event_ = event; }
     // Registers the wait, unless it is registered.
     void begin() noexcept {
@@ -23,9 +23,9 @@ public:
             renew();
         }
     }
-    // Resets the event and registers the wait again, if the event has come. Precondition: the
-    // interpreter has not checked for signals since the interrupted wait. So it also finds a signal
-    // that comes before the event is reset.
+    // Resets the event and registers the wait again, if the event was set. Precondition: the
+    // interpreter has not checked for signals since the interrupted wait. Its next check then also
+    // finds a signal that came before the reset.
     void renew() noexcept;
 
 private:
@@ -34,7 +34,7 @@ private:
     CompletionPort& port_;
     HANDLE event_{nullptr};
     HANDLE registration_{nullptr};
-    std::atomic<bool> seen_{false};  // the event has come since the wait was registered
+    std::atomic<bool> seen_{false};  // the event was set since the wait was registered
 };
 
 }  // namespace iocp

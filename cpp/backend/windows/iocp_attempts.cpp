@@ -70,7 +70,8 @@ StartResult IocpBackend::accept_now(Operation& op) {
         (void)winsock_.close(made);
         return failed(code);
     }
-    // accept() would not name the peer of a connection that is over, and would drop it.
+    // Asks for the peer after the accept. With an address accept() would fail for a connection that
+    // is over, and drop it.
     if (Message* message = op.message()) {
         message->address = peer_of(made);
     }
@@ -107,8 +108,8 @@ StartResult IocpBackend::attempt(Operation& op, unsigned count) {
     if (::WSAPoll(&entry, 1, 0) < 0) {
         return failed(last_error());
     }
-    // POLLHUP also reports that the peer has shut down its side, which makes no room. If POLLHUP is
-    // alone, AFD waits for room.
+    // POLLHUP also reports that the peer has shut down its side, which makes no room to send. If
+    // POLLHUP is alone, the attempt is pending, and the wait for room asks AFD.
     const int found = op.kind == OperationKind::writable ? entry.revents & ~POLLHUP : entry.revents;
     return {found != 0 ? Start::done : Start::pending, 0};
 }

@@ -17,8 +17,8 @@ std::unique_ptr<IocpBackend> IocpBackend::create(const Winsock& winsock,
     return made;
 }
 
-// Precondition: every socket is closed or detached. The accepts of closed listeners must still
-// report, because the kernel owns those requests until then.
+// Waits until the accepts of closed listeners have reported, because the kernel owns those requests
+// until then. Precondition: every socket is closed or detached.
 IocpBackend::~IocpBackend() {
     std::vector<Packet> ignored;
     const std::int64_t patience = now() + 5'000'000'000;
@@ -29,12 +29,13 @@ IocpBackend::~IocpBackend() {
         ignored.clear();
     }
     if (requests_.taken() != 0) {
-        // The kernel may still write to these requests: a leak is the lesser evil.
+        // The kernel may still write to these requests, so they are leaked, not freed.
         (void)new RequestPool(std::move(requests_));
     }
 }
 
-// The packet of the request still follows. It reports success if the request has already finished.
+// Asks the system to end the request of an operation. The packet of the request still follows. It
+// reports success if the request has already finished.
 void IocpBackend::cancel(Operation& op) {
     if (op.kind == OperationKind::accept || op.kind == OperationKind::accept_each) {
         answers_.reserve(answers_.size() + 1);
@@ -57,7 +58,7 @@ void IocpBackend::cancel(Operation& op) {
 // Asks the system to end a request of this member.
 void IocpBackend::end(const Member& member, Request& request) noexcept {
     if (cancels_.asked(request, *this) && waiting_) {
-        wake();  // the next wait is short
+        wake();  // the next wait is short enough to repeat the cancel
     }
     ask(member, request);
 }
@@ -76,7 +77,8 @@ int IocpBackend::shutdown(Socket& socket, bool receiving, bool sending) {
     }
     Member* member = receiving ? members_.find(socket.id) : nullptr;
     if (member != nullptr && member->receiving != nullptr) {
-        // Windows lets the receive wait for ever, so it is cancelled.
+        // Windows lets a receive in the kernel wait for ever after a shutdown, so the receive is
+        // cancelled.
         member->deaf = true;
         end(*member, *member->receiving);
     }
@@ -134,7 +136,7 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
     }
     if (request.kind == OperationKind::writable) {
         packet.result = 0;
-        packet.ready = request.readiness_only;  // a send that waited for room before it starts
+        packet.ready = request.readiness_only;  // true: a send waited for room, and is started now
     } else if (receiving && !request.readiness_only && member.stream && code == 0 && bytes == 0 &&
                !member.deaf) {
         packet.ready = !at_end(member.socket);
@@ -160,8 +162,8 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
     out.push_back(std::move(packet));
 }
 
-// Takes only packets whose name is still known here. The handle of a detached socket stays bound to
-// the port, so its next owner's requests report here too.
+// Ignores a packet whose socket this backend no longer knows. The handle of a detached socket stays
+// bound to the port, so requests of the handle's next owner report to the port too.
 void IocpBackend::complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& out) {
     const bool announced = entry.lpCompletionKey == CompletionPort::announced_key;
     const bool of_a_request = announced || entry.lpCompletionKey == CompletionPort::room_key;

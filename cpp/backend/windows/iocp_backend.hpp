@@ -17,8 +17,8 @@ namespace iocp {
 
 class CallBuffers;
 
-// The completion port of Windows. A request that finishes at once leaves no packet where the
-// provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
+// The backend over a completion port of Windows. A request that finishes at once leaves no packet
+// if the socket's provider allows that (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).
 class IocpBackend final : public WindowsBackend {
 public:
     static std::unique_ptr<IocpBackend> create(const Winsock& winsock,
@@ -45,7 +45,8 @@ public:
     StartResult read_from(Socket& socket, std::byte* data, std::size_t length,
                           Address& from) override;
 
-    // Any thread may wait, one at a time: requests of an attached socket outlive their thread.
+    // Any thread may run this backend, one at a time, because the requests of a socket that has
+    // joined a completion port outlive their thread.
     Error claim() override { return waiting_ ? runs_elsewhere : Error{}; }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
@@ -62,17 +63,19 @@ private:
         : WindowsBackend(winsock),
           listeners_(winsock_, requests_, members_, options.posted_accepts) {}
 
-    // Returns the caller's flags for a receive, never with MSG_WAITALL. Calls that must not wait
-    // refuse it, and the core continues the receive by itself.
+    // Returns the caller's flags for a receive, without MSG_WAITALL. Non-blocking calls refuse that
+    // flag, and the core continues the receive by itself.
     static DWORD receive_flags(const Operation& op) noexcept {
         return static_cast<DWORD>(op.flags) & ~static_cast<DWORD>(MSG_WAITALL);
     }
-    // Wine 8.0 keeps a send on a listening socket for ever.
+    // Returns whether a send on the socket may be started. Wine 8.0 keeps a send on a listening
+    // socket pending for ever.
     static bool can_send(const Socket& socket) noexcept {
         return socket.connected || !socket.stream;
     }
 
-    // The requests of operations (iocp_requests.cpp, iocp_disconnect.cpp, iocp_file.cpp).
+    // Functions that start the requests of operations (iocp_requests.cpp, iocp_disconnect.cpp,
+    // iocp_file.cpp).
     Request* new_request(Operation& op) noexcept;
     StartResult started(Operation& op, Request& request, bool at_once, DWORD bytes);
     StartResult receive(Operation& op);
@@ -85,7 +88,8 @@ private:
     StartResult send_file(Operation& op);
     StartResult wait_for_room(Operation& op);
 
-    // Calls that do not wait (iocp_attempts.cpp), and those that both have (iocp_messages.cpp).
+    // Functions for calls that do not wait (iocp_attempts.cpp), and for the Winsock calls that
+    // requests and such calls share (iocp_messages.cpp).
     StartResult receive_now(Operation& op);
     StartResult send_now(Operation& op, unsigned count);
     StartResult accept_now(Operation& op);
@@ -96,14 +100,14 @@ private:
                   OVERLAPPED* overlapped) const noexcept;
     static void take_sender(Operation& op) noexcept;
 
-    // The turn (iocp_backend.cpp).
+    // Functions of the turn (iocp_backend.cpp).
     void leave(const Socket& socket);
     void end(const Member& member, Request& request) noexcept;
     void ask(const Member& member, Request& request) const noexcept;
     void complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& out);
     void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
 
-    // Outlives the port below: no request is freed before the port's handle is closed.
+    // Declared before `port_`, so that no request is freed before the port's handle is closed.
     RequestPool requests_;
     CompletionPort port_;
     RoomWaits room_{winsock_, port_};
@@ -111,11 +115,11 @@ private:
     Listeners listeners_;
     InterruptWait interrupt_{port_};
     OpenCancels cancels_;
-    // The limit of this wait, fixed by publish(): 0 while answers wait for reap(), the time to a
-    // repetition while cancels are open, otherwise -1 for none.
+    // The maximum time of the next wait, set by publish(): 0 if answers wait for reap(), the pause
+    // before a repetition if cancels are open, and -1 for no limit otherwise.
     std::int64_t max_wait_ns_{-1};
-    bool waiting_{false};          // between publish() and reap()
-    std::vector<Packet> answers_;  // for the next reap()
+    bool waiting_{false};          // set between publish() and reap()
+    std::vector<Packet> answers_;  // packets for the next reap()
 };
 
 }  // namespace iocp

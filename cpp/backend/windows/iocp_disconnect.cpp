@@ -1,4 +1,4 @@
-// IocpBackend: a connection ends and its socket stays.
+// IocpBackend: disconnects, which end a connection and keep its socket.
 #include "backend/windows/call.hpp"
 #include "backend/windows/iocp_backend.hpp"
 
@@ -16,9 +16,9 @@ StartResult IocpBackend::disconnect(Operation& op) {
     const StartResult result = started(op, *request, at_once, 0);
     if (result.start == Start::pending && !at_once && member.skips &&
         static_cast<LONG>(request->overlapped.Internal) != STATUS_PENDING) {
-        // The disconnect is over though it is said to be pending, and Wine 8.0 skips its packet
-        // even so. We post a packet behind any that the system may have queued, and only ours
-        // counts.
+        // Wine 8.0 reports the disconnect as pending although it is over, and then skips its
+        // packet. So the backend posts a packet of its own, behind any that the system may have
+        // queued, and ignores the system's.
         request->announced = port_.announce(request->overlapped);
     }
     return result;

@@ -18,7 +18,7 @@ HANDLE handle_of(const SentFile& file) noexcept { return reinterpret_cast<HANDLE
 
 StartResult IocpBackend::send_file(Operation& op) {
     if (op.remaining() == 0) {
-        return {Start::done, 0};  // TransmitFile takes 0 bytes for the whole file
+        return {Start::done, 0};  // TransmitFile would take 0 bytes to mean the whole file
     }
     if (!can_send(*op.socket)) {
         return failed(WSAENOTCONN);
@@ -59,8 +59,8 @@ int SentFile::duplicate(Handle file, std::unique_ptr<SentFile>& out) {
     return 0;
 }
 
-// Restores the position of a synchronous file, because a read at an offset moves it and the
-// caller's handle shares it.
+// Reads at an offset. Restores the file position of a synchronous handle, because the read moves
+// the position and the caller's handle shares it.
 int SentFile::read(std::uint64_t at, std::byte* out, std::size_t length, std::size_t& got) const {
     const HANDLE file = handle_of(*this);
     LARGE_INTEGER before{};

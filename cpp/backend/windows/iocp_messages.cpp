@@ -1,4 +1,4 @@
-// IocpBackend: datagrams by address.
+// IocpBackend: datagrams that are sent to an address, or received with their sender.
 #include <new>
 
 #include "backend/windows/call.hpp"
@@ -21,7 +21,8 @@ sockaddr* room_of(Address& address) noexcept {
 
 }  // namespace
 
-// A call that waits writes the sender and the flags when it ends, so they lie in the Message.
+// Calls WSARecv, or for a datagram with its sender WSARecvFrom. An overlapped call writes the
+// sender and the flags when it ends, so they lie in the Message.
 int IocpBackend::call_receive(Operation& op, CallBuffers& buffers, DWORD flags, DWORD& bytes,
                               OVERLAPPED* overlapped) const noexcept {
     const SOCKET socket = socket_of(*op.socket);
@@ -53,7 +54,7 @@ int IocpBackend::call_send(const Operation& op, CallBuffers& buffers, DWORD& byt
                             overlapped, nullptr);
 }
 
-// Precondition: the datagram has arrived.
+// Takes the sender that the system wrote to the Message. Precondition: the datagram has arrived.
 void IocpBackend::take_sender(Operation& op) noexcept {
     Message* message = op.message();
     if (message != nullptr && !op.socket->stream) {

@@ -1,4 +1,4 @@
-// IocpBackend: the requests of operations.
+// IocpBackend: starts the requests of operations.
 #include "backend/windows/call.hpp"
 #include "backend/windows/iocp_backend.hpp"
 #include "backend/windows/stream_end.hpp"
@@ -79,7 +79,8 @@ StartResult IocpBackend::look(Operation& op) {
     }
     CallBuffers buffers;
     WSABUF* first = buffers.data();
-    // A receive without room would lose the datagram, so it peeks.
+    // A receive with an empty buffer would take and lose a datagram, so on a datagram socket the
+    // readiness wait peeks.
     DWORD flags = op.socket->stream ? 0 : MSG_PEEK;
     DWORD bytes = 0;
     const bool at_once = winsock_.receive(socket_of(*op.socket), first, buffers.count(), &bytes,
@@ -92,8 +93,9 @@ StartResult IocpBackend::look(Operation& op) {
     return result;
 }
 
-// Reads at once if the socket is readable, because a receive that is done has its bytes. If the
-// read then finds nothing, the next turn starts the receive again.
+// Starts a receive as a readiness wait. If the socket is readable already, reads at once, because a
+// receive that is done must have its bytes. If that read finds nothing, the next turn starts the
+// receive again.
 StartResult IocpBackend::watch(Operation& op) {
     const StartResult seen = look(op);
     if (seen.start != Start::done) {
@@ -162,16 +164,17 @@ StartResult IocpBackend::connect(Operation& op) {
     return code == 0 ? result : failed(code);
 }
 
-// Without this option the socket has no peer and cannot be shut down (Microsoft, ConnectEx,
-// remarks).
+// Sets SO_UPDATE_CONNECT_CONTEXT. Without it a socket that ConnectEx connected has no peer and
+// cannot be shut down (Microsoft, ConnectEx, remarks).
 int IocpBackend::connected(SOCKET socket) const noexcept {
     return winsock_.set_option(socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, nullptr, 0) == 0
                ? 0
                : last_error();
 }
 
-// A cancelled ConnectEx leaves a socket that cannot connect again, and the system below Wine 8.0
-// continues the attempt. Only closing the socket ends it; a peer that it reached gets a reset.
+// A cancelled ConnectEx leaves a socket that cannot connect again, and the host system under Wine
+// 8.0 continues the attempt. Only closing the socket ends the attempt. A peer that was reached gets
+// a reset.
 int IocpBackend::withdraw(Operation& op) {
     if (!op.asked || !op.socket->stream) {
         return 0;

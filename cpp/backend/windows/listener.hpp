@@ -24,12 +24,12 @@ struct Listener {
     int type{0};
     int protocol{0};
     unsigned wanted{1};            // accepts to keep posted
-    unsigned posted{0};            // in the kernel now
+    unsigned posted{0};            // accepts in the kernel now
     Request* first{nullptr};       // the posted accepts, linked by `next`
     std::vector<Arrival> arrived;  // with room for all posted accepts
     SlotId waiting;                // the operation to notify of the next arrival
     bool is_awaited{false};
-    bool closed{false};  // only packets are still to come
+    bool closed{false};  // the socket is closed, and only packets of accepts are still to come
 };
 
 }  // namespace iocp

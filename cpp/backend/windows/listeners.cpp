@@ -52,7 +52,7 @@ StartResult Listeners::accept(Operation& op) {
     return {};
 }
 
-// Keeps `wanted` accepts posted. Returns the error that stopped it, or 0.
+// Posts accepts until `wanted` are posted. Returns the error that stopped this, or 0.
 int Listeners::post_accepts(Listener& listener) {
     listener.arrived.reserve(2 * std::size_t{listener.wanted});
     while (listener.posted < listener.wanted && listener.arrived.size() < listener.wanted) {
@@ -102,7 +102,8 @@ int Listeners::post_accept(Listener& listener) {
     return 0;
 }
 
-// Ends one posted accept: with a connection, an error, or nothing if it was cancelled.
+// Takes the result of one posted accept: a connection, an error, or nothing if the accept was
+// cancelled.
 void Listeners::accept_finished(Listener& listener, Request& request, int code) {
     Request** at = &listener.first;
     while (*at != &request) {
@@ -113,8 +114,8 @@ void Listeners::accept_finished(Listener& listener, Request& request, int code) 
     const auto made = static_cast<SOCKET>(request.accepting);
     requests_.give_back(request);
     if (code == 0) {
-        // Without this option the connection has no peer, cannot be shut down, and lacks the
-        // listener's options (Microsoft, AcceptEx, remarks).
+        // Without SO_UPDATE_ACCEPT_CONTEXT the connection has no peer, cannot be shut down, and
+        // lacks the listener's options (Microsoft, AcceptEx, remarks).
         code = winsock_.set_option(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                                    reinterpret_cast<const char*>(&listener.handle),
                                    sizeof listener.handle) == 0

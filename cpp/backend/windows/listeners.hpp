@@ -19,17 +19,19 @@ public:
               unsigned posted) noexcept
         : winsock_(winsock), requests_(requests), members_(members), posted_(posted) {}
 
-    // Returns the listener of this name, or null.
+    // Returns the listener of the socket with this name, or null.
     [[nodiscard]] Listener* find(SlotId socket) noexcept;
     [[nodiscard]] bool empty() const noexcept { return listeners_.empty(); }
     // Takes a connection that has arrived, or posts accepts and waits for one. Precondition: the
     // socket is a member.
     StartResult accept(Operation& op);
-    // Asks for the end of the posted accepts; connections that have arrived stay.
+    // Cancels the posted accepts; connections that have arrived stay.
     void cancel(SlotId socket) noexcept;
-    // Takes the packet of a posted accept, and gives out the one that the waiting operation gets.
+    // Takes the packet of a posted accept. Appends to `out` the packet of the operation that waits
+    // for a connection, if there is one.
     void complete(Listener& listener, Request& request, std::vector<Packet>& out);
-    // Ends the socket of a listener. The listener stays until its last packet.
+    // Ends the listener of a socket that is closed or detached. The Listener stays until its last
+    // packet.
     void end(SlotId socket);
     // Returns the bytes that the posted accepts lock.
     [[nodiscard]] std::size_t internal_bytes() const noexcept;
@@ -44,7 +46,7 @@ private:
     RequestPool& requests_;
     Members& members_;
     const unsigned posted_;
-    std::vector<std::unique_ptr<Listener>> listeners_;  // also closed ones, until their last packet
+    std::vector<std::unique_ptr<Listener>> listeners_;  // closed ones too, until their last packet
 };
 
 }  // namespace iocp

@@ -7,11 +7,11 @@
 
 namespace iocp {
 
-// The port's knowledge of a socket that has joined it.
+// The backend's state of a socket that has joined the completion port.
 struct Member {
     SOCKET socket{INVALID_SOCKET};
     SlotId id;
-    Request* receiving{nullptr};  // the lane's request in the kernel
+    Request* receiving{nullptr};  // the request of the receiving lane in the kernel
     Request* sending{nullptr};
     int pending_error{0};  // found by a readiness wait; the following read returns it
     bool skips{false};     // a request that finishes at once leaves no packet
@@ -21,15 +21,16 @@ struct Member {
     bool deaf{false};
 };
 
-// The sockets that have joined the port. A socket joins with its first request; Windows documents
-// no way out, so its handle stays bound to the port, and only the name of its packets tells them
-// from those of the handle's next owner.
+// The sockets that have joined the completion port. A socket joins with its first request. Windows
+// documents no way to leave the port, so the handle stays bound to it under the socket's name
+// (SlotId). Packets under the name of a socket that has left are ignored: they report requests of
+// the handle's next owner.
 class Members {
 public:
     Members(const Winsock& winsock, const CompletionPort& port) noexcept
         : winsock_(winsock), port_(port) {}
 
-    // Returns the member of this name, or null.
+    // Returns the member with this socket's name, or null.
     [[nodiscard]] Member* find(SlotId socket) noexcept {
         if (socket.slot >= members_.size()) {
             return nullptr;
@@ -38,11 +39,11 @@ public:
         const bool same = member.socket != INVALID_SOCKET && member.id.packed() == socket.packed();
         return same ? &member : nullptr;
     }
-    // Joins the socket to the port. Its packets carry the socket's name from now on. Returns an
-    // error of Winsock, or 0.
+    // Joins the socket to the port. The packets of the socket carry its name from now on. Returns
+    // an error of Winsock, or 0.
     [[nodiscard]] int join(const Socket& socket);
-    // Forgets the socket, so that its later packets are ignored. Returns whether it was a member: a
-    // handle that never became a socket has no name.
+    // Forgets the socket, so that its later packets are ignored. Returns whether it was a member.
+    // The handle is compared too, because a handle that never became a socket has no name.
     bool leave(const Socket& socket) noexcept;
     // Takes the error that a readiness wait of the socket has found, or 0.
     [[nodiscard]] int take_error(const Socket& socket) noexcept;

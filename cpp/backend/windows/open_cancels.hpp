@@ -10,15 +10,15 @@ namespace iocp {
 
 // The cancelled requests whose packet is still due. Wine 8.0 loses a cancel that comes while it
 // continues a partly finished request, and keeps the request pending. Its operation would never
-// complete, and the port could never close. So all of them are asked for again after a pause: a
+// complete, and the port could never close. So all these cancels are repeated after a pause. A
 // repeated cancel of a request that is cancelled already does nothing.
 class OpenCancels {
 public:
-    // The pause before a repetition, in nanoseconds.
+    // The pause before the cancels are repeated, in nanoseconds.
     static constexpr std::int64_t pause = 10'000'000;
 
-    // Notes that the end of the request is asked for. Returns whether no other cancel is open: the
-    // wait that is under way then lasts too long for it.
+    // Notes that the request is cancelled. Returns whether no other cancel is open. If so, a wait
+    // that is under way may last too long to repeat this cancel in time.
     [[nodiscard]] bool asked(Request& request, const Clock& clock) noexcept {
         if (request.cancelled) {
             return false;
@@ -30,20 +30,21 @@ public:
         repeated(clock);
         return true;
     }
-    // Takes the packet of any request.
+    // Notes the packet of a request, whether or not it was cancelled.
     void over(const Request& request) noexcept { count_ -= request.cancelled ? 1U : 0U; }
-    // Returns whether it is time to ask for all of them again.
+    // Returns whether it is time to repeat all open cancels.
     [[nodiscard]] bool due(const Clock& clock) const noexcept {
         return count_ != 0 && clock.now() >= repeat_at_;
     }
-    // Notes that all of them were asked for.
+    // Notes that all open cancels were just asked for.
     void repeated(const Clock& clock) noexcept { repeat_at_ = clock.now() + pause; }
-    // Returns the time that a wait may last, so that no repetition is late (negative: no limit).
+    // Returns how long a wait may last so that the cancels are repeated in time (negative: no
+    // limit).
     [[nodiscard]] std::int64_t max_wait() const noexcept { return count_ != 0 ? pause : -1; }
 
 private:
     std::size_t count_{0};
-    std::int64_t repeat_at_{0};  // when to repeat them, by the clock; meaningless without any
+    std::int64_t repeat_at_{0};  // when to repeat the cancels; meaningless if none is open
 };
 
 }  // namespace iocp

@@ -21,7 +21,7 @@ struct AfdPoll {
     LONG status;
 };
 
-// The output of AcceptEx: two addresses, each with the 16 extra bytes that it needs.
+// The output of AcceptEx: two addresses, each with the 16 extra bytes that AcceptEx needs.
 struct AcceptAddresses {
     static constexpr DWORD each = sizeof(sockaddr_storage) + 16;
     alignas(8) std::array<std::byte, std::size_t{2} * each> bytes;
@@ -30,14 +30,14 @@ struct AcceptAddresses {
 // One request in the kernel. The kernel owns `overlapped` from the start to the packet. So the
 // request lives in the pool and outlives its operation.
 struct Request {
-    OVERLAPPED overlapped{};  // first: a packet's OVERLAPPED is its request
+    OVERLAPPED overlapped{};  // first, because a packet's OVERLAPPED is its request
     SlotId socket;
     SlotId operation;
     OperationKind kind{OperationKind::receive};
     bool readiness_only{false};   // a readiness wait, without memory
     bool answered{false};         // its result is known; only its packet follows
     bool cancelled{false};        // counted in the backend's open cancels, until its packet
-    bool announced{false};        // a packet of ours reports its end, behind any of the system's
+    bool announced{false};        // a packet posted by the backend reports its end
     Handle accepting{no_handle};  // AcceptEx: the socket that becomes the connection
     std::unique_ptr<AcceptAddresses> addresses;  // AcceptEx
     std::unique_ptr<AfdPoll> poll;               // of a wait for room
@@ -51,10 +51,11 @@ int failure_of(SOCKET socket, Request& request) noexcept;
 // the stream may follow.
 bool lost_with_its_thread(const Request& request) noexcept;
 
-// Requests with stable addresses: none is freed before the port handle is closed.
+// A pool of requests with stable addresses. No request is freed before the handle of the completion
+// port is closed.
 class RequestPool {
 public:
-    // Null without memory.
+    // Returns an unused request, or null if memory runs out.
     Request* take() noexcept;
     void give_back(Request& request) noexcept;
     [[nodiscard]] std::size_t taken() const noexcept { return taken_; }

@@ -13,7 +13,7 @@ constexpr ULONG poll_code = 0x0001'2024;
 // again.
 constexpr ULONG room_events = 0x0004 | 0x0010 | 0x0020 | 0x0100;
 
-// Returns the socket of the system below any layers.
+// Returns the system's own socket below any layered providers (SIO_BASE_HANDLE).
 SOCKET base_of(SOCKET socket) noexcept {
     SOCKET base = INVALID_SOCKET;
     DWORD length = 0;
@@ -35,7 +35,7 @@ int RoomWaits::open() noexcept {
     if (afd_ != INVALID_HANDLE_VALUE) {
         return 0;
     }
-    // The rest of the name is ours and only distinguishes handles.
+    // The last part of the name is arbitrary and only distinguishes handles.
     wchar_t text[] = L"\\Device\\Afd\\iocp_sock";
     UNICODE_STRING name{};
     name.Buffer = text;

@@ -5,8 +5,8 @@
 
 namespace iocp {
 
-// Waits for room to send. They ask AFD, the socket layer of Windows, as select() does: Microsoft's
-// text does not promise that a zero-byte WSASend waits.
+// Waits for room to send. Each wait polls AFD, the socket layer of Windows, as select() does,
+// because Microsoft does not document that a zero-byte WSASend waits for room.
 class RoomWaits {
 public:
     RoomWaits(const Winsock& winsock, const CompletionPort& port) noexcept
@@ -15,14 +15,14 @@ public:
     RoomWaits(const RoomWaits&) = delete;
     RoomWaits& operator=(const RoomWaits&) = delete;
 
-    // Opens AFD for the first wait. Returns an error of Winsock, or 0.
+    // Opens AFD, unless it is open. Returns an error of Winsock, or 0.
     [[nodiscard]] int open() noexcept;
-    // Starts a wait, whose packet follows, answered at once or not. After an error none follows.
-    // Precondition: open().
+    // Starts a wait. Its packet follows even if the wait ends at once; after an error no packet
+    // follows. Precondition: open() has succeeded.
     [[nodiscard]] int start(SOCKET socket, Request& request) noexcept;
     void cancel(Request& request) const noexcept;
-    // Returns the failure of the wait itself. An error of the socket counts as room: the following
-    // send returns it.
+    // Returns the error of the wait itself, or 0. An error of the socket counts as room: the
+    // following send returns it.
     [[nodiscard]] static int failure_of(const Request& request) noexcept;
 
 private:

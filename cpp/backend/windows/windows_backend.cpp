@@ -89,7 +89,7 @@ int WindowsBackend::name_of(const Socket& socket, bool peer, Address& out) {
         if (peer || code != WSAEINVAL) {
             return code;
         }
-        // Not bound yet: the wildcard address, as other systems report it.
+        // The socket is not bound yet. Returns the wildcard address, as other systems do.
         out = {};
         where->sa_family = static_cast<ADDRESS_FAMILY>(socket.family);
         length = socket.family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
@@ -116,7 +116,7 @@ int WindowsBackend::set_option(const Socket& socket, int level, int option, cons
                : last_error();
 }
 
-// Windows does not show the bytes it holds back, so a socket with the algorithm on reports
+// Windows does not show the bytes that it holds back, so a socket with Nagle's algorithm on reports
 // `holding`.
 Nagle WindowsBackend::nagle(const Socket& socket) noexcept {
     BOOL nodelay = FALSE;
@@ -143,8 +143,8 @@ void WindowsBackend::detach(Socket& socket) {
 
 void WindowsBackend::close(Socket& socket) { (void)winsock_.close(socket_of(socket)); }
 
-// Returns acknowledged bytes where the system has SIO_TCP_INFO (Windows 10; not Wine 8.0). Bytes
-// sent again, and probes of a closed window, are left out.
+// Returns the number of acknowledged bytes if the system has SIO_TCP_INFO (Windows 10; not Wine
+// 8.0), otherwise 0. Bytes sent again, and probes of a closed window, are left out.
 std::uint64_t WindowsBackend::bytes_taken(const Socket& socket) noexcept {
     DWORD version = 0;
     TcpInfo info{};
@@ -156,7 +156,7 @@ std::uint64_t WindowsBackend::bytes_taken(const Socket& socket) noexcept {
     return info.bytes_out - info.bytes_retransmitted - info.bytes_in_flight;
 }
 
-// True: the following readiness wait reports at once if more is there.
+// Returns true, because the readiness wait that follows reports at once if more data is there.
 bool WindowsBackend::drained(Socket& /*socket*/) noexcept { return true; }
 
 std::int32_t WindowsBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
@@ -176,8 +176,9 @@ std::int64_t WindowsBackend::available(Socket& socket) {
                : -last_error();
 }
 
-// Switches the socket's send buffer off, or on again. Without it the socket sends from the pages of
-// the request, which stay locked until the peer has acknowledged them (Microsoft, SO_SNDBUF).
+// Switches the socket's send buffer off, or on again. Without a send buffer the socket sends from
+// the pages of the request, which stay locked until the peer has acknowledged them (Microsoft,
+// SO_SNDBUF).
 bool WindowsBackend::send_direct(Socket& socket, bool on) {
     const int size = on ? 0 : 64 << 10;
     return set_option(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) == 0;
@@ -196,7 +197,8 @@ std::int64_t WindowsBackend::now() const noexcept {
            (count.QuadPart % frequency) * second / frequency;
 }
 
-// Windows locks the buffers of every request in the kernel, page by page, until it ends.
+// Returns all pages of a request in the kernel. Windows locks the buffers of every such request,
+// page by page, until it ends.
 std::uint32_t WindowsBackend::kernel_locked(const Operation& op) const noexcept {
     return op.state.load(std::memory_order_relaxed) == State::queued ? 0 : op.receipt.pages();
 }

@@ -13,7 +13,8 @@ class WindowsBackend : public Backend {
 public:
     int open(int family, int type, int protocol, Handle& out) override;
     int describe(Handle handle, Socket& out) override;
-    // A watch must leave the handle as it is, and a port cannot give a handle back.
+    // Refuses every handle: a watched handle must stay as it is, and no handle can leave a
+    // completion port.
     int describe_watched(Handle /*handle*/, Socket& /*out*/) override { return WSAEOPNOTSUPP; }
     int bind(Socket& socket, const Address& address) override;
     int listen(Socket& socket, int backlog) override;

@@ -8,7 +8,8 @@ namespace iocp {
 
 namespace {
 
-// Extension functions belong to a provider. Those of the system's TCP serve IPv4 and IPv6.
+// Loads an extension function from a provider of Winsock. The functions of the system's TCP serve
+// IPv4 and IPv6.
 template <class Function>
 void load(SOCKET socket, GUID name, Function& out) noexcept {
     DWORD length = 0;
@@ -51,7 +52,7 @@ struct Loaded {
 
 }  // namespace
 
-// Keeps no failure: it may have been a lack of sockets, and the next port tries again.
+// Tries again after a failure, because the system may only have lacked sockets.
 const Winsock* Winsock::system(std::string& reason) {
     static std::optional<Loaded> loaded;
     if (!loaded.has_value() || !loaded->refusal.empty()) {

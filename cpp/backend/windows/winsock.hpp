@@ -36,9 +36,10 @@ struct Winsock {
     LPFN_DISCONNECTEX disconnect_ex{nullptr};
     LPFN_TRANSMITFILE transmit_file{nullptr};
 
-    // Returns the system's table, with Winsock started; null, with the reason, if that fails.
+    // Starts Winsock and returns the table of its calls. Returns null, with the reason, if that
+    // fails.
     static const Winsock* system(std::string& reason);
-    // Returns the extension functions by name, and whether this system has them.
+    // Returns for each extension function, by name, whether this system has it.
     [[nodiscard]] std::map<std::string, bool> extensions() const;
 };
 

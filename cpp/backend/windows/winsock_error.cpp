@@ -69,7 +69,7 @@ bool code_exhausted(int code) noexcept {
         case WSAENOBUFS:
         case WSAEMFILE:
         case WSA_NOT_ENOUGH_MEMORY:
-        case ERROR_NO_SYSTEM_RESOURCES:  // 1450, ERROR_INSUFFICIENT_RESOURCES of the documents
+        case ERROR_NO_SYSTEM_RESOURCES:  // 1450, which documents call ERROR_INSUFFICIENT_RESOURCES
         case ERROR_WORKING_SET_QUOTA:    // 1453
         case ERROR_PAGEFILE_QUOTA:       // 1454
         case ERROR_COMMITMENT_LIMIT:     // 1455

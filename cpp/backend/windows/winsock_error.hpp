@@ -10,8 +10,8 @@ struct Operation;
 // several numbers. A number without a translation is returned unchanged.
 int winsock_code(unsigned long code) noexcept;
 
-// Reports ICMP's answer to an earlier datagram as a refusal, as other systems do. Windows calls it
-// a reset, although there is no connection.
+// Turns a reset of a datagram socket into a refusal, as other systems report it. Windows reports an
+// ICMP answer to an earlier datagram as WSAECONNRESET, although there is no connection.
 int code_of_socket(int code, bool stream) noexcept;
 
 bool code_exhausted(int code) noexcept;

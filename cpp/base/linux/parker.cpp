@@ -17,7 +17,8 @@ void Parker::wake() noexcept {
     (void)::syscall(SYS_futex, &woken_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
-// FUTEX_WAIT takes a relative, monotonic time, and a signal ends it (futex(2)).
+// FUTEX_WAIT takes a relative timeout on the monotonic clock, and a signal ends the wait
+// (futex(2)).
 void Parker::park(std::int64_t timeout_ns, void* /*interrupt*/) noexcept {
     const timespec time{static_cast<time_t>(timeout_ns / 1'000'000'000),
                         static_cast<long>(timeout_ns % 1'000'000'000)};

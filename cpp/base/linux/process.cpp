@@ -13,7 +13,7 @@ std::atomic<std::uint32_t> generation{0};
 
 }  // namespace
 
-// The counter is static because the process forks, not a port.
+// One counter serves the whole process, because a fork affects every port at once.
 std::uint32_t fork_generation() noexcept {
     static const int registered = ::pthread_atfork(
         nullptr, nullptr, [] { generation.fetch_add(1, std::memory_order_relaxed); });

@@ -17,8 +17,9 @@ void Parker::wake() noexcept {
     }
 }
 
-// Sleeps in short pieces when there was no memory for an event. The interpreter's interrupt event
-// stays set until it is reset here.
+// If no event can be created, sleeps for at most 10 ms, because no wake can end that sleep. Resets
+// `interrupt` after it has ended the sleep, because the interpreter's event stays set until it is
+// reset.
 void Parker::park(std::int64_t timeout_ns, void* interrupt) noexcept {
     if (event_.load() == nullptr) {
         event_.store(::CreateEventW(nullptr, FALSE, FALSE, nullptr));

@@ -2,7 +2,8 @@
 
     asyncio.Runner(loop_factory=iocp_sock.asyncio.new_event_loop)
 
-or, shorter, `iocp_sock.asyncio.run(main())`. There is no event-loop policy: they are going.
+or, shorter, `iocp_sock.asyncio.run(main())`. There is no event-loop policy, because Python is
+removing policies.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None, **options: 
 
 
 def _run(loop: EventLoop, main: Coroutine[Any, Any, _T], debug: bool | None) -> _T:
-    """Do what asyncio.Runner does, for Python 3.10, which has none."""
+    """Do the same as asyncio.Runner, which Python 3.10 lacks."""
     if not asyncio.iscoroutine(main):
         loop.close()
         raise ValueError(f"a coroutine was expected, got {main!r}")

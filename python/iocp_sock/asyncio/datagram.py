@@ -1,4 +1,4 @@
-"""The transport of datagrams."""
+"""The transport of a datagram socket, for asyncio."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["DatagramTransport"]
 
-# From Python 3.13 on asyncio sends empty datagrams.
+# From Python 3.13 on asyncio sends empty datagrams. Older versions drop them.
 _SENDS_EMPTY = sys.version_info >= (3, 13)
 
 MAX_SIZE = 256 << 10
-"""The maximum bytes of a datagram, as asyncio reads it; a longer one is truncated."""
+"""The maximum size of a received datagram in bytes, the same as asyncio's; a longer one is
+truncated."""
 HEADER = 144
-"""The bytes of a region that hold a datagram's sender."""
+"""The bytes in front of a datagram in its region, which hold the sender's address."""
 
 
 class DatagramTransport(SocketTransport, transports.DatagramTransport):
@@ -115,5 +116,5 @@ class DatagramTransport(SocketTransport, transports.DatagramTransport):
 
 
 def _reports(exc: OSError) -> bool:
-    """Return whether error_received() gets the error: the system's own, or a lack of resources."""
+    """Return whether error_received() gets the error: a system error, or a lack of resources."""
     return not isinstance(exc, Error) or isinstance(exc, ResourceExhausted)

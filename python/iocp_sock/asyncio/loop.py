@@ -1,4 +1,4 @@
-"""The event loop on a Port, as far as it is the same on every system."""
+"""The part of the event loop on a Port that is the same on every system."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ RECEIVE_STRATEGIES = ("pooled", "direct", "zero_byte", "adaptive")
 
 
 class _Poll:
-    """The part of a selector that asyncio's base classes need: a turn of the port, and its watches.
+    """The part of a selector that asyncio's base classes need.
 
-    The records of a turn stay in the port until the loop hands them out, because handles that were
-    ready before the turn run first.
+    select() makes a turn of the port, and get_key() looks a watched descriptor up. The records of a
+    turn stay in the port until the loop hands them out, because handles that were ready before the
+    turn run first.
     """
 
     __slots__ = ("get_key", "select")
@@ -51,7 +52,7 @@ class PortEventLoop(base_events.BaseEventLoop):
     """An asyncio event loop whose transports are Sockets of one Port."""
 
     _closed = True  # until the constructor has made a port
-    if TYPE_CHECKING:  # of asyncio's own bases, which its stubs leave out
+    if TYPE_CHECKING:  # members of asyncio's bases that the type stubs leave out
         _debug: bool
         _internal_fds: int
         _ready: collections.deque[events.Handle]
@@ -96,8 +97,8 @@ class PortEventLoop(base_events.BaseEventLoop):
     def run_forever(self) -> None:
         self._check_closed()
         self._check_running()
-        # A thread that waits for an operation of the port would otherwise run it on loan, and call
-        # protocols from there.
+        # Makes this thread the runner of the port. Otherwise another thread that waits for an
+        # operation would run the port on loan, and call protocols.
         runner = self._port._enter()
         try:
             super().run_forever()
@@ -123,7 +124,7 @@ class PortEventLoop(base_events.BaseEventLoop):
             self._close_port()
 
     def _close_port(self) -> None:
-        """Close the port without a call of any protocol."""
+        """Close the port without calling any protocol."""
         self._internal_fds -= 1
         for transport in self._transports.values():
             transport._forget_protocol()
@@ -134,7 +135,7 @@ class PortEventLoop(base_events.BaseEventLoop):
             self._port.error_handler = None
             self._port.close(0)
         except ForkedPort:
-            pass  # the parent's
+            pass  # the port belongs to the parent process
         finally:
             self._listeners.clear()
             for sock in self._borrowed.values():
@@ -164,8 +165,9 @@ class PortEventLoop(base_events.BaseEventLoop):
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         """Refuse the descriptor of an open transport.
 
-        The descriptor of an accepted connection that was reset may be closed, and its number used
-        again, before connection_lost() was called.
+        A transport may no longer own the number under which it is registered. The descriptor of an
+        accepted connection that was reset may be closed, and its number used again, before
+        connection_lost() was called.
         """
         number = fileno_of(fd)
         transport = self._transports.get(number)
@@ -175,7 +177,7 @@ class PortEventLoop(base_events.BaseEventLoop):
     # --- transports -------------------------------------------------------------------------------
 
     def _adopt(self, sock: Any) -> tuple[Any, Any]:
-        """Return the Socket of a socket.socket, and who owns the descriptor besides it."""
+        """Return the Socket for `sock`, and the socket.socket that owns the descriptor, if any."""
         if not isinstance(sock, socket.socket):
             return sock, None
         self._ensure_fd_no_transport(sock)
@@ -189,7 +191,10 @@ class PortEventLoop(base_events.BaseEventLoop):
             self._close_borrowed(core)
 
     def _close_borrowed(self, core: Socket) -> None:
-        """Close the socket.socket once the kernel holds no request of it, if need be later."""
+        """Close the borrowed socket.socket once the kernel holds no request on its descriptor.
+
+        That may be in a later turn.
+        """
         if core.closed:
             self._borrowed.pop(core).close()
         else:

@@ -1,4 +1,4 @@
-"""The transport of a stream."""
+"""The transport of a stream socket, for asyncio."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class StreamTransport(SocketTransport):
     ) -> None:
         self._eof = False
         self._sending_file = False
-        self._write_error: BaseException | None = None  # waits for data that has arrived
+        self._write_error: BaseException | None = None  # reported after the data that has arrived
         self._read_ended = False
-        self._held: collections.deque[bytes] | None = None  # what a pause left undelivered
+        self._held: collections.deque[bytes] | None = None  # data that a pause left undelivered
         core.skip_done_packets = False  # each queued send calls _sent()
         if sock is not None and core.family in (socket.AF_INET, socket.AF_INET6):
             core.nodelay = True
@@ -99,12 +99,12 @@ class StreamTransport(SocketTransport):
                 return
 
     def _hold(self, rest: bytes) -> None:
-        """Keep the rest of a delivery, which the protocol has interrupted."""
+        """Keep the rest of the data, because the protocol has paused, or was replaced."""
         if self._held is None:
             self._held = collections.deque()
         self._held.append(rest)
         if not self._paused:
-            self._core.pause()  # what follows must not overtake the rest
+            self._core.pause()  # later data must not overtake the rest
             self._loop.call_soon(self._deliver_held, context=self._context)
 
     def _go_on(self) -> None:
@@ -170,7 +170,8 @@ class StreamTransport(SocketTransport):
         except (SystemExit, KeyboardInterrupt):
             raise
         except SocketClosed as exc:
-            # An error has ended the Socket, and _on_close() follows with it, if something reads.
+            # An error has ended the Socket. _on_close() follows and reports the error, but only if
+            # there is a subscription.
             if self._subscription is None:
                 self._force_close(ConnectionResetError(*exc.args))
             return
@@ -187,9 +188,9 @@ class StreamTransport(SocketTransport):
             self._write_failed(error)
 
     def _write_failed(self, exc: BaseException) -> None:
-        """End the transport by an error of a write, behind the data that has arrived before.
+        """End the transport because a write failed, but deliver the data that arrived before it.
 
-        Such data may follow in this turn's hand-out, or wait with the system.
+        Such data may still be in the records of this turn, or in the system's receive buffer.
         """
         if self._subscription is None or self._read_ended or not self.is_reading():
             self._fatal_error(exc, "Fatal write error on socket transport")
@@ -198,7 +199,7 @@ class StreamTransport(SocketTransport):
             self._loop.call_soon(self._end_behind_data, exc, context=self._context)
 
     def is_closing(self) -> bool:
-        # drain() lets the loop go on only where the transport is closing.
+        # StreamWriter.drain() yields to the loop only if the transport is closing.
         return self._closing or self._write_error is not None
 
     def close(self) -> None:
@@ -225,8 +226,8 @@ class StreamTransport(SocketTransport):
         if self._closing or self._eof:
             return
         self._eof = True
-        with contextlib.suppress(SocketClosed):  # an error has ended it, and _on_close() follows
-            self._core.shutdown(socket.SHUT_WR)  # behind what is queued
+        with contextlib.suppress(SocketClosed):  # after an error; _on_close() follows
+            self._core.shutdown(socket.SHUT_WR)  # behind the queued sends
 
     def can_write_eof(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""What the transports of streams and datagrams share: asyncio's face of a Socket."""
+"""The common part of the stream and datagram transports: asyncio's interface to a Socket."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["SocketTransport"]
 
 _attach: Any = getattr(base_events.Server, "_attach")  # noqa: B009 - unknown to the stubs
-# From Python 3.13 on a server knows its transports, to close them.
+# From Python 3.13 on asyncio's Server keeps its transports, so that it can close them.
 _SERVER_KNOWS_TRANSPORTS = _attach.__code__.co_argcount == 2
 
 
 class _CoreSocket(trsock.TransportSocket):
-    """The "socket" of an accepted connection: a Socket that looks like a socket.socket."""
+    """The extra info "socket" of an accepted connection: a Socket in a socket.socket's form."""
 
     __slots__ = ()
     if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
     _core: Any = None  # the Socket, until connection_lost() was called
     _sock: socket.socket | None = None
     _server: Any = None
-    if TYPE_CHECKING:  # of asyncio's own base, which its stubs leave out
+    if TYPE_CHECKING:  # members of asyncio's bases that the type stubs leave out
         _loop: Any
         _extra: dict[str, Any]
         _maybe_pause_protocol: Callable[[], None]
@@ -87,7 +87,7 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             self._extra["peername"] = _name_or_none(core.getpeername)
         self._context = contextvars.copy_context()
         self._subscription: Operation | None = None  # of receive() or receive_from()
-        self._unfinished = 0  # sends whose completion is not handed out; they keep it open
+        self._unfinished = 0  # unfinished sends, which keep the transport open
         self._conn_lost = 0  # counts from the moment that connection_lost() is scheduled
         self._closing = False
         self._paused = False
@@ -158,14 +158,14 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             logger.debug("%r resumes reading", self)
 
     def _go_on(self) -> None:
-        """Read on after a pause."""
+        """Continue to read after a pause."""
         if self._subscription is None:
             self._start_reading()
         else:
             self._core.resume()
 
     def _start_reading(self) -> None:
-        """Subscribe once connection_made() has been called, unless that paused or closed."""
+        """Subscribe to received data, unless connection_made() has paused or closed reading."""
         if not self.is_reading() or self._subscription is not None:
             return
         try:
@@ -182,13 +182,13 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
     # --- sending ----------------------------------------------------------------------------------
 
     def _drop_write(self) -> None:
-        """Count a write after the end, and log it from the fifth on."""
+        """Count a write after the connection was lost, and log it from the fifth on."""
         if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
             logger.warning("socket.send() raised exception.")
         self._conn_lost += 1
 
     def _sent(self, completion: Completion) -> None:
-        """Take the end of a send that had to wait."""
+        """Handle the completion of a send that had to wait."""
         self._unfinished -= 1
         error = completion.error
         if error is not None:
@@ -200,7 +200,7 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         raise NotImplementedError
 
     def _send_went(self) -> None:
-        self._maybe_resume_protocol()  # which may write
+        self._maybe_resume_protocol()  # the protocol may write
         if self._closing and self._conn_lost == 0 and self._unfinished == 0:
             self._conn_lost += 1
             self._call_connection_lost(None)
@@ -208,19 +208,20 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the transport behind what was written, however long that takes."""
+        """Close the transport once all written data is sent, however long that takes."""
         if self._closing:
             return
         self._closing = True
         if self._subscription is not None:
             self._subscription.cancel()
-        # The system may have taken everything, and the protocol not have been resumed yet: it may
-        # still write, as a TLS protocol does. _send_went() follows then.
+        # The system may have taken all data while the protocol is still paused. Such a protocol may
+        # write more once it is resumed, as TLS does. So while sends are unfinished, _send_went()
+        # ends the transport later.
         if self._unfinished == 0:
             self._lose(None)
 
     def abort(self) -> None:
-        """Close the transport now. What was written and is still queued is lost."""
+        """Close the transport now. Queued data is lost."""
         self._force_close(None)
 
     def _lose(self, exc: BaseException | None) -> None:
@@ -255,7 +256,7 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             self._core.cancel()
 
     def _on_close(self, _core: Socket, exc: BaseException | None) -> None:
-        """Take the end of a Socket that closed by itself: an error, or an idle timeout."""
+        """Handle a Socket that closed by itself, after an error or an idle timeout."""
         if self._conn_lost:
             return
         self._closing = True
@@ -292,11 +293,11 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             loop._end(core, sock)
 
     def _owns(self, number: int) -> bool:
-        """Return whether the descriptor of this number is the transport's."""
+        """Return whether the transport still owns the descriptor of this number."""
         return self._core is not None and self._core.fileno() == number
 
     def _forget_protocol(self) -> None:
-        """Call the protocol no more: its loop is closed, and nothing may run on it."""
+        """Make no more calls of the protocol, because its loop is closed and can run nothing."""
         self._closing = True
         self._conn_lost += 1
 

@@ -37,8 +37,8 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
 
     # --- signals ----------------------------------------------------------------------------------
 
-    # The interpreter writes the numbers of signals to a descriptor. Only a loop with signal
-    # handlers needs one; call_soon_threadsafe() wakes the port itself.
+    # The self-pipe is a descriptor to which the interpreter writes the numbers of signals. Only a
+    # loop with signal handlers makes one, because call_soon_threadsafe() wakes the port.
 
     def _make_self_pipe(self) -> None:
         self._ssock = self._csock = None
@@ -58,7 +58,10 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
     # --- UNIX servers -----------------------------------------------------------------------------
 
     def _stop_serving(self, sock: socket.socket) -> None:
-        """Remove the server's path where asyncio does: from Python 3.13 on, if it is ours."""
+        """Remove the path of a UNIX server as asyncio does.
+
+        That is from Python 3.13 on, and only if the path still names the server's own socket.
+        """
         inode = getattr(self, "_unix_server_sockets", {}).pop(sock, None)
         path = sock.getsockname() if inode is not None else None
         super()._stop_serving(sock)
@@ -74,7 +77,8 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
 
     # --- subprocesses -----------------------------------------------------------------------------
 
-    # From Python 3.12 on asyncio's own code watches a pidfd through the running loop.
+    # From Python 3.12 on asyncio itself watches a child process by a pidfd, through the running
+    # loop.
     if sys.version_info < (3, 12):
 
         async def _make_subprocess_transport(
@@ -115,12 +119,12 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
             return transport
 
         def _watch_child(self, transport: Any) -> None:
-            """Watch the process by a pidfd, which needs no thread and no SIGCHLD."""
+            """Watch a child process by a pidfd, which needs no thread and no SIGCHLD."""
             pid = transport.get_pid()
             try:
                 descriptor = os.pidfd_open(pid)
             except OSError:
-                # Nothing would notice its end.
+                # Without a pidfd nothing would notice the end of the process.
                 transport.kill()
                 _, status = os.waitpid(pid, 0)
                 transport._process_exited(os.waitstatus_to_exitcode(status))
@@ -135,7 +139,7 @@ class EventLoop(PortEventLoop, unix_events._UnixSelectorEventLoop):
             try:
                 _, status = os.waitpid(pid, 0)
             except ChildProcessError:
-                code = 255  # something else has waited for it
+                code = 255  # other code has waited for the process
             else:
                 code = os.waitstatus_to_exitcode(status)
             transport._process_exited(code)

@@ -19,8 +19,8 @@ __all__ = ["Watches", "fileno_of"]
 class _Direction:
     """One direction of a watched descriptor: its handle, and the wait that is under way.
 
-    A wait is posted again after each run of the handle, which makes the readiness a level, as
-    asyncio's own selectors report it.
+    A wait is posted again after each run of the handle. So readiness is level-triggered, as with
+    asyncio's own selectors.
     """
 
     __slots__ = ("_post", "_sock", "handle", "wait")
@@ -51,7 +51,7 @@ class _Direction:
 
 
 class _Watch:
-    """A watched descriptor. `fileobj` is what the caller named it by."""
+    """A watched descriptor. `fileobj` is the object or the number that the caller gave for it."""
 
     __slots__ = ("fileobj", "reading", "sock", "writing")
 
@@ -75,7 +75,7 @@ class Watches:
         self._watches: dict[int, _Watch] = {}
 
     def add(self, fileobj: Any, writing: bool, handle: asyncio.Handle) -> None:
-        """Run the handle while the descriptor is ready, in place of the one before it."""
+        """Run the handle whenever the descriptor is ready, in place of an earlier handle."""
         fd = _number(fileobj)
         watch = self._watches.get(fd)
         if watch is None:
@@ -91,7 +91,7 @@ class Watches:
             raise
 
     def remove(self, fileobj: Any, writing: bool) -> bool:
-        """Stop to watch one direction. Return whether it was watched."""
+        """Stop watching one direction. Return whether it was watched."""
         fd = self._find(fileobj)
         watch = self._watches.get(fd)
         if watch is None:
@@ -109,19 +109,19 @@ class Watches:
         return True
 
     def key(self, fileobj: Any) -> selectors.SelectorKey:
-        """Return what is watched of a descriptor. Raises KeyError if nothing is."""
+        """Return the watched directions of a descriptor. Raises KeyError if it is not watched."""
         fd = self._find(fileobj)
         watch = self._watches[fd]
         return selectors.SelectorKey(watch.fileobj, fd, watch.events(), None)
 
     def close(self) -> None:
-        """Stop to watch everything."""
+        """Stop watching all descriptors."""
         for fd in list(self._watches):
             self.remove(fd, False)
             self.remove(fd, True)
 
     def _find(self, fileobj: Any) -> int:
-        """Return a descriptor's number, also of an object that was closed since it was added."""
+        """Return the number of a descriptor, even for an object that was closed after add()."""
         try:
             return _number(fileobj)
         except ValueError:
@@ -132,7 +132,7 @@ class Watches:
 
 
 def fileno_of(fileobj: Any) -> int:
-    """Return the descriptor of an object, -1 if it is closed. An int is a descriptor itself."""
+    """Return the descriptor of an object, or -1 for a closed one. An int is a descriptor itself."""
     if isinstance(fileobj, int):
         return fileobj
     try:

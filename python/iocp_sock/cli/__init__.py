@@ -52,7 +52,7 @@ def _program(
 def main() -> None:
     """Run the command line. A failure of the system or of a child prints one line; exit code 1.
 
-    Exit code 3: the command needs a control socket, and there is none here.
+    Exit code 3: the command needs a control socket, and this system has none.
     """
     try:
         app(prog_name="iocp-sock")

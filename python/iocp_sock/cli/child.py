@@ -19,14 +19,14 @@ class ChildError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of the current request; there may be several before its answer."""
+    """A report of the progress of the current request. Several may come before the Answer."""
 
     done: int
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a request; each has exactly one."""
+    """The result of a request. Each request has exactly one Answer."""
 
     value: Any
 
@@ -56,7 +56,7 @@ class Child:
         theirs.close()
 
     def ask(self, request: str, *arguments: Any) -> None:
-        """Send a request; `answer` waits for its answer."""
+        """Send a request; answer() waits for its answer."""
         self.done = 0
         self._heard = time.monotonic()
         try:
@@ -121,7 +121,7 @@ def wait_for_all(children: Iterable[Child], every: float, tick: Callable[[], Non
 
 
 def answer_requests(pipe: Connection, target: object) -> None:
-    """Answer each request with the method of that name, until the pipe closes."""
+    """Answer each request by a call of the method that it names, until the pipe closes."""
     while True:
         try:
             request, arguments = pipe.recv()
@@ -132,7 +132,7 @@ def answer_requests(pipe: Connection, target: object) -> None:
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C meanwhile, so that a process started now leaves it to its parent."""
+    """Ignore Ctrl-C in the block, so that a process started there leaves Ctrl-C to its parent."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

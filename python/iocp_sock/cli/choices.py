@@ -1,4 +1,4 @@
-"""The values of options, with the core's types."""
+"""The types of the command line's options for backends and strategies."""
 
 import sys
 from typing import Literal, TypeAlias

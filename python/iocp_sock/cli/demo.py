@@ -109,7 +109,7 @@ def _plan(
 
 
 def _fitting(asked: int | None, usual: int) -> int:
-    """Return the requested connections, or the usual ones within the limit on open files."""
+    """Return the requested number of connections, or the usual one within the limit on files."""
     room = limits.room_for_connections()
     if asked is None:
         return usual if room is None else max(1, min(usual, room))

@@ -22,8 +22,8 @@ _SETTLE_SECONDS = 5.0
 class Plan:
     """The parameters of a run: `hot` of the `connections` exchange messages for `seconds`.
 
-    A message has `message` bytes, and a posted receive of the server `block`. `trace` is the file
-    for the trace of the server's operations.
+    A message has `message` bytes. A receive that the server posts has a block of `block` bytes.
+    `trace` is the file for the trace of the server's operations.
     """
 
     connections: int
@@ -115,7 +115,7 @@ class Experiment:
         self._charges: list[tuple[float, int]] = []
 
     def run(self) -> Run:
-        """Run all phases. Memory counts after a warm-up, without one-off costs."""
+        """Run all phases. Memory is measured after a warm-up, to leave one-off costs out."""
         listening: Listening = self._server.answer()
         self._open("warming up", listening, min(_WARM_UP_CONNECTIONS, self._plan.connections))
         self._close()
@@ -177,7 +177,7 @@ class Experiment:
         return wait_for_all(self._load, _SAMPLE_SECONDS, lambda: show(self._sample()))
 
     def _settled(self, connections: int) -> Sample:
-        """Wait for that many connections and a steady charge; return the server's sample."""
+        """Wait until the server has that many connections and a steady charge; return a sample."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         last = self._sample()
         while True:

@@ -19,7 +19,8 @@ _TURNS = 16
 _BATCH = 100
 _ECHO_SECONDS = 10.0
 _PER_SOURCE = 20_000
-"""The connections from one loopback address: fewer than there are ephemeral ports."""
+"""The maximum number of connections from one loopback address: fewer than there are ephemeral
+ports."""
 
 
 class EchoError(Exception):
@@ -41,7 +42,10 @@ def message(connection: int, turn: int, nbytes: int = MESSAGE_BYTES) -> bytes:
 
 
 def load_processes(hot: int) -> int:
-    """Return the load processes that keep one Python server busy and leave it a processor."""
+    """Return the number of load processes that keep one Python server busy.
+
+    They leave the server a processor, if there are several.
+    """
     affinity = getattr(os, "sched_getaffinity", None)
     processors = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(3, processors - 1, hot))
@@ -128,7 +132,7 @@ class Rush:
         self._port.stop()
 
     def rest(self) -> None:
-        """Note that one lane has its last echo."""
+        """Note that a lane has received its last echo; stop after the last lane."""
         self._resting += 1
         if self._resting == len(self.lanes):
             self._port.stop()

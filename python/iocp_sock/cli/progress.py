@@ -34,12 +34,12 @@ class LiveProgress:
         self._progress.stop()
 
     def phase(self, title: str, total: float) -> None:
-        """Complete the last phase and begin this one."""
+        """Complete the previous phase and begin a new one."""
         self._complete()
         self._task = self._progress.add_task(f"{self.run}: {title}", total=total, note="")
 
     def show(self, done: float, note: str) -> None:
-        """Show the phase's progress, at most its total."""
+        """Show the progress of the current phase, at most its total."""
         if self._task is not None:
             self._progress.update(self._task, completed=done, note=note)
 

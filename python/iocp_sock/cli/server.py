@@ -33,8 +33,8 @@ class EchoServer:
         self._receive = receive
         self._send = send
         self._block = block
-        # One bound method serves all connections, so that an idle one has no Python object of its
-        # own.
+        # One bound method serves all connections, so that an idle connection has no Python object
+        # of its own.
         self._on_data = self._received
         self._on_close = self._closed
         self.listener = port.listen(address)
@@ -68,8 +68,8 @@ def controlled(
 ) -> contextlib.AbstractContextManager[object]:
     """Serve a control socket, unless `wanted` is False.
 
-    If there can be none, True raises ControlUnavailable. None prints the reason, except on a system
-    without control sockets.
+    If the socket cannot be made, `wanted` True raises ControlUnavailable. None prints the reason,
+    except on a system without control sockets.
     """
     if wanted is False:
         return contextlib.nullcontext()

@@ -17,7 +17,7 @@ _BUSY = 0.8
 
 
 def wide_console() -> Console:
-    """Return standard output; if it is not a terminal, wide enough for a table of many columns."""
+    """Return a console on standard output, wide enough for many columns if it is no terminal."""
     console = Console()
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH

@@ -1,5 +1,5 @@
-// Connect, accept, echo and close while each allocation of the library fails once. The run ends
-// with an error or success, and leaves nothing behind.
+// Runs connect, accept, echo and close once for each allocation that the library makes, and lets
+// that allocation fail. Each run ends with an error or success, and leaves nothing behind.
 #include <cstdio>
 #include <tuple>
 
@@ -9,7 +9,8 @@
 namespace iocp::contract {
 namespace {
 
-// The options of a port, which decide the outcome of operations without memory.
+// Three kinds of port, whose options decide what happens to an operation for which there is no
+// memory.
 enum class Manner : std::uint8_t { plain, queueing, shared };
 constexpr std::array<const char*, 3> manner_names{"plain", "queueing", "shared"};
 
@@ -34,7 +35,7 @@ protected:
     }
 
     // Runs the scenario while `length` allocations from the `place`-th on fail. Returns whether any
-    // did; the engine checks that nothing is left.
+    // failed. The engine checks that nothing is left.
     static bool run(unsigned place, unsigned length, Came& came) {
         const auto& [backend, scenario, manner] = GetParam();
         const PortOptions with = options();
@@ -52,7 +53,8 @@ protected:
         return allocations::failed();
     }
 
-    // Fails at every place in turn, until the scenario ends before the place.
+    // Runs the scenario with failing allocations at each `stride`-th place, until a run ends before
+    // it reaches its place.
     void sweep(unsigned length, unsigned stride) {
         std::array<unsigned, outcomes> table{};
         unsigned points = 0;

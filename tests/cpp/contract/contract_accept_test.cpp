@@ -1,4 +1,4 @@
-// Connects and accepts.
+// Connect and accept operations, on every backend.
 #include "contract.hpp"
 
 namespace iocp::contract {
@@ -18,7 +18,7 @@ TEST_P(Contract, ARefusedConnectSaysSo) {
         ASSERT_TRUE(engine().finish_one(behind));
         EXPECT_TRUE(behind.error);
     } else {
-        EXPECT_TRUE(behind.refusal) << "where the refusal is known before the send is posted";
+        EXPECT_TRUE(behind.refusal) << "the refusal is known before the send is posted";
     }
 }
 

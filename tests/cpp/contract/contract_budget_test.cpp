@@ -1,4 +1,4 @@
-// More operations than the ring or the budget has room for.
+// Tests that post more operations than the ring or the budget has room for.
 #include "base/process.hpp"
 #include "contract.hpp"
 
@@ -23,8 +23,8 @@ TEST_P(Contract, MoreOperationsThanTheRingHasEntries) {
     for (std::size_t i = 0; i < ops.size(); ++i) {
         ASSERT_EQ(taken(*ops[i]), pattern(4, i));
     }
-    // Operations that only the kernel can finish, again more than the ring has entries, are all
-    // cancelled before the next turn.
+    // Posts operations that only the kernel can finish, again more than the ring has entries, and
+    // cancels all of them before the next turn.
     std::vector<Op*> pending;
     for (const Engine::Pair& pair : pairs) {
         pending.push_back(&engine().receive(*pair.other, 16));
@@ -83,8 +83,8 @@ TEST_P(Contract, DegradedReceivesGetTheirData) {
     }
 }
 
-// The receive was tried before it was held. So data that arrives meanwhile is there when its
-// readiness wait starts.
+// A receive is tried before the budget queue holds it. So data that arrives while it is held is
+// there when its readiness wait starts.
 TEST_P(Contract, AReceiveThatLeavesTheQueueGetsWhatCameMeanwhile) {
     PortOptions options;
     options.budget_bytes = 2 * system_page_size();
@@ -92,7 +92,7 @@ TEST_P(Contract, AReceiveThatLeavesTheQueueGetsWhatCameMeanwhile) {
     options.queue_patience = 1'000'000;
     make(options);
     const auto idle = engine().adopted_pair();
-    // touches two pages
+    // The buffer touches two pages, which is the whole budget.
     const Op& in_front = engine().receive(*idle.other, system_page_size() + 1);
     std::vector<Engine::Pair> pairs;
     std::vector<Op*> ops;

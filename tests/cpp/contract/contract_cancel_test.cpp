@@ -73,7 +73,7 @@ TEST_P(Contract, ASendCancelledPartWayTellsItsCountAndRefusesWhatFollows) {
     EXPECT_EQ(last.transferred, 0U) << "not one byte more";
 }
 
-// Every sent byte is received once, whichever side wins each race.
+// Every sent byte is received once, whether the cancel or the data wins each race.
 TEST_P(Contract, ThousandsOfCancelRacesLoseNoByte) {
     const auto [one, other] = engine().adopted_pair();
     std::mt19937 random(42);

@@ -33,7 +33,7 @@ TEST_P(Contract, CloseSendsWhatIsQueued) {
     const Op& last = engine().receive(*other, 10);
     ASSERT_TRUE(engine().finish_one(last));
     EXPECT_TRUE(last.succeeded());
-    EXPECT_EQ(last.transferred, 0U) << "and then the end of the stream";
+    EXPECT_EQ(last.transferred, 0U) << "the end of the stream follows the data";
     ASSERT_TRUE(engine().finish_all(sends));
     for (const Op* op : sends) {
         EXPECT_TRUE(op->succeeded());
@@ -93,7 +93,7 @@ TEST_P(Contract, AResetReleasesEverythingOfTheSocket) {
     ASSERT_TRUE(engine().run_until([&] { return engine().is_closed(*other); }));
 }
 
-// No byte and no cancel crosses from a closed socket to the next one with its number.
+// No byte and no cancel of a closed socket reaches the next socket with its descriptor number.
 TEST_P(Contract, ADescriptorNumberUsedAgainIsANewSocket) {
     std::set<Handle> numbers;
     std::size_t reused = 0;
@@ -114,7 +114,8 @@ TEST_P(Contract, ADescriptorNumberUsedAgainIsANewSocket) {
         ASSERT_EQ(taken(op), pattern(8, i));
         if (last != nullptr) {
             ASSERT_TRUE(engine().finish_one(*last));
-            // The peer was closed too, so the receive ended either way without data.
+            // The receive has ended by its cancel or by the peer's close, in both cases without
+            // data.
             ASSERT_EQ(last->transferred, 0U);
         }
         last = &engine().receive(*one, 32);

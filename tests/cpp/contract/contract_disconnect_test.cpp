@@ -1,4 +1,4 @@
-// Connections that end before their socket (R32).
+// Disconnects: connections that end while their socket stays open (R32).
 #include "contract.hpp"
 
 namespace iocp::contract {
@@ -58,7 +58,8 @@ TEST_P(Systems, ADisconnectThatReusesMakesTheSocketConnectAgain) {
         engine().send(client, text("and back"), {.batched = true});
         const Op& op = engine().post(client, OperationKind::disconnect, {}, {.reuse = true});
         ASSERT_TRUE(op.accepted);
-        EXPECT_TRUE(engine().receive(client, 10).refusal) << "it would be the next connection's";
+        EXPECT_TRUE(engine().receive(client, 10).refusal)
+            << "the receive could take data of the next connection";
         EXPECT_EQ(read_exactly(server, 8), text("and back"));
         engine().close(server);
         ASSERT_TRUE(engine().finish_one(op));
@@ -71,7 +72,8 @@ TEST_P(Systems, ADisconnectThatReusesMakesTheSocketConnectAgain) {
     }
 }
 
-// The peer ended first and reads late. All data must reach it before the socket is released.
+// The peer has shut down its sending side and reads late. The disconnect must not complete before
+// the peer has received all data.
 TEST_P(Systems, AReuseWaitsUntilThePeerHasEverything) {
     if (!platform::connects_again()) {
         GTEST_SKIP() << "Wine 8.0: DisconnectEx does not wait for the peer";

@@ -5,7 +5,8 @@
 namespace iocp::contract {
 namespace {
 
-// A file that is closed as soon as its send is posted, because the operation has its own handle.
+// A temporary file. A test may close it as soon as its send is posted, because the operation has a
+// handle of its own.
 class File {
 public:
     explicit File(const Bytes& bytes) : handle_(platform::make_file(bytes)) {
@@ -176,8 +177,8 @@ TEST_P(Systems, AFileGoesOutWithADrainAndEndsWithAClose) {
     (void)peer;
 }
 
-// Two ends send files to each other while other threads post receives. No receive may fail because
-// a file's send makes the socket non-blocking.
+// Both ends of a connection send a file while other threads post receives. No receive may fail
+// because the send of a file makes its socket non-blocking meanwhile.
 TEST_P(Systems, FilesBothWaysDisturbNoReceive) {
     const Bytes whole = pattern(8 * mebibyte);
     const File file(whole);

@@ -1,4 +1,4 @@
-// Sends: whole, in order, gathered, behind a half-closed end, and as datagrams.
+// Sends: whole, in order, gathered, on half-closed connections, and as datagrams.
 #include "contract.hpp"
 
 namespace iocp::contract {

@@ -1,5 +1,5 @@
-// The promises of every backend, end to end, on real sockets. One suite covers all backends, in the
-// files contract_*_test.cpp, over the fixture of contract.hpp.
+// Checks end to end that every backend and the model keep the promises of the library. The suite is
+// in the files contract_*_test.cpp, and its fixture in contract.hpp.
 #include "contract.hpp"
 
 #include "base/process.hpp"

@@ -1,4 +1,4 @@
-// Ports, threads and wakes.
+// Ports that several threads use, and wakes by other threads.
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -35,7 +35,7 @@ TEST_P(Contract, WakesFromOtherThreadsEndWaits) {
             ++wanted;
         }
         changed.notify_one();
-        // Waits for ever, so that only the wake can end the wait.
+        // Waits without a timeout, so that only the wake can end the wait.
         bool woken = false;
         while (!woken) {
             ASSERT_FALSE(engine().turn(-1));
@@ -139,7 +139,8 @@ TEST_P(Contract, SocketsAreOpenedAndClosedByManyThreads) {
     EXPECT_EQ(port().sockets().open_count(), 0U);
 }
 
-// The kernel takes the ring's entries while other threads still find it full.
+// The kernel takes entries from the ring while other threads still find the ring full. All
+// operations must finish.
 TEST_P(Contract, ManyThreadsPostMoreThanTheRingHasEntries) {
     PortOptions options;
     options.backend.ring_entries = 8;

@@ -8,7 +8,7 @@
 namespace iocp::contract {
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(_WIN32)  // Wine takes two minutes for a million
+#if defined(__SANITIZE_THREAD__) || defined(_WIN32)  // Wine needs two minutes for a million packets
 constexpr std::size_t all_packets = 100'000;
 #else
 constexpr std::size_t all_packets = 1'000'000;
@@ -24,7 +24,8 @@ protected:
         options.backend.shared = true;
         make(options);
     }
-    // Lets `threads` threads take part until `over`; the first to see the end wakes the others.
+    // Runs the port with `threads` workers until over() is true. A worker that sees the end wakes
+    // the others.
     void work(std::size_t threads, const std::function<bool()>& over) {
         std::vector<std::thread> workers;
         for (std::size_t i = 0; i < threads; ++i) {
@@ -45,17 +46,18 @@ protected:
     }
 };
 
-// A socket that sends byte after byte; its peer receives them.
+// A socket that sends single bytes, which its peer receives.
 struct Sender {
     Socket* socket{nullptr};
     std::byte byte{};
     std::uint32_t posted{0};
-    std::uint32_t completed{0};  // not atomic: in order, no two threads have the socket at once
+    std::uint32_t completed{0};  // not atomic: one thread at a time has the socket
     std::uint32_t before{0};     // the socket's sequence when the test began
     std::uint32_t out_of_order{0};
 };
 
-// Avoids Engine's posts and records, whose memory would outweigh the tested code.
+// A fixture that posts and hands out without the Op objects of Engine, whose memory would outweigh
+// the tested code.
 class ManyPackets : public SharedPort {
 protected:
     static constexpr std::size_t threads = 8;
@@ -75,7 +77,7 @@ protected:
         ASSERT_FALSE(refused) << refused.code;
     }
 
-    // Counts a completed send; every other record holds data that a peer received.
+    // Counts a completed send, or the bytes of data that a peer has received.
     void hand_out(Ready& ready) {
         if (ready.what != Ready::What::completed) {
             taken_ += ready.slice.length();
@@ -125,7 +127,8 @@ protected:
     std::atomic<int> failed_{0};
 };
 
-// R30: hands out each packet once, each socket's in order, to at most `at_once` active threads.
+// R30: each packet is handed out once, in order for each socket, to at most `at_once` active
+// threads.
 TEST_P(ManyPackets, OfAHundredSocketsByEightThreads) {
     share(at_once, true);
     if (IsSkipped()) {
@@ -167,7 +170,7 @@ TEST_P(ManyPackets, OfAHundredSocketsByEightThreads) {
     })) << taken_ + rest;
 }
 
-// R24: an attached operation outlives the thread that handed it to the kernel.
+// R24: an operation of an attached socket outlives the thread that handed it to the kernel.
 TEST_P(SharedPort, AnOperationOutlivesTheThreadThatLed) {
     share(2, false);
     if (IsSkipped()) {
@@ -181,7 +184,7 @@ TEST_P(SharedPort, AnOperationOutlivesTheThreadThatLed) {
         ops.push_back(&engine().receive(*reader, 64));
         standing = &engine().subscribe(*subscriber, ReceiveStrategy::pooled);
         Worker worker;
-        engine().step(worker, port().now());  // leads a turn, so that the kernel has the operations
+        engine().step(worker, port().now());  // makes a turn, which gives the kernel the operations
         engine().locked([&] { port().workers().leave(worker); });
     }).join();
     engine().settle();
@@ -232,7 +235,7 @@ TEST_P(SharedPort, OneThreadIsToldThatThePortIsOver) {
     EXPECT_EQ(engine().closed.size(), 3U) << "the pair and its listener";
 }
 
-// A wake may come when a thread is about to wait and none sleeps: that thread must not wait.
+// A wake may come while no thread sleeps, but one is about to wait. That thread must not wait.
 TEST_P(SharedPort, AWakeBetweenTheQuestionAndTheWaitEndsTheWait) {
     share(2, false);
     if (IsSkipped()) {
@@ -258,7 +261,8 @@ TEST_P(SharedPort, AWakeBetweenTheQuestionAndTheWaitEndsTheWait) {
     EXPECT_LT(port().now(), deadline);
 }
 
-// A waiting thread makes turns, or waits for those of a leader. Ready records are for workers.
+// collect() makes turns, or waits for those of the leader. It leaves the ready records to the
+// workers.
 TEST_P(SharedPort, CollectWatchesWhoLeads) {
     share(1, false);
     if (IsSkipped()) {

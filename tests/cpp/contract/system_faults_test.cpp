@@ -1,5 +1,5 @@
-// Connect, accept, echo and close on the real Linux backends, with each system call refused once
-// with each of its errors. The run ends with an error or success, and leaves nothing behind.
+// Runs connect, accept, echo and close on the Linux backends, once for each system call and each
+// error that it can fail with. Each run ends with an error or success, and leaves nothing behind.
 #ifdef __linux__
 
 #include <cstdio>
@@ -18,8 +18,8 @@ using Outcomes = std::array<unsigned, outcomes>;
 class SystemFaults
     : public ::testing::TestWithParam<std::tuple<std::string, Scenario, OverBudget>> {
 protected:
-    // Runs with the `place`-th call refused in its `way`-th way. The engine checks that nothing is
-    // left.
+    // Runs the scenario while the `place`-th system call fails with the `way`-th of its errors. The
+    // engine checks that nothing is left.
     static Seen run(unsigned place, unsigned way, Came& came) {
         const auto& [backend, scenario, over_budget] = GetParam();
         const std::size_t descriptors = platform::open_descriptors();
@@ -90,7 +90,8 @@ std::string name_of(const ::testing::TestParamInfo<SystemFaults::ParamType>& giv
            (over_budget == OverBudget::queue ? "_queue" : "_raise");
 }
 
-// Under `queue` most of the time is spent in pauses of the core, so two scenarios are enough.
+// With the policy `queue` a run spends most of its time in pauses of the core, so two scenarios are
+// enough.
 std::vector<SystemFaults::ParamType> cases() {
     std::vector<SystemFaults::ParamType> all;
     for (const std::string& backend : platform::backends()) {

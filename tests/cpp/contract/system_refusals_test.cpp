@@ -1,4 +1,4 @@
-// Refuses calls of the real Linux backends for as long as a test needs.
+// Makes system calls of the Linux backends fail for as long as a test needs.
 #ifdef __linux__
 
 #include <thread>
@@ -9,7 +9,7 @@
 namespace iocp::contract {
 namespace {
 
-constexpr unsigned no_memory = 1;  // the second error of poll(2); the first is EINTR
+constexpr unsigned no_memory = 1;  // the index of ENOMEM among the errors of poll(2)
 
 class SystemRefusals : public ::testing::TestWithParam<std::string> {
 protected:
@@ -46,7 +46,7 @@ TEST_P(SystemRefusals, ALookThatIsRefusedIsNoReadiness) {
     const Op& look = engine().post(*one, OperationKind::zero_byte);
     ASSERT_EQ(look.outcome, Outcome::pending);
     if (on_epoll()) {
-        engine().settle();  // the check that follows the registration finds nothing
+        engine().settle();  // the poll after the registration finds no data
     }
     refuse_looks();
     engine().send(*other, text("x"));
@@ -123,7 +123,7 @@ TEST_P(SystemRefusals, APortWhoseThreadIsGoneEndsWithoutItsRegisteredMemory) {
     });
     EXPECT_TRUE(port().terminate());
     EXPECT_EQ(port().sockets().open_count(), 0U);
-    EXPECT_FALSE(op.finished()) << "it is told of in the next turn";
+    EXPECT_FALSE(op.finished()) << "its completion is handed out in the next turn";
     system_calls::all_again();
 }
 
@@ -150,7 +150,7 @@ TEST_P(SystemRefusals, MemoryIsRegisteredAndReleasedWithoutARing) {
     engine().locked([&] { port().operations().unregister(memory); });
     system_calls::refuse_every("io_uring_register", 0);
     EXPECT_TRUE(engine().turn(port().now()));
-    EXPECT_EQ(engine().view().registered, 0U) << "no ring holds it";
+    EXPECT_EQ(engine().view().registered, 0U) << "no ring holds the memory any more";
     system_calls::all_again();
     EXPECT_FALSE(engine().turn(port().now()));
     ASSERT_FALSE(add());
@@ -170,12 +170,13 @@ TEST_P(SystemRefusals, ATakeOverWaitsForItsProvidedBuffers) {
         system_calls::refuse_one(place, 0);
         EXPECT_FALSE(engine().turn(port().now()));
         seen = system_calls::all_again();
-        ASSERT_TRUE(seen.refused) << "a new ring is registered with";
+        ASSERT_TRUE(seen.refused) << "a new ring registers its provided buffers";
     }
     EXPECT_TRUE(port().backend().capabilities().multishot_receive);
 }
 
-// Entries behind a full ring go out when there is room, for any reason.
+// Entries that find the ring full are submitted as soon as the ring has room, whatever made the
+// room.
 TEST_P(SystemRefusals, ARingThatMayNotBeSubmittedOnceTakesEverythingAfterwards) {
     if (on_epoll()) {
         GTEST_SKIP() << "epoll has no ring";
@@ -190,7 +191,7 @@ TEST_P(SystemRefusals, ARingThatMayNotBeSubmittedOnceTakesEverythingAfterwards) 
         pairs.push_back(engine().adopted_pair());
         ops.push_back(&engine().receive(*pairs.back().other, 16));
     }
-    constexpr unsigned try_again = 1;  // the second error of io_uring_enter(2)
+    constexpr unsigned try_again = 1;  // the index of EAGAIN among its errors
     system_calls::refuse_one(1, try_again);
     engine().settle();
     const system_calls::Seen seen = system_calls::all_again();

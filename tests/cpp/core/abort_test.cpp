@@ -1,5 +1,5 @@
-// The ends of a socket that send nothing more: abort() resets the connection, and detach() gives
-// the handle back.
+// Two ways to end a socket without sending the rest: abort() resets the connection, and detach()
+// gives the handle back.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {

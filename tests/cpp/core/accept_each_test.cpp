@@ -1,4 +1,4 @@
-// accept_each: no error of one connection stops a listener (R10, R32).
+// accept_each: the error of one connection does not stop its listener (R10, R32).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -25,7 +25,7 @@ TEST_F(AcceptEachTest, TakesWhatIsThereAndWaits) {
     Socket& listener = open_socket();
     backend().on(listener).starts = connections(3);
     const Posted& op = subscribe(listener);
-    EXPECT_THAT(op.connections, IsEmpty()) << "nothing is told inside the post";
+    EXPECT_THAT(op.connections, IsEmpty()) << "no connection is handed out inside the post";
     turn();
     EXPECT_EQ(op.connections.size(), 3U);
     EXPECT_EQ(port().sockets().open_count(), 4U);
@@ -100,7 +100,7 @@ TEST_F(AcceptEachTest, LackOfResourcesBacksOff) {
     backend().on(listener).starts = {failed(code_exhausted)};
     const Posted& op = subscribe(listener);
     turns(5);
-    ASSERT_EQ(op.accept_errors.size(), 1U) << "told once, not once per turn";
+    ASSERT_EQ(op.accept_errors.size(), 1U) << "reported once, not once per turn";
     EXPECT_EQ(op.accept_errors[0].fault, Fault::resource);
     EXPECT_EQ(backend().request_of(op.id), nullptr);
     EXPECT_EQ(backend().started.size(), 1U);
@@ -160,7 +160,7 @@ TEST_F(AcceptEachTest, ItsTimeoutAndItsPauseAreTwoTimers) {
     Posted& op = subscribe(listener, 10'000'000'000);
     turn();
     if (!op.accepted) {
-        return;  // without a timeout, because this subscription has none
+        return;  // a core that refuses timeouts of subscriptions has nothing to check
     }
     cancel(op);
     turn();

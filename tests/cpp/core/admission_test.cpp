@@ -1,5 +1,5 @@
-// Admission without a port around it: charges, held posts, refusals, refunds, and the effects that
-// it leaves for the port.
+// Admission, tested without a port: charges, held posts, refusals, refunds, and the effects that it
+// leaves.
 #include "core/admission.hpp"
 
 #include <gtest/gtest.h>
@@ -112,7 +112,7 @@ TEST_F(AdmissionTest, ReceivesThatAreHeldForLongWatchAndAreStarted) {
     EXPECT_FALSE(admission().charge(posted(early, OperationKind::receive), true));
     backend.time += 900'000'000;
     EXPECT_FALSE(admission().charge(posted(late, OperationKind::receive), true));
-    backend.time += 100'000'000;  // the patience of the first operation passes
+    backend.time += 100'000'000;  // the queue patience of the first held receive ends
     (void)effects();
     admission().lose_patience();
     const std::vector<std::pair<Socket*, Effects>> expected{{&early, effect::start_receiving}};
@@ -146,7 +146,8 @@ TEST_F(AdmissionTest, TheStarvedAreStartedAgainOnceSomethingHasEnded) {
     budget(4);
     Socket& socket = open_socket();
     Operation& op = posted(socket, OperationKind::receive);
-    EXPECT_FALSE(admission().waits_for_resources(code_exhausted, 0)) << "nothing will free some";
+    EXPECT_FALSE(admission().waits_for_resources(code_exhausted, 0))
+        << "no other operation will free some";
     EXPECT_FALSE(admission().waits_for_resources(code_plain, 2));
     EXPECT_TRUE(admission().waits_for_resources(code_exhausted, 2));
     ASSERT_TRUE(admission().starve(op));

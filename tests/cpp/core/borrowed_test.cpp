@@ -1,4 +1,4 @@
-// Descriptors that stay the caller's: borrowed by a socket, or only watched.
+// Descriptors that still belong to the caller: borrowed by a socket, or only watched.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -85,7 +85,8 @@ TEST_F(BorrowedTest, AWatchTakesReadinessWaitsOnly) {
     }
     abort(socket);
     turn();
-    EXPECT_THAT(backend().calls_on(handle_), Not(Contains("reset"))) << "it is the caller's";
+    EXPECT_THAT(backend().calls_on(handle_), Not(Contains("reset")))
+        << "the caller owns the handle";
     EXPECT_THAT(backend().calls_on(handle_), Contains("detach"));
 }
 

@@ -194,7 +194,7 @@ TEST_F(BudgetTest, ASendBehindAHeldOneNeverTakesTheBudgetItWaitsFor) {
     backend().on(socket).attempts = {done(100)};
     const Posted& head = send(socket, {.length = 2 * page()});
     ASSERT_EQ(head.outcome, Outcome::queued);
-    const Posted& behind = send(socket, {.length = 10});  // is refused, or waits for its turn
+    const Posted& behind = send(socket, {.length = 10});  // either refused or queued behind `head`
     backend().deliver(r.id, 1);
     turns(2);
     const Request* request = backend().request_of(head.id);
@@ -368,7 +368,8 @@ TEST_F(CapTest, ADirectSubscriptionCountsOnce) {
         ASSERT_TRUE(op.accepted) << "after " << i << " that are gone";
         const Request* request = backend().request_of(op.id);
         ASSERT_NE(request, nullptr);
-        EXPECT_FALSE(request->readiness_only) << "its own place under the cap is not in its way";
+        EXPECT_FALSE(request->readiness_only)
+            << "the subscription itself does not count against it";
         EXPECT_EQ(charged(), page());
         backend().deliver(op.id, 10);
         turn();

@@ -1,5 +1,5 @@
-// Cancel is a request: buffer and charge stay until the packet is taken (R31). Timeouts are
-// cancels.
+// A cancel is only a request: the operation keeps its buffer and its charge until its packet is
+// taken (R31). A timeout is a cancel.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -14,8 +14,8 @@ protected:
         CoreTest::SetUp();
         backend().answers_cancels = false;
     }
-    // Expects that a send whose companion was cancelled is a request of its own, and lets it end
-    // well.
+    // Expects that the send has a request of its own, now that its companion in the request was
+    // cancelled. Then completes the send.
     void goes_alone(const Posted& op) {
         const Request* request = backend().request_of(op.id);
         ASSERT_NE(request, nullptr);
@@ -167,7 +167,7 @@ TEST_F(CancelTest, OfAJoinedSendThatTheSystemHasNoMemoryForIsNotLost) {
     PortOptions options;
     options.over_budget = OverBudget::queue;
     make(options);
-    receive(open_socket());  // its end may free the lacking resource
+    receive(open_socket());  // its end may free the resource that the send lacks
     Socket& socket = open_socket();
     const Posted& a = send(socket, {.length = 10, .batched = true});
     Posted& b = send(socket, {.length = 10, .batched = true});

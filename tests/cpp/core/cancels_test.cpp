@@ -1,5 +1,5 @@
-// Cancels without a port around it: which operations end at once, which are asked for, and the
-// effects of both (R31).
+// Cancels, tested without a port: which operations end at once, which the kernel is asked to end,
+// and the effects of both (R31).
 #include "core/cancels.hpp"
 
 #include <gmock/gmock.h>
@@ -16,7 +16,7 @@ using ::testing::IsEmpty;
 class CancelsTest : public PartsTest {
 protected:
     Cancels& cancels() { return parts().cancels; }
-    // An operation in the scripted kernel, at the head of its lane.
+    // Makes an operation that the scripted kernel holds, at the head of its lane.
     Operation& started(Socket& socket, OperationKind kind) {
         Operation& op = posted(socket, kind);
         Lane& lane = socket.lane_of(op);
@@ -24,7 +24,7 @@ protected:
         lane.started = 1;
         return op;
     }
-    // Takes the answer of the kernel to a cancelled request, as the queue does.
+    // Takes the kernel's answer to a cancel, as IoQueue does.
     void answered(Operation& op) {
         backend.deliver(op.id, -code_cancelled);
         Lane& lane = op.socket->lane_of(op);

@@ -1,4 +1,5 @@
-// The end of one socket by close(): cancel, reap, close, in that order, behind its queued sends.
+// close() of a socket: it waits for queued sends, cancels, reaps the packets and closes the handle,
+// in this order.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -15,7 +16,7 @@ protected:
         CoreTest::SetUp();
         backend().answers_cancels = false;
     }
-    // Lets `duration` nanoseconds pass, although the port may wake meanwhile.
+    // Makes turns until `duration` nanoseconds have passed, even if the port wakes earlier.
     void pass(std::int64_t duration) {
         const std::int64_t end = backend().time + duration;
         do {
@@ -30,7 +31,7 @@ TEST_F(CloseTest, OfAnIdleSocketIsAtOnce) {
     const Handle handle = socket.handle;
     close(socket, 1'000'000);
     EXPECT_THAT(backend().calls_on(handle), ElementsAre("close"));
-    EXPECT_THAT(closed, IsEmpty()) << "its end is told later, never inside the call";
+    EXPECT_THAT(closed, IsEmpty()) << "its end is handed out later, never inside the call";
     turn();
     ASSERT_EQ(closed.size(), 1U);
     EXPECT_FALSE(closed[0].failure);
@@ -56,7 +57,8 @@ TEST_F(CloseTest, WaitsForTheKernelToGiveBackWhatItHolds) {
     EXPECT_EQ(closed.size(), 1U);
 }
 
-// The descriptor may have other holders that the library does not know (fork, dup).
+// A shutdown would end the connection for other holders of the descriptor, which the library does
+// not know (fork, dup).
 TEST_F(CloseTest, NeverShutsTheConnectionDown) {
     const Handle handle = backend().make_handle();
     Socket* socket = nullptr;
@@ -71,7 +73,8 @@ TEST_F(CloseTest, NeverShutsTheConnectionDown) {
     EXPECT_EQ(backend().open_handles(), 0U);
 }
 
-// If the backend has the answer to the cancel already, close() frees the address before it returns.
+// If the backend already has the answer to the cancel, close() of a listener or datagram socket
+// frees its address before it returns.
 TEST_F(CloseTest, TakesTheAnswersThatAreThereForAnAddress) {
     backend().answers_at_once = true;
     Socket& listener = open_socket();
@@ -87,7 +90,7 @@ TEST_F(CloseTest, TakesTheAnswersThatAreThereForAnAddress) {
     EXPECT_EQ(listener.state, SocketState::closed);
     EXPECT_EQ(datagrams.state, SocketState::closed);
     EXPECT_EQ(stream.state, SocketState::cancelling)
-        << "it has no address that another one waits for";
+        << "it has no address that another socket waits for";
     EXPECT_EQ(a.completions + b.completions + c.completions, 0) << "handed out later";
     backend().answer_cancels();
     turn();
@@ -223,7 +226,7 @@ TEST_F(CloseTest, TheDeadlineCountsFromTheLastProgress) {
         turn_until(backend().time + 1000);
     }
     EXPECT_GE(backend().time - last, 8000 - 2000);
-    EXPECT_LE(backend().time - last, 8000 + 1000) << "an eighth of it too late at most";
+    EXPECT_LE(backend().time - last, 8000 + 1000) << "at most an eighth of the timeout too late";
     backend().answer_cancels();
     turn();
     EXPECT_EQ(op.transferred, 50U);
@@ -283,7 +286,7 @@ TEST_F(CloseTest, OfAStreamThatWasCutIsAReset) {
     turn();
     EXPECT_THAT(backend().calls_on(handle), Contains("reset"));
     ASSERT_EQ(closed.size(), 1U);
-    EXPECT_FALSE(closed[0].failure) << "the send has told it";
+    EXPECT_FALSE(closed[0].failure) << "the send has reported the error";
 }
 
 TEST_F(CloseTest, ASecondCloseWithoutTimeEndsTheDrain) {

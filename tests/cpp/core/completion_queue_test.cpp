@@ -1,5 +1,5 @@
-// The completion queue without a port around it: completion listeners, the records of paused
-// readers, and the order of both.
+// The completion queue, tested without a port: completion listeners, the records of paused readers,
+// and the order of both.
 #include "core/completion_queue.hpp"
 
 #include <gtest/gtest.h>

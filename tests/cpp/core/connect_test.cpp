@@ -107,7 +107,7 @@ TEST_F(ConnectTest, ClosingTheSocketEndsTheWait) {
     EXPECT_EQ(closed.size(), 1U);
 }
 
-// A connect whose attempt the system has started.
+// Tests of a connect that the system has started, and that may have to be withdrawn.
 class AttemptTest : public ConnectTest {
 protected:
     Socket& unconnected() { return refused(0); }
@@ -120,7 +120,8 @@ TEST_F(AttemptTest, IsWithdrawnWhenItIsCancelled) {
     cancel(op);
     turns(2);
     EXPECT_EQ(op.error.fault, Fault::cancelled);
-    EXPECT_EQ(behind.error.fault, Fault::cancelled) << "it would go to whom the next connect is";
+    EXPECT_EQ(behind.error.fault, Fault::cancelled)
+        << "it would reach the peer of the next connect";
     EXPECT_EQ(backend().count("withdraw"), 1U);
     EXPECT_EQ(backend().count("start:send"), 0U);
     EXPECT_EQ(socket.state, SocketState::open) << "it may connect again";

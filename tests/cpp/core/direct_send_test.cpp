@@ -1,4 +1,4 @@
-// Direct sends: they end in two steps, and hold their memory until the second.
+// Direct sends end in two steps, and keep their memory until the second.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -184,7 +184,8 @@ TEST_F(DirectSendTest, ReleasesLostWithTheThreadThatRanThePortResetTheConnection
     EXPECT_EQ(closed[0].failure.fault, Fault::cancelled);
 }
 
-// The rest of the send goes on in the new ring, which knows nothing of the first release.
+// The rest of the send starts again in the new ring, but the release that the old ring owed is
+// lost.
 TEST_F(DirectSendTest, AReleaseLostOfASendThatGoesOnResetsTheConnection) {
     Socket& socket = direct_socket();
     const Posted& op = send(socket, {.length = 4096});

@@ -1,4 +1,4 @@
-// receive_each with a posted buffer (R13).
+// receive_each with the strategy direct, which keeps a charged buffer posted (R13).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {

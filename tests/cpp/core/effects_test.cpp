@@ -17,7 +17,7 @@ protected:
         made.state = state;
         return made;
     }
-    // Takes all effects, in their order.
+    // Takes all effects off the worklist, in their order.
     std::vector<std::pair<Socket*, Effects>> work_off() {
         std::vector<std::pair<Socket*, Effects>> done;
         while (!work_.empty()) {
@@ -151,9 +151,9 @@ TEST_F(EffectsTest, ASocketLeavesAListFromAnyPlace) {
             list.add(*member);
         }
         list.remove(*members[leaving]);
-        list.remove(*members[leaving]);  // it is not in the list any more
+        list.remove(*members[leaving]);  // a second removal changes nothing
         Socket& last = socket();
-        list.add(last);  // behind the others, whichever was removed
+        list.add(last);  // joins at the end, whichever member was removed
         std::vector<std::uint32_t> expected;
         for (std::size_t i = 0; i < members.size(); ++i) {
             if (i != leaving) {

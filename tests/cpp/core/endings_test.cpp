@@ -1,4 +1,4 @@
-// Endings without a port around it: the results of operations, and what an end takes with it (R03,
+// Endings, tested without a port: the results of operations, and what else an end changes (R03,
 // R05).
 #include "core/endings.hpp"
 
@@ -18,7 +18,7 @@ constexpr Error refused = Error::of(Fault::cancelled, "the operation was cancell
 class EndingsTest : public PartsTest {
 protected:
     Endings& endings() { return parts().endings; }
-    // A connect that has left its lane.
+    // Takes the connect out of its lane, and marks its socket as not connected.
     Operation& failed_connect(Socket& socket) {
         socket.connected = false;
         return socket.sending.pop();

@@ -1,4 +1,5 @@
-// The figures of a port. The core's fixture checks after every step that they equal the operations.
+// The figures of a port. The core's fixture checks after every step that they agree with the states
+// of the operations.
 #include "core/figures.hpp"
 
 #include "core_fixture.hpp"

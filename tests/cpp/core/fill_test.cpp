@@ -1,4 +1,4 @@
-// Receives that wait for all go on after every part (R29).
+// A receive that waits for all (MSG_WAITALL) goes on after every part of its data (R29).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -10,7 +10,7 @@ protected:
         what.flags = flag_fill;
         return receive(socket, what);
     }
-    // Posts a receive that holds 100 of its 4096 bytes.
+    // Posts a wait-for-all receive of 4096 bytes, and delivers the first 100 of them.
     Posted& filled_in_part() {
         Posted& op = fill(open_socket());
         backend().deliver(op.id, 100);

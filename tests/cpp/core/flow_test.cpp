@@ -15,7 +15,8 @@ protected:
         locked([&] { port().sockets().set_marks(socket, marks); });
         return socket;
     }
-    // Makes a port with these options whose listener is offered `connections` connections.
+    // Makes a port with the options, and a listener to which `connections` clients connect. Returns
+    // the listener's accept_each.
     const Posted& offered(const PortOptions& options, int connections) {
         make(options);
         Socket& listener = open_socket();
@@ -185,7 +186,7 @@ TEST_F(FlowTest, AnIdleConnectionIsClosedAndOneThatMovesBytesIsNot) {
     EXPECT_EQ(busy.state, SocketState::open);
     backend().time += 1'100'000'000;
     turns(2);
-    EXPECT_EQ(closed.size(), 2U) << "a second of silence later it is its turn";
+    EXPECT_EQ(closed.size(), 2U) << "it is closed too after a second of silence";
 }
 
 TEST_F(FlowTest, ADisconnectThatIsAskedAgainTakesThePlaceOfTheIdleTimeout) {

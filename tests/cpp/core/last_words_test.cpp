@@ -1,4 +1,5 @@
-// A send meets an error before a receive does: what has arrived by then is still received (R05).
+// If a send meets an error before a receive does, the data that has arrived by then is still
+// received (R05).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {

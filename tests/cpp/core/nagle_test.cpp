@@ -1,4 +1,4 @@
-// Two small sends before a wait for data, which Nagle's algorithm stalls: when the core notices the
+// Nagle's algorithm stalls two small sends that precede a wait for data. The core notices the
 // pattern, asks the system, and notifies the application (R19).
 #include "core_fixture.hpp"
 
@@ -16,7 +16,7 @@ protected:
         socket_ = &open_socket();
     }
 
-    // Makes a send that the system takes whole at once.
+    // Posts a send that the system takes whole at once.
     void take(What what = small) {
         backend().on(*socket_).attempts.push_back(done(static_cast<std::int64_t>(what.length)));
         EXPECT_TRUE(send(*socket_, what).accepted);

@@ -14,7 +14,7 @@ protected:
 
     bool finished(Operation& op) noexcept override {
         EXPECT_TRUE(op.finished());
-        EXPECT_EQ(op.receipt.pages(), 0U) << "told after the refund";
+        EXPECT_EQ(op.receipt.pages(), 0U) << "notified after the refund";
         heard.push_back(op.id.packed());
         return keeps;
     }
@@ -34,7 +34,7 @@ protected:
             Operation* op = std::exchange(next, next->next_finished);
             ++count;
             EXPECT_EQ(op, posted.core);
-            EXPECT_EQ(op->socket, nullptr) << "it may be retired meanwhile";
+            EXPECT_EQ(op->socket, nullptr) << "the socket may be retired meanwhile";
             ++posted.completions;
             posted.core = nullptr;
             op->lease.give_back();
@@ -86,7 +86,7 @@ TEST_F(NotifiedTest, IsRetiredWhenItsSocketMayBeGoneAlready) {
     EXPECT_EQ(taken->next_finished, nullptr);
     turns(2);
     EXPECT_NE(closing_of(socket), nullptr);
-    // The name of the closed socket now belongs to another one, which must not be touched.
+    // The slot of the closed socket now belongs to another socket, which must not be touched.
     Socket& next = open_socket();
     ++op.completions;
     op.core = nullptr;

@@ -201,7 +201,7 @@ TEST_F(OrderTest, DatagramsAreNeverJoined) {
     EXPECT_EQ(backend().started.back().count, 1U);
     backend().deliver(b.id, 4);
     turn();
-    EXPECT_TRUE(b.succeeded()) << "a datagram went out whole or not at all; the count is told";
+    EXPECT_TRUE(b.succeeded()) << "a datagram went out whole or not at all; the count is reported";
     EXPECT_EQ(b.transferred, 4U);
     backend().deliver(c.id, 10);
     turn();
@@ -276,7 +276,7 @@ TEST_F(OrderTest, ASendCutPartWayRefusesTheRest) {
     backend().deliver(a.id, -code_plain);
     turn();
     EXPECT_EQ(a.error.code, code_plain);
-    EXPECT_EQ(a.transferred, 60U) << "the count that went is told";
+    EXPECT_EQ(a.transferred, 60U) << "the bytes that were sent are reported";
     EXPECT_TRUE(b.completed());
     EXPECT_TRUE(b.error);
     EXPECT_EQ(b.transferred, 0U);

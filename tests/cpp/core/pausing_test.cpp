@@ -1,4 +1,4 @@
-// Readers that pause, and subscriptions behind a cancelled one (R37).
+// Readers that pause, and posts behind a cancelled subscription (R37).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -12,7 +12,8 @@ protected:
     Posted& direct(Socket& socket) {
         return post(socket, OperationKind::receive_each, {.strategy = ReceiveStrategy::direct});
     }
-    // Makes a subscription whose data callback pauses it, and scripts these reads for it.
+    // Makes a subscription whose data callback pauses its socket, and scripts the results of its
+    // reads.
     Posted& pausing_at_its_first(Socket& socket, std::deque<StartResult> reads) {
         Posted& op =
             post(socket, OperationKind::receive_each, {.strategy = ReceiveStrategy::zero_byte});
@@ -59,7 +60,7 @@ TEST_F(PausingTest, WhatTheRequestHadTakenComesFirst) {
     Posted& op = direct(socket);
     turn();
     pause(socket);
-    backend().deliver(op.id, 5);  // before the cancel
+    backend().deliver(op.id, 5);  // the data came before the cancel
     turns(2);
     EXPECT_THAT(op.data, IsEmpty());
     resume(socket);
@@ -79,7 +80,7 @@ TEST_F(PausingTest, RecordsOfTheSameTurnAreHeldBack) {
     turns(2);
     EXPECT_THAT(op.data, ElementsAre(1U, 2U));
     EXPECT_EQ(op.ends, 0);
-    EXPECT_EQ(op.completions, 0) << "it follows the data";
+    EXPECT_EQ(op.completions, 0) << "the completion follows the data";
     EXPECT_TRUE(resume(socket));
     turns(2);
     EXPECT_EQ(op.ends, 1);
@@ -179,7 +180,7 @@ TEST_F(PausingTest, ASubscriptionMayFollowOneThatWasCancelled) {
     Socket& socket = open_socket();
     Posted& first = direct(socket);
     turn();
-    EXPECT_FALSE(direct(socket).accepted) << "it stands";
+    EXPECT_FALSE(direct(socket).accepted) << "the first subscription goes on";
     EXPECT_TRUE(cancel(first));
     Posted& second = direct(socket);
     EXPECT_TRUE(second.accepted);

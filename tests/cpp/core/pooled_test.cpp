@@ -7,7 +7,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// A backend with multishot receives.
+// The core on a backend that has multishot receives.
 class PooledTest : public CoreTest {
 protected:
     void SetUp() override {
@@ -69,7 +69,7 @@ TEST_F(PooledTest, LackOfBuffersMakesItReadInstead) {
     EXPECT_EQ(backend().started.size(), 2U);
     const Request* request = backend().request_of(op.id);
     ASSERT_NE(request, nullptr);
-    EXPECT_TRUE(request->readiness_only) << "standing again it would meet the same lack";
+    EXPECT_TRUE(request->readiness_only) << "another multishot receive would meet the same lack";
 }
 
 TEST_F(PooledTest, LackOfBuffersDoesNotUndoACancel) {
@@ -150,7 +150,7 @@ TEST_F(PooledTest, LargeMessagesAreReadInsteadAndNothingIsLostMeanwhile) {
     deliver_data(op, 64 * 1024, true);
     turn();
     EXPECT_EQ(op.data.size(), 2U);
-    EXPECT_EQ(backend().count("cancel:receive_each"), 1U) << "the standing request is called back";
+    EXPECT_EQ(backend().count("cancel:receive_each"), 1U) << "the multishot receive is cancelled";
     deliver_data(op, 100, true);
     backend().deliver(op.id, -code_cancelled);
     turn();
@@ -168,7 +168,7 @@ TEST_F(PooledTest, LargeMessagesAreReadInsteadAndNothingIsLostMeanwhile) {
         ASSERT_NE(backend().request_of(op.id), nullptr);
     }
     EXPECT_FALSE(backend().request_of(op.id)->readiness_only)
-        << "small messages bring the standing request back";
+        << "small messages bring the multishot receive back";
 }
 
 TEST_F(PooledTest, TheEndWhileItChangesItsWayIsToldOnce) {

@@ -6,7 +6,7 @@ namespace {
 
 class PortCloseTest : public CoreTest {
 protected:
-    // Posts one of everything that can be outstanding.
+    // Leaves operations of most kinds outstanding, and sockets that close behind a send.
     void post_everything() {
         for (int i = 0; i < 3; ++i) {
             Socket& socket = open_socket();

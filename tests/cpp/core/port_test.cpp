@@ -1,4 +1,4 @@
-// Turns, timers, posted packets, wakes.
+// The port: turns, take-overs from an ended thread, timers, posted packets and wakes.
 #include <thread>
 
 #include "core_fixture.hpp"
@@ -105,7 +105,7 @@ TEST_F(PortTest, APostBeforeARestartThatFoundNoMemoryIsStartedOnce) {
     EXPECT_TRUE(later.succeeded());
 }
 
-// A claim may fail after its take-over.
+// A claim may fail although the backend has already taken over from the ended thread.
 TEST_F(PortTest, APostBetweenATakeOverAndItsTurnIsStartedOnce) {
     receive(open_socket());
     backend().lose_requests();
@@ -122,14 +122,15 @@ TEST_F(PortTest, ALostRequestIsCancelledWithoutTheBackend) {
     backend().lose_requests();
     EXPECT_EQ(turn_without_memory().fault, Fault::resource);
     EXPECT_TRUE(cancel(lost));
-    EXPECT_EQ(backend().count("cancel:receive"), 0U) << "it has no such request any more";
+    EXPECT_EQ(backend().count("cancel:receive"), 0U) << "the backend has no such request any more";
     EXPECT_FALSE(lost.completed());
     turn();
     EXPECT_EQ(lost.error.fault, Fault::cancelled);
     EXPECT_EQ(backend().count("start:receive"), 1U);
 }
 
-// The packets of a new ring could bring releases, which would be taken for those that are lost.
+// close() must not reap before the lost requests are started again. A release among the new ring's
+// packets would be taken for one that the old ring owed.
 TEST_F(PortTest, AnAddressWaitsForTheRestart) {
     Socket& datagrams = open_socket(false);
     receive(datagrams);
@@ -232,7 +233,7 @@ TEST_F(PortTest, TheLockIsDroppedOnlyAroundTheWait) {
         return taken;
     };
     const Posted& op = receive(open_socket());
-    backend().deliver(op.id, -code_cancelled);  // started again in the same turn
+    backend().deliver(op.id, -code_cancelled);  // no cancel was asked: the receive starts again
     std::vector<bool> free;
     backend().on_wait = [&] { free.push_back(is_free()); };
     backend().on_reap = [&] { free.push_back(is_free()); };

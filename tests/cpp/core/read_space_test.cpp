@@ -1,4 +1,5 @@
-// The memory of drains: messages share it, and it is used again after them.
+// ReadSpace, the memory that drains read into: messages share a region, which is used again after
+// them.
 #include "core/read_space.hpp"
 
 #include <gtest/gtest.h>
@@ -69,7 +70,7 @@ TEST_F(ReadSpaceTest, WhatIsReleasedGoesBackWithTheLastMessage) {
     EXPECT_EQ(pool_->blocks_out(), 1U);
     held.reset();
     EXPECT_EQ(pool_->blocks_out(), 0U);
-    ASSERT_TRUE(space.reserve(100));  // the memory may be used again
+    ASSERT_TRUE(space.reserve(100));  // a released ReadSpace may be used again
 }
 
 }  // namespace

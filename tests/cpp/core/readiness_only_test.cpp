@@ -1,4 +1,5 @@
-// receive_each that waits without memory and then reads: bounded drains (R11-R13).
+// receive_each with the strategy zero_byte, which waits without memory and then reads in bounded
+// drains (R11-R13).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -12,7 +13,7 @@ protected:
     Posted& subscribe(Socket& socket) {
         return post(socket, OperationKind::receive_each, {.strategy = ReceiveStrategy::zero_byte});
     }
-    // Makes a subscription that reads once in a turn and has four reads still to make.
+    // Makes a subscription that reads once in a turn, and has made the first of five reads.
     Posted& read_once_of_five() {
         PortOptions options;
         options.drain.reads = 1;
@@ -45,7 +46,7 @@ TEST_F(ReadinessOnlyTest, ReadsWhatIsThereAndWaitsAgain) {
     turn();
     EXPECT_THAT(op.data, ElementsAre(100U));
     EXPECT_THAT(calls(socket), ElementsAre("read", "start:receive_each?"));
-    EXPECT_EQ(op.completions, 0) << "the subscription stands";
+    EXPECT_EQ(op.completions, 0) << "the subscription goes on";
     EXPECT_EQ(view().peak, 0U);
 }
 
@@ -261,7 +262,8 @@ TEST_F(ReadinessOnlyTest, DataThatIsThereWhenItWaitsAgainStaysWithinTheTurnsBoun
     make(options);
     Socket& socket = open_socket();
     const Posted& op = subscribe(socket);
-    // Every new wait ends at once, and every read is short: the peer writes as fast as it is read.
+    // Every new wait ends at once, and every read is short: the peer writes as fast as the port
+    // reads.
     backend().on(socket).starts = std::deque<StartResult>(200, done(0));
     backend().on(socket).reads = std::deque<StartResult>(200, done(1));
     backend().deliver_ready(op.id);
@@ -318,7 +320,8 @@ TEST_F(ReadinessOnlyTest, MessagesShareARegionThatIsUsedAgain) {
         turn();
     }
     EXPECT_EQ(op.data.size(), 100U);
-    EXPECT_EQ(pool().blocks_out(), 1U) << "let go of at once, the same memory serves all";
+    EXPECT_EQ(pool().blocks_out(), 1U)
+        << "each message was dropped at once, so one region serves all";
 }
 
 TEST_F(ReadinessOnlyTest, HoardedRegionsTurnMessagesIntoCopies) {

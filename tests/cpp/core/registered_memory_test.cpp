@@ -1,4 +1,5 @@
-// Registered memory without a port around it, over the part of a backend that concerns memory.
+// RegisteredMemory, tested without a port, on a MemoryBackend: the calls of a backend that concern
+// memory.
 #include "core/registered_memory.hpp"
 
 #include <gtest/gtest.h>

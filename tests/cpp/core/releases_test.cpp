@@ -1,5 +1,5 @@
-// Releases without a port around it: the ends of direct sends, which wait until the kernel has
-// released their memory (R03).
+// Releases, tested without a port: a direct send ends only when the kernel has released its memory
+// (R03).
 #include "core/releases.hpp"
 
 #include <gmock/gmock.h>
@@ -16,13 +16,13 @@ using ::testing::IsEmpty;
 class ReleasesTest : public PartsTest {
 protected:
     Releases& releases() { return parts().endings.releases(); }
-    // An operation that is accepted, charged for a page, and at the end of its lane.
+    // Makes an operation that is accepted, charged for a page, and at the end of its lane.
     Operation& charged(Socket& socket, OperationKind kind) {
         Operation& op = posted(socket, kind);
         EXPECT_FALSE(parts().admission.charge(op, false));
         return op;
     }
-    // A send whose requests went, and which has left its lane.
+    // Makes a send that has left its lane, and whose `requests` requests still owe their releases.
     Operation& gone(Socket& socket, int requests) {
         Operation& op = charged(socket, OperationKind::send);
         for (int i = 0; i < requests; ++i) {

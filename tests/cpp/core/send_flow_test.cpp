@@ -1,4 +1,4 @@
-// SendFlow without a port around it: strategies, caps, pauses and flushes.
+// SendFlow, tested without a port: strategies, caps, pauses and flushes.
 #include "core/send_flow.hpp"
 
 #include <gtest/gtest.h>

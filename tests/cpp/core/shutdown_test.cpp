@@ -1,4 +1,4 @@
-// shutdown(): the end of one direction, behind the queued sends.
+// shutdown() ends one direction of a connection, behind its queued sends.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -51,7 +51,8 @@ TEST_F(ShutdownTest, DoesNotFollowASendThatWasCut) {
     EXPECT_FALSE(locked([&] { return port().sockets().shutdown(socket, false, true); }));
     cancel(a);
     turns(2);
-    EXPECT_EQ(backend().count("shutdown:w"), 0U) << "it would be a clean end of a part";
+    EXPECT_EQ(backend().count("shutdown:w"), 0U)
+        << "the peer would take a part of the data for all of it";
     EXPECT_EQ(locked([&] { return port().sockets().shutdown(socket, false, true); }).fault,
               Fault::socket_closed);
 }

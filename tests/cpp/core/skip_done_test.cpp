@@ -1,4 +1,4 @@
-// Sockets that skip the packets of operations done by their post (R03).
+// skip_done: a socket without completions for operations that their post has finished (R03).
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {
@@ -70,7 +70,7 @@ TEST_F(SkipDoneTest, AnAcceptedConnectionIsThereAtOnce) {
     ASSERT_TRUE(op.silent);
     ASSERT_NE(op.connection, nullptr);
     EXPECT_EQ(op.connection->state, SocketState::open);
-    EXPECT_FALSE(op.connection->skip_done) << "the listener's wish is its own";
+    EXPECT_FALSE(op.connection->skip_done) << "the option of the listener is not inherited";
 }
 
 TEST_F(SkipDoneTest, APortMayStartItsSocketsThatWay) {

@@ -1,4 +1,4 @@
-// Sockets without a port around them: open(), adopt(), accept(), and the state after a refusal.
+// Sockets, tested without a port: open(), adopt(), accepted(), and the state after a refusal.
 #include "core/sockets.hpp"
 
 #include <gtest/gtest.h>

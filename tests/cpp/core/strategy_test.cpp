@@ -1,4 +1,5 @@
-// Receive strategies that change while the subscription runs, and the adaptive rule.
+// Receive strategies that change while the subscription runs, and the rule of the strategy
+// adaptive.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {

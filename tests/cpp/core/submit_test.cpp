@@ -1,4 +1,4 @@
-// From a post to the kernel: the outcomes of R01, and try, charge, start in that order.
+// Posts: their outcomes (R01), and the order in which a post is tried, charged and started.
 #include "core_fixture.hpp"
 
 namespace iocp::scripted {

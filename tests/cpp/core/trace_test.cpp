@@ -1,4 +1,4 @@
-// The trace: every change of an operation's state once, in bounded memory.
+// The trace records every change of an operation's state once, in bounded memory.
 #include "core/trace.hpp"
 
 #include "core_fixture.hpp"

@@ -1,4 +1,4 @@
-// Turns without a port around them: the effects of a step, the packets, the wait and its wakes.
+// Turn, tested without a port: the effects of a step, the packets, the wait and its wakes.
 #include "core/turn.hpp"
 
 #include <gmock/gmock.h>
@@ -33,7 +33,7 @@ protected:
     }
 
     Turn& turn() { return *turn_; }
-    // Makes one turn that may wait, in the script's time, until `deadline`.
+    // Makes one turn that may wait until `deadline` by the scripted clock.
     Error run_until(std::int64_t deadline) {
         std::unique_lock lock(mutex_);
         return turn().run(lock, deadline);

@@ -1,4 +1,5 @@
-// The records that several threads of one port may have in hand at the same time (R24, R30).
+// Workers: the records that several threads of one port may have in hand at the same time (R24,
+// R30).
 #include "core/workers.hpp"
 
 #include <gtest/gtest.h>
@@ -41,7 +42,8 @@ protected:
         (ready.push_back(std::move(one)), ...);
         workers.add(ready);
     }
-    // Returns the record that the worker gets when it asks; null if none.
+    // Gives back the worker's last record, and takes the next one for it. Returns the operation;
+    // null for a packet, or without a record.
     static Operation* next(Workers& workers, Worker& worker) {
         Ready ready;
         workers.give_back(worker);
@@ -176,7 +178,7 @@ TEST_F(WorkersTest, ARecordThatWasPutBackIsTheNextOfItsSocket) {
 TEST_F(WorkersTest, NoRecordOvertakesOneThatWasPutBack) {
     Workers workers(4, false);
     ops_[0].socket = ops_[1].socket = &one_;
-    ops_[0].kind = OperationKind::receive_each;  // must be the only one in hand
+    ops_[0].kind = OperationKind::receive_each;  // its record must be the socket's only one in hand
     add(workers, completion(ops_[0]));
     Ready ready;
     ASSERT_TRUE(workers.take(threads_[0], ready));
@@ -260,7 +262,7 @@ TEST_F(WorkersTest, NobodyLeadsWhileMuchWaits) {
     workers.leave(threads_[0]);
 }
 
-// A turn wakes only as many threads as have something to do, the last to fall asleep first.
+// New records wake only as many threads as have something to do, the last to fall asleep first.
 TEST_F(WorkersTest, TheLastToSleepIsWokenFirst) {
     Workers workers(4, false);
     std::mutex mutex;

@@ -1,4 +1,5 @@
-// The random programs again, chosen by libFuzzer, which keeps inputs that reach new code.
+// Runs the random programs of random_program.hpp with choices by libFuzzer, which keeps inputs that
+// reach new code.
 #include <cstddef>
 #include <cstdint>
 
@@ -7,7 +8,7 @@
 namespace iocp::small {
 namespace {
 
-// Turns libFuzzer's input into choices; only zeros follow it.
+// Turns libFuzzer's input into choices. Behind the last byte every choice is 0.
 class Given {
 public:
     Given(const std::uint8_t* data, std::size_t size) : data_(data), left_(size) {}

@@ -1,4 +1,4 @@
-// Regions, slices and their pool.
+// The buffer pool, its regions, and the slices that share them.
 #include "ops/buffer.hpp"
 
 #include <gtest/gtest.h>

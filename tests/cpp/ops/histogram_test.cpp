@@ -1,4 +1,4 @@
-// Durations in log-linear buckets.
+// Histogram: durations in log-linear buckets.
 #include "base/histogram.hpp"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,8 @@ TEST(HistogramTest, BucketsFollowEachOtherWithoutAGap) {
         const std::int64_t bound = Histogram::bound(i);
         ASSERT_GT(bound, below);
         EXPECT_EQ(Histogram::index_of(bound), i) << "a bound belongs to the bucket below it";
-        EXPECT_EQ(Histogram::index_of(below + 1), i) << "what is above the last bound is in here";
+        EXPECT_EQ(Histogram::index_of(below + 1), i)
+            << "a duration above the last bound is in this bucket";
         below = bound;
     }
     EXPECT_EQ(below, std::int64_t{1} << Histogram::longest);

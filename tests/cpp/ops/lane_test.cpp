@@ -1,4 +1,4 @@
-// A lane keeps posting order whichever operation leaves it, and takes constant time for it.
+// A lane keeps its operations in posting order, whichever of them leaves it.
 #include <gtest/gtest.h>
 
 #include <array>

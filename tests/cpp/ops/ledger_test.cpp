@@ -1,4 +1,4 @@
-// The account of locked pages and its receipts (R06, R07, R09).
+// Ledger: the account of locked pages, and its receipts (R06, R07, R09).
 #include "ops/ledger.hpp"
 
 #include <gtest/gtest.h>
@@ -148,7 +148,7 @@ TEST(Ledger, ABudgetOfPartOfAPageFitsWholePagesOnly) {
 
 TEST(Ledger, HugeRequestsDoNotWrapIntoTheBudget) {
     const Ledger ledger(page, 4 * page);
-    // Times the page size, this is 0 modulo 2^64.
+    // Multiplied by the page size, `wraps` is 0 modulo 2^64.
     const std::size_t wraps = (std::numeric_limits<std::size_t>::max() / page) + 1;
     EXPECT_FALSE(ledger.fits(wraps));
     EXPECT_FALSE(ledger.could_fit(wraps));
@@ -171,7 +171,7 @@ TEST(Ledger, RegisteredMemoryCountsAgainstTheBudgetOnce) {
         const auto a = ledger.charge(ChargeKind::receive, 2, account);
         EXPECT_FALSE(ledger.fits(1));
     }
-    ledger.add_registered(3 * page);  // beyond the whole budget: nothing fits, nothing wraps
+    ledger.add_registered(3 * page);  // more than the budget: no charge fits
     EXPECT_FALSE(ledger.fits(1));
     EXPECT_FALSE(ledger.could_fit(1));
     ledger.remove_registered(5 * page);

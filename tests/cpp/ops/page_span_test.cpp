@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t page = 4096;
 
-// Counts by visiting every byte: slow, but obviously correct.
+// Counts the touched pages by visiting every byte: slow, but obviously correct.
 std::size_t pages_by_bytes(std::uintptr_t address, std::size_t length, std::size_t size) {
     std::set<std::uintptr_t> pages;
     for (std::size_t i = 0; i < length; ++i) {

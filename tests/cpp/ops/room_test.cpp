@@ -1,4 +1,4 @@
-// Room for more elements of a vector, asked for before each of them.
+// make_room() takes memory for more elements of a vector before they are added.
 #include "base/room.hpp"
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ TEST(Room, IsThereWhenItIsNeeded) {
 TEST(Room, ElementsAreNotCopiedForEachOther) {
     constexpr int count = 1000;
     std::vector<int> vector;
-    allocations::fail(1'000'000);  // only counts
+    allocations::fail(1'000'000);  // counts the allocations, and fails none of them
     allocations::counted([&] {
         for (int i = 0; i < count; ++i) {
             make_room(vector, 1);

@@ -1,4 +1,4 @@
-// Names that are never reused while a late event may carry them.
+// SlotTable: names (slot and generation) that are not used again while a late event may carry them.
 #include "base/slot_table.hpp"
 
 #include <gtest/gtest.h>

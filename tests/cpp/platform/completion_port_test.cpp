@@ -1,4 +1,5 @@
-// The kernel's completion port alone: wakes, announced requests, and packets that are left.
+// CompletionPort, the kernel's port on its own: wakes, announced requests, and packets that stay in
+// the kernel.
 #ifdef _WIN32
 
 #include "backend/windows/completion_port.hpp"

@@ -1,4 +1,4 @@
-// EntryMemory: every piece stays until reuse(), and the blocks are kept.
+// EntryMemory: every piece stays valid until reuse(), which keeps the blocks.
 #ifdef __linux__
 #include "backend/linux/entry_memory.hpp"
 

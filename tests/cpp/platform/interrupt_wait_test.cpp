@@ -1,4 +1,5 @@
-// The wait for the event of interrupts: the event wakes the port, and again after it was reset.
+// InterruptWait: the event of Ctrl-C wakes the port, and wakes it again after renew() has reset the
+// event.
 #ifdef _WIN32
 
 #include "backend/windows/interrupt_wait.hpp"
@@ -49,7 +50,7 @@ TEST_F(InterruptWaitTest, AnEventThatHasNotComeIsLeftAlone) {
     wait.renew();
     ASSERT_NE(::SetEvent(event), FALSE);
     expect_wake();
-    EXPECT_TRUE(event_is_set()) << "the program looks at it before renew()";
+    EXPECT_TRUE(event_is_set()) << "the program checks the event before renew()";
 }
 
 TEST_F(InterruptWaitTest, WithoutAnEventNothingIsRegistered) {

@@ -1,4 +1,5 @@
-// The open cancels of the completion port: which wait they shorten, and when they are repeated.
+// OpenCancels of the Windows backend: which wait the open cancels shorten, and when they are
+// repeated.
 #ifdef _WIN32
 
 #include <gtest/gtest.h>

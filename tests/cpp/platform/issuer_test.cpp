@@ -1,4 +1,4 @@
-// Issuer: which thread may enter a ring, and when another one may follow.
+// Issuer: which thread may enter a ring, and when another thread may take over.
 #ifdef __linux__
 #include "backend/linux/issuer.hpp"
 
@@ -13,7 +13,7 @@
 namespace iocp {
 namespace {
 
-// A thread that lives, once started, until the end of the test.
+// A thread that lives until end(), or the end of the test.
 class OtherThread {
 public:
     OtherThread() { issuer_ = made_.get_future().get(); }
@@ -44,7 +44,7 @@ bool in_a_thread(const std::function<bool()>& asks) {
     return answer;
 }
 
-// Returns the answer of a forked child.
+// Calls asks() in a forked child, and returns its answer.
 bool in_a_child(const std::function<bool()>& asks) {
     const pid_t child = ::fork();
     if (child == 0) {
@@ -90,7 +90,8 @@ TEST(IssuerTest, AThreadFollowsOneThatHasEnded) {
     EXPECT_FALSE(other.issuer().is_this_thread());
 }
 
-// Calls `at_end` when its thread has destroyed the objects that it made later.
+// A thread_local object. At the end of its thread it calls `at_end`, after the destructors of all
+// thread_local objects that were made later.
 struct Lingering {
     std::function<void()> at_end;
     ~Lingering() {
@@ -101,7 +102,8 @@ struct Lingering {
 };
 thread_local Lingering lingering;
 
-// Another thread may have the id of an ended one. Here the ended thread itself still has it.
+// The system may give the id of an ended thread to another one. In this test the ended thread
+// itself still has its id.
 TEST(IssuerTest, AnEndedThreadWhoseIdIsInUseIsFollowed) {
     std::promise<void> ended;
     std::promise<void> over;

@@ -1,4 +1,5 @@
-// OpenCancels: a refused cancel is asked for again after a pause, until its request has ended.
+// OpenCancels of io_uring: after a refusal all open cancels are repeated, with a pause between two
+// repetitions.
 #ifdef __linux__
 #include "backend/linux/open_cancels.hpp"
 

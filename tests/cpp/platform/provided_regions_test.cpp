@@ -1,4 +1,4 @@
-// ProvidedRegions: the kernel fills the posted regions, and a full one makes room for the next.
+// ProvidedRegions: the kernel fills the posted regions, and a new region replaces each full one.
 #ifdef __linux__
 #include "backend/linux/provided_regions.hpp"
 
@@ -55,7 +55,7 @@ protected:
     void write(const std::string& text) {
         ASSERT_EQ(::write(ends_[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
     }
-    // Takes what has arrived. Returns the result of the last completion.
+    // Takes the data that has arrived. Returns the result of the last completion.
     int arrived() {
         int last = 0;
         for (const uring::Cqe& one : submitted()) {
@@ -113,7 +113,7 @@ TEST_F(ProvidedRegionsTest, AFullRegionReturnsWithItsLastMessage) {
         const Slice half = regions_.take(1, size_ / 2);
         const Slice rest = regions_.take(1, size_ - size_ / 2);
         EXPECT_EQ(half.region(), rest.region());
-        EXPECT_EQ(pool_->blocks_out(), before + 1) << "the region in its place";
+        EXPECT_EQ(pool_->blocks_out(), before + 1) << "the region that replaces it";
     }
     EXPECT_EQ(pool_->blocks_out(), before);
 }
@@ -122,11 +122,11 @@ TEST_F(ProvidedRegionsTest, ARegionWithoutMemoryIsPostedLater) {
     ring_.close();
     regions_.drop();
     open();
-    std::vector<Region*> taken;  // so that the pool has to allocate
+    std::vector<Region*> taken;  // all free blocks, so that the pool must allocate
     while (pool_->occupancy().blocks != pool_->blocks_out() || taken.empty()) {
         taken.push_back(pool_->take_region());
     }
-    allocations::fail(2, 1000);  // all but the page of the kernel's ring
+    allocations::fail(2, 1000);  // all but the first allocation, the buffer ring's page
     allocations::counted([&] { regions_.provide(); });
     allocations::all_again();
     ASSERT_TRUE(regions_.provided());
@@ -135,7 +135,7 @@ TEST_F(ProvidedRegionsTest, ARegionWithoutMemoryIsPostedLater) {
     receive_each();
     EXPECT_EQ(arrived(), -ENOBUFS);
     regions_.post_missing();
-    regions_.post_missing();  // none is missing any more
+    regions_.post_missing();  // the second call finds none missing
     EXPECT_EQ(pool_->blocks_out(), taken.size() + ProvidedRegions::posted);
     receive_each();
     EXPECT_EQ(arrived(), 4);
@@ -145,12 +145,12 @@ TEST_F(ProvidedRegionsTest, ARegionWithoutMemoryIsPostedLater) {
     }
 }
 
-// The kernel gives the memory of a closed ring back late.
+// The kernel returns the lockable memory of a closed ring late, so a new ring may find too little.
 TEST_F(ProvidedRegionsTest, ANewRingWaitsForTheMemoryOfTheOldOne) {
     ring_.close();
     regions_.drop();
     open();
-    constexpr unsigned no_memory = 0;  // the first error of io_uring_register(2)
+    constexpr unsigned no_memory = 0;  // the index of ENOMEM among its errors
     system_calls::refuse_one(1, no_memory);
     regions_.provide();
     EXPECT_FALSE(regions_.provided());
@@ -158,7 +158,7 @@ TEST_F(ProvidedRegionsTest, ANewRingWaitsForTheMemoryOfTheOldOne) {
     regions_.provide_in_time();
     EXPECT_TRUE(system_calls::all_again().refused);
     ASSERT_TRUE(regions_.provided());
-    regions_.provide_in_time();  // changes nothing now
+    regions_.provide_in_time();  // changes nothing once the regions are provided
     receive_each();
     write("new");
     EXPECT_EQ(arrived(), 3);
@@ -171,7 +171,7 @@ TEST_F(ProvidedRegionsTest, ANewRingGetsNewRegions) {
     EXPECT_EQ(arrived(), 3);
     ring_.close();
     regions_.drop();
-    EXPECT_EQ(pool_->blocks_out(), 1U) << "the received message's";
+    EXPECT_EQ(pool_->blocks_out(), 1U) << "the region of the received message";
     EXPECT_FALSE(regions_.provided());
     open();
     regions_.provide();

@@ -76,7 +76,7 @@ TEST_F(RegisteredBuffersTest, ARemovedPieceMakesRoom) {
     ASSERT_FALSE(registered_.add(one, page_));
     EXPECT_TRUE(registered_.remove(one));
     EXPECT_EQ(registered_.index_of(one, 1), -1);
-    EXPECT_TRUE(registered_.remove(one)) << "what is not registered is released";
+    EXPECT_TRUE(registered_.remove(one)) << "memory that is not registered counts as released";
     ASSERT_FALSE(registered_.add(other, page_));
     EXPECT_EQ(registered_.index_of(other, 1), 0);
     EXPECT_EQ(write_from(other), 4);
@@ -96,7 +96,7 @@ TEST_F(RegisteredBuffersTest, HasALimit) {
 TEST_F(RegisteredBuffersTest, ARefusedPieceIsNotRegistered) {
     std::byte* one = memory_.take(page_);
     ASSERT_FALSE(registered_.add(one, page_));
-    auto* nowhere = reinterpret_cast<std::byte*>(page_);  // no memory is mapped there
+    auto* nowhere = reinterpret_cast<std::byte*>(page_);  // an address where no memory is mapped
     EXPECT_EQ(registered_.add(nowhere, page_).fault, Fault::system);
     EXPECT_EQ(registered_.index_of(nowhere, 1), -1);
     std::byte* other = memory_.take(page_);
@@ -138,7 +138,7 @@ TEST_F(RegisteredBuffersTest, ANewRingGetsTheMemoryAgain) {
     ASSERT_FALSE(registered_.add(third, page_));
     ASSERT_TRUE(registered_.remove(other));
     ring_.close();
-    EXPECT_FALSE(registered_.restore()) << "no ring";
+    EXPECT_FALSE(registered_.restore()) << "no ring is open";
     open();
     ASSERT_TRUE(registered_.restore());
     EXPECT_EQ(write_from(third), 4);
@@ -147,14 +147,14 @@ TEST_F(RegisteredBuffersTest, ANewRingGetsTheMemoryAgain) {
     EXPECT_EQ(write_from(other), 4);
 }
 
-// The kernel gives the memory of a closed ring back late. Refuses the table, and then each piece,
-// once.
+// The kernel returns the lockable memory of a closed ring late. So the test refuses one
+// registration for each new ring: that of the table, and then that of each piece.
 TEST_F(RegisteredBuffersTest, ANewRingWaitsForTheMemoryOfTheOldOne) {
     std::byte* one = memory_.take(page_);
     std::byte* other = memory_.take(page_);
     ASSERT_FALSE(registered_.add(one, page_));
     ASSERT_FALSE(registered_.add(other, page_));
-    constexpr unsigned no_memory = 0;  // the first error of io_uring_register(2)
+    constexpr unsigned no_memory = 0;  // the index of ENOMEM among its errors
     for (const unsigned call : {1U, 2U, 3U}) {
         ring_.close();
         open();

@@ -1,4 +1,4 @@
-// RequestName: an operation's identity and the kind of its request, in the kernel's 64 bits.
+// RequestName: an operation's identity and the kind of its request, in the 64 bits of user_data.
 #ifdef __linux__
 #include "backend/linux/request_name.hpp"
 

@@ -1,4 +1,4 @@
-// Ring: who may enter it, and what is left when it is closed.
+// Ring: when it is enabled, how many entries it holds, and what is left when it is closed.
 #ifdef __linux__
 #include "backend/linux/ring.hpp"
 

@@ -1,4 +1,4 @@
-// SlotSet: membership, whatever the order and size of the slots.
+// SlotSet: membership, whatever the order and size of the slot numbers.
 #ifdef __linux__
 #include "backend/linux/slot_set.hpp"
 
@@ -19,7 +19,7 @@ TEST(SlotSetTest, HoldsWhatWasPutInAndNothingElse) {
     set.erase(64U);
     EXPECT_FALSE(set.contains(64U));
     EXPECT_TRUE(set.contains(63U)) << "its neighbour in another word";
-    set.erase(1U << 20U);  // beyond everything it ever held
+    set.erase(1U << 20U);  // larger than any slot that the set has held
     EXPECT_TRUE(set.contains(1000U));
     set.clear();
     EXPECT_FALSE(set.contains(0U));

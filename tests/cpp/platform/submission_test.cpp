@@ -1,4 +1,5 @@
-// Submission: entries leave in order whatever room the ring has, and sends make a wait patient.
+// Submission: the kernel takes entries in their order, however little room the ring has. A wait
+// after sends expects one more completion for a short time.
 #ifdef __linux__
 #include "backend/linux/submission.hpp"
 
@@ -92,7 +93,7 @@ TEST_F(SubmissionTest, MemoryIsReusedOnlyBehindTheLastEntry) {
     const std::byte* first = submission_.memory(8);
     push(1, entries + 1);
     submission_.reuse_memory();
-    EXPECT_NE(submission_.memory(8), first) << "in front of every entry";
+    EXPECT_NE(submission_.memory(8), first) << "the kernel has not taken the entries yet";
     submission_.publish();
     ASSERT_EQ(names(entries + 1).size(), entries + 1U);
     submission_.reuse_memory();
@@ -108,7 +109,7 @@ TEST_F(SubmissionTest, MemoryIsNotReusedInFrontOfTheBacklog) {
     EXPECT_NE(submission_.memory(8), first);
 }
 
-// A no-operation completes while it is submitted, as most sends do.
+// A request without an operation completes during its submission, as most sends do.
 TEST_F(SubmissionTest, TheCompletionOfASendAloneDoesNotEndTheWaitAtOnce) {
     if ((ring_.features() & uring::feat_min_timeout) == 0) {
         GTEST_SKIP() << "this kernel cannot wait a short time for several completions";

@@ -31,7 +31,7 @@ TEST(WakeEventTest, OneTakeEndsAllWakesBeforeIt) {
     event.set();
     event.clear();
     EXPECT_FALSE(ends_a_wait(event));
-    event.clear();  // without a wake it must not wait
+    event.clear();  // clear() without a wake must not block
     event.set();
     EXPECT_TRUE(ends_a_wait(event));
 }

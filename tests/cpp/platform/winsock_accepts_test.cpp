@@ -1,4 +1,4 @@
-// Posted accepts: their contexts, their failures, and the listener that outlives its socket.
+// Posted accepts: SO_UPDATE_ACCEPT_CONTEXT, failures, and a listener that outlives its socket.
 #ifdef _WIN32
 
 #include <gtest/gtest.h>
@@ -10,7 +10,8 @@ namespace {
 
 class WinsockAccepts : public WinsockSeam {};
 
-// Wine cannot show a missing update: a connection works there without it.
+// Counts the updates of accept and connect contexts, because under Wine a connection works without
+// them as well.
 TEST_F(WinsockAccepts, EveryAcceptAndConnectUpdatesItsContext) {
     Socket& listener = engine().listener();
     const Op& accepting = engine().post(listener, OperationKind::accept_each);
@@ -70,8 +71,8 @@ TEST_F(WinsockAccepts, PostedAcceptsAreAsManyAsAskedForAndInternal) {
     EXPECT_EQ(script.cancels, 5);
 }
 
-// The accepts of a closed listener belong to the kernel until their packets. So do the addresses
-// that they write, and the sockets that were to become connections.
+// The kernel has the accepts of a closed listener until their packets arrive. It also has the
+// addresses that it writes, and the sockets that were to become connections.
 TEST_F(WinsockAccepts, AListenerIsKeptUntilItsLastAcceptHasReported) {
     PortOptions options;
     options.backend.posted_accepts = 5;
@@ -79,7 +80,7 @@ TEST_F(WinsockAccepts, AListenerIsKeptUntilItsLastAcceptHasReported) {
     Socket& listener = engine().listener();
     engine().post(listener, OperationKind::accept_each);
     engine().settle();
-    script.deaf_to_cancels = true;  // only the close of the socket ends them
+    script.deaf_to_cancels = true;  // only the close of the socket ends the accepts
     engine().close(listener);
     ASSERT_TRUE(engine().run_until([&] { return engine().is_closed(listener); }));
     EXPECT_EQ(engine().view().internal, 5 * sizeof(AcceptAddresses));

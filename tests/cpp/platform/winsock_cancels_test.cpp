@@ -1,4 +1,5 @@
-// Cancels: the kernel has the request until its packet, and the system may lose the cancel.
+// Cancels: the kernel has a cancelled request until its packet arrives, and the system may lose the
+// cancel.
 #ifdef _WIN32
 
 #include <gtest/gtest.h>
@@ -10,7 +11,7 @@ namespace {
 
 class WinsockCancels : public WinsockSeam {};
 
-// R06, R09: the kernel owns the buffer until the packet, whatever was requested meanwhile.
+// R06, R09: the kernel owns the buffer until the packet arrives, even after a cancel.
 TEST_F(WinsockCancels, ACancelledReceiveIsHeldAndChargedUntilItsPacket) {
     const auto [one, other] = engine().pair();
     const Op& op = engine().receive(*other, system_page_size());
@@ -47,10 +48,10 @@ TEST_F(WinsockCancels, ASocketIsNotClosedBeforeItsLastPacket) {
     ASSERT_TRUE(engine().run_until([&, at = other] { return engine().is_closed(*at); }));
 }
 
-// Wine 8.0 loses a cancel that meets the continuation of its request.
+// Wine 8.0 loses a cancel that comes while it continues a partly finished request.
 class LostCancels : public WinsockSeam {
 protected:
-    // Posts a receive, and waits until the kernel has it. The next two cancels will be lost.
+    // Posts an operation, and waits until the kernel has it. The next two cancels will be lost.
     const Op& waiting(Socket& socket, OperationKind kind = OperationKind::receive) {
         const Op& op = engine().post(socket, kind, Bytes(kind == OperationKind::receive ? 64 : 0));
         engine().settle();
@@ -88,7 +89,8 @@ TEST_F(LostCancels, AreRepeatedUnderTraffic) {
     (void)one;
 }
 
-// The cancel of another thread ends the unlimited wait, so that the next one is short.
+// A cancel during an unlimited wait ends that wait. So the next wait is short, and the lost cancel
+// is repeated.
 TEST_F(LostCancels, AreRepeatedAfterTheWaitThatTheyMet) {
     const auto [one, other] = engine().pair();
     const Op& op = waiting(*other);
@@ -103,7 +105,7 @@ TEST_F(LostCancels, AreRepeatedAfterTheWaitThatTheyMet) {
     (void)one;
 }
 
-// A shutdown for receiving cancels the receive that waits, which then ends without an error.
+// A shutdown for receiving cancels the pending receive, which then ends without an error.
 TEST_F(LostCancels, OfAShutdownAreRepeated) {
     const auto [one, other] = engine().pair();
     const Op& op = waiting(*other);

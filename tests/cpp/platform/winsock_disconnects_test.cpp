@@ -1,4 +1,4 @@
-// Disconnects: whether the socket is used again, and packets that the system skips.
+// Disconnects: the flag that lets the socket be used again, and packets that the system skips.
 #ifdef _WIN32
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Errors that Winsock reports to one call: lacks of a resource, resets, and answers of ICMP.
+// Errors of single Winsock calls: lack of a resource, resets, and ICMP's answers to datagrams.
 #ifdef _WIN32
 
 #include <gtest/gtest.h>
@@ -71,7 +71,7 @@ TEST_F(WinsockErrors, AResetOfOneReceiveEndsTheSocket) {
     engine().settle();
     script.code = WSAECONNRESET;
     script.fail_receives = 1;
-    engine().send(*one, Bytes(4, std::byte{1}));  // the first completes, the second is started
+    engine().send(*one, Bytes(4, std::byte{1}));  // completes the first receive, starts the second
     ASSERT_TRUE(engine().finish_one(first));
     ASSERT_TRUE(engine().finish_one(second));
     EXPECT_EQ(second.error.code, WSAECONNRESET);
@@ -79,13 +79,13 @@ TEST_F(WinsockErrors, AResetOfOneReceiveEndsTheSocket) {
     EXPECT_EQ(engine().charged(), 0U);
 }
 
-// ICMP's answer to an earlier datagram ends one receive with a refusal, as on every system. It ends
-// neither the socket nor the next receive.
+// ICMP's answer to an earlier datagram fails one receive with WSAECONNREFUSED. It ends neither the
+// socket nor the next receive.
 TEST_F(WinsockErrors, ARefusedDatagramIsToldAndReceivingGoesOn) {
     Socket& one = engine().bound(SOCK_DGRAM);
     Socket& other = engine().bound(SOCK_DGRAM);
     ASSERT_TRUE(engine().finish_one(engine().connect(one, engine().name_of(other))));
-    script.code = WSAECONNRESET;  // Windows' code for it
+    script.code = WSAECONNRESET;  // Windows' code for ICMP's answer
     for (int i = 0; i < 3; ++i) {
         script.fail_receives = 1;
         const Op& told = engine().receive(other, 100);

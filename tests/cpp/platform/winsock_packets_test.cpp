@@ -39,15 +39,15 @@ TEST_F(WinsockPackets, WhatFinishesAtOnceQueuesNoPacket) {
     (void)other;
 }
 
-// WSAEMSGSIZE returned at once still queues a packet. The backend swallows it, and does not mistake
-// the next receive's packet for it.
+// A receive that returns WSAEMSGSIZE at once still queues a packet. The backend drops that packet,
+// and does not mistake the next receive's packet for it.
 TEST_F(WinsockPackets, ATruncatedDatagramCompletesOnce) {
     Socket& one = engine().bound(SOCK_DGRAM);
     Socket& other = engine().bound(SOCK_DGRAM);
     ASSERT_TRUE(engine().finish_one(engine().connect(one, engine().name_of(other))));
     for (int i = 0; i < 50; ++i) {
         const Op& waits = engine().receive(other, 4);
-        const Op& second = engine().receive(other, 4);  // started when the first is over
+        const Op& second = engine().receive(other, 4);  // starts when the first has ended
         engine().send(one, Bytes(100, std::byte{5}));
         engine().send(one, Bytes(100, std::byte{6}));
         ASSERT_TRUE(engine().finish_one(waits));
@@ -70,7 +70,7 @@ TEST_F(WinsockPackets, ThePacketOfAReceiveThatWasCutAtOnceIsSwallowed) {
     EXPECT_EQ(cut.transferred, 4U);
     const Op& next = engine().receive(other, 100);
     const std::uint64_t packets = port().figures().counts().packets;
-    engine().send(one, Bytes(3, std::byte{1}));  // the packet of the first
+    engine().send(one, Bytes(3, std::byte{1}));  // completes the request of `cut`
     engine().settle();
     EXPECT_FALSE(next.finished());
     EXPECT_EQ(port().figures().counts().packets, packets);
@@ -80,8 +80,8 @@ TEST_F(WinsockPackets, ThePacketOfAReceiveThatWasCutAtOnceIsSwallowed) {
     EXPECT_EQ(port().figures().counts().late, 0U);
 }
 
-// A file may be lost with the thread that posted it, and the system does not report how much was
-// sent. So the send fails, and no other may follow.
+// Wine 8.0 may lose the send of a file when the thread that posted it ends, and does not report how
+// much was sent. So the send fails, and no other send may follow.
 TEST_F(WinsockPackets, AFileThatIsLostWithItsThreadEndsTheSocket) {
     make({}, false);
     const auto [one, other] = engine().pair();

@@ -10,7 +10,7 @@ namespace {
 
 class WinsockReadiness : public WinsockSeam {};
 
-// A readiness wait turns an error into readiness, and the following read gets it.
+// A readiness wait turns an error into readiness, and the following read gets the error.
 TEST_F(WinsockReadiness, TheErrorThatALookMetIsWhatTheNextReadGets) {
     const auto [one, other] = engine().pair();
     const Op& look = engine().post(*other, OperationKind::zero_byte);
@@ -34,7 +34,7 @@ TEST_F(WinsockReadiness, TheErrorThatALookMetIsWhatTheNextReadGets) {
     }
 }
 
-// The readiness wait found data that another reader took: the receive waits again.
+// If another reader has taken the data that ended a readiness wait, the receive waits again.
 TEST_F(WinsockReadiness, AWatchedReceiveThatFindsNothingAfterAllIsStartedAgain) {
     PortOptions options;
     options.budget_bytes = 2 * system_page_size();
@@ -43,7 +43,7 @@ TEST_F(WinsockReadiness, AWatchedReceiveThatFindsNothingAfterAllIsStartedAgain) 
     make(options);
     const auto idle = engine().pair();
     const auto [one, other] = engine().pair();
-    engine().receive(*idle.other, system_page_size() + 1);  // on two pages
+    engine().receive(*idle.other, system_page_size() + 1);  // takes both pages of the budget
     const Op& held = engine().receive(*other, 64);
     const Op& second = engine().receive(*other, 64);
     engine().send(*one, Bytes(5, std::byte{1}));

@@ -1,4 +1,4 @@
-// A port that a waiting thread needs: who makes its turns.
+// AwaitedPort: which thread makes the turns of a port that a waiting thread needs.
 #include "run/awaited_port.hpp"
 
 #include "run_fixture.hpp"
@@ -75,7 +75,8 @@ TEST_F(AwaitedPortTest, IsForeignWhileItsRingIsAnotherThreads) {
     EXPECT_FALSE(awaited.foreign());
 }
 
-// The ring's own thread may have found the port taken, and sleep. It must try again.
+// The thread that owns the ring may sleep, because it found the port taken. After a failed claim of
+// another thread it must try again.
 TEST_F(AwaitedPortTest, ALostClaimNotifiesTheOthers) {
     make();
     AwaitedPort awaited(host_, PortRef(*port_), thread_);
@@ -124,7 +125,7 @@ TEST_F(AwaitedPortTest, OfAClosedPortMakesNoTurns) {
         port_->core->wake();
     }
     EXPECT_FALSE(awaited.turn(for_ever));
-    EXPECT_TRUE(port_->closed) << "it closed the port, as its runner";
+    EXPECT_TRUE(port_->closed) << "the waiting thread closed the port as its runner";
     EXPECT_FALSE(awaited.acquire());
     EXPECT_FALSE(port_->runner.mine());
 }

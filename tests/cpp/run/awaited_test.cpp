@@ -1,4 +1,4 @@
-// The things that a thread waits for: events, an operation.
+// What a thread can wait for: events, an operation, or time.
 #include "run/awaited.hpp"
 
 #include "run_fixture.hpp"

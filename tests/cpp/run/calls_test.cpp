@@ -8,8 +8,8 @@ namespace {
 
 class CallsTest : public ::testing::Test {
 protected:
-    // Lets another thread have the port on loan until this one contends for it. Then it makes the
-    // given step, and gives the port up.
+    // Starts a thread that has the port on loan until the test's thread contends for it. The new
+    // thread then calls step(), and gives the port up.
     template <class Step>
     void lend(Step&& step) {
         std::atomic<bool> has{false};
@@ -171,7 +171,7 @@ TEST_F(CallsTest, GetTakesWhatIsThere) {
     taken = Taken{};
     EXPECT_FALSE(get(host_, port_, 0, taken).error);
     EXPECT_TRUE(taken.none());
-    EXPECT_EQ(port_.backend().waits().size(), 2U) << "one look, although no time was given";
+    EXPECT_EQ(port_.backend().waits().size(), 2U) << "one turn, although no time was given";
 }
 
 // The time of a take-over counts against the timeout.
@@ -186,7 +186,7 @@ TEST_F(CallsTest, ATimeoutBeginsWithTheCall) {
     EXPECT_EQ(port_.backend().waits(), (std::vector<std::int64_t>{0, 0}));
 }
 
-// The thread that had the port closes it: the contender finds no backend any more.
+// The thread with the port on loan closes it, so the contender finds no backend any more.
 TEST_F(CallsTest, APortClosedDuringATakeOverIsNotRun) {
     lend([this](Runner& runner) {
         close_from_outside();
@@ -249,7 +249,8 @@ TEST_F(CallsTest, TurnNowWaitsForNothingAndTakesNothingFromOthers) {
     }
 }
 
-// A waiting thread may have found the port taken during the attempt, and sleep.
+// A turn that cannot be made has the port for a moment. A waiting thread that finds the port taken
+// then sleeps, so it must be notified.
 TEST_F(CallsTest, ATurnThatCannotBeMadeNotifiesTheWaiters) {
     CountingWaiter waiter(port_);
     port_.backend().owned = true;

@@ -1,4 +1,4 @@
-// The records that a thread has taken and not handed out yet.
+// Inbox: the records that a thread has taken and not handed out yet.
 #include "run/inbox.hpp"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// An event, and the port of the operation that has it (R25).
+// PortEvent: an event, and the port of the operation that has it (R25).
 #include "run/port_event.hpp"
 
 #include "run_fixture.hpp"
@@ -50,7 +50,7 @@ TEST(PortEventTest, TheNextPostReplacesThePort) {
     EXPECT_TRUE(event.reserve(second));
     EXPECT_EQ(first.uses, 0);
     EXPECT_EQ(second.uses, 1);
-    event.forget_port();  // of the first operation
+    event.forget_port();  // the late hand-over of the first operation
     EXPECT_EQ(event.port(), &second);
     event.refuse();
 }

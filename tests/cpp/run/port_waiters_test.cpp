@@ -1,4 +1,4 @@
-// The waiters of a port, and the backend that they keep.
+// PortWaiters: notifications to all waiters of a port, or to all except one.
 #include "run/port_waiters.hpp"
 
 #include "run_fixture.hpp"
@@ -21,7 +21,7 @@ TEST(PortWaitersTest, NotifyAllOrAllOthers) {
     EXPECT_EQ(one.count, 2);
     EXPECT_EQ(other.count, 2);
     thread.sleep(host, 1);
-    EXPECT_EQ(host.detached, 1) << "it has not woken itself";
+    EXPECT_EQ(host.detached, 1) << "the thread has not woken itself";
     port.waiters.notify_all();
     thread.sleep(host, 3600 * second);
     EXPECT_EQ(host.detached, 1);

@@ -17,7 +17,7 @@ protected:
         port_.mark_closed();
     }
 
-    bool released_{false};  // declared before the port, which writes it at its end
+    bool released_{false};  // declared before the port, whose end sets it
     TestPort port_;
     TestHost host_;
 };

@@ -29,7 +29,7 @@ public:
 private:
     std::atomic<bool> has_{false};
     std::atomic<bool> over_{false};
-    std::thread thread_;  // last: it uses the others
+    std::thread thread_;  // declared last, because it uses the other members
 };
 
 class RunnerTest : public ::testing::Test {
@@ -133,7 +133,8 @@ TEST_F(RunnerTest, ClosesThePortOnceItIsOver) {
     EXPECT_EQ(port_.closes, 1);
 }
 
-// Contenders and waiters come and go; the port has one runner at most, and each contender gets it.
+// Contenders and waiters come and go. The port has at most one runner at a time, and each contender
+// becomes the runner.
 TEST_F(RunnerTest, ManyThreadsTakeItFromEachOther) {
     std::atomic<int> inside{0};
     std::atomic<int> together{0};

@@ -12,7 +12,7 @@ protected:
         made.concurrency = concurrency;
         return made;
     }
-    // Starts threads that make a call, and counts those that have returned.
+    // Starts `count` threads that make the call. `returned_` counts those that have returned.
     template <class Call>
     void start(int count, Call&& call) {
         for (int i = 0; i < count; ++i) {
@@ -23,7 +23,8 @@ protected:
             });
         }
     }
-    // A stop does not end a run() that begins after it.
+    // Stops the port again and again until `count` threads have returned, because a stop does not
+    // end a run() that begins after it.
     void stop_until_returned(int count) {
         until([this, count] {
             stop(host_, port_);

@@ -53,7 +53,7 @@ TEST(StopsTest, OfACallThatNeverAskedIsKept) {
     Stops stops;
     stops.stop();
     Stops::Call call;
-    stops.begin(call);  // a hook throws before it asks
+    stops.begin(call);  // as if a hook threw before the call asked stopped()
     stops.end(call);
     stops.begin(call);
     EXPECT_TRUE(stops.stopped(call));
@@ -67,7 +67,7 @@ TEST(StopsTest, AnotherCallUnderWayTakesTheStop) {
     stops.begin(first);
     stops.begin(second);
     stops.stop();
-    stops.end(first);  // without asking
+    stops.end(first);  // without asking stopped()
     EXPECT_TRUE(stops.stopped(second));
     stops.end(second);
     stops.begin(first);

@@ -1,4 +1,4 @@
-// The time that is left of a wait, by the clocks of its ports.
+// TimeLeft: the time that a wait has left, by the clocks of its ports.
 #include "run/time_left.hpp"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,8 @@ TEST(TimeLeftTest, HasNoLimitIfNegative) {
     EXPECT_EQ(left.at(nullptr, 1'000'000), -1);
 }
 
-// A model's port joins the wait, and closes: its clock has nothing to do with the system's.
+// A port of a model joins the wait, and closes. The model's clock must never be compared with the
+// system's.
 TEST(TimeLeftTest, NeverComparesTwoClocks) {
     const int model = 0;
     TimeLeft left(1000);

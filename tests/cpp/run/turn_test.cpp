@@ -11,7 +11,7 @@ protected:
     void make(bool model) {
         port_.emplace(PortOptions{}, model);
         ASSERT_TRUE(port_->runner.acquire(Purpose::run));
-        port_->backend().wake();  // no wait of these tests lasts
+        port_->backend().wake();  // so that no wait of these tests blocks
     }
     void TearDown() override { port_->runner.release(); }
 
@@ -65,7 +65,8 @@ TEST_F(RunnerTurnTest, InsideACallLeavesItsRecordsInTheCore) {
     (void)host_.dispatch(*port_, port_->inbox);
 }
 
-// A slice of a model's wait would pass virtual time for ever, instead of failing.
+// A turn on a model waits for its whole deadline. Waits in slices would advance virtual time for
+// ever, and the turn could not fail.
 TEST_F(RunnerTurnTest, OfAModelFailsIfNothingCanEndIt) {
     make(true);
     EXPECT_FALSE(turn(host_, *port_, for_ever));

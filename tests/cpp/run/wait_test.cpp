@@ -1,5 +1,4 @@
-// A thread that waits: for events, an operation, or time; and the ports that it runs meanwhile
-// (R24, R25).
+// Wait: a thread waits for events, an operation or time, and runs ports meanwhile (R24, R25).
 #include "run/wait.hpp"
 
 #include "run_fixture.hpp"
@@ -92,7 +91,8 @@ TEST_F(WaitTest, LendsItsPortAndGivesItUpAtOnce) {
     waiter.join();
 }
 
-// A callback that waits keeps a contender waiting, but the callbacks behind it do not.
+// A callback that waits delays a contender. But the contender gets the port before the next
+// callback.
 TEST_F(WaitTest, GivesThePortUpBetweenTwoRecords) {
     TestPort port;
     PortEvent event(true, false);
@@ -146,7 +146,7 @@ TEST_F(WaitTest, ACallbackThatWaitsKeepsNoOtherPortBack) {
     second.post([] {});
     host_.on_signals = [&] {
         if (!second.runner.mine()) {
-            throw Raised();  // it would have to wait for the callback
+            throw Raised();  // the contender would have to wait for the callback
         }
     };
     Ran ran;
@@ -339,7 +339,7 @@ TEST_F(WaitTest, NoDelayIsWaitedTwice) {
     EXPECT_EQ(port.backend().waits(), std::vector<std::int64_t>{0}) << "the packet was ready";
 }
 
-// Inside a callback a wait on a model fails if nothing can end it, as everywhere.
+// A wait on a model fails if nothing can end it, inside a callback as well.
 TEST_F(WaitTest, InsideACallbackOfAModelFailsIfNothingCanEndIt) {
     TestPort port({}, true);
     PortEvent event(true, false);
@@ -366,7 +366,8 @@ TEST_F(WaitTest, NeverComparesTwoClocks) {
     EXPECT_LE(port.after(host_, 0) - before, 5 * second);
 }
 
-// The model's time is far behind the system's, which must not count as time that has passed.
+// The model's clock is far behind the system's. The difference must not count as time that has
+// passed.
 TEST_F(WaitTest, GoesOnByTheSystemsClockWhenItsModelCloses) {
     TestPort port({}, true);
     PortEvent event(true, false);
@@ -381,7 +382,7 @@ TEST_F(WaitTest, GoesOnByTheSystemsClockWhenItsModelCloses) {
         if (port.closed && ++rounds == 2) {
             stays.set();
         }
-        port.waiters.notify_all();  // no round of this test sleeps
+        port.waiters.notify_all();  // so that no round of the wait sleeps
     };
     AwaitedEvents awaited({&event, &stays}, true);
     EXPECT_EQ(Wait(host_, awaited, nullptr, 3600 * second).wait().end, End::met);

@@ -1,4 +1,4 @@
-// A thread that waits, and the place where a notification reaches it.
+// WaitingThread: a notification reaches the thread in its sleep, or in the turn that it makes.
 #include "run/waiting_thread.hpp"
 
 #include "run_fixture.hpp"
@@ -57,7 +57,7 @@ TEST(WaitingThreadTest, ANotificationDuringATurnEndsTheNextSleepToo) {
         const WaitingTurn turning(thread, port.backend());
         notify(thread);
     }
-    thread.sleep(host, 3600 * second);  // although the parker was never woken
+    thread.sleep(host, 3600 * second);  // ends at once, although the parker was never woken
 }
 
 }  // namespace

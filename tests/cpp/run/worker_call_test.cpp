@@ -73,7 +73,7 @@ TEST_F(WorkerCallTest, ARecordThatWasNotHandedOutComesFirst) {
     EXPECT_EQ(next(call), Port::Next::nothing);
 }
 
-// The thread may never ask again.
+// The thread that took the record may never make another call.
 TEST_F(WorkerCallTest, ARecordThatWasNotHandedOutGoesToAnotherWorker) {
     port_.post([] {});
     {

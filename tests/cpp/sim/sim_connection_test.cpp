@@ -1,4 +1,4 @@
-// Connections of the model: made, refused, ended, and hit by faults.
+// Connections of the model: how they are made, refused and ended, and how faults hit them.
 #include "sim_fixture.hpp"
 
 namespace iocp::modelled {
@@ -187,7 +187,8 @@ TEST_F(Connection, PortsOfOneWorldReachEachOther) {
     EXPECT_EQ(last.transferred, 0U);
 }
 
-// connect - accept - echo - close with the n-th charge refused, for every n that occurs.
+// Runs connect, accept, echo and close once for each charge that the model makes, and refuses that
+// charge.
 TEST_F(Connection, EveryRefusedChargeEndsInAnErrorOrSuccessAndLeavesNothing) {
     std::size_t refused = 0;
     std::int64_t charges = 0;
@@ -236,7 +237,7 @@ TEST_F(Connection, EveryRefusedChargeEndsInAnErrorOrSuccessAndLeavesNothing) {
         refused += failures != 0 ? 1U : 0U;
     }
     EXPECT_GE(charges, 8);
-    EXPECT_GE(refused, 7U) << "a refused embryo looks like a SYN that was lost";
+    EXPECT_GE(refused, 7U) << "a refused charge for a half-open connection looks like a lost SYN";
 }
 
 }  // namespace

@@ -6,7 +6,8 @@ namespace {
 
 class Determinism : public Model {
 protected:
-    // Makes many connections on a bad wire, with faults: everything that depends on the seed.
+    // Makes many connections over a bad wire, with faults, so that everything that depends on the
+    // seed occurs.
     std::uint64_t run(std::uint64_t seed, const std::string& preset) {
         make(
             preset,
@@ -57,7 +58,8 @@ TEST_F(Determinism, TheSameSeedGivesTheSameTrace) {
     }
 }
 
-// The trace's number is the same wherever this is compiled. It changes only with the model.
+// The hash of the trace is the same for every platform and compiler. It changes only with the
+// model.
 TEST(Platforms, TheTraceOfASeedIsOneNumber) {
     sim::Parameters parameters;
     ASSERT_TRUE(sim::preset("linux", parameters));
@@ -93,7 +95,7 @@ TEST(Platforms, TheTraceOfASeedIsOneNumber) {
 
 TEST_F(Determinism, ThePseudorandomNumbersAreThoseOfSplitmix64) {
     sim::Random random(1234567);
-    // The algorithm's author publishes this sequence for this seed.
+    // The author of splitmix64 publishes this sequence for this seed.
     EXPECT_EQ(random.next(), 6457827717110365317ULL);
     EXPECT_EQ(random.next(), 3203168211198807973ULL);
     EXPECT_EQ(random.next(), 9817491932198370423ULL);

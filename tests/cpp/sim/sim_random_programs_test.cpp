@@ -1,5 +1,5 @@
 // Random programs of up to twelve operations on two connected sockets, on every preset, with random
-// budgets and faults. The library keeps every promise in each.
+// budgets and faults. In each, the library keeps all promises that SmallWorld checks.
 #include <cstdio>
 #include <cstdlib>
 
@@ -10,7 +10,8 @@ namespace {
 
 constexpr unsigned programs_of_a_run = 20'000;
 
-// IOCP_SOCK_RANDOM_PROGRAMS: the number of programs, and, after a colon, the number of the first.
+// The environment variable IOCP_SOCK_RANDOM_PROGRAMS gives the number of programs and, after a
+// colon, the number of the first.
 TEST(SimRandomPrograms, EachKeepsEveryPromise) {
 #ifdef __SANITIZE_THREAD__
     GTEST_SKIP() << "one thread, 20,000 programs: nothing for ThreadSanitizer";
@@ -26,7 +27,7 @@ TEST(SimRandomPrograms, EachKeepsEveryPromise) {
     std::uint64_t events = 0;
     std::uint64_t bytes = 0;
     for (; number < first + programs; ++number) {
-        sim::Random random(number);  // the number decides the whole program
+        sim::Random random(number);  // the number is the seed of the whole program
         Draw draw(random);
         const Program program = draw.program();
         const Parameters parameters = draw.parameters();

@@ -1,4 +1,5 @@
-// R20: windows, receive buffers, locks, and a wire that loses and reorders.
+// R20, the receiving side of the model: windows, receive buffers, locks, and a wire that loses and
+// reorders.
 #include "sim_fixture.hpp"
 
 namespace iocp::modelled {
@@ -234,7 +235,7 @@ TEST_F(Receiving, BandwidthIsTheCardsAndItsQueueMayDrop) {
 TEST_F(Receiving, AThreadThatWakesLateFindsWhatCameMeanwhile) {
     for (const std::int64_t delay : {std::int64_t{0}, millisecond}) {
         make("linux", [&](Parameters& it) {
-            it.bandwidth = 1'000'000;  // so that the second word comes after the first
+            it.bandwidth = 1'000'000;  // so that the second message comes after the first
             it.wake_delay = delay;
         });
         const auto [one, other] = engine().pair();

@@ -1,4 +1,5 @@
-// R20: the effect of send buffer, Nagle and the peer's acknowledgements on sends, line by line.
+// R20, the sending side of the model: the effect of the send buffer, Nagle's algorithm and the
+// peer's acknowledgements on each segment.
 #include "base/process.hpp"
 #include "sim_fixture.hpp"
 
@@ -64,7 +65,8 @@ TEST_F(Sending, UnderNagleLockedSendsGoOnePerAck) {
     EXPECT_GE(closest(sent), values().ack_delay);
 }
 
-// Microsoft's KB 823764 shows these segments of 64 KiB: full ones, and the rest alone.
+// Microsoft's KB 823764 shows these segments for a send of 64 KiB: full ones, and then the rest
+// alone.
 TEST_F(Sending, UnderNagleFullSegmentsOfALockedBlockDoNotWait) {
     make("windows-2000", [](Parameters& it) { it.send_buffer = 0; });
     const auto [one, other] = connection();
@@ -293,7 +295,7 @@ TEST_F(Sending, AnAckFreesLockedPages) {
     EXPECT_EQ(system().locked(), 0);
 }
 
-// Linux counts the bytes of a piece only after it has taken the piece.
+// Linux takes a segment whole if the send buffer has any room, and counts its bytes only then.
 TEST_F(Sending, WithoutLocksOneMoreSendFillsTheLastSegment) {
     for (const std::int64_t more : {0, 1}) {
         make("linux", [&](Parameters& it) {
@@ -318,7 +320,8 @@ TEST_F(Sending, WithoutLocksOneMoreSendFillsTheLastSegment) {
     }
 }
 
-// Linux checks the buffer's size once for each piece, and sends from the piece that it fills.
+// Linux checks the send buffer's size only when a send begins a piece of several segments.
+// Meanwhile the transport sends segments of the piece before.
 TEST_F(Sending, WithoutLocksASendGoesOnWhileTheTransportSends) {
     struct Case {
         std::int64_t piece;

@@ -1,5 +1,5 @@
 // All programs of three operations on two connected sockets, each with one fault at every possible
-// place. The library keeps every promise in each.
+// place. In each, the library keeps all promises that SmallWorld checks.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -9,7 +9,8 @@
 namespace iocp::small {
 namespace {
 
-// A fault at a place, and the number of such places that a run has passed.
+// A kind of fault: the parameter that sets its place, and the number of such places that a run has
+// passed.
 struct Place {
     const char* name;
     std::int64_t Parameters::*number;
@@ -40,8 +41,8 @@ constexpr std::array<Place, 8> places{{
     {"vanished peer", &Parameters::vanish_event, events},
 }};
 
-// Visits every program. The first operation is on socket 0, because the two are alike. The others
-// follow after the same gap.
+// Visits every program. The first operation is on socket 0, because the sockets are alike. The same
+// gap precedes the second and the third operation.
 template <class Visit>
 void each_program(const std::vector<Act>& acts, const std::vector<Gap>& gaps, Visit&& visit) {
     const auto step = [&](Gap gap, std::size_t choice) {
@@ -58,8 +59,8 @@ void each_program(const std::vector<Act>& acts, const std::vector<Gap>& gaps, Vi
     }
 }
 
-// Returns whether a lost segment does not change the outcome, because no operation depends on the
-// progress.
+// Returns whether the loss of a segment leaves the program's outcome unchanged, because no
+// operation depends on the progress of another.
 bool heals(const Program& program) {
     return std::none_of(program.begin(), program.end(), [](const Step& step) {
         return step.gap != Gap::none || step.act == Act::close || step.act == Act::abort ||
@@ -69,7 +70,8 @@ bool heals(const Program& program) {
 
 class SmallWorlds : public ::testing::TestWithParam<const char*> {
 protected:
-    // Returns whether every promise held. The first failing program is reported and is the last.
+    // Returns whether every promise held. The first failing program is reported, and no program
+    // runs after it.
     bool try_every_place(const Program& program) {
         Parameters parameters;
         EXPECT_TRUE(sim::preset(GetParam(), parameters));
@@ -104,7 +106,8 @@ private:
     std::size_t runs_{0};
 };
 
-// IOCP_SOCK_SMALL_WORLDS=all tries every operation and every gap, which takes a minute.
+// With the environment variable IOCP_SOCK_SMALL_WORLDS set, programs have three more operations and
+// one more gap to choose from, which takes a minute.
 TEST_P(SmallWorlds, EveryProgramWithAFaultAtEveryPlaceKeepsEveryPromise) {
 #ifdef __SANITIZE_THREAD__
     GTEST_SKIP() << "one thread, 200,000 runs: nothing for ThreadSanitizer";

@@ -5,8 +5,8 @@
 // Replaces operator new of this program, so that a test can inject a lack of memory.
 namespace iocp::allocations {
 
-// A scope in which this thread's allocations count. A test allocates its own objects outside, so
-// that only those of the library count and fail.
+// A scope in which the thread's allocations are counted and may be made to fail. A test allocates
+// its own objects outside of it, so that only the library's allocations are affected.
 class Counted {
 public:
     Counted() noexcept;
@@ -21,9 +21,9 @@ decltype(auto) counted(Call&& call) {
     return std::forward<Call>(call)();
 }
 
-// Makes the `place`-th counted call fail, and the `length - 1` after it.
+// Makes the `place`-th counted allocation fail, and the `length - 1` counted ones after it.
 void fail(unsigned place, unsigned length = 1) noexcept;
-// Ends all failures. Returns how many calls were counted.
+// Lets every allocation succeed again. Returns how many were counted since fail().
 unsigned all_again() noexcept;
 [[nodiscard]] bool failed() noexcept;
 

@@ -6,8 +6,8 @@
 
 namespace iocp::scripted {
 
-// The base of the backends of tests, whose sockets have neither names nor options. Every call here
-// succeeds and changes nothing.
+// The base of the test backends. Their sockets have neither addresses nor options, so bind, listen
+// and the calls on options succeed and do nothing.
 class BackendWithoutNames : public Backend {
 public:
     int describe_watched(Handle handle, Socket& out) override { return describe(handle, out); }

@@ -18,9 +18,10 @@
 
 namespace iocp::scripted {
 
-// A backend whose waits really block, for tests of threads. Requests stay in its kernel until
-// deliver() ends them. Its clock is the system's, moved on by the test; as a model its waits take
-// virtual time instead, and only that. Every member that a test uses may be used by any thread.
+// A backend whose wait() really blocks, for tests of threads. Its requests stay pending until
+// deliver() ends them. Its clock is the system's, plus the time that advance() adds. Made as a
+// model it never blocks: its clock is virtual, and a wait advances it by the timeout. Any thread
+// may use the members that tests use.
 class BlockingBackend final : public BackendWithoutNames {
 public:
     explicit BlockingBackend(bool model) : model_(model) {}
@@ -30,13 +31,13 @@ public:
         }
     }
 
-    std::function<void()> on_end;            // runs as the backend is released
-    std::atomic<bool> owned{false};          // only the thread `owner` may run it, as a ring
-    std::atomic<std::thread::id> owner{};    // of a ring
-    std::atomic<bool> refuses_claim{false};  // claim() fails although claimable() agreed
+    std::function<void()> on_end;            // runs in the destructor
+    std::atomic<bool> owned{false};          // only `owner` may claim the backend, as with a ring
+    std::atomic<std::thread::id> owner{};    // the thread that may claim it, if `owned`
+    std::atomic<bool> refuses_claim{false};  // the next claim() fails although claimable() is true
     std::function<void()> on_wait;           // runs once inside wait(), without the port's lock
 
-    // Lets a request of the kernel end with `result`.
+    // Ends the operation's request with `result`, as the kernel would.
     void deliver(SlotId operation, std::int64_t result) {
         Packet packet;
         packet.operation = operation;
@@ -48,7 +49,7 @@ public:
         wake();
     }
     void advance(std::int64_t nanoseconds) { skew_ += nanoseconds; }
-    // The timeouts of all waits so far.
+    // Returns the timeout of each wait so far, in nanoseconds.
     [[nodiscard]] std::vector<std::int64_t> waits() const {
         const std::lock_guard lock(mutex_);
         return waits_;

@@ -12,7 +12,8 @@
 
 #include "engine.hpp"
 
-// The shared parts of the contract suite: bytes whose value shows their position, and the fixture.
+// The shared parts of the contract suite, whose tests run on every backend: bytes that depend on
+// their position, and the fixture.
 namespace iocp::contract {
 
 inline constexpr std::size_t mebibyte = std::size_t{1} << 20U;
@@ -22,7 +23,8 @@ inline Bytes text(const std::string& characters) {
     return {first, first + characters.size()};
 }
 
-// Makes bytes whose value shows their position in the stream.
+// Makes bytes whose values depend on their position in the stream, so that a misplaced byte is
+// noticed.
 inline Bytes pattern(std::size_t length, std::size_t from = 0) {
     Bytes bytes(length);
     for (std::size_t i = 0; i < length; ++i) {
@@ -68,7 +70,7 @@ protected:
     Port& port() { return engine_->port(); }
     [[nodiscard]] bool modelled() const { return world_ != nullptr; }
 
-    // Reads exactly `bytes` bytes with receives of at most `piece`.
+    // Reads exactly `bytes` bytes with receives of at most `piece` bytes.
     Bytes read_exactly(Socket& socket, std::size_t bytes, std::size_t piece = 65536) {
         Bytes all;
         while (all.size() < bytes) {
@@ -85,8 +87,8 @@ protected:
     bool wait_readable(Socket& socket) {
         return engine().finish_one(engine().post(socket, OperationKind::zero_byte));
     }
-    // Sends until the next send would block. A buffer of fixed size stays full: the system enlarges
-    // its own as acknowledgements come.
+    // Sends until the next send would block. The send buffer gets a fixed size, because the system
+    // would enlarge its own as acknowledgements arrive, and the buffer would not stay full.
     std::size_t fill(Socket& socket) {
         engine().set_option(socket, platform::option_send_buffer, 1 << 18);
         std::size_t sent = 0;
@@ -102,7 +104,8 @@ protected:
             sent += static_cast<std::size_t>(went);
         }
     }
-    // Runs body(number) in `threads` threads at once, and the port until all have returned.
+    // Calls body(number) in `threads` threads at once, and runs the port until all of them have
+    // returned.
     bool run_with_threads(std::size_t threads, const std::function<void(std::size_t)>& body) {
         std::atomic<std::size_t> finished{0};
         std::vector<std::thread> workers;

@@ -23,11 +23,11 @@
 
 namespace iocp::scripted {
 
-// One post and all its results.
+// One post of a test, and all its results.
 struct Posted : support::Post {
-    int order{-1};                       // among all completions
-    std::vector<std::size_t> data;       // lengths delivered to a subscription
-    std::vector<std::byte> first_bytes;  // of each of them
+    int order{-1};                       // place of its completion among all completions
+    std::vector<std::size_t> data;       // the lengths of the delivered buffers
+    std::vector<std::byte> first_bytes;  // the first byte of each of these buffers
     std::vector<Error> accept_errors;
     std::vector<ConstBytes> parts;
 
@@ -40,7 +40,7 @@ struct Posted : support::Post {
 
 struct What {
     std::size_t length{4096};
-    std::size_t offset{0};  // from the start of a page
+    std::size_t offset{0};  // of the buffer from the start of a page
     std::int64_t timeout{-1};
     bool batched{false};
     int flags{0};
@@ -50,7 +50,7 @@ struct What {
 };
 
 // The core on a scripted backend. After every step the fixture compares the ledger with the
-// operations. At the end of every test nothing may be left.
+// operations. At the end of each test no operation, socket, charge or handle may be left.
 class CoreTest : public ::testing::Test, protected support::PortUnderTest {
 protected:
     void SetUp() override { make({}); }
@@ -97,7 +97,7 @@ protected:
         } else if (kind == OperationKind::connect) {
             lease = posted.lease(memory(sizeof(Address)), sizeof(Address));
         } else if (kind == OperationKind::receive_each || kind == OperationKind::accept_each) {
-            posted.leases_given_back = 1;  // it has no lease: its buffers come from the pool
+            posted.leases_given_back = 1;  // a subscription has no lease to give back
         } else {
             lease = posted.lease(nullptr, 0);
         }
@@ -116,7 +116,7 @@ protected:
         posted.take_outcome(*port_, *op, port_->operations().submit(*op, what.timeout));
         if (posted.refusal) {
             EXPECT_EQ(port_->operations().table().used(), in_use)
-                << "a refused post leaves nothing";
+                << "a refused post leaves no slot in use";
         }
         check();
         return posted;
@@ -146,7 +146,7 @@ protected:
 
     // Makes one turn that does not wait.
     Error turn() { return turn_until(backend_->time); }
-    // Makes one turn that may wait, in the script's time, until `deadline`.
+    // Makes one turn that may wait until `deadline` by the scripted clock.
     Error turn_until(std::int64_t deadline) {
         std::vector<Ready> inbox;
         const Error error = port_->poll(deadline, inbox);
@@ -156,7 +156,8 @@ protected:
         check();
         return error;
     }
-    // Makes one turn that does not wait and finds no memory. Precondition: nothing is ready.
+    // Makes one turn that does not wait, while every allocation fails. Precondition: no record is
+    // ready.
     Error turn_without_memory() {
         std::vector<Ready> inbox;
         allocations::fail(1, 1'000'000);
@@ -177,7 +178,7 @@ protected:
     }
     void forget_calls() { backend_->calls.clear(); }
 
-    // Further results that belong to no post.
+    // Results that belong to no post.
     struct Closed {
         Socket* socket;
         Handle handle;
@@ -186,7 +187,8 @@ protected:
     std::vector<Closed> closed;
     std::vector<void*> fired;
     int nagle_stalls{0};
-    std::function<void(Socket&)> on_data;  // runs in the callback of a message, with the lock
+    // Runs for each buffer that a subscription delivers, with the port's lock held.
+    std::function<void(Socket&)> on_data;
     bool keep_slices{false};
     std::vector<Slice> slices;
 
@@ -199,7 +201,7 @@ protected:
         return nullptr;
     }
 
-    // Ends the port and checks that nothing is left.
+    // Closes the port, and checks that no operation, socket, charge or handle is left.
     void finish() {
         if (port_ == nullptr) {
             return;
@@ -224,13 +226,13 @@ protected:
         release();
         posted_.clear();
     }
-    std::size_t expected_handles{0};  // handles that were detached and belong to the test again
+    std::size_t expected_handles{0};  // number of detached handles, which the test owns again
 
 private:
     std::byte* memory(std::size_t length) { return memory_.take(length + page()); }
 
-    // Checks that the ledger equals the charges of the operations, in all and by socket, and that
-    // all figures equal their states. Precondition: locked.
+    // Checks that the ledger equals the operations' charges, in total and for each socket, and that
+    // the figures agree with the operations' states. Precondition: the port is locked.
     void check() {
         check_figures();
         std::uint64_t pages = 0;

@@ -26,22 +26,22 @@ namespace iocp::contract {
 
 using Bytes = std::vector<std::byte>;
 
-// One post on a real port and all its results.
+// One post to the port of an Engine, and all its results.
 struct Op : support::Post {
     OperationKind kind{OperationKind::receive};
     Bytes memory;
     std::vector<ConstBytes> parts;
-    std::unique_ptr<Message> message;  // makes the post a message of `parts`
+    std::unique_ptr<Message> message;  // if set, the post is a message made of `parts`
     Address address;
 
-    Bytes received;  // delivered to a subscription
+    Bytes received;  // the data delivered to a subscription
     std::size_t messages{0};
-    std::vector<std::pair<Bytes, Address>> datagrams;  // delivered one by one, with their senders
-    std::vector<Error> errors;                         // of items
+    std::vector<std::pair<Bytes, Address>> datagrams;  // the subscription's, with their senders
+    std::vector<Error> errors;                         // of a subscription's items
     std::size_t accept_errors{0};
     bool may_fail_accepts{false};
-    std::function<void(Op&)> then;                   // runs when it completes, without the lock
-    std::function<void(Op&, const Slice&)> on_data;  // instead of `received`
+    std::function<void(Op&)> then;                   // runs at the completion, without the lock
+    std::function<void(Op&, const Slice&)> on_data;  // gets the data instead of `received`
     std::function<void(Op&, Socket&)> on_connection;
 
     [[nodiscard]] bool finished() const { return silent || completions.load() != 0; }
@@ -58,7 +58,8 @@ struct What {
     Lease file{};
 };
 
-// A port on a real backend, run by the thread that made it. At its end nothing may be left.
+// A port on a backend or on the model, run by the thread that made it. The destructor closes the
+// port, and checks that no operation, socket or descriptor is left.
 class Engine : public support::PortUnderTest {
 public:
     Engine(const std::string& name, PortOptions options)
@@ -74,7 +75,7 @@ public:
             reason_ = {"no memory", 0, true};
         }
     }
-    // `descriptors`: the number that were open before the backend was made.
+    // `descriptors` is the number of descriptors that were open before the backend was made.
     Engine(std::unique_ptr<Backend> backend, PortOptions options, std::size_t descriptors)
         : options_(options), descriptors_(descriptors) {
         make_pool(options);
@@ -88,7 +89,7 @@ public:
     [[nodiscard]] const std::string& reason() const { return reason_.text; }
     [[nodiscard]] const PortOptions& options() const { return options_; }
 
-    // Posts from any thread.
+    // Posts an operation. Any thread may call it.
     Op& post(Socket& socket, OperationKind kind, Bytes memory = {}, What what = {},
              const std::function<void(Op&)>& prepare = {}) {
         const std::lock_guard lock(port_->mutex());
@@ -110,7 +111,7 @@ public:
         if (what.file.release != nullptr) {
             core->lease = what.file;
             core->from_file = true;
-            op.leases_given_back = 1;  // the count of descriptors shows a leak
+            op.leases_given_back = 1;  // the count of descriptors shows a leaked file
         } else if (kind == OperationKind::connect) {
             core->lease = op.lease(reinterpret_cast<std::byte*>(&op.address), sizeof op.address);
         } else if (!op.parts.empty()) {
@@ -126,7 +127,7 @@ public:
                 core->is_message = true;
             }
         } else if (core->subscription()) {
-            op.leases_given_back = 1;  // its buffers come from the pool
+            op.leases_given_back = 1;  // a subscription's buffers come from the pool
         } else {
             core->lease = op.lease(op.memory.data(), op.memory.size());
         }
@@ -161,8 +162,8 @@ public:
                   const std::function<void(Op&)>& prepare = {}) {
         return post(socket, OperationKind::receive_each, {}, {.strategy = strategy}, prepare);
     }
-    // Cancels by name, so that any thread may call it at any time. False: the operation has
-    // finished already.
+    // Cancels the operation by its name (SlotId), which any thread may do at any time. Returns
+    // false if the operation has finished already.
     bool cancel(const Op& op) {
         return locked([&] {
             Operation* core = port_->operations().find(op.id);
@@ -179,7 +180,8 @@ public:
         EXPECT_FALSE(locked([&] { return port_->sockets().shutdown(socket, false, true); }));
     }
 
-    // Makes turns until `done`, in the running thread. The watchdog is not part of any expectation.
+    // Makes turns until done() is true, in the thread that runs the port. The watchdog only ends a
+    // test that would hang.
     bool run_until(const std::function<bool()>& done) {
         const auto watchdog = std::chrono::steady_clock::now() + std::chrono::seconds(60);
         while (!done()) {
@@ -214,14 +216,15 @@ public:
         }
         return run_until([&] { return op.finished(); });
     }
-    // Makes one step of any thread of a shared port: hands out a record, or waits once.
+    // Makes one step of a worker of a shared port: hands out a record, or waits once. Any thread
+    // may call it with a worker of its own.
     Port::Next step(Worker& worker, std::int64_t deadline) {
         std::vector<Ready> inbox(1);
         Port::Next next = Port::Next::nothing;
         try {
             next = locked([&] { return port_->next(worker, inbox.front()); });
         } catch (const std::bad_alloc&) {
-            return next;  // nothing is lost
+            return next;  // without memory no record is taken, so none is lost
         }
         if (next == Port::Next::record) {
             hand_out(inbox);
@@ -235,7 +238,7 @@ public:
     Error turn(std::int64_t deadline) {
         if (port_->shared()) {
             while (step(worker_, deadline) == Port::Next::record) {
-                deadline = port_->now();  // then only takes the other ready records
+                deadline = port_->now();  // the next steps only take ready records
             }
             return {};
         }
@@ -294,8 +297,8 @@ public:
         Socket* one;
         Socket* other;
     };
-    // Makes a TCP connection over the loopback interface by the port itself. `prepare` sees
-    // listener and client before they are connected.
+    // Makes a TCP connection over the loopback interface with operations of the port. `prepare`
+    // gets the listener and the client before they are connected.
     Pair pair(const std::function<void(Socket&)>& prepare = {}) {
         if (shared_listener_ == nullptr) {
             shared_listener_ = &listener();
@@ -312,7 +315,7 @@ public:
         EXPECT_TRUE(reach.succeeded());
         return {&client, accept.connection};
     }
-    // Makes a connection whose two ends the system made.
+    // Adopts both ends of a connection that the system has made (socketpair(2), or a substitute).
     Pair adopted_pair() {
         Handle one = no_handle;
         Handle other = no_handle;
@@ -332,7 +335,7 @@ public:
         });
     }
 
-    // Further results that belong to no post.
+    // Results that belong to no post.
     std::size_t timers{0};
     std::vector<std::pair<Socket*, Error>> closed;
     [[nodiscard]] bool is_closed(const Socket& socket) const {
@@ -425,7 +428,7 @@ private:
                     flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
                     break;
                 case Ready::What::resumed:
-                    ADD_FAILURE() << "no program of the contract pauses";
+                    ADD_FAILURE() << "no test of the contract suite pauses a reader";
                     break;
                 case Ready::What::timer:
                     ++timers;
@@ -450,7 +453,7 @@ private:
     BackendReason reason_;
     std::deque<Op> ops_;
     Socket* shared_listener_{nullptr};
-    Worker worker_;    // of the thread that made it
+    Worker worker_;    // of the thread that made the engine
     std::mutex told_;  // guards the results that several threads write
 };
 

@@ -8,13 +8,12 @@
 
 #include "contract.hpp"
 
-// Connect, accept, echo and close, where any call of the system may be refused and memory may be
-// lacking. An error ends the scenario. Every wait in it is for the end of an operation or for an
-// error.
+// A scenario that connects, accepts, echoes and closes while any system call or allocation may
+// fail. An error ends the scenario. It waits only for the end of operations and for errors.
 namespace iocp::contract {
 
-// The outcome of a run: everything succeeded, a call or a post raised, or an accepted operation
-// ended with an error (its own or its socket's).
+// The outcome of a run: everything succeeded, a call or a post was refused, or an accepted
+// operation ended with an error (its own or its socket's).
 enum class Came : std::uint8_t { success, refused, failed };
 inline constexpr std::size_t outcomes = 3;
 
@@ -26,8 +25,8 @@ class FaultedScenario {
 public:
     explicit FaultedScenario(Scenario scenario) : scenario_(scenario) {}
 
-    // Runs the scenario. This object must outlive the engine, which hands out its last results
-    // here.
+    // Runs the scenario. This object must outlive the engine, whose last results go to callbacks of
+    // this object.
     Came run(Engine& engine) {
         engine_ = &engine;
         const bool whole = connect() && exchange() && end();
@@ -35,7 +34,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t bytes = 120'000;  // more than the system's buffers take
+    static constexpr std::size_t bytes = 120'000;  // more than the system's buffers hold
 
     bool refused() {
         came_ = Came::refused;
@@ -45,7 +44,9 @@ private:
     Socket* open() {
         Socket* socket = nullptr;
         const bool made = engine_->locked([&] {
-            // A window that never holds two segments would be filled in steps of the persist timer.
+            // The buffers are small, so that sends must wait. But the window must hold two
+            // segments: otherwise only the sender's persist timer would fill it, and a run would
+            // take minutes.
             constexpr int small = 16 << 10;
             Backend& backend = engine_->port().backend();
             const auto shrink = [&](int option) {
@@ -107,7 +108,7 @@ private:
         return false;
     }
 
-    // Sends small sends that share a request, and more than fits the system's buffers.
+    // Posts two small sends that share a request, and one that is larger than the system's buffers.
     bool there(SendStrategy strategy) {
         const Error none = engine_->locked(
             [&] { return engine_->port().sockets().set_send_strategy(*client_, strategy); });
@@ -166,7 +167,7 @@ private:
         return true;
     }
 
-    // Uses a deadline that passes, another that does not, a cancel, a call and a packet.
+    // Uses a deadline that passes, deadlines that do not, a cancel, a timer and a posted packet.
     bool timed() {
         constexpr std::int64_t soon = 1'000'000;
         const Op& late = engine_->receive(*server_, 100, {.timeout = soon});
@@ -200,7 +201,8 @@ private:
         return until([&] { return got.finished() && hello.finished(); }, {&got, &hello});
     }
 
-    // Shuts down the client's sending side, waits until the server sees it, and closes both.
+    // Shuts down the client's sending side, waits until the server sees the end of the stream, and
+    // closes both sockets.
     bool end() {
         Op* seen = nullptr;
         if (scenario_ != Scenario::subscriptions) {
@@ -220,7 +222,8 @@ private:
                      {});
     }
 
-    // Makes turns until it is done, or until an error shows that it may never be.
+    // Makes turns until done() is true. Returns false after an error, which may keep done() from
+    // ever being true.
     bool until(const std::function<bool()>& done, std::initializer_list<const Op*> ops) {
         constexpr std::int64_t patience = 20'000'000'000;
         const std::int64_t deadline = engine_->port().now() + patience;
@@ -243,7 +246,7 @@ private:
                 return refused();
             }
             if (engine_->port().now() >= deadline) {
-                ADD_FAILURE() << "neither an end nor an error before the deadline";
+                ADD_FAILURE() << "the step neither ended nor failed before its deadline";
                 return false;
             }
         }

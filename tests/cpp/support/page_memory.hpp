@@ -9,7 +9,7 @@
 
 namespace iocp::scripted {
 
-// Memory that starts at a page and lives as long as the test, for the buffers of operations.
+// Blocks of page-aligned memory for the buffers of operations, which live as long as the test.
 class PageMemory {
 public:
     std::byte* take(std::size_t bytes) {

@@ -15,8 +15,8 @@
 
 namespace iocp::scripted {
 
-// The parts of a port without the port: a test drives one of them, and checks the effects and
-// records that it leaves. The effects are not applied.
+// The parts of a port (core/parts.hpp) without the port. A test drives one of them, and checks the
+// effects and records that it leaves. The effects are not applied.
 class PartsTest : public ::testing::Test {
 protected:
     void SetUp() override { make({}); }
@@ -37,7 +37,7 @@ protected:
         socket->connected = true;
         return *socket;
     }
-    // An operation with a buffer of whole pages.
+    // Makes an operation. A receive or a send gets a buffer of whole pages.
     Operation& operation(Socket& socket, OperationKind kind, std::size_t pages = 1) {
         Operation* op = parts().queue.create(socket, kind);
         EXPECT_NE(op, nullptr);
@@ -46,7 +46,7 @@ protected:
         }
         return *op;
     }
-    // An operation as a post leaves it: accepted, and at the end of its lane.
+    // Makes an operation as a post leaves it: accepted, and at the end of its lane.
     Operation& posted(Socket& socket, OperationKind kind, std::size_t pages = 1) {
         Operation& op = operation(socket, kind, pages);
         parts().queue.accept(op, Outcome::queued, -1);
@@ -67,7 +67,7 @@ protected:
         }
         return found;
     }
-    // Takes the records, and returns their kinds.
+    // Takes the records off the completion queue, and returns their kinds.
     std::vector<Ready::What> records() {
         std::vector<Ready::What> found;
         for (const Ready& ready : parts().completions.records()) {
@@ -80,7 +80,7 @@ protected:
     ScriptedBackend backend;
 
 private:
-    // Ends every operation, as the end of a port does.
+    // Refunds every charge and closes every socket, as the end of a port does.
     void release() {
         if (parts_ == nullptr) {
             return;

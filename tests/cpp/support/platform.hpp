@@ -7,36 +7,39 @@
 
 #include "ops/socket.hpp"
 
-// The calls to the system itself that the contract suite needs.
+// The system calls that the contract suite makes itself, for each platform.
 namespace iocp::sim {
 class World;
 }
 
 namespace iocp::platform {
 
-// Returns the real backends of this system, whether or not they are refused here.
+// Returns the names of this system's backends, including those that the system refuses to run.
 std::vector<std::string> backends();
 
-// models() names the presets of the model, over which the suite runs too. model() makes a fresh
-// world for one of them; null for a real backend's name.
+// models() returns the names of the model's presets, on which the suite runs too. model() makes a
+// new world for such a name, and returns null for the name of a backend.
 std::vector<std::string> models();
 std::shared_ptr<sim::World> model(const std::string& name);
 bool socket_pair(sim::World& world, Handle& one, Handle& other);
-// Runs the remaining events and expects that no machine holds anything of its own.
+// Runs the model's remaining events, and expects that no endpoint, locked page or pool memory is
+// left.
 void expect_nothing_left(sim::World& world);
 
-// Counts this process's descriptors, or its handles of sockets, files and completion ports.
+// Counts this process's open descriptors; on Windows its handles of sockets, files and completion
+// ports.
 std::size_t open_descriptors();
 
 bool socket_pair(Handle& one, Handle& other);
 Handle duplicate(Handle handle);
 void close_handle(Handle handle);
-// Makes an unnamed file with these bytes; close_file() ends it.
+// Makes a temporary file with these bytes, which close_file() deletes.
 Handle make_file(const std::vector<std::byte>& bytes);
 void cut_file(Handle file, std::size_t length);
 void close_file(Handle file);
 
-// Returns whether a socket can connect after a disconnect with reuse: not under Wine 8.0.
+// Returns whether a socket can connect again after a disconnect with reuse. Under Wine 8.0 it
+// cannot.
 bool connects_again();
 
 bool set_nonblocking(Handle handle);
@@ -44,21 +47,22 @@ bool is_nonblocking(Handle handle);
 
 bool is_reset(int code);
 bool is_refused(int code);
-// Returns whether a datagram socket gets this code if no socket took its last datagram.
+// Returns whether this error of a datagram socket means that no socket took an earlier datagram.
 bool is_bounce(int code);
-// Returns the reason why a connected datagram socket receives nothing after a bounce; null if it
-// does.
+// Returns the reason why a connected datagram socket receives nothing after an error for which
+// is_bounce() is true; null where it still receives.
 const char* deaf_after_bounce();
-// Returns whether a send that is too long for one datagram gets this code.
+// Returns whether this error means that a send was too long for one datagram.
 bool is_too_long(int code);
 
 extern const int type_datagram;
-// Flags of a receive.
+// Flags that a receive may be posted with.
 extern const int flag_wait_all;
 extern const int flag_peek;
-// A flag that the result of a receive reports.
+// The flag that a receive reports for a truncated datagram.
 extern const int flag_truncated;
-// Option numbers for Backend::set_option; each value is an int of bytes.
+// The level and the numbers of the buffer sizes for Backend::set_option. Each value is an int, in
+// bytes.
 extern const int level_socket;
 extern const int option_send_buffer;
 extern const int option_receive_buffer;

@@ -9,10 +9,11 @@ namespace iocp::platform {
 
 std::vector<std::string> models() { return {"sim_linux", "sim_windows_10", "sim_windows_2000"}; }
 
-// Makes the model suit the suite. Without delay, because the tests check at once for their results.
-// With threads, because some tests post from threads. Without Nagle, because it holds each segment
-// of a locked send for 200 ms. Without AFD's one send of any size, because some sends must not be
-// copied.
+// Adapts the preset to the contract suite. The wire has no delay, because the tests check for their
+// results at once. A wait sleeps if nothing is due, instead of failing, because some tests post
+// from other threads. Nagle's algorithm is off, because it holds each segment of a locked send for
+// 200 ms. A send buffer does not take one more send of any size, as AFD's does, because some sends
+// must not be copied.
 std::shared_ptr<sim::World> model(const std::string& name) {
     std::string preset = name.substr(0, 4) == "sim_" ? name.substr(4) : "";
     for (char& character : preset) {

@@ -31,7 +31,8 @@ struct Entry {  // SYSTEM_HANDLE_TABLE_ENTRY_INFO_EX
     ULONG attributes, reserved;
 };
 
-// Finds this process's handles among all: GetProcessHandleCount() reports 0 under Wine 8.0.
+// Finds this process's handles among those of all processes, because GetProcessHandleCount()
+// reports 0 under Wine 8.0.
 std::vector<Entry> handles() {
     using Query = LONG(WINAPI*)(ULONG, void*, ULONG, ULONG*);
     constexpr ULONG extended_handles = 64;
@@ -64,7 +65,8 @@ USHORT type_of(HANDLE handle) {
     return 0;
 }
 
-// Returns the type numbers of a socket, which files share, and of a completion port.
+// Returns the type numbers of the handles of sockets and of completion ports. Files have the type
+// of sockets.
 std::pair<USHORT, USHORT> counted_types() {
     WSADATA data{};
     (void)::WSAStartup(MAKEWORD(2, 2), &data);
@@ -80,7 +82,7 @@ std::pair<USHORT, USHORT> counted_types() {
 
 std::vector<std::string> backends() { return {"iocp"}; }
 
-// Leaves out events, threads and mutexes, because the run-time libraries make them at any time.
+// Does not count events, threads and mutexes, because the run-time libraries make them at any time.
 std::size_t open_descriptors() {
     static const auto [socket, port] = counted_types();
     std::size_t count = 0;
@@ -90,7 +92,7 @@ std::size_t open_descriptors() {
     return count;
 }
 
-// Makes a pair over loopback: Windows has no socketpair().
+// Connects two TCP sockets over loopback, because Windows has no socketpair().
 bool socket_pair(Handle& one, Handle& other) {
     WSADATA data{};
     (void)::WSAStartup(MAKEWORD(2, 2), &data);
@@ -154,8 +156,8 @@ bool set_nonblocking(Handle handle) {
     return ::ioctlsocket(socket_of(handle), FIONBIO, &on) == 0;
 }
 
-// Tries a receive without data, which returns at once or after its time limit: Windows does not
-// report the mode.
+// Tries a receive without data, because Windows does not report the mode. The receive fails at once
+// on a non-blocking socket, and after its time limit on a blocking one.
 bool is_nonblocking(Handle handle) {
     const DWORD limit = 100;
     (void)::setsockopt(socket_of(handle), SOL_SOCKET, SO_RCVTIMEO,
@@ -168,14 +170,14 @@ bool is_reset(int code) { return code == WSAECONNRESET || code == WSAECONNABORTE
 
 bool is_refused(int code) { return code == WSAECONNREFUSED; }
 
-// Wine 8.0 reports the code of the system below it.
+// Windows reports WSAECONNRESET, and Wine 8.0 the code of the system below it.
 bool is_bounce(int code) { return code == WSAECONNRESET || code == WSAECONNREFUSED; }
 
 const char* deaf_after_bounce() {
     const HMODULE system = ::GetModuleHandleW(L"ntdll.dll");
     return ::GetProcAddress(system, "wine_get_version") != nullptr
-               ? "Wine 8.0: an overlapped receive of a connected datagram socket hears nothing "
-                 "more after an error"
+               ? "Wine 8.0: an overlapped receive of a connected datagram socket receives "
+                 "nothing more after an error"
                : nullptr;
 }
 

@@ -26,34 +26,34 @@ inline Socket* claimed(Port& port, Socket* accepted) {
     return accepted;
 }
 
-// One post and its results. The posting thread writes it before the post, the running thread after
-// the completion.
+// One post and its results. The posting thread writes them until the post returns, and the thread
+// that runs the port after the completion.
 struct Post {
     SlotId id;
-    Operation* core{nullptr};  // null if it was never accepted, or its post has retired it
+    Operation* core{nullptr};  // null if the post was refused, or retired the operation
     Socket* socket{nullptr};
     bool accepted{false};
-    Error refusal;  // of the post
+    Error refusal;  // the error of the post
     Outcome outcome{Outcome::pending};
     std::uint32_t sequence{0};
-    bool silent{false};  // done by its post, on a socket that skips such packets
+    bool silent{false};  // finished by its post, without a completion (skip_done)
 
     std::atomic<int> completions{0};
     std::size_t transferred{0};
-    std::int32_t answer{0};  // the MSG_* flags of a receive's answer
-    Error error;             // of the completion
+    std::int32_t answer{0};  // the MSG_* flags that a receive reported
+    Error error;             // the error of the completion
     Socket* connection{nullptr};
-    int ends{0};  // of a stream, delivered to a subscription
+    int ends{0};  // number of ends of stream delivered to a subscription
     std::vector<Socket*> connections;
     int leases_given_back{0};
 
-    // Returns a lease of this memory, whose return is counted.
+    // Returns a lease of the memory. Its return is counted in leases_given_back.
     [[nodiscard]] Lease lease(std::byte* data, std::size_t length) {
         return {data, length, this,
                 [](void* owner) { ++static_cast<Post*>(owner)->leases_given_back; }};
     }
-    // Takes the outcome of the post. A refused operation leaves nothing, and a silent one has no
-    // record to come: both end here. Precondition: the port is locked.
+    // Takes the outcome of the post. Ends an operation that was refused, or that finished without a
+    // completion to come. Precondition: the port is locked.
     void take_outcome(Port& port, Operation& op, Error refused) {
         refusal = refused;
         if (refusal) {
@@ -84,7 +84,8 @@ struct Post {
     }
 };
 
-// Expects that each accepted post had its one completion, and that every lease was given back.
+// Expects that each accepted post had exactly one completion, or none if it is silent, and that
+// every lease was given back once.
 template <class Posts>
 void expect_completed_once(const Posts& posts) {
     for (const Post& post : posts) {
@@ -103,12 +104,12 @@ inline void expect_empty(Port& port) {
     EXPECT_EQ(port.sockets().table().free(), port.sockets().table().capacity());
 }
 
-// The operations and sockets whose last record was handed out, and whose slots are to go back.
+// The operations and sockets whose last record was handed out, and whose slots the port gets back.
 struct HandedOut {
     std::vector<Operation*> operations;
     std::vector<Socket*> sockets;
 
-    // Precondition: the port is locked.
+    // Gives the slots back to the port. Precondition: the port is locked.
     void retire(Port& port) const {
         for (Operation* op : operations) {
             port.operations().retire(*op);
@@ -125,7 +126,7 @@ public:
     Port& port() { return *port_; }
     BufferPool& pool() { return *pool_; }
 
-    // Makes a call with the port locked, whose allocations count.
+    // Calls body() with the port locked, and counts its allocations.
     template <class Body>
     auto locked(Body&& body) {
         const std::lock_guard lock(port_->mutex());
@@ -138,7 +139,7 @@ public:
     [[nodiscard]] std::uint64_t charged() { return view().now; }
 
     std::vector<void*> packets;
-    std::vector<std::pair<Socket*, bool>> flow;  // true: the sender was asked to pause
+    std::vector<std::pair<Socket*, bool>> flow;  // true: asked to pause; false: to go on
 
 protected:
     PortUnderTest() = default;
@@ -149,7 +150,7 @@ protected:
     void make_pool(const PortOptions& options) {
         pool_ = BufferPool::create(system_page_size(), options.region_size, options.region_limit);
     }
-    // Ends the port, which must be empty.
+    // Destroys the port, which must have no operation and no socket left.
     void release() {
         locked([&] { port_->release_backend(); });
         port_.reset();

@@ -8,7 +8,7 @@ namespace iocp::small {
 
 inline constexpr unsigned max_steps = 12;
 
-// Mostly operations that move bytes, and seldom those that end a socket.
+// The acts to draw from: mostly operations that move bytes, and seldom those that end a socket.
 inline constexpr std::array likely{
     Act::send,      Act::send,      Act::send,    Act::note,    Act::note,       Act::note,
     Act::batch,     Act::batch,     Act::batch,   Act::batch,   Act::subscribe,  Act::subscribe,
@@ -16,7 +16,8 @@ inline constexpr std::array likely{
     Act::cancel,    Act::hurry,     Act::look,    Act::room,    Act::post_block, Act::share_pool,
     Act::shut,      Act::close,     Act::abort};
 
-// One program with its system, chosen by `Chance`: chance.below(n) returns one of n numbers.
+// Draws a program, the parameters of its model and the options of its port. chance.below(n) returns
+// a number from 0 to n - 1.
 template <typename Chance>
 class Draw {
 public:

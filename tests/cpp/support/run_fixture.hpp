@@ -24,7 +24,7 @@
 
 namespace iocp::run {
 
-// A posted packet, with the callback that its hand-out runs. Without one it is a completion for
+// A posted packet. Its hand-out runs the callback. A packet without a callback is a completion for
 // get().
 struct TestPacket {
     std::function<void()> callback;
@@ -32,13 +32,13 @@ struct TestPacket {
 
 // An operation, and the event that its end sets.
 struct TestOperation {
-    Operation* core{nullptr};  // null once it was handed out
+    Operation* core{nullptr};  // null once the operation was handed out
     SlotId id;
     PortEvent* event{nullptr};
     std::atomic<bool> handed_out{false};
 };
 
-// A port on a blocking backend, as the bindings' port is one.
+// A port on a blocking backend, which does what the port of the bindings does.
 class TestPort final : public RunnablePort, public CompletionListener {
 public:
     explicit TestPort(PortOptions options = {}, bool model = false) {
@@ -94,19 +94,20 @@ public:
 
     scripted::BlockingBackend& backend() { return *backend_; }
 
-    // Posts a packet whose hand-out runs `callback`, or a completion for get().
+    // Posts a packet whose hand-out runs `callback`. Without one, the packet is a completion for
+    // get().
     void post(std::function<void()> callback = nullptr) {
         const std::lock_guard lock(core->mutex());
         TestPacket& packet = packets_.emplace_back(TestPacket{std::move(callback)});
         EXPECT_FALSE(core->post(&packet));
     }
-    // Posts a receive that the kernel keeps until finish(), and whose end sets `event`.
+    // Posts a receive that stays pending until finish(), and whose end sets `event`.
     TestOperation& receive(PortEvent* event = nullptr) {
         if (event != nullptr) {
             EXPECT_TRUE(event->reserve(*this));
         }
         const std::lock_guard lock(core->mutex());
-        Socket* socket = nullptr;  // one for each: the kernel holds one request of a lane
+        Socket* socket = nullptr;  // one for each receive: a lane has one request
         EXPECT_FALSE(core->sockets().open(family_inet, type_stream, 0, socket));
         TestOperation& made = operations_.emplace_back();
         made.event = event;
@@ -118,10 +119,11 @@ public:
         EXPECT_FALSE(core->operations().submit(*made.core));
         return made;
     }
-    // Lets the kernel end a receive.
+    // Ends the request of a receive with one byte, as the kernel would.
     void finish(const TestOperation& operation) { backend_->deliver(operation.id, 1); }
 
-    // Takes the notified completions, as the bindings do.
+    // Takes the notified completions and retires their operations, as the bindings do. Returns
+    // their number.
     std::size_t hand_over(Host& host) {
         Operation* next = locked(host, *core, [this] { return core->take_notified(); });
         std::size_t count = 0;
@@ -171,11 +173,11 @@ private:
 // The exception that a test's hook throws.
 struct Raised {};
 
-// A host whose hooks a test may replace. Completions without a callback go to `taken`, if there is
-// one; else they are kept or dropped.
+// A host whose hooks a test may extend. Completions without a callback are counted in `taken`, if
+// it is set. They are reported as kept if `keeps` is set, and as dropped otherwise.
 class TestHost final : public Host {
 public:
-    std::function<void()> on_detach;  // before the thread may block
+    std::function<void()> on_detach;  // runs before the call that may block
     std::function<void()> on_signals;
     std::function<void()> on_dispatch;
     Taken* taken{nullptr};
@@ -221,7 +223,7 @@ public:
     }
 };
 
-// Returns once `condition` holds. A test that never gets there fails by its own timeout.
+// Returns once condition() is true. If it never is, the test fails by its own timeout.
 template <class Condition>
 void until(Condition&& condition) {
     while (!condition()) {
@@ -229,7 +231,7 @@ void until(Condition&& condition) {
     }
 }
 
-// Counts its notifications, and lets a test look at the port during the last one.
+// A waiter that counts its notifications, and notes at each whether the port has contenders.
 class CountingWaiter final : public Waiter {
 public:
     explicit CountingWaiter(RunnablePort& port) : CountingWaiter(port, port.waiters) {}
@@ -243,7 +245,7 @@ public:
         contended = port_.runner.contended();
     }
     std::atomic<int> count{0};
-    std::atomic<bool> contended{false};  // at the last notification
+    std::atomic<bool> contended{false};  // the port had contenders at the last notification
 
 private:
     RunnablePort& port_;
@@ -261,7 +263,7 @@ inline Waited wait_for(Host& host, PortEvent& event, std::int64_t timeout = for_
     return Wait(host, awaited, routines, timeout).wait();
 }
 
-// The end of one operation of a TestPort.
+// Waits for the end of one operation of a TestPort.
 class AwaitedTestOperation final : public AwaitedOperation {
 public:
     AwaitedTestOperation(Host& host, TestPort& port, TestOperation& operation)

@@ -21,22 +21,24 @@
 
 namespace iocp::scripted {
 
-// System error numbers of this backend, one for each class that the core distinguishes.
+// The error numbers of the scripted backend, one for each class of errors that the core
+// distinguishes.
 inline constexpr int code_fatal = 9001;
 inline constexpr int code_plain = 9002;
 inline constexpr int code_exhausted = 9003;
 inline constexpr int code_cancelled = 9004;
 
 inline constexpr int code_queue_full = 9005;
-inline constexpr int code_send_ended = 9006;  // fatal, but only for sends
-inline constexpr int flag_fill = 77;          // the one flag that asks a receive to wait for all
+inline constexpr int code_send_ended = 9006;  // fatal, but it ends only sending
+inline constexpr int flag_fill = 77;          // this backend's MSG_WAITALL
 
 inline StartResult done(std::int64_t bytes) { return {Start::done, bytes, no_handle}; }
 inline StartResult pending() { return {}; }
 inline StartResult failed(int code) { return {Start::failed, code, no_handle}; }
 inline StartResult connection(Handle handle) { return {Start::done, 0, handle}; }
 
-// The test's answers for one handle, oldest first. Without an answer a call would block.
+// The results that a test scripts for the calls on one handle, oldest first. Without a scripted
+// result a call acts as if it would block.
 struct Script {
     std::deque<StartResult> attempts;
     std::deque<StartResult> starts;
@@ -44,7 +46,7 @@ struct Script {
     bool drained{true};  // the result of drained()
 };
 
-// One request in the script's kernel.
+// One request that the scripted kernel holds or has held.
 struct Request {
     SlotId operation;
     Handle handle{no_handle};
@@ -62,15 +64,15 @@ struct Call {
 };
 
 // A backend that gives scripted answers and logs its calls. It reports every breach of the
-// interface by the core as a test failure: two requests in one direction, a close with a request in
-// the kernel, a call on a closed handle, a wait that nothing could end.
+// interface by the core as a test failure: two requests in one direction of a socket, a close with
+// a request in the kernel, a call on a closed handle, a wait that nothing could end.
 class ScriptedBackend final : public BackendWithoutNames {
 public:
     Capabilities capable;
     std::int64_t time{1'000'000'000};
     bool sends_direct{true};
-    bool answers_cancels{true};   // with the cancelled code, at the next reap
-    bool answers_at_once{false};  // take_cancelled() has every answer
+    bool answers_cancels{true};   // wait() answers cancels, with code_cancelled
+    bool answers_at_once{false};  // take_cancelled() answers every cancel
     int withdraw_error{0};
     int swallows{0};            // the result of swallowed_error()
     std::uint64_t taken{0};     // the result of bytes_taken()
@@ -80,12 +82,12 @@ public:
     int next_describe_error{0};
     std::uint32_t locked_pages{0};
     Nagle nagle_says{Nagle::off};
-    // Runs inside wait(), without the port's lock, as another thread would.
+    // Runs once inside wait(), without the port's lock, and does what another thread might do.
     std::function<void()> on_wait;
     std::function<void(const Operation&)> on_start;
-    std::function<void()> on_reap;  // inside reap(), with the lock
+    std::function<void()> on_reap;  // runs once inside reap(), with the lock
     std::vector<Call> calls;
-    std::vector<Request> started;  // every request ever
+    std::vector<Request> started;  // every request so far
     std::vector<std::int64_t> waits;
     std::vector<std::size_t> read_sizes;
 
@@ -125,8 +127,8 @@ public:
             calls.begin(), calls.end(), [&](const Call& call) { return call.name == name; }));
     }
 
-    // Makes a packet appear at the next reap. It ends its request unless `more` is set. A packet
-    // without a known request is delivered as it is.
+    // Adds a packet to those of the next reap(). The packet ends its request unless `more` is set.
+    // A packet without a request in the kernel is delivered as well.
     void deliver(Packet packet) {
         if (!packet.more) {
             std::erase_if(held_, [&](const Request& request) {
@@ -149,7 +151,7 @@ public:
         packet.more = more;
         deliver(std::move(packet));
     }
-    // Deliver the two steps of a direct send.
+    // deliver_transferred() and deliver_released() deliver the two steps of a direct send.
     void deliver_transferred(SlotId operation, std::int64_t result) {
         Packet packet;
         packet.operation = operation;
@@ -171,7 +173,8 @@ public:
         packet.more = more;
         deliver(std::move(packet));
     }
-    // Answers every cancel that waits for its answer.
+    // Answers every cancel that the kernel has not answered yet: ends its request with
+    // code_cancelled.
     void answer_cancels() {
         std::vector<SlotId> asked;
         for (const Request& request : held_) {
@@ -184,7 +187,8 @@ public:
         }
     }
 
-    // Ends all requests without a packet, as the system does when the issuing thread ends.
+    // Ends all requests without a packet, as io_uring does when the issuing thread ends. The next
+    // took_over() returns true.
     void lose_requests() {
         held_.clear();
         took_over_ = true;
@@ -342,7 +346,7 @@ public:
             return;
         }
         if (timeout_ns < 0) {
-            ADD_FAILURE() << "a wait that nothing would end";
+            ADD_FAILURE() << "a wait without a timeout, which nothing would end";
             return;
         }
         time += timeout_ns;
@@ -436,7 +440,7 @@ private:
     std::vector<Handle> open_;
     std::vector<Request> held_;
     std::vector<Packet> coming_;
-    std::vector<SlotId> taken_;  // by the last reap
+    std::vector<SlotId> taken_;  // the operations of the last reap's packets
     std::atomic<bool> woken_{false};
     Handle next_handle_{100};
     unsigned next_byte_{0};

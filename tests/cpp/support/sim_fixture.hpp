@@ -12,7 +12,7 @@
 #include "backend/sim/world.hpp"
 #include "contract.hpp"
 
-// A port on a model whose parameters a test chooses, and its trace.
+// A port on a model whose parameters a test chooses, and the model's trace.
 namespace iocp::modelled {
 
 using contract::Bytes;
@@ -38,7 +38,7 @@ protected:
         }
     }
 
-    // `change` adapts the preset to the test.
+    // Makes a model with the preset's parameters, which `change` may adapt, and a port on it.
     void make(const std::string& preset, const std::function<void(Parameters&)>& change = {},
               std::uint64_t seed = 1, PortOptions options = {}) {
         Parameters parameters;
@@ -62,7 +62,7 @@ protected:
     [[nodiscard]] std::int64_t now() { return port().now(); }
     [[nodiscard]] std::int64_t round_trip() { return 2 * values().delay; }
 
-    // Returns the lines of one socket in the trace since forget().
+    // Returns the trace's lines of one step at one socket since forget().
     std::vector<TraceLine> lines(const Socket& socket, Step step) {
         std::vector<TraceLine> found;
         for (const TraceLine& line : world_->stack.trace.lines()) {
@@ -84,7 +84,7 @@ protected:
         }
         return found;
     }
-    // Returns the minimum time between two lines.
+    // Returns the minimum time between two successive lines.
     static std::int64_t closest(const std::vector<TraceLine>& lines) {
         std::int64_t gap = std::numeric_limits<std::int64_t>::max();
         for (std::size_t i = 1; i < lines.size(); ++i) {
@@ -94,7 +94,7 @@ protected:
     }
     void forget() { world_->stack.trace.clear(); }
 
-    // Posts `count` sends of `length` bytes that go out as one request.
+    // Posts `count` sends of `length` bytes each, which go out as one request.
     std::vector<Op*> send_each(Socket& socket, std::size_t count, std::size_t length) {
         std::vector<Op*> ops;
         for (std::size_t i = 0; i < count; ++i) {
@@ -102,7 +102,7 @@ protected:
         }
         return ops;
     }
-    // Returns the virtual time until the operations are over.
+    // Runs until the operations have finished. Returns the virtual time that they took.
     std::int64_t time_of(const std::vector<Op*>& ops) {
         const std::int64_t since = now();
         EXPECT_TRUE(engine().finish_all(ops));
@@ -111,9 +111,9 @@ protected:
         }
         return now() - since;
     }
-    // Makes a subscription that reads everything.
+    // Subscribes to the socket's data, so that everything that arrives is read.
     Op& reader(Socket& socket) { return engine().subscribe(socket, ReceiveStrategy::zero_byte); }
-    // Lets `time` pass.
+    // Runs the port for `time` nanoseconds of virtual time.
     void pass(std::int64_t time) {
         const std::int64_t until = now() + time;
         while (now() < until) {

@@ -9,8 +9,8 @@
 
 namespace iocp::uring {
 
-// A ring of four entries, for tests of the parts that are built over one. Skips the test where the
-// system refuses it.
+// An io_uring of four entries, for tests of the code above it. Skips the test where the system
+// refuses io_uring.
 class SmallRing : public testing::Test {
 protected:
     static constexpr unsigned entries = 4;
@@ -22,13 +22,13 @@ protected:
             GTEST_SKIP() << reason;
         }
     }
-    // Fills an entry that completes at once, and whose completion has this name.
+    // Returns an entry that does nothing and completes at once, with this user_data.
     static Sqe no_operation(std::uint64_t name) {
         Sqe entry{};
         entry.user_data = name;
         return entry;
     }
-    // Submits the entries that the ring holds. Returns the completions that are there.
+    // Submits the entries in the submission queue. Returns the completions that are there.
     std::vector<Cqe> submitted() {
         const unsigned count = ring_.publish();
         EXPECT_EQ(ring_.enter(count, 0, 0), static_cast<int>(count));

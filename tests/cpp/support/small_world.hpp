@@ -11,8 +11,8 @@
 #include "backend/sim/world.hpp"
 #include "contract.hpp"
 
-// Two connected sockets of one port on the model, a program of a few operations on them, and its
-// outcome. It is lean, because a test makes hundreds of thousands.
+// A small model: two connected sockets of one port, a program of a few operations on them, and its
+// outcome. The class is lean, because a test makes hundreds of thousands of such models.
 namespace iocp::small {
 
 using contract::Bytes;
@@ -49,7 +49,7 @@ inline constexpr std::array<const char*, 14> act_names{"send 20,000 B",
                                                        "receive into posted blocks",
                                                        "receive into shared memory"};
 
-// The time before an operation: none, one way of the wire, or until no event is left.
+// The time before an operation: none, the wire's delay in one direction, or one second.
 enum class Gap : std::uint8_t { none, hop, calm };
 inline constexpr std::array<const char*, 3> gap_names{"", "a hop, ", "a rest, "};
 
@@ -101,7 +101,7 @@ public:
     SmallWorld(const SmallWorld&) = delete;
     SmallWorld& operator=(const SmallWorld&) = delete;
 
-    // Runs the program until no event is left, ends everything, and expects that all promises were
+    // Runs the program and ten seconds more, closes the port, and expects that all promises were
     // kept.
     Outcome run(const Program& program) {
         for (const Step& step : program) {
@@ -119,7 +119,7 @@ public:
 private:
     static constexpr std::size_t region_bytes = 65'536;
     static constexpr std::size_t max_posts = 16;
-    // the distance of the sends in the source bytes
+    // The distance between the data of two sends in source().
     static constexpr std::size_t spacing = 30'000;
     static constexpr std::int64_t no_timeout = -1;
     static constexpr std::int64_t second = 1'000'000'000;
@@ -130,13 +130,13 @@ private:
         OperationKind kind{OperationKind::receive};
         SlotId id;
         bool accepted{false};
-        std::size_t offset{0};  // the place of a send in the source bytes
+        std::size_t offset{0};  // where a send's data begins in source()
         std::size_t length{0};
         std::array<std::byte, 100> room{};
         Error error;
         std::size_t transferred{0};
         int completions{0};
-        int ends{0};  // of the stream, delivered to a subscription
+        int ends{0};  // number of ends of stream delivered to a subscription
         int leases{0};
     };
 
@@ -146,7 +146,7 @@ private:
     }
     static void give_back(void* post) { ++static_cast<Post*>(post)->leases; }
 
-    // Connects the sockets. Any step may fail, because the injected fault may come here already.
+    // Connects the sockets. This may fail, because the injected fault may occur at once.
     void join() {
         std::array<Handle, 2> handles{no_handle, no_handle};
         bool paired = false;
@@ -246,7 +246,7 @@ private:
         for (int turns = 0; port_->now() < until && turns < max_turns; ++turns) {
             turn(until);
         }
-        EXPECT_GE(port_->now(), until) << "the world never rests";
+        EXPECT_GE(port_->now(), until) << "too many turns before the deadline";
     }
 
     void turn(std::int64_t deadline) {
@@ -294,7 +294,7 @@ private:
         received_[side].insert(received_[side].end(), data, data + length);
     }
 
-    // Returns whether the send was cancelled whole: no byte was sent, and none will be.
+    // Returns whether the send was cancelled before any of its bytes was sent.
     static bool taken_back(const Post& post) {
         return post.completions != 0 && post.transferred == 0 && post.error &&
                post.error.fault != Fault::system;
@@ -311,7 +311,8 @@ private:
         return bytes;
     }
 
-    // Checks the promises that hold at every moment.
+    // Checks the promises that hold at every moment, of the ledger, the budget and the received
+    // data.
     void check() {
         std::uint64_t maximum = 0;
         for (const Post& post : posts_) {
@@ -369,7 +370,8 @@ private:
         turn(port_->now());
         support::expect_empty(*port_);
         for (const Post& post : posts_) {
-            EXPECT_EQ(post.completions, post.accepted ? 1 : 0) << "exactly one for each";
+            EXPECT_EQ(post.completions, post.accepted ? 1 : 0)
+                << "exactly one completion for each accepted post";
             EXPECT_EQ(post.leases, 1);
         }
         port_->release_backend();

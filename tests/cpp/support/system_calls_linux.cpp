@@ -1,4 +1,5 @@
-// The refusable calls of the system. This file must not include a header that declares them.
+// Replacements of the system calls that a test can make fail. This file must not include a header
+// that declares those calls, because the declarations would differ.
 #ifdef __linux__
 
 #include "system_calls_linux.hpp"
@@ -24,7 +25,7 @@ unsigned wanted_place = 0;
 unsigned wanted_way = 0;
 Seen seen;
 
-// Returns whether to refuse this call, with errno set.
+// Returns whether to refuse this call, and sets errno if so. `ways` are the errors of the call.
 bool refuses(const char* name, std::initializer_list<int> ways) {
     if (!counting) {
         return false;
@@ -48,7 +49,7 @@ Function* original(Function* /*replacement*/, const char* name) {
     return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
-// An io_uring, as seen from its calls.
+// An io_uring, as its io_uring_setup(2) and mmap(2) calls have shown it.
 struct SeenRing {
     int fd{-1};
     uring::Params params{};
@@ -60,7 +61,7 @@ struct SeenRing {
         return *reinterpret_cast<volatile std::uint32_t*>(memory + offset);
     }
 };
-// The rings made since this thread began to count.
+// The rings that this thread has made since refuse_one().
 thread_local std::array<SeenRing, 8> rings;
 
 SeenRing* ring_of(int fd) {
@@ -88,12 +89,14 @@ bool refuses_request(const uring::Sqe& entry) {
         case uring::op_poll_add:
             return refuses("request: poll", {ENOMEM});
         default:
-            return false;  // a cancel that fails has still found its request
+            // Cancels are never refused: a cancel that the kernel fails has still found its
+            // request.
+            return false;
     }
 }
 
-// Makes the request do nothing and end with an error (IORING_OP_NOP with IORING_NOP_INJECT_RESULT).
-// Kernels before 6.10 answer EINVAL, which is an error as well.
+// Turns each request to refuse into one that does nothing and ends with the error (IORING_OP_NOP
+// with IORING_NOP_INJECT_RESULT). Kernels before 6.10 answer EINVAL, which is an error as well.
 void refuse_requests(SeenRing& ring) {
     const std::uint32_t tail = ring.word(ring.params.sq_off.tail);
     for (; ring.looked_at != tail; ++ring.looked_at) {
@@ -255,7 +258,7 @@ int eventfd(unsigned value, int flags) {
     return refuses("eventfd", {EMFILE, ENFILE, ENOMEM}) ? -1 : real(value, flags);
 }
 
-// The descriptor is closed even if this fails.
+// close(2) releases the descriptor even if it fails. So the replacement closes it in any case.
 int close(int fd) {
     static const auto real = original(&close, "close");
     if (calls::SeenRing* ring = calls::ring_of(fd); ring != nullptr) {
@@ -291,7 +294,8 @@ void* mmap(void* where, std::size_t length, int protection, int flags, int fd, l
     return memory;
 }
 
-// Older C libraries have no function for io_uring and epoll_pwait2(2).
+// The backends call io_uring and epoll_pwait2(2) by number, because older C libraries have no
+// functions for them.
 long syscall(long number, ...) {
     static const auto real = original(&syscall, "syscall");
     std::array<long, 6> given{};

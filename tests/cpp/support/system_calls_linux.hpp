@@ -3,23 +3,24 @@
 #include <string>
 
 // Injects refusals of the system calls that the Linux backends make. The test program's own
-// definitions replace those of the C library, without a change of the backends.
+// definitions replace those of the C library, so the backends need no change.
 namespace iocp::system_calls {
 
-// The calls since refuse_one().
+// What the replaced calls have seen since refuse_one() or refuse_every().
 struct Seen {
-    unsigned calls{0};      // that could be refused
-    bool refused{false};    // one was
-    bool more_ways{false};  // there is another error to refuse it with
-    std::string name;       // of the call at the place
+    unsigned calls{0};      // number of calls that could be refused
+    bool refused{false};    // whether a call was refused
+    bool more_ways{false};  // the refused call has further errors
+    std::string name;       // of the last refused call
     int code{0};
 };
 
-// Counts the calls of this thread from now on. It refuses the `place`-th of them, from 1 on, with
-// the `way`-th of its errors, from 0 on. Each request handed to an io_uring counts as a call.
+// Starts to count this thread's calls. Refuses the `place`-th of them, counted from 1, with the
+// `way`-th of its errors, counted from 0. Each receive, send and poll handed to an io_uring counts
+// as a call.
 void refuse_one(unsigned place, unsigned way);
-// Refuses every call of this name from now on, in the `way`-th way. It sees requests of an io_uring
-// that was made since refuse_one().
+// Refuses every call of this name from now on, with the `way`-th of its errors. Requests to an
+// io_uring are refused only if the ring was made since refuse_one().
 void refuse_every(const char* name, unsigned way);
 Seen all_again();
 

@@ -1,4 +1,4 @@
-// The calls of Winsock that follow a script.
+// Replacements of Winsock's calls, which follow a test's script.
 #ifdef _WIN32
 
 #include "winsock_seam.hpp"
@@ -113,7 +113,7 @@ BOOL WINAPI transmit_file(SOCKET socket, HANDLE file, DWORD count, DWORD part,
     --script.lose_files;
     WSABUF nothing{};
     DWORD bytes = 0;
-    // sends no byte, only to queue the packet of `overlapped`
+    // This send has no bytes. It only queues the packet of `overlapped`.
     (void)real.send(socket, &nothing, 1, &bytes, 0, overlapped, nullptr);
     overlapped->Internal = static_cast<ULONG_PTR>(STATUS_PENDING);
     ::WSASetLastError(WSA_IO_PENDING);

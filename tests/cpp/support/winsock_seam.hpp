@@ -11,11 +11,12 @@
 
 namespace iocp::contract {
 
-// The behaviour of the replaced calls, which are plain functions and cannot store it.
+// How the replaced calls of Winsock behave. The script is global, because a replaced call is a
+// plain function without state.
 struct Script {
-    int fail_receives{0};  // number of next calls that fail with `code`
-    int empty_reads{0};    // number of next non-blocking calls that find nothing
-    int cut_receives{0};   // number of next calls that return WSAEMSGSIZE and queue a packet
+    int fail_receives{0};  // how many of the next receives fail with `code`
+    int empty_reads{0};    // how many of the next non-blocking receives find no data
+    int cut_receives{0};   // how many of the next receives return WSAEMSGSIZE and queue a packet
     int fail_sends{0};
     int fail_sockets{0};
     int fail_accepts{0};
@@ -25,28 +26,28 @@ struct Script {
     int connect_contexts{0};
     int cancels{0};
     bool deaf_to_cancels{false};
-    int lose_cancels{0};  // number of next cancels that do nothing
+    int lose_cancels{0};  // how many of the next cancels have no effect
     int disconnects{0};
     DWORD disconnect_flags{0};
-    // Number of next TransmitFile calls whose packet reports them as pending, as it does after the
-    // end of their thread.
+    // How many of the next TransmitFile calls get a packet that reports them as pending. Wine 8.0
+    // queues such a packet when the thread that made the call ends.
     int lose_files{0};
-    bool disconnects_quietly{false};  // done, reported as pending, and without a packet
+    bool disconnects_quietly{false};  // DisconnectEx returns pending, and queues no packet
     int connects{0};
     SOCKET connected{INVALID_SOCKET};
     int receives{0};
-    SOCKET context_of{INVALID_SOCKET};  // the listener that the last accept context named
+    SOCKET context_of{INVALID_SOCKET};  // the listener in the last SO_UPDATE_ACCEPT_CONTEXT
 };
 extern Script script;
-// The system's own table.
+// The system's own table of Winsock's calls.
 extern Winsock real;
 
-// Returns the system's table with the calls that follow the script. Without `skips` a request that
-// finishes at once has a packet.
+// Returns the system's table, with replaced calls that follow the script. Without `skips`, a
+// request that finishes at once still queues a packet.
 Winsock scripted_table(bool skips);
 
-// The Windows backend on a Winsock that refuses. The table of Winsock's calls injects results that
-// the system here never gives. Everything above the table is the real code.
+// The Windows backend on a scripted Winsock. The replaced calls give results that the system of the
+// tests never gives. Everything above the table of calls is the real code.
 class WinsockSeam : public ::testing::Test {
 protected:
     void SetUp() override { make({}); }

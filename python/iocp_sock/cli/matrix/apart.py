@@ -11,7 +11,7 @@ from iocp_sock import Port
 
 @contextlib.contextmanager
 def run_apart(port: Port) -> Iterator[None]:
-    """Let a thread run the port during the block, and close it at its end."""
+    """Let a new thread run the port during the block, and close the port at the end."""
 
     def run() -> None:
         with port:

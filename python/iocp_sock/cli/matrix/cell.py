@@ -65,8 +65,9 @@ CELLS = [
 class Measured:
     """The results of one cell; buffer sizes are those in effect, in bytes.
 
-    A default send buffer has its size at the end, to which it grew. Wire and charge are the
-    sender's. `noticed` is whether its port saw the stalling pattern (NagleStallWarning).
+    `send_buffer_bytes` is read at the end, because a default send buffer grows. `wire` and
+    `charged_bytes_peak` are the sender's. `noticed` is whether the sender's port has seen the
+    stalling pattern (NagleStallWarning).
     """
 
     cell: Cell

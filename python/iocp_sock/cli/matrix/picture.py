@@ -9,7 +9,7 @@ from iocp_sock.cli.matrix.cell import PATTERNS, STALLED_US, Measured, Pattern
 
 
 def draw(cells: list[Measured], path: Path) -> None:
-    """Draw the medians on a logarithmic scale, a field for each pattern, Nagle on beside off."""
+    """Draw the medians on a logarithmic scale: a panel for each pattern, Nagle on beside off."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8), layout="constrained")

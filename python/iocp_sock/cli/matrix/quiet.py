@@ -11,7 +11,7 @@ from iocp_sock import NagleStallWarning, UnpostedReceiveWarning
 
 @contextlib.contextmanager
 def unwarned() -> Iterator[None]:
-    """Suppress the warnings in the block, because the table reports the same for each cell."""
+    """Suppress these warnings in the block, because the table reports the same for each cell."""
     with warnings.catch_warnings():
         for category in (NagleStallWarning, UnpostedReceiveWarning):
             warnings.simplefilter("ignore", category)

@@ -32,13 +32,16 @@ class Receiver:
         self._listener.accept_each(self._accepted)
 
     def _configure(self, sock: Socket) -> None:
-        """Set the size: on the listener for the window's scale, on the connection for Windows."""
+        """Set the receive buffer.
+
+        The listener needs it for the scale of TCP's window, and the connection needs it on Windows.
+        """
         if self._receive_buffer is not None:
             sock.receive_buffer = self._receive_buffer
 
     def _accepted(self, conn: Socket) -> None:
         self._configure(conn)
-        conn.nodelay = True  # the measurement excludes its answers
+        conn.nodelay = True  # the answers are no part of the measurement
         self.receive_buffer_bytes = conn.receive_buffer
         conn.receive(self._received)
         self.connected = True

@@ -98,7 +98,7 @@ def _calibration(load: Load) -> Calibration:
 
 
 def make(load: Load, calibration: Calibration | None = None) -> dict[str, Any]:
-    """Run every choice on the model, and measure it if a calibration is given.
+    """Run every strategy on the model, and measure it if a calibration is given.
 
     Returns the report in the form of the JSON: bytes, and times in microseconds. Raises
     ArgumentError for a load that no strategy can serve, and ChildError or OSError if the
@@ -114,7 +114,7 @@ def make(load: Load, calibration: Calibration | None = None) -> dict[str, Any]:
         try:
             figures = trial(load, Choice(send=sent, nodelay=True), sending=True)
         except ArgumentError:
-            if sent != "direct":  # the modelled Linux lacks it
+            if sent != "direct":  # the modelled Linux has no direct sends
                 raise
             continue
         measured = None if calibration is None else calibration.send(sent)

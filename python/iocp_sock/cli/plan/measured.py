@@ -26,7 +26,7 @@ class Measured:
     """The cost of one strategy in an echo at full speed; sizes in bytes, times in seconds."""
 
     idle_charge: float | None
-    """The ledger's charge for an idle connection; None: a send strategy, for which none waits."""
+    """The ledger's charge for an idle connection; None for a send strategy, where nothing waits."""
     memory: float | None
     """The resident memory of an idle connection; None if the system does not report it."""
     cpu: float
@@ -96,7 +96,7 @@ class Calibration:
         return _measured(run, run, None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the conditions for JSON; only after a measurement."""
+        """Return the conditions of the runs for JSON. Precondition: there was a measurement."""
         first = next(iter(self._runs.values()))
         return {
             "backend": first.backend,

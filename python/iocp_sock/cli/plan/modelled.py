@@ -91,7 +91,8 @@ class _Trial:
         self._idle: list[Socket] = []
         self._active: list[Socket] = []
         self._flows: list[_Flow] = []
-        # The sums of charge times time: of idle and of active connections. Last, the whole time.
+        # Three sums over time: the charge of the idle connections times its duration, the same for
+        # the active ones, and the duration alone.
         self._charges = [0.0, 0.0, 0.0]
         self._worst = 0
 

@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 
 class Agenda:
-    """Actions at virtual times in nanoseconds; those of one time run in order of entry."""
+    """Actions at virtual times in nanoseconds. Actions of the same time run in order of entry."""
 
     def __init__(self) -> None:
         self._actions: list[tuple[int, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
     def at(self, when: int, action: Callable[[], None]) -> None:
-        """Enter an action."""
+        """Add an action at a time."""
         heapq.heappush(self._actions, (when, next(self._numbers), action))
 
     def run_due(self, now: int) -> int:
-        """Run the due actions, but not those that they make due; return the number."""
+        """Run the actions that are due now, but none that they add; return the number."""
         due = []
         while self._actions and self._actions[0][0] <= now:
             due.append(heapq.heappop(self._actions)[2])

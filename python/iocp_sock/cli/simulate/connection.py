@@ -67,7 +67,7 @@ class Connection:
         self._send_part(0)
 
     def _send_part(self, part: int) -> None:
-        """Send one part. The next one goes in a turn of its own, so that they are two sends."""
+        """Send one part of a message. The next part goes in a later turn, as a send of its own."""
         traffic, sock = self._traffic, self._sender
         assert traffic is not None
         if sock is None or sock.closed:
@@ -138,7 +138,7 @@ class Connection:
             sock.abort()
 
     def _complete(self, count: int) -> None:
-        """Note the messages that `count` more bytes of messages, or of answers, complete."""
+        """Note the messages that are complete with `count` bytes of messages, or of answers."""
         traffic = self._traffic
         assert traffic is not None
         each = traffic.answer_bytes or traffic.message

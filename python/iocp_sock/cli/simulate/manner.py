@@ -15,7 +15,7 @@ _KEPT = -1
 
 @dataclass(frozen=True)
 class Manner:
-    """Sizes are in bytes; None keeps the preset's value."""
+    """The strategies and settings of one end. Sizes are in bytes; None keeps the preset's value."""
 
     receive: Receive
     receive_size: int
@@ -27,7 +27,7 @@ class Manner:
 
     @classmethod
     def read(cls, table: Table) -> Manner:
-        """Read the keys of a manner from the table. Raises ScenarioError."""
+        """Read the strategies and settings from the table. Raises ScenarioError."""
         send_buffer = table.bytes("send_buffer", 0, _MAXIMUM, _KEPT)
         receive_buffer = table.bytes("receive_buffer", 0, _MAXIMUM, _KEPT)
         return cls(

@@ -21,7 +21,8 @@ class Table:
     """The keys of one table of a scenario file.
 
     The method for a type takes one key out of the table. It raises ScenarioError for an invalid
-    value, and for a missing key without a `default`. `done()` raises it for the keys that remain.
+    value, and for a missing key without a `default`. `done()` raises ScenarioError for the keys
+    that remain.
     """
 
     def __init__(self, name: str, values: object) -> None:
@@ -118,7 +119,7 @@ class Table:
             yield Table(f"[[{key}]] number {number}", values)
 
     def rest(self, takes: Sequence[str]) -> dict[str, Any]:
-        """Take the remaining keys as they are, which must be among `takes`."""
+        """Take the remaining keys unchanged. Each must be among `takes`."""
         self._takes += takes
         self.done(takes)
         return self._left
@@ -128,7 +129,7 @@ class Table:
         for key in self._left:
             if key not in taken:
                 raise ScenarioError(
-                    f"{self._where}there is no key {key!r}; it takes {', '.join(self._takes)}"
+                    f"{self._where}there is no key {key!r}; the keys are {', '.join(self._takes)}"
                 )
 
     @property
@@ -157,7 +158,7 @@ def as_seconds(given: Any) -> float | None:
 
 
 def is_number(given: Any) -> bool:
-    """Return whether it is a finite number, and not true or false."""
+    """Return whether `given` is a finite number, and not true or false."""
     return _is_whole(given) or (isinstance(given, float) and math.isfinite(given))
 
 

@@ -44,7 +44,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Listener:
-    """A listener, and the manner of the connections that it accepts."""
+    """A listener, and the strategies and settings of the connections that it accepts."""
 
     name: str
     host: str
@@ -65,7 +65,7 @@ class Group:
     every: float
     """The time from one connect to the next."""
     manner: Manner
-    """The manner of the connecting ends."""
+    """The strategies and settings of the connecting ends."""
     traffic: Traffic | None
 
 
@@ -79,12 +79,12 @@ class Fault:
     which: tuple[int, ...]
     """The connections by number, from 0; empty: all."""
     far: bool
-    """Whether the fault goes to their accepted ends."""
+    """Whether the fault goes to the accepted ends of the connections."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """The checked content of a file."""
+    """The checked content of a scenario file."""
 
     title: str
     seed: int
@@ -104,18 +104,18 @@ class Scenario:
 
 
 def load(path: Path, seed: int | None = None) -> Scenario:
-    """Read a file; `seed` replaces its own. Raises ScenarioError, and OSError without a file."""
+    """Read a scenario file; `seed` replaces the file's seed. Raises ScenarioError and OSError."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ScenarioError(f"it is not UTF-8: {error}") from error
+        raise ScenarioError(f"the file is not UTF-8: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"it is not TOML: {error}") from error
+        raise ScenarioError(f"the file is not TOML: {error}") from error
     return read(values if seed is None else {**values, "seed": seed}, path.stem)
 
 
 def read(values: Mapping[str, Any], title: str) -> Scenario:
-    """Check everything that can be checked before the run. Raises ScenarioError."""
+    """Make a Scenario of a file's values. Raises ScenarioError for an invalid value."""
     top = Table("", dict(values))
     title = top.text("title", title)
     seed = top.whole("seed", 0, (1 << 64) - 1, 0)
@@ -152,7 +152,7 @@ def _parameters(table: Table) -> dict[str, Any]:
 
 
 def _converted(kind: str, value: Any) -> Any:
-    """Convert a text to its number; leave other values for the receiver to check."""
+    """Convert a text to its number; leave other values for Sim or PortConfig to check."""
     found = _CONVERT[kind](value) if isinstance(value, str) and kind in _CONVERT else None
     return value if found is None else found
 
@@ -217,7 +217,10 @@ def _fault(table: Table, groups: Mapping[str, Group]) -> Fault:
 
 
 def _try_out(scenario: Scenario) -> None:
-    """Make every object once, because only that finds some errors. Raises ScenarioError."""
+    """Make every model, configuration and socket once, because only that finds some errors.
+
+    Raises ScenarioError.
+    """
     try:
         sim = scenario.make_sim()
     except Error as error:
