@@ -329,11 +329,11 @@ void Subscriptions::drain_datagrams(Socket& socket, Operation& op) {
         ready.op = &op;
         ready.slice = datagram(at, got);
         completions_.push(std::move(ready));
+        space_.take(datagram::address_bytes + got);  // an empty record has a sender's address too
         if (result.ended) {
             standing_.end(socket, op, {});
             return;
         }
-        space_.take(datagram::address_bytes + got);
         total += got;
         drained_bytes_ += got;
     }

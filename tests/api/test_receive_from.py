@@ -276,6 +276,22 @@ def test_end_of_a_connection_of_packets(port, peers, end, before, blocks):
 
 
 @linux_only("SOCK_SEQPACKET")
+def test_an_end_keeps_its_sender(port, peers, server):
+    """A datagram read in the same turn does not replace the sender of another socket's end."""
+    packets, peer = peers.pair(port, socket.SOCK_SEQPACKET)
+    datagrams, source = server
+    got = {}
+    for sock in (packets, datagrams):
+        sock.receive_from(lambda conn, data, sender: got.update({conn: (bytes(data), sender)}))
+    port.run_once(0)
+    peer.close()
+    source.sendto(b"later", datagrams.getsockname())
+    run_until(port, lambda: len(got) == 2)
+    assert got[packets] == (b"", None)
+    assert got[datagrams] == (b"later", ("127.0.0.1", source.getsockname()[1]))
+
+
+@linux_only("SOCK_SEQPACKET")
 def test_empty_packets_are_no_end(port, peers):
     """An empty packet does not end the connection while the peer goes on."""
     sock, peer = peers.pair(port, socket.SOCK_SEQPACKET)
