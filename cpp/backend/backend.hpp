@@ -172,8 +172,8 @@ public:
     // Appends the packets of cancelled requests that the calling thread can get without a wait.
     virtual void take_cancelled(std::vector<Packet>& /*out*/) {}
     // Abandons the system's connection attempt after the request of a connect ended without an
-    // answer, so that the socket can connect again. After an error the socket cannot, and must be
-    // closed.
+    // answer, so that the socket can connect again. Returns 0 or an error number. If it returns an
+    // error, the socket cannot connect again and must be closed.
     virtual int withdraw(Operation& /*op*/) { return 0; }
     // Completes the packet of a receive with what the kernel wrote besides the bytes of the message
     // or datagram, such as the sender and the MSG_* flags.

@@ -1,4 +1,5 @@
-// Hands the core's ready records to the application's callbacks. A turn enters Python only here.
+// Hands the core's ready records to the application's callbacks. A turn invokes callbacks only
+// here.
 #include "bindings/dispatch.hpp"
 
 #include "bindings/address_argument.hpp"

@@ -164,7 +164,7 @@ pb::list get_batch(const pb::object& self, const pb::object& count, const pb::ob
     gather(port, host, timeout);
     PyObject* result = PyList_New(static_cast<Py_ssize_t>(host.taken().count));
     if (result == nullptr) {
-        throw_set();  // the host gives back what it has
+        throw_set();  // GetHost's destructor gives the completions back to the port
     }
     const std::vector<PyObject*> taken = host.give();
     for (std::size_t i = 0; i < taken.size(); ++i) {

@@ -54,7 +54,8 @@ public:
     }
     [[nodiscard]] Error error(int code) const noexcept { return system_error(backend_, code); }
     // Makes the system give up a connection attempt whose request ended without a result, such as
-    // by a cancel. After an error the socket cannot connect again and must be closed.
+    // by a cancel. Returns 0 or an error number. If it returns an error, the socket cannot connect
+    // again and must be closed.
     [[nodiscard]] int withdraw(Operation& op) noexcept {
         try {
             return backend_.withdraw(op);

@@ -9,9 +9,10 @@
 
 namespace iocp {
 
-// Work that a step leaves to be done at a socket. A part of the port calls no part that is built on
-// it: it adds effects instead, and Turn applies them when the step is over. At one socket the
-// effect with the lowest bit is applied first, whatever the order in which they were added.
+// Work that a step leaves to be done at a socket. A step handles one call of the application, one
+// operation, one packet or one timer. A part of the port calls no part that is built on it: it adds
+// effects instead, and Turn applies them when the step is over. At one socket the effect with the
+// lowest bit is applied first, whatever the order in which they were added.
 namespace effect {
 inline constexpr Effects fail = 1U << 0U;          // Socket::failure ends the socket
 inline constexpr Effects fail_sending = 1U << 1U;  // Socket::failure ends the socket's sends

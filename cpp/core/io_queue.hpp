@@ -49,7 +49,8 @@ public:
     [[nodiscard]] static bool startable(const Lane& lane) noexcept {
         return lane.head != nullptr && lane.started == 0 && !lane.head->held && !lane.head->paused;
     }
-    // Ends the pause of an operation at the head of its lane.
+    // Starts an operation again after the pause that followed its error. The timer of the pause
+    // calls it. Precondition: the operation is at the head of its lane.
     void resume(Operation& op) noexcept {
         op.paused = false;
         work_.add(*op.socket, effect::start(*op.socket, op.socket->lane_of(op)));

@@ -24,8 +24,8 @@ namespace iocp {
 // turns and take its records. The calls on sockets, operations, timers and figures are members of
 // the objects that sockets(), operations(), timers() and figures() return.
 //
-// Callers hold the port's lock, except for mutex() and the members that take the lock themselves.
-// Only the wait in the backend drops the lock. No member ever calls into the application.
+// Callers hold the port's lock, unless a member needs no lock or takes the lock itself. A member
+// that waits drops the lock meanwhile. No member ever calls into the application.
 class Port {
 public:
     Port(const PortOptions& options, BufferPool& pool, std::unique_ptr<Backend> backend);

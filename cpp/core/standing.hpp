@@ -49,7 +49,8 @@ public:
     void fail_item(Socket& socket, Operation& op, int code) noexcept;
     // Queues a record with the error of one item. Precondition: there is room for the record.
     void report(Socket& socket, Operation& op, Error error) noexcept;
-    // Makes the subscription go on after a pause.
+    // Pauses a subscription whose attempts fail; a timer starts it again. Without memory for the
+    // timer, the subscription continues in the next turn.
     void pause(Operation& op) noexcept;
     // Ends the subscription and its socket with an error.
     void fail(Socket& socket, Operation& op, Error error) noexcept {

@@ -1,4 +1,4 @@
-// Turn: the steps of a turn, and the effects that steps leave.
+// Turn: makes the turns of a port, and applies the effects that each step has left (effects.hpp).
 #include "core/turn.hpp"
 
 #include <algorithm>

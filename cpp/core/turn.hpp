@@ -52,7 +52,7 @@ private:
     [[nodiscard]] bool restart_requests();
     [[nodiscard]] bool end_lost(const Lane& lane);
 
-    // Make the steps of a turn.
+    // The stages of a turn and their helpers. A stage makes any number of steps.
     [[nodiscard]] std::int64_t wait_time(std::int64_t deadline) const noexcept;
     void fire_timers();
     void fire(const Timer& timer);

@@ -118,7 +118,7 @@ bool Workers::take(Worker& worker, Ready& out) {
     if (!has_room(worker)) {
         return false;
     }
-    make_room(returned_, at_work_ + 1);  // put_back() may not fail
+    make_room(returned_, at_work_ + 1);  // put_back() must not fail
     bool taken = true;
     if (!returned_.empty()) {
         take_returned(worker, out);

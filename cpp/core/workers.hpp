@@ -33,7 +33,7 @@ private:
     std::vector<const Socket*> held_;  // the sockets whose records this worker has in hand
     bool active_{false};
     bool asleep_{false};
-    bool away_{false};          // the thread is in the application, and may never ask again
+    bool away_{false};          // the thread is in the application, and need not ask again
     std::uint64_t summons_{0};  // Workers::summons_ when this worker last asked for a record
 };
 

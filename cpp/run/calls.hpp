@@ -9,7 +9,7 @@ namespace iocp::run {
 
 // The calls that run a port, made for one thread or for several. Timeouts are in nanoseconds; a
 // negative timeout means no limit. A timeout begins with the call, even if the thread first has to
-// take the port over. Every call throws the exceptions of its host's hooks.
+// take the port over. Every call throws what a hook of its Host throws.
 
 // The result of a call that runs a port.
 struct Ran {

@@ -30,8 +30,8 @@ public:
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;
 
-    // Waits, and returns how the wait has ended. Throws the exceptions of the host's hooks and of
-    // the thread's routines.
+    // Waits, and returns how the wait has ended. Throws what a hook of the Host or a routine of the
+    // thread throws.
     Waited wait();
 
 private:

@@ -11,7 +11,7 @@ namespace iocp::run {
 namespace {
 
 // Notes at the end of the scope that a worker's record was handed out, even if a callback threw. A
-// record that the host could not take stays in the inbox, and is not noted.
+// record that Host::dispatch() did not take stays in the inbox, and is not noted.
 class HandingOut {
 public:
     HandingOut(Host& host, RunnablePort& port, PortWorker& worker) noexcept
@@ -40,8 +40,8 @@ WorkerCall::WorkerCall(Host& host, RunnablePort& port, PortWorker& worker)
     locked(host_, *port_.core, [this] { port_.core->workers().give_back(worker_.worker); });
 }
 
-// A record that the host could not take goes back to the port, because this thread may never ask
-// again.
+// Puts a record that Host::dispatch() did not take back into the port, because this thread need not
+// ask again.
 WorkerCall::~WorkerCall() {
     worker_.inside = false;
     if (port_.forked()) {
@@ -63,7 +63,7 @@ WorkerCall::~WorkerCall() {
 // The worker that gets Next::over closes the port before another one gets Next::ended.
 Port::Next WorkerCall::next() {
     if (!worker_.inbox.empty()) {
-        return Port::Next::record;  // the host could not take this record before
+        return Port::Next::record;  // Host::dispatch() did not take this record
     }
     Ready ready;
     const Port::Next found = port_.core->next(worker_.worker, ready);

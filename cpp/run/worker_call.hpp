@@ -11,7 +11,8 @@ namespace iocp::run {
 // handed out when the scope ends goes to the port's other workers.
 class WorkerCall {
 public:
-    // Begins the worker's part in the call. Precondition: the worker is not inside another call.
+    // Marks the worker as inside a call that runs the port, and gives back the record that it has
+    // in hand. Precondition: its thread is not inside another such call.
     WorkerCall(Host& host, RunnablePort& port, PortWorker& worker);
     ~WorkerCall();
     WorkerCall(const WorkerCall&) = delete;
@@ -22,8 +23,8 @@ public:
     [[nodiscard]] Port::Next next();
     // Takes another record, and keeps those in hand. Needs the port's lock.
     [[nodiscard]] Port::Next more();
-    // Hands out the record that next() or more() took. Throws the host's exceptions; the record
-    // then counts as handed out.
+    // Hands out the record that next() or more() took, by Host::dispatch(). If dispatch() throws,
+    // the record counts as handed out unless it is still in the inbox.
     Dispatched hand_out();
     // Keeps the worker active after the call, because the caller gets its records. They stay in
     // hand until the thread asks for the next one.

@@ -22,7 +22,7 @@ pytestmark = needs_docs
 
 
 def blocks():
-    """Yield each Python block: its place, marker, code, page and line."""
+    """Yield each Python block: "page:line", the marker after ```python, code, path and line."""
     for path in sorted(DOCS.glob("**/*.md")):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(DOCS).as_posix()
         for found in _FENCE.finditer(text):

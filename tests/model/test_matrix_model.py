@@ -136,7 +136,7 @@ def test_the_model_says_of_the_real_path_what_it_does(relay, backend):
 
 
 def test_the_model_of_another_system_disagrees(relay):
-    """R19: a model with Windows' delay of acknowledgements, 200 ms, disagrees with Linux."""
+    """R19: a model with Windows' acknowledgement delay disagrees with measurements on Linux."""
     cells = [NAGLE, NODELAY]
     measured = matrix.measured_cells(cells, relay, EFFORT)
     other = Sim(preset="linux", delay=DELAY, ack_delay=0.2)

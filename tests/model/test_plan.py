@@ -176,7 +176,7 @@ def test_a_load_that_cannot_be_served_says_so():
 
 
 def test_delays_are_the_networks_and_nothing_is_added_by_looking():
-    """A message of one segment is planned to take half a round trip, to the nanosecond."""
+    """No strategy delays a message of one segment beyond half a round trip, to within 0.1 µs."""
     report = make(Load(10, 1.0, 1000, 3.0, 0.0377, 0, "linux"))
     assert {one["added_delay_us"] for one in report["receive"] + report["send"]} == {0.0}
 

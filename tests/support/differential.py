@@ -63,7 +63,10 @@ def variant(number: int) -> iocp_sock.Sim:
 
 
 def wild(number: int) -> iocp_sock.Sim:
-    """Return a model of any preset, with faults; its outcome is checked but not compared."""
+    """Return a model with faults; the number chooses its preset, parameters and faults.
+
+    Its run must pass Run.check(), but is not compared with a backend, which has no such faults.
+    """
     chosen = random.Random(number)
     return iocp_sock.Sim(
         seed=number,

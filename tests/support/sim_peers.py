@@ -24,9 +24,10 @@ def pass_time(port: iocp_sock.Port, seconds: float) -> None:
 
 
 class SimPeer:
-    """One end of a modelled connection, on its own machine, with methods of socket.socket.
+    """One end of a modelled connection, with methods of socket.socket.
 
-    Blocking calls let virtual time pass. Sent data has arrived when send() returns, as on loopback.
+    All peers of a test share one machine, which no port of the test uses. Blocking calls let
+    virtual time pass. Sent data has arrived when send() returns, as on loopback.
     """
 
     def __init__(self, port: iocp_sock.Port, sock: iocp_sock.Socket) -> None:
@@ -156,7 +157,7 @@ class SimPeer:
 
 
 class SimPeers(Peers):
-    """Peers on machines of the same model as the test's ports."""
+    """Peers on one further machine of the model that the test's ports share."""
 
     def __init__(self, sim: iocp_sock.Sim) -> None:
         super().__init__()

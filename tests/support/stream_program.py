@@ -124,7 +124,8 @@ class Run:
         self.sides: list[Side] = []
         self.posts: list[Post] = []
         self.exact = not options
-        """Whether the charge of every post is known; a budget holds posts without a charge."""
+        """Whether the charge of every post is known. Under a budget it is not, because a post in
+        the budget queue has no charge."""
 
     # The steps of programs, which name sides and posts by number. Refused posts count too.
 

@@ -10,7 +10,7 @@
 namespace iocp {
 
 // The multishot receives in the kernel. The kernel may fail to report the last data of a burst. It
-// counts the wake-ups of a request, and from the 128th on only marks the request (io_uring/poll.c).
+// counts the wake-ups of a request, and after 128 of them only marks the request (io_uring/poll.c).
 // It checks the mark before it resets the count, never after, so the last segment can stay in the
 // socket unreported. A request that has received enough data for such a burst is in doubt: this
 // class polls its socket, once.

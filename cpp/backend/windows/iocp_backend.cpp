@@ -55,7 +55,8 @@ void IocpBackend::cancel(Operation& op) {
     }
 }
 
-// Asks the system to end a request of this member.
+// Asks the system to cancel a request of a socket that has joined the port. Wakes a wait that would
+// be too long to repeat the cancel.
 void IocpBackend::end(const Member& member, Request& request) noexcept {
     if (cancels_.asked(request, *this) && waiting_) {
         wake();  // the next wait is short enough to repeat the cancel

@@ -23,7 +23,7 @@ public:
     [[nodiscard]] Listener* find(SlotId socket) noexcept;
     [[nodiscard]] bool empty() const noexcept { return listeners_.empty(); }
     // Takes a connection that has arrived, or posts accepts and waits for one. Precondition: the
-    // socket is a member.
+    // socket has joined the completion port.
     StartResult accept(Operation& op);
     // Cancels the posted accepts; connections that have arrived stay.
     void cancel(SlotId socket) noexcept;

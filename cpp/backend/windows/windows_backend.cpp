@@ -156,7 +156,8 @@ std::uint64_t WindowsBackend::bytes_taken(const Socket& socket) noexcept {
     return info.bytes_out - info.bytes_retransmitted - info.bytes_in_flight;
 }
 
-// Returns true, because the readiness wait that follows reports at once if more data is there.
+// Counts a socket as emptied by every short read. If more data is there, the readiness wait that
+// follows reports at once.
 bool WindowsBackend::drained(Socket& /*socket*/) noexcept { return true; }
 
 std::int32_t WindowsBackend::flags_taken(const Socket& socket, bool sending) const noexcept {

@@ -3,7 +3,7 @@
 namespace iocp::py {
 
 // Asks Python's msvcrt module for the handle, because descriptors belong to the interpreter's
-// run-time library, which may not be the one of this module.
+// run-time library. This module can be linked with another one.
 bool handle_of_descriptor(int descriptor, Handle& out) {
     PyObject* library = PyImport_ImportModule("msvcrt");
     if (library == nullptr) {

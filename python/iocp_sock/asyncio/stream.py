@@ -199,7 +199,8 @@ class StreamTransport(SocketTransport):
             self._loop.call_soon(self._end_behind_data, exc, context=self._context)
 
     def is_closing(self) -> bool:
-        # StreamWriter.drain() yields to the loop only if the transport is closing.
+        # While writing is not paused, StreamWriter.drain() yields to the loop only if the transport
+        # is closing. Without the yield, a loop of write() and drain() would never get the error.
         return self._closing or self._write_error is not None
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class Run:
 
 
 class Watch(Protocol):
-    """An observer of a run."""
+    """A display of the progress of one run of the demo; Experiment calls its methods."""
 
     def phase(self, title: str, total: float) -> None:
         """Begin a new phase, which is complete at `total`."""

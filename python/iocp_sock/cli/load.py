@@ -52,7 +52,7 @@ def load_processes(hot: int) -> int:
 
 
 def load_demo(pipe: Connection) -> None:
-    """The body of a load process."""
+    """Run a load process of the demo: answer the requests of the pipe."""
     answer_requests(pipe, Load(pipe))
 
 
@@ -132,7 +132,7 @@ class Rush:
         self._port.stop()
 
     def rest(self) -> None:
-        """Note that a lane has received its last echo; stop after the last lane."""
+        """Note that a hot connection has its last echo; stop the port once all of them have."""
         self._resting += 1
         if self._resting == len(self.lanes):
             self._port.stop()

@@ -1,5 +1,5 @@
-// Admission, tested without a port: charges, held posts, refusals, refunds, and the effects that it
-// leaves.
+// Admission, tested without a port: charges, held posts, refusals, refunds, and the effects
+// (effects.hpp) that it adds to sockets.
 #include "core/admission.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Cancels, tested without a port: which operations end at once, which the kernel is asked to end,
-// and the effects of both (R31).
+// Cancels, tested without a port: which operations end at once, and which the kernel is asked to
+// end (R31).
 #include "core/cancels.hpp"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,5 @@
-// The worklist and the lists of sockets: the effects of a step and their order.
+// Worklist: the order in which Turn finds the effects that were added to sockets. SocketList: the
+// order of its sockets, and their removal.
 #include "core/effects.hpp"
 
 #include <gtest/gtest.h>

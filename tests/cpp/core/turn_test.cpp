@@ -1,4 +1,5 @@
-// Turn, tested without a port: the effects of a step, the packets, the wait and its wakes.
+// Turn, tested without a port: the order in which effects (effects.hpp) are applied, the packets,
+// the wait in the backend, and the calls that wake it.
 #include "core/turn.hpp"
 
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
 // StandingReceives: the backend polls the socket of a multishot receive after a burst of data. The
-// kernel may not report the last data of a burst that has woken the request 128 times.
+// kernel can fail to report the last data of a burst that has woken the request 128 times.
 #ifdef __linux__
 
 #include "backend/linux/standing_receives.hpp"

@@ -73,7 +73,8 @@ TEST_F(WorkerCallTest, ARecordThatWasNotHandedOutComesFirst) {
     EXPECT_EQ(next(call), Port::Next::nothing);
 }
 
-// The thread that took the record may never make another call.
+// The record must not wait for the thread that took it, because that thread need not run the port
+// again.
 TEST_F(WorkerCallTest, ARecordThatWasNotHandedOutGoesToAnotherWorker) {
     port_.post([] {});
     {

@@ -178,7 +178,7 @@ protected:
     }
     void forget_calls() { backend_->calls.clear(); }
 
-    // Results that belong to no post.
+    // The ready records without a Post: closed sockets, fired timers and Nagle stalls.
     struct Closed {
         Socket* socket;
         Handle handle;

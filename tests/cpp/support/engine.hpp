@@ -335,7 +335,7 @@ public:
         });
     }
 
-    // Results that belong to no post.
+    // The ready records without a Post: fired timers and closed sockets.
     std::size_t timers{0};
     std::vector<std::pair<Socket*, Error>> closed;
     [[nodiscard]] bool is_closed(const Socket& socket) const {

@@ -120,7 +120,8 @@ struct HandedOut {
     }
 };
 
-// A port with the pool of its buffers, and the results that belong to no post.
+// A port with its buffer pool. Collects the ready records without a Post: posted packets, and the
+// requests to pause or resume sends.
 class PortUnderTest {
 public:
     Port& port() { return *port_; }

@@ -84,7 +84,7 @@ protected:
         }
         return found;
     }
-    // Returns the minimum time between two successive lines.
+    // Returns the minimum time between two successive lines of the trace.
     static std::int64_t closest(const std::vector<TraceLine>& lines) {
         std::int64_t gap = std::numeric_limits<std::int64_t>::max();
         for (std::size_t i = 1; i < lines.size(); ++i) {

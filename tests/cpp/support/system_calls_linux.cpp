@@ -61,7 +61,7 @@ struct SeenRing {
         return *reinterpret_cast<volatile std::uint32_t*>(memory + offset);
     }
 };
-// The rings that this thread has made since refuse_one().
+// The rings that this thread has made, while its calls were counted, since its latest refuse_one().
 thread_local std::array<SeenRing, 8> rings;
 
 SeenRing* ring_of(int fd) {
