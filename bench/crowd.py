@@ -1,4 +1,4 @@
-"""Idle connections of several processes: as many servers as the open-file limit requires."""
+"""Idle connections, divided among as many servers as open files and ephemeral ports require."""
 
 import contextlib
 import resource

@@ -79,7 +79,7 @@ class Strategies:
                         self.runs.setdefault((strategy, count), []).append(seen)
 
     def gather(self, connections: int) -> None:
-        """Measure each strategy with idle connections, over several servers if needed."""
+        """Measure each strategy with idle connections, on more servers if one cannot hold all."""
         for strategy in list(self.chosen):
             seen = self._try("idle", strategy, connections, self._gather)
             if seen is not None:

@@ -51,7 +51,7 @@ def _servers() -> Iterator[int]:
 
 
 def server_pid(cpu: int) -> int:
-    """The pid of the Wine prefix's server, which is started if needed and pinned to the CPU."""
+    """Pin the Wine prefix's server to the CPU, starting it if none runs; return its pid."""
     found = list(_servers())
     if not found:
         subprocess.run([_ROOT / "tools/windows/python", "-c", "pass"], check=True)

@@ -85,7 +85,7 @@ public:
     [[nodiscard]] virtual std::int64_t now() const noexcept = 0;  // nanoseconds, monotonic
 };
 
-// The meaning of the system's error numbers.
+// Classifies the system's error numbers for the core.
 class SystemErrors : public Group {
 public:
     // Returns whether the operation's error ends its socket (R05).
@@ -270,7 +270,7 @@ struct BackendReason {
 std::unique_ptr<Backend> make_backend(std::string_view name, BufferPool& pool,
                                       const BackendOptions& options, BackendReason& reason);
 
-// The result of one trial of a backend.
+// The result of trying to make one backend (survey_backends()).
 struct Surveyed {
     std::string name;
     std::string state;                     // "ok", or the reason why the system refuses the backend

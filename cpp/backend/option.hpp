@@ -2,7 +2,7 @@
 
 namespace iocp {
 
-// The system's name of a socket option whose value is an int.
+// A socket option whose value is an int, by the level and the name that setsockopt() takes.
 struct Option {
     int level;
     int name;

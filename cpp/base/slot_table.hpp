@@ -9,9 +9,8 @@
 
 namespace iocp {
 
-// The name of an object in a SlotTable: a slot, and the generation that counts the uses of the
-// slot. A late event carries the name of an earlier use, so it does not find the object that has
-// the slot now.
+// The id of an object in a SlotTable: a slot, and the generation that counts the uses of the slot.
+// A late event has the id of an earlier use, so it does not find the object that has the slot now.
 struct SlotId {
     std::uint32_t slot{0};
     std::uint32_t generation{0};
@@ -53,7 +52,7 @@ public:
         }
     }
 
-    // Frees the slot and raises its generation, so that find() returns null for the old name.
+    // Frees the slot and raises its generation, so that find() returns null for the old id.
     void give_back(T& item) noexcept {
         item.recycle();
         ++item.id.generation;

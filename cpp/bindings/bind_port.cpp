@@ -91,8 +91,8 @@ void wake(const pb::object& self) {
     });
 }
 
-// Makes the Socket object before the core's socket, because no thread may find a core socket
-// without its object.
+// Makes the Python object Socket before the core's socket, because no thread may find a core socket
+// without its Python object.
 template <class Open>
 pb::object opened(const pb::object& self, PortObject& port, Open&& open) {
     SocketObject* socket = blank_socket(self.ptr(), port);

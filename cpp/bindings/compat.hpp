@@ -92,10 +92,10 @@ inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ss
     return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-// Takes a reference to an object that the core points to. False: the object is being destroyed.
-// Without a GIL this needs an object prepared by allow_take_reference(). With a GIL the thread that
-// destroys an object cuts its links before it detaches, so the core never points to an object
-// without references.
+// Takes a reference to a Python object that the core points to. False: the object is being
+// destroyed. Without a GIL this needs an object prepared by allow_take_reference(). With a GIL the
+// thread that destroys an object cuts its links before it detaches, so the core never points to an
+// object without references.
 #ifdef Py_GIL_DISABLED
 inline bool take_reference(PyObject* object) { return pybind11::detail::try_incref(object); }
 inline void allow_take_reference(PyObject* object) { pybind11::detail::enable_try_inc_ref(object); }

@@ -47,8 +47,8 @@ public:
         taken_.assign(unclaimed.begin(), unclaimed.begin() + count);
         unclaimed.erase(unclaimed.begin(), unclaimed.begin() + count);
     }
-    // Reserves memory for one more completion, in this object and in the port, to which give_back()
-    // may have to return all of them. Throws before anything is taken.
+    // Reserves memory for one more completion, in this Gathered and in the port, to which
+    // give_back() may have to return all gathered completions. Throws before anything is taken.
     void expect() {
         make_room(taken_, 1);
         const std::lock_guard guard(port_.links_mutex);

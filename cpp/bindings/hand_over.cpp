@@ -15,7 +15,7 @@ namespace iocp::py {
 
 // Called by the core with the port's lock held, so this function never calls Python. An operation
 // with an event or a routine stays linked to its port until it is handed over. A subscription may
-// have lost its object, and has neither an event nor a routine.
+// have lost its Python object, and has neither an event nor a routine.
 bool PortObject::finished(Operation& operation) noexcept {
     const std::lock_guard lock(Event::mutex());
     waiters.notify_all_locked();
@@ -38,7 +38,7 @@ void conclude(PortObject& port, Operation& core, OperationObject* op) {
     }
     cut_from_core<OperationObject>(port, core);
     if (core.accepted != nullptr) {
-        // The operation has lost its object, so the program could never get the connection.
+        // The operation has lost its Python object, so the program could never get the connection.
         locked(port, [&] {
             port.core->sockets().refuse(*core.accepted);
             return 0;

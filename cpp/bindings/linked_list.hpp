@@ -4,8 +4,8 @@
 
 namespace iocp::py {
 
-// An object's place in a list of the port. The port keeps the listed objects alive, because the
-// kernel or the queue still refers to them.
+// A Python object's place in a list of the port. The port keeps the listed objects alive, because
+// the kernel or the queue still refers to them.
 template <class T>
 struct Links {
     T* previous{nowhere()};

@@ -44,7 +44,8 @@ T* unlink_any(PortObject& port, LinkedList<T>& list, Wanted&& wanted) {
     }
     return item;
 }
-// Lets the list keep the object from now on, unless the object is in the list already.
+// Adds an item to a list of the port, which then keeps the item's Python object alive. Does nothing
+// if the item is in the list already.
 template <class T>
 void hold(PortObject& port, LinkedList<T>& list, T& item) {
     auto* object = reinterpret_cast<PyObject*>(&item);
@@ -60,8 +61,8 @@ void give_up(PortObject& port, LinkedList<T>& list, T& item) {
     }
 }
 
-// Returns a new reference to the object to which the core's pointer `user` leads. Null: there is no
-// object, or it is being destroyed.
+// Returns a new reference to the Python object to which the core's pointer `user` leads. Null:
+// there is no such object, or it is being destroyed.
 template <class T>
 T* object_of(PortObject& port, void* const& user) {
     const std::lock_guard guard(port.links_mutex);
@@ -69,8 +70,9 @@ T* object_of(PortObject& port, void* const& user) {
     return object != nullptr && take_reference(reinterpret_cast<PyObject*>(object)) ? object
                                                                                     : nullptr;
 }
-// Cuts the link between a core item and its object from the core's side, before the core item ends.
-// The object then finds no core item, even while another thread destroys the object.
+// Cuts the link between a core item (an operation or a socket) and its Python object from the
+// core's side, before the core item ends. The Python object then finds no core item, even while
+// another thread destroys that object.
 template <class T, class Core>
 void cut_from_core(PortObject& port, Core& core) {
     const std::lock_guard guard(port.links_mutex);
@@ -79,9 +81,9 @@ void cut_from_core(PortObject& port, Core& core) {
         core.user = nullptr;
     }
 }
-// Cuts the link between an object and its core item from the object's side, before any call that
-// may detach the thread, because the core must not find an object without references. Returns the
-// id of the core item, if it was still linked.
+// Cuts the link between a Python object and its core item from the object's side, before any call
+// that may detach the thread, because the core must not find an object without references. Returns
+// the id of the core item, if it was still linked.
 template <class T>
 std::optional<SlotId> cut_from_object(PortObject& port, T& object) {
     const std::lock_guard guard(port.links_mutex);
@@ -94,8 +96,8 @@ std::optional<SlotId> cut_from_object(PortObject& port, T& object) {
     return core->id;
 }
 
-// Returns a new reference to a callback that an object stores, or null. The mutex is needed because
-// another thread may replace the callback.
+// Returns a new reference to a callback that a Python object stores, or null. The mutex is needed
+// because another thread may replace the callback.
 inline PyObject* stored(PortObject& port, PyObject* const& field) {
     const std::lock_guard guard(port.links_mutex);
     return Py_XNewRef(field);

@@ -58,7 +58,7 @@ int clear(PyObject* self) {
 }
 
 // Never runs for a single operation that the kernel holds, because the port keeps a reference to
-// the object. May run for a subscription, which goes on without its object.
+// its Python object. May run for a subscription, which goes on without that object.
 void dealloc(PyObject* self) {
     OperationObject& op = self_of(self);
     PyObject_GC_UnTrack(self);
@@ -86,8 +86,8 @@ State state_of(const OperationObject& op) noexcept {
     return core != nullptr ? core->state.load(std::memory_order_acquire) : State::completed;
 }
 
-// Returns the operation once the object has its result; null before. Until then another thread may
-// write the result, so it must not be read.
+// Returns the Operation once it has its result; null before. Until then another thread may write
+// the result, so it must not be read.
 OperationObject* with_result(PyObject* self) {
     OperationObject& op = self_of(self);
     return is_done(op) && op.settled.load(std::memory_order_acquire) ? &op : nullptr;

@@ -36,7 +36,7 @@ struct OperationObject {
     std::int32_t flags;  // MSG_* flags that a receive brought
     OperationKind kind;
     Outcome outcome;
-    // Whether the object has its result. Set after all other fields, so that a thread that sees
+    // Whether this Operation has its result. Set after all other fields, so that a thread that sees
     // true also sees every field.
     std::atomic<bool> settled;
     bool hands_out_block;  // the block becomes the Buffer in `data`
@@ -56,8 +56,8 @@ struct CompletionObject {
 PyTypeObject* make_operation_type(PyObject* module);
 PyTypeObject* make_completion_type(PyObject* module);
 OperationObject* new_operation(SocketObject& socket, OperationKind kind, PyObject* callback);
-// Copies the result from the core's operation to the object, once, and without a call into Python.
-// Precondition: the core's operation has completed.
+// Copies the result from the core's operation to the Python object, once, and without a call into
+// Python. Precondition: the core's operation has completed.
 void settle(OperationObject& operation);
 // Returns whether the operation has completed. If so, calls settle() first.
 bool is_done(OperationObject& operation);

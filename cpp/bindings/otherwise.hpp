@@ -20,7 +20,8 @@ inline auto otherwise(const char* usage) {
     };
 }
 
-// The __reduce__ of classes that pybind11 binds.
+// The __reduce__ of the classes that pybind11 binds. Raises TypeError, because they cannot be
+// pickled.
 inline void no_reduction(const pybind11::object& self) {
     (void)refuse_pickling(self.ptr(), nullptr);
     throw pybind11::error_already_set();

@@ -22,8 +22,8 @@ namespace iocp::py {
 namespace {
 
 // Ends an operation that its post finished and that leaves no completion: moves its result to the
-// object and frees its slot. Called with the port's lock held, so this function never calls Python.
-// Returns the connection that the operation accepted, or null.
+// Python object and frees its slot. Called with the port's lock held, so this function never calls
+// Python. Returns the connection that the operation accepted, or null.
 Socket* take_silent(Port& port, Operation& core, OperationObject& op) {
     op.transferred = static_cast<Py_ssize_t>(core.transferred);
     op.flags = core.kind == OperationKind::receive ? core.answer : 0;
@@ -33,8 +33,8 @@ Socket* take_silent(Port& port, Operation& core, OperationObject& op) {
     return accepted;
 }
 
-// Completes the object of an operation that left no completion. No other thread knows the object
-// yet.
+// Completes the Python object of an operation that left no completion. No other thread knows that
+// object yet.
 void settle_silent(PortObject& port, OperationObject& op, Post& what, Socket* accepted) {
     if (what.hands_out_block) {
         PyObject* buffer = blank_buffer(*port.types);
@@ -104,8 +104,8 @@ void tell_nobody(OperationObject& op, const Post& what) {
 
 }  // namespace
 
-// The port keeps the object before the core can complete the operation. A refused post leaves
-// nothing behind.
+// Posts an operation. The port first takes a reference to the Python object of a single operation,
+// because the core may complete the operation at once. A refused post leaves nothing behind.
 PyObject* posted(SocketObject& socket, Post& what) {
     PortObject& port = *socket.binding;
     if (!usable(port)) {
@@ -139,7 +139,8 @@ PyObject* posted(SocketObject& socket, Post& what) {
     }
     bool silent = false;
     Socket* accepted = nullptr;
-    // A subscription goes on without its object, so that an idle connection does not pay for one.
+    // A subscription goes on without its Python object, so that an idle connection does not pay for
+    // one.
     const bool kept =
         what.kind != OperationKind::receive_each && what.kind != OperationKind::accept_each;
     auto* object = reinterpret_cast<PyObject*>(op);

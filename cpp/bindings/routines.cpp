@@ -22,9 +22,8 @@ Routines& of_capsule(PyObject* capsule) noexcept {
 
 }  // namespace
 
-// Returns the calling thread's queue of completion routines. The thread's dictionary keeps a
-// sentinel object, which the thread destroys as it ends. A forked child leaves its parent's queue
-// alone.
+// Makes the Routines (the "queue" below) at the thread's first call. The thread's dictionary keeps
+// a sentinel, which the thread destroys as it ends. A forked child leaves its parent's queue alone.
 Routines* Routines::of_this_thread() {
     PyObject* dictionary = PyThreadState_GetDict();
     if (dictionary == nullptr) {

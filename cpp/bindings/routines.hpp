@@ -13,15 +13,16 @@ namespace iocp::py {
 // The completion routines of one thread (R26): the operations that the thread posted with a
 // routine, and those whose routine is due. Any thread that hands over an operation makes its
 // routine due. Only the posting thread runs the routine, in an alertable wait. When that thread
-// ends, its operations are cancelled and no routine runs any more. The operations keep this object
-// alive.
+// ends, its operations are cancelled and no routine runs any more. The operations keep these
+// Routines alive.
 class Routines final : public run::Routines {
 public:
-    // Returns the object of the calling thread, made at the first call. Null: an exception is set.
+    // Returns the Routines of the calling thread, which the thread's first call makes. Null: an
+    // exception is set.
     static Routines* of_this_thread();
 
-    // Makes the tuple that an operation keeps: the routine, and the capsule of this object. Null:
-    // an exception is set.
+    // Makes the tuple that an operation keeps: the routine, and the capsule of these Routines.
+    // Null: an exception is set.
     PyObject* bind(PyObject* routine) const;
     // Enlists an operation before its post. It stays enlisted until the post is refused or the
     // operation is handed over.
@@ -45,7 +46,7 @@ private:
     void end();
     [[nodiscard]] std::list<Due> remove(const OperationObject& op) noexcept;
 
-    PyObject* self_{nullptr};  // the capsule that owns this object; borrowed
+    PyObject* self_{nullptr};  // the capsule that owns these Routines; borrowed
     std::uint32_t fork_generation_{iocp::fork_generation()};
     // Event::mutex() guards the members below and the list of waiters, so that a routine becomes
     // due and notifies the waiters in one step.

@@ -23,8 +23,8 @@ namespace {
 
 enum class Ending : std::uint8_t { closed, ending_already, begun };
 
-// Begins the end of a Socket: the port keeps the object until the socket is closed. `cause` is the
-// exception of a callback that raised, which on_close gets.
+// Begins the end of a Socket: the port keeps the Socket until the core's socket is closed. `cause`
+// is the exception of a callback that raised, which on_close gets.
 Ending begin_ending(SocketObject& socket, PyObject* cause) {
     PortObject& port = *socket.binding;
     if (port.forked()) {
@@ -37,7 +37,7 @@ Ending begin_ending(SocketObject& socket, PyObject* cause) {
     Py_INCREF(object);
     {
         const std::lock_guard guard(port.links_mutex);
-        // A closed socket has no record left that would make the port drop the object again.
+        // A closed core socket has no record left that would make the port drop the Socket again.
         if (socket.core.linked()) {
             outcome = socket.ending.exchange(true) ? Ending::ending_already : Ending::begun;
         }

@@ -17,7 +17,8 @@ extern PyMethodDef option_methods[];        // socket_options.cpp
 extern PyGetSetDef option_properties[];
 extern PyMethodDef flow_methods[];  // socket_flow.cpp
 extern PyGetSetDef flow_properties[];
-// Converts the name of a receive strategy. 'adaptive' gives no value. False: an exception is set.
+// Converts the name of a receive strategy; 'adaptive' becomes std::nullopt. False: an exception is
+// set.
 bool to_strategy(const Types& types, PyObject* given, std::optional<ReceiveStrategy>& out);
 extern PyGetSetDef tuning_properties[];  // socket_tuning.cpp
 // Resets what the core knows about Nagle's algorithm on the socket. Called after TCP_NODELAY was

@@ -49,7 +49,7 @@ void finalize(PyObject* self) {
     SocketObject& socket = socket_of(self);
     if (socket.ending || socket.binding->forked() ||
         !peek(socket, false, [](const Socket& core) { return core.state == SocketState::open; })) {
-        return;  // a closing port, or an error, may end a socket before its object knows
+        return;  // a closing port, or an error, may end a core socket before its Socket knows
     }
     PyObject* pending = PyErr_GetRaisedException();
     attaching([self] {
@@ -61,7 +61,7 @@ void finalize(PyObject* self) {
     PyErr_SetRaisedException(pending);
 }
 
-// Runs when no operation and no subscription refers to the object any more. The core socket is
+// Runs when no operation and no subscription refers to the Socket any more. The core socket is
 // closed by its id, because the thread that runs the port may have closed it since the link was
 // cut.
 void dealloc(PyObject* self) {

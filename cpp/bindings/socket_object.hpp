@@ -50,9 +50,9 @@ PyTypeObject* make_socket_type(PyObject* module);
 // Makes the Socket of an accepted connection. Without memory for the Socket, the connection is
 // closed.
 SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);
-// new_socket() in two steps: blank_socket() makes the object, and attach() links it with the core's
-// socket before any other thread can find either. For a new core socket attach() needs the port's
-// lock. For an accepted one it needs links_mutex, and claim() afterwards.
+// new_socket() in two steps: blank_socket() makes the Python object, and attach() links it with the
+// core's socket before any other thread can find either. For a new core socket attach() needs the
+// port's lock. For an accepted one it needs links_mutex, and claim() afterwards.
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
 void claim(PortObject& port, Socket& accepted);

@@ -5,7 +5,7 @@
 
 namespace iocp::py {
 
-// A copy of the state of a socket's receive(), if that subscription exists.
+// A socket's receive() as the core has it: whether that subscription runs, and its strategy.
 struct Standing {
     bool stands{false};
     bool adaptive{false};

@@ -24,7 +24,7 @@ int clear(PyObject* self) {
     return 0;
 }
 
-// Never runs for a timer that is still to fire, because the port keeps a reference to the object.
+// Never runs for a timer that is still to fire, because the port keeps a reference to the Timer.
 void dealloc(PyObject* self) {
     PyObject_GC_UnTrack(self);
     PyTypeObject* type = Py_TYPE(self);

@@ -15,16 +15,16 @@ public:
     virtual void notify() noexcept = 0;
 };
 
-// A waiter's entry in the list of waiters of one object.
+// A waiter's entry in one WaiterList.
 struct WaitPlace {
     Waiter* waiter{nullptr};
     WaitPlace* previous{nullptr};
     WaitPlace* next{nullptr};
 };
 
-// The waiters of one object. WaiterList and Event need the events' lock (Event::mutex()). It is the
-// last in the order of locks, is held for a few instructions, and is never held while a thread
-// waits.
+// The waiters of one event, one port or one thread's routines. WaiterList and Event need the
+// events' lock (Event::mutex()). It is the last in the order of locks, is held for a few
+// instructions, and is never held while a thread waits.
 class WaiterList {
 public:
     void add(WaitPlace& place) noexcept;
@@ -65,7 +65,8 @@ public:
         set_ = false;
         return true;
     }
-    // Ends the reservation, after the operation has finished or was refused.
+    // Ends an operation's reservation of the event, after the operation has finished or was
+    // refused.
     void release() noexcept { reserved_ = false; }
     [[nodiscard]] bool reserved() const noexcept { return reserved_; }
 

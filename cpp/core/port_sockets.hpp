@@ -51,7 +51,7 @@ public:
     Error set_send_strategy(Socket& socket, SendStrategy strategy);
     // Changes the marks, and asks the sender to pause or go on by the new ones.
     void set_marks(Socket& socket, SendMarks marks);
-    // Changes the strategy of receive_each; no value means adaptive.
+    // Changes the strategy of receive_each; std::nullopt stands for adaptive.
     Error set_receive_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy);
 
     // Pause and resume the socket's subscription. While it is paused it starts no request, and

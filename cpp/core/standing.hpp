@@ -36,7 +36,7 @@ public:
     [[nodiscard]] bool any() const noexcept { return !later_.empty(); }
     // Returns the last of the sockets whose subscription continues in the next turn, or null.
     [[nodiscard]] const Socket* last() const noexcept { return later_.last(); }
-    // Takes the first of these sockets. Precondition: any().
+    // Takes the first socket whose subscription continues in the next turn. Precondition: any().
     [[nodiscard]] Socket& take() noexcept { return later_.take(); }
     // Forgets a socket that is retired, so that its subscription does not continue.
     void forget(Socket& socket) noexcept { later_.remove(socket); }
@@ -57,7 +57,7 @@ public:
         end(socket, op, error);
         work_.fail(socket, error);
     }
-    // Ends the subscription alone.
+    // Ends the subscription, with an error or without one, and leaves the socket as it is.
     void end(Socket& socket, Operation& op, Error error) noexcept {
         socket.receiving.pop();
         endings_.finish(op, error);

@@ -54,7 +54,7 @@ public:
     // because its messages are handed out and answered before the next read.
     [[nodiscard]] bool turn_has_room() const noexcept { return drained_bytes_ < turn_bytes; }
 
-    // Changes the strategy of a stream's subscription; no value means adaptive.
+    // Changes the strategy of a stream's subscription; std::nullopt stands for adaptive.
     Error set_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy) noexcept;
     // Changes quiet adaptive subscriptions to zero-byte waits, which need no memory. If the budget
     // is tight, changes all adaptive subscriptions.

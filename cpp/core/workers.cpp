@@ -42,7 +42,7 @@ void Workers::add(std::vector<Ready>& ready) {
             queue_.push_back(std::move(*first));
         }
     } catch (const std::bad_alloc&) {
-        // The rest is queued with the records of the next turn.
+        // Memory has run out. The remaining records are queued with those of the next turn.
     }
     ready.erase(ready.begin(), first);
     pass_on();

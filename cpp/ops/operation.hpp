@@ -50,7 +50,7 @@ struct Operation {
         Operation* next{nullptr};  // in a lane: the next operation
         Socket* accepted;          // of an accept that has left its lane: the connection
     };
-    void* user{nullptr};  // the object of the bindings; the core never reads it
+    void* user{nullptr};  // the Python object, for the bindings; the core never reads it
     // The operation's memory; `length` counts all its bytes. `data` points to the memory itself,
     // or, if `slices` is not 0, to an array of ConstBytes. If `is_message` is true it points to a
     // Message, if `from_file` to a SentFile.

@@ -12,7 +12,7 @@ namespace iocp {
 
 struct Timer;
 
-// The backend's name for a socket: a file descriptor, a SOCKET, or an index into the model's
+// Identifies a socket at its backend: a file descriptor, a SOCKET, or an index into the model's
 // sockets.
 using Handle = std::intptr_t;
 inline constexpr Handle no_handle = -1;
@@ -29,7 +29,7 @@ struct Lane {
     // `started` is not 0.
     std::uint64_t lost : 1 {0};
     std::uint64_t bytes : 48 {0};  // bytes still to send, over all sends in the lane
-    // Returns the first operation, whose id names the kernel's request; null if there is no
+    // Returns the first operation, whose id identifies the kernel's request; null if there is no
     // request.
     [[nodiscard]] Operation* request() const noexcept { return started != 0 ? head : nullptr; }
     // Returns whether the lane is empty: no request is in the kernel and no operation waits.
@@ -130,7 +130,7 @@ class Socket {
 public:
     SlotId id;
     Handle handle{no_handle};
-    void* user{nullptr};  // the object of the bindings; the core never reads it
+    void* user{nullptr};  // the Python object, for the bindings; the core never reads it
     Lane receiving;
     Lane sending;
     SocketLink flushes;       // in the list of sockets with sends to flush

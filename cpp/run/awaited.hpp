@@ -21,10 +21,11 @@ private:
     std::vector<PortRef> found_;
 };
 
-// The state of an awaited condition.
+// The result of Awaited::look(): the condition is met, it is not met yet, or one of its events was
+// closed. `met` and `closed` end the wait.
 enum class Look : std::uint8_t { met, pending, closed };
 
-// A condition that a thread waits for.
+// A condition that a thread waits for, such as a set event or the end of an operation.
 class Awaited {
 public:
     Awaited() = default;
@@ -39,12 +40,13 @@ public:
     // Adds the ports whose turns can fulfil the condition. These ports may change while the thread
     // waits.
     virtual void find_ports(Host& host, FoundPorts& out) = 0;
-    // Returns the state of the condition. If it is met, resets its events, except those with manual
+    // Checks the condition. If it is met, resets the events that met it, except those with manual
     // reset. May throw.
     virtual Look look() = 0;
 };
 
-// A sleep, which only the timeout or a completion routine ends.
+// The condition of a sleep. It is never met, so only the timeout or a completion routine ends the
+// wait.
 class AwaitedTime final : public Awaited {
 public:
     void enlist(Waiter& /*waiter*/) noexcept override {}
@@ -92,7 +94,7 @@ public:
 protected:
     // Returns the operation, or null once it was handed out. The port's lock is held.
     [[nodiscard]] virtual Operation* operation() noexcept = 0;
-    // Returns whether the result is final.
+    // Returns whether the operation's result is final.
     [[nodiscard]] virtual bool done() = 0;
 
 private:

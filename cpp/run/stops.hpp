@@ -24,13 +24,13 @@ public:
         call.from_ = call.seen_ = count_ - (kept_ ? 1U : 0U);
         kept_ = false;
     }
-    // Returns whether the call was stopped.
+    // Returns whether a stop has ended this run().
     [[nodiscard]] bool stopped(Call& call) const noexcept {
         call.seen_ = count_;
         return call.from_ != count_;
     }
-    // Ends the call. If no other call is under way, keeps a stop that this call has not noticed for
-    // the next call.
+    // Notes that this run() is over. If no other run() is under way, keeps a stop that this one has
+    // not noticed for the next.
     void end(const Call& call) noexcept {
         --calls_;
         kept_ = calls_ == 0 && call.seen_ != count_;

@@ -12,8 +12,8 @@ namespace iocp::run {
 // The maximum time between two checks for the program's signals, in nanoseconds.
 inline constexpr std::int64_t between_signals = 1'000'000'000;
 
-// A thread that waits, as the objects that it waits for see it. It sleeps in its parker, or in the
-// backend of a port whose turn it makes.
+// A thread that waits, as the events and ports that it waits for see it. It sleeps in its parker,
+// or in the backend of a port whose turn it makes.
 class WaitingThread final : public Waiter {
 public:
     // Wakes the thread where it sleeps. The events' lock is held.

@@ -81,10 +81,10 @@ class AdaptiveRule:
     """The number of messages in a row, from 1 to 255."""
 
     window: float = 0.1
-    """Seconds."""
+    """The maximum seconds between two messages of such a row."""
 
     idle: float = 1.0
-    """Seconds."""
+    """The seconds without a message after which a busy subscription is 'zero_byte' again."""
 
     budget_percent: int = 75
     """The percentage of the port's budget, from 1 to 100."""

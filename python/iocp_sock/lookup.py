@@ -57,9 +57,9 @@ class _Places:
         self._changed = threading.Condition()
         self._waiting: deque[Lookup] = deque()
         self._taken: dict[Lookup, float] = {}
-        """The time at which each began, in that order."""
+        """The time at which each running lookup began, in that order."""
         self._attended = False
-        """Whether a thread waits for a place, or is about to."""
+        """Whether a thread waits for a place for the first waiting lookup, or is about to."""
 
     def enlist(self, lookup: Lookup) -> None:
         with self._changed:

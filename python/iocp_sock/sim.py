@@ -265,7 +265,7 @@ class Sim:
         self.world.keep_lines(on)
 
     def trace(self) -> list[TraceLine]:
-        """Return the kept lines."""
+        """Return the kept lines of the trace."""
         return [TraceLine(line[0] / 1e9, *line[1:]) for line in self.world.lines()]
 
     def pass_time(self, timeout: float) -> bool:

@@ -374,7 +374,7 @@ def test_on_close_without_receive_data(port, pair):
 
 
 def test_on_close_may_post_elsewhere(port, peers):
-    """Stream level: on_close may use other sockets, and the port."""
+    """Stream level: on_close may post at another socket of the port."""
     sock, _peer = peers.pair(port)
     other, other_peer = peers.pair(port)
     sock.receive(Recorder(), on_close=lambda *_given: other.send(b"bye"))

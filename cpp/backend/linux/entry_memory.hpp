@@ -25,7 +25,7 @@ public:
         return at;
     }
     // Lets new entries use the memory of earlier ones. Precondition: the kernel has taken every
-    // entry whose memory came from this object.
+    // entry whose memory came from this EntryMemory.
     void reuse() noexcept {
         block_ = 0;
         used_ = 0;

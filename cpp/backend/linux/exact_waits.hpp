@@ -27,9 +27,9 @@ public:
     void need_no_more(std::uint32_t slot) noexcept { needed_.erase(slot); }
     [[nodiscard]] bool needed(std::uint32_t slot) const noexcept { return needed_.contains(slot); }
 
-    // Makes an epoll instance for the socket `fd` and the request of this name. Returns the
-    // descriptor to poll for POLLIN, or a negated errno. `stands`: the socket has only an error or
-    // a hang-up, and the instance reports only the next one.
+    // Makes an epoll instance for the socket `fd` and the request whose user_data is `name`.
+    // Returns the descriptor to poll for POLLIN, or a negated errno. `stands`: the socket has only
+    // an error or a hang-up, and the instance reports only the next one.
     int begin(std::uint64_t name, int fd, std::uint32_t events, bool& stands);
     // Closes the epoll instance of a request that has ended, if it has one.
     void over(std::uint64_t name) noexcept;
@@ -40,7 +40,7 @@ public:
 private:
     static void close(int instance) noexcept;
 
-    std::unordered_map<std::uint64_t, int> instances_;  // by the name of the request
+    std::unordered_map<std::uint64_t, int> instances_;  // by the user_data of the request
     SlotSet needed_;  // operations whose last poll ended without a requested event
 };
 

@@ -9,14 +9,15 @@
 namespace iocp {
 
 // The cancels whose requests have not ended. The kernel does not find a request whose wake-up is
-// under way, and its refusal does not name the request. So after a refusal and a pause all these
+// under way, and its refusal does not say which request. So after a refusal and a pause all these
 // cancels are submitted again.
 class OpenCancels {
 public:
     // The pause before the cancels are repeated, in nanoseconds. The wake-up is over by then.
     static constexpr std::int64_t pause = 1'000'000;
 
-    // Notes the cancel of the request of this name. Throws std::bad_alloc if memory runs out.
+    // Notes the cancel of the request whose user_data is `name`. Throws std::bad_alloc if memory
+    // runs out.
     void asked(std::uint64_t name) { names_.insert(name); }
     // Notes the end of a request, whether or not it was cancelled.
     void over(std::uint64_t name) noexcept {
@@ -55,7 +56,7 @@ public:
     void clear() noexcept { names_.clear(); }
 
 private:
-    std::unordered_set<std::uint64_t> names_;  // of cancelled requests that have not ended
+    std::unordered_set<std::uint64_t> names_;  // user_data of cancelled requests in the kernel
     // Whether a cancel was refused and not repeated since. It is never written during a wait.
     bool refused_{false};
     std::int64_t repeated_{0};  // the time of the last repetition

@@ -15,7 +15,7 @@ namespace iocp {
 // cache, and an idle connection holds none.
 class ProvidedRegions {
 public:
-    static constexpr std::uint16_t group = 0;  // the kernel's name of these buffers
+    static constexpr std::uint16_t group = 0;  // the id of this group of buffers (bgid)
     static constexpr std::uint16_t posted = 2;
 
     ProvidedRegions(uring::Ring& ring, BufferPool& pool) noexcept : ring_(ring), pool_(pool) {}

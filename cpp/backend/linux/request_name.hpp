@@ -6,7 +6,8 @@
 
 namespace iocp {
 
-// The meaning of a request's completion.
+// The kind of a request, which decides what its completion means: bytes transferred, readiness as
+// the result itself, or readiness to start the operation again.
 enum class RequestKind : std::uint8_t {
     transfer,  // the result is the number of bytes transferred
     empty,     // readiness, itself the result: a zero-byte receive or a wait for room
@@ -18,7 +19,7 @@ enum class RequestKind : std::uint8_t {
 // kernel. So the socket keeps the kind, and the name can be made again from the operation.
 class RequestName {
 public:
-    // The names of submission entries that belong to no operation.
+    // The user_data of submission entries that belong to no operation.
     static constexpr std::uint64_t wake = ~std::uint64_t{0};
     static constexpr std::uint64_t cancel = ~std::uint64_t{0} - 1;  // completes only if it fails
 
@@ -26,14 +27,15 @@ public:
         : packed_(operation.packed() | (static_cast<std::uint64_t>(kind) << kind_shift)) {}
     explicit RequestName(std::uint64_t packed) noexcept : packed_(packed) {}
 
-    // Makes the name of a new request of the operation, and keeps its kind at the socket.
+    // Makes the RequestName of a new request of the operation, and keeps the request's kind at the
+    // socket.
     static RequestName begin(Operation& op, RequestKind kind) noexcept {
         std::uint32_t& bits = op.socket->backend_bits;
         bits &= ~(kind_bits << shift_of(op));
         bits |= static_cast<std::uint32_t>(kind) << shift_of(op);
         return {op.id, kind};
     }
-    // Returns the name of the operation's latest request.
+    // Returns the RequestName of the operation's latest request.
     static RequestName of(const Operation& op) noexcept {
         return {op.id,
                 static_cast<RequestKind>((op.socket->backend_bits >> shift_of(op)) & kind_bits)};

@@ -16,9 +16,9 @@ namespace iocp {
 // class polls its socket, once.
 class StandingReceives {
 public:
-    // Notes that a request of this name went to the kernel.
+    // Notes that the request whose user_data is `name` went to the kernel.
     void began(std::uint64_t name, int fd);
-    // Notes the completion of a request. Ignores a name that began() has not noted.
+    // Notes the completion of a request. Ignores a request that began() has not noted.
     void completed(const uring::Cqe& cqe);
     // Polls the sockets of the requests in doubt, and calls lost(name) for each request whose
     // socket has something to read. If lost() throws, the next look() calls it again.

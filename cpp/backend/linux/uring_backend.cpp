@@ -67,7 +67,7 @@ int UringBackend::open_ring_in_time(std::string& reason) {
 }
 
 UringBackend::~UringBackend() {
-    ring_.close();  // before the other members end, whose memory its requests may name
+    ring_.close();  // before the other members end, whose memory its requests may use
 }
 
 Error UringBackend::claim() {
@@ -169,9 +169,9 @@ std::uint32_t UringBackend::kernel_locked(const Operation& op) const noexcept {
     return static_cast<std::uint32_t>(op.lease.length / system_page_size()) + 2;
 }
 
-// Cancels by the request's name, never by descriptor, whose number may belong to another socket by
-// now. Does nothing if the request has ended: its packet, which the port has not seen yet, comes
-// later in the same batch.
+// Cancels by the request's user_data, never by descriptor, whose number may belong to another
+// socket by now. Does nothing if the request has ended: its packet, which the port has not seen
+// yet, comes later in the same batch.
 void UringBackend::cancel(Operation& op) {
     if (in_kernel_.contains(op.id.slot)) {
         cancel(RequestName::of(op).packed());
@@ -242,7 +242,7 @@ void UringBackend::publish() {
             }
         });
     } catch (const std::bad_alloc&) {
-        // No memory now: the next turn does the rest.
+        // Memory has run out. The next publish() does the rest.
     }
     submission_.publish();
     must_return_ = submission_.has_backlog() || standing_.in_doubt() || wake_lost_;
@@ -276,7 +276,7 @@ void UringBackend::completion(const uring::Cqe& cqe, std::vector<Packet>& out) n
     const bool polled = name.kind() != RequestKind::transfer;
     // This is a zero-copy send, and a second completion will report that its memory is released.
     // Until then a cancel has nothing to end, and a request for the rest of the send may already
-    // use the same name.
+    // use the same user_data.
     const bool transferred = more && !polled && (cqe.flags & uring::cqe_f_buffer) == 0;
     if (!more || transferred) {
         in_kernel_.erase(packet.operation.slot);

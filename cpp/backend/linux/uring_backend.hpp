@@ -71,7 +71,8 @@ private:
 
     // Functions that start the requests of operations (uring_requests.cpp).
     StartResult start_request(Operation& op, unsigned count);
-    // Notes that a request of the operation goes to the kernel. Returns the name of the request.
+    // Notes that a request of the operation goes to the kernel. Returns the user_data of the
+    // request.
     [[nodiscard]] std::uint64_t begin(Operation& op, RequestKind kind);
     StartResult poll(Operation& op, std::uint32_t events, RequestKind kind);
     void send(Operation& op, unsigned count);

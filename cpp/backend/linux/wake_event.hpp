@@ -10,7 +10,7 @@ public:
     WakeEvent(const WakeEvent&) = delete;
     WakeEvent& operator=(const WakeEvent&) = delete;
 
-    // Makes the descriptor. Returns an errno, or 0.
+    // Makes the descriptor, an eventfd. Returns an errno, or 0.
     [[nodiscard]] int open() noexcept;
     // Returns the descriptor to poll for POLLIN; -1 before open().
     [[nodiscard]] int fd() const noexcept { return fd_; }

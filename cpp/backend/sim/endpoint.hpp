@@ -63,7 +63,8 @@ enum class Stage : std::uint8_t {
     over,  // reset, timed out, refused, or closed
 };
 
-// Names no endpoint. The default SlotId{} cannot stand for none, because it names the first.
+// The id of no endpoint. The default SlotId{} cannot stand for none, because it is the id of the
+// first endpoint.
 inline constexpr SlotId no_endpoint{~std::uint32_t{0}, 0};
 
 // The handle of the first modelled socket. No system has a descriptor this high, so a system call

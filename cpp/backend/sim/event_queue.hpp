@@ -17,8 +17,8 @@ enum Flag : std::uint8_t {
     flag_update = 1U << 4U,  // brings only a window that has grown
 };
 
-// A segment. It names bytes of its sender's stream and does not carry them. The sender keeps them
-// until they are acknowledged, so its pages stay locked.
+// A segment. It has the range of its bytes in the sender's stream, but not the bytes. The sender
+// keeps these until they are acknowledged, so its pages stay locked.
 struct Segment {
     SlotId from;
     SlotId to;

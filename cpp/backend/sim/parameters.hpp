@@ -100,7 +100,8 @@ struct Parameters {
     std::int64_t threads{0};
 };
 
-// Returns whether `count` is the number that a parameter names.
+// Returns whether `count` is the number that a fault parameter gives, such as that of the segment
+// to lose.
 inline bool is_number(std::int64_t parameter, std::uint64_t count) noexcept {
     return parameter == static_cast<std::int64_t>(count);
 }

@@ -11,8 +11,8 @@
 
 namespace iocp::sim {
 
-// One modelled world: its clock, its machines, its network. Ports that share this object share the
-// world. Its lock is taken after a port's, and no function is called back while it is held.
+// One modelled world: its clock, its machines, its network. Ports made with the same World share
+// all three. Its lock is taken after a port's, and no function is called back while it is held.
 class World {
 public:
     World(const Parameters& parameters, std::uint64_t seed);

@@ -67,14 +67,14 @@ public:
             at = at->next;
         }
     }
-    // Adds one part. Precondition: there is room.
+    // Adds one part of an operation as a WSABUF. Precondition: there is room.
     void add(std::byte* data, std::size_t length) noexcept {
         constexpr std::size_t max_bytes = std::size_t{1} << 30U;
         buffers_[count_++] = {static_cast<ULONG>(length < max_bytes ? length : max_bytes),
                               reinterpret_cast<char*>(data)};
     }
-    // Returns the buffers. Winsock needs at least one, so an empty buffer is added if there is
-    // none.
+    // Returns the array of WSABUFs. Winsock needs at least one, so an empty one is added if there
+    // is none.
     WSABUF* data() noexcept {
         if (count_ == 0) {
             add(nullptr, 0);

@@ -23,9 +23,9 @@ public:
     CompletionPort(const CompletionPort&) = delete;
     CompletionPort& operator=(const CompletionPort&) = delete;
 
-    // Makes the port. Returns an error of Win32, or 0.
+    // Makes the completion port. Returns a Win32 error, or 0.
     [[nodiscard]] DWORD open() noexcept;
-    // Returns the handle that sockets and devices are attached to.
+    // Returns the handle of the completion port, with which sockets and devices are associated.
     [[nodiscard]] HANDLE handle() const noexcept { return port_; }
 
     // Ends the wait that is under way, or the next one.

@@ -2,7 +2,8 @@
 
 namespace iocp {
 
-// Waits until no callback runs, because a callback writes to this object and to the port.
+// Waits until no callback runs, because a callback writes to this InterruptWait and to the
+// completion port.
 InterruptWait::~InterruptWait() {
     if (registration_ != nullptr) {
         (void)::UnregisterWaitEx(registration_, INVALID_HANDLE_VALUE);

@@ -6,8 +6,9 @@
 
 namespace iocp {
 
-// The wait for the application's event of interrupts (Ctrl-C), which wakes the port. The event
-// stays set until it is reset, so the registered wait runs only once.
+// The registered wait for the application's interrupt event (Ctrl-C). Its callback wakes the
+// completion port. The event stays set until it is reset, so the wait is registered for one
+// callback only.
 class InterruptWait {
 public:
     explicit InterruptWait(CompletionPort& port) noexcept : port_(port) {}

@@ -55,8 +55,8 @@ void IocpBackend::cancel(Operation& op) {
     }
 }
 
-// Asks the system to cancel a request of a socket that has joined the port. Wakes a wait that would
-// be too long to repeat the cancel.
+// Asks the system to cancel a request of a socket that has joined the completion port. Wakes a wait
+// that would be too long to repeat the cancel.
 void IocpBackend::end(const Member& member, Request& request) noexcept {
     if (cancels_.asked(request, *this) && waiting_) {
         wake();  // the next wait is short enough to repeat the cancel
@@ -164,7 +164,8 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
 }
 
 // Ignores a packet whose socket this backend no longer knows. The handle of a detached socket stays
-// bound to the port, so requests of the handle's next owner report to the port too.
+// associated with the completion port, which therefore also gets the packets of the handle's next
+// owner.
 void IocpBackend::complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& out) {
     const bool announced = entry.lpCompletionKey == CompletionPort::announced_key;
     const bool of_a_request = announced || entry.lpCompletionKey == CompletionPort::room_key;

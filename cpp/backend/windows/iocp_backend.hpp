@@ -107,7 +107,8 @@ private:
     void complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& out);
     void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
 
-    // Declared before `port_`, so that no request is freed before the port's handle is closed.
+    // Declared before `port_`, so that no request is freed before the handle of the completion port
+    // is closed.
     RequestPool requests_;
     CompletionPort port_;
     RoomWaits room_{winsock_, port_};

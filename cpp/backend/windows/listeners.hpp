@@ -14,12 +14,12 @@ namespace iocp {
 // accept has reported, because the kernel writes to the accepts' addresses until then.
 class Listeners {
 public:
-    // `posted`: accepts that stay posted for a subscription.
+    // `posted` is the number of accepts that stay posted for a subscription.
     Listeners(const Winsock& winsock, RequestPool& requests, Members& members,
               unsigned posted) noexcept
         : winsock_(winsock), requests_(requests), members_(members), posted_(posted) {}
 
-    // Returns the listener of the socket with this name, or null.
+    // Returns the listener of the socket with this SlotId, or null.
     [[nodiscard]] Listener* find(SlotId socket) noexcept;
     [[nodiscard]] bool empty() const noexcept { return listeners_.empty(); }
     // Takes a connection that has arrived, or posts accepts and waits for one. Precondition: the

@@ -22,15 +22,15 @@ struct Member {
 };
 
 // The sockets that have joined the completion port. A socket joins with its first request. Windows
-// documents no way to leave the port, so the handle stays bound to it under the socket's name
-// (SlotId). Packets under the name of a socket that has left are ignored: they report requests of
-// the handle's next owner.
+// documents no way to leave the port, so the socket's handle stays associated with it. The
+// completion key is the socket's SlotId. Packets with the key of a socket that has left are
+// ignored: they report requests of the handle's next owner.
 class Members {
 public:
     Members(const Winsock& winsock, const CompletionPort& port) noexcept
         : winsock_(winsock), port_(port) {}
 
-    // Returns the member with this socket's name, or null.
+    // Returns the member with this SlotId, or null.
     [[nodiscard]] Member* find(SlotId socket) noexcept {
         if (socket.slot >= members_.size()) {
             return nullptr;
@@ -39,11 +39,12 @@ public:
         const bool same = member.socket != INVALID_SOCKET && member.id.packed() == socket.packed();
         return same ? &member : nullptr;
     }
-    // Joins the socket to the port. The packets of the socket carry its name from now on. Returns
-    // an error of Winsock, or 0.
+    // Associates the socket with the completion port, with the socket's SlotId as the completion
+    // key. Does nothing if the socket has joined already. Returns a Winsock error, or 0.
     [[nodiscard]] int join(const Socket& socket);
     // Forgets the socket, so that its later packets are ignored. Returns whether it was a member.
-    // The handle is compared too, because a handle that never became a socket has no name.
+    // The handle is compared too, because a handle that never became a socket has the default
+    // SlotId, which may be another socket's.
     bool leave(const Socket& socket) noexcept;
     // Takes the error that a readiness wait of the socket has found, or 0.
     [[nodiscard]] int take_error(const Socket& socket) noexcept;

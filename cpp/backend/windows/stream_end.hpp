@@ -3,7 +3,7 @@
 #include "backend/backend.hpp"
 #include "backend/windows/winsock.hpp"
 
-// The meaning of a receive of 0 bytes on a stream.
+// Finds out whether a stream's receive of 0 bytes is the end of the stream or hides a reset.
 namespace iocp {
 
 // Returns whether a receive of 0 bytes was the end of the stream. Under Wine 8.0 it may also mean

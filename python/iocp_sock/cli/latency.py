@@ -27,7 +27,7 @@ class Latencies:
             self.slow.append(nanoseconds)
 
     def merge(self, other: "Latencies") -> None:
-        """Add another object's counts."""
+        """Add the counts of other Latencies."""
         self.counts = [
             mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)
         ]

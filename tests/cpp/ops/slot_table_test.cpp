@@ -1,4 +1,4 @@
-// SlotTable: names (slot and generation) that are not used again while a late event may carry them.
+// SlotTable: ids (slot and generation), none of which is used again while a late event may have it.
 #include "base/slot_table.hpp"
 
 #include <gtest/gtest.h>

@@ -21,7 +21,7 @@ protected:
             submission_.push(no_operation(name));
         }
     }
-    // Makes turns until `count` completions have arrived. Returns their names.
+    // Makes turns until `count` completions have arrived. Returns their user_data.
     std::vector<std::uint64_t> names(std::size_t count) {
         std::vector<std::uint64_t> all;
         for (int turn = 0; turn < 10 && all.size() < count; ++turn) {

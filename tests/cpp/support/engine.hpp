@@ -162,8 +162,8 @@ public:
                   const std::function<void(Op&)>& prepare = {}) {
         return post(socket, OperationKind::receive_each, {}, {.strategy = strategy}, prepare);
     }
-    // Cancels the operation by its name (SlotId), which any thread may do at any time. Returns
-    // false if the operation has finished already.
+    // Cancels the operation by its id (SlotId), which any thread may do at any time. Returns false
+    // if the operation has finished already.
     bool cancel(const Op& op) {
         return locked([&] {
             Operation* core = port_->operations().find(op.id);

@@ -97,7 +97,7 @@ class _Trial:
         self._worst = 0
 
     def run(self) -> Figures:
-        """Return the figures of the choice; closes the ports."""
+        """Run the load under the choice of strategy, and return its figures; close both ports."""
         with self._server, self._clients, ExitStack() as sockets:
             pairs = [self._pair() for _ in range(2 * _SAMPLE)]
             for one in chain.from_iterable(pairs):

@@ -50,7 +50,7 @@ class Table:
         return found
 
     def whole(self, key: str, least: int, most: int, default: int | None = None) -> int:
-        """Take an integer."""
+        """Take an integer from `least` to `most`."""
 
         def check(given: Any) -> int | None:
             return given if _is_whole(given) and least <= given <= most else None
@@ -85,7 +85,7 @@ class Table:
         )
 
     def word(self, key: str, words: Sequence[str], default: str | None = None) -> str:
-        """Take one of the words."""
+        """Take a text that must be one of `words`."""
         takes = f"one of {', '.join(words)}"
         return self.value(key, takes, lambda given: given if given in words else None, default)
 
