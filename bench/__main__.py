@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import echo, idle, matrix, model, stalled, strategies
+from bench import echo, idle, instructions, matrix, model, stalled, strategies
 from bench.machine import raise_file_limit
 from bench.program import CompileError
 
@@ -48,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     idle.add_arguments(
         commands.add_parser("idle", parents=[common], help="memory per idle connection")
     )
+    instructions.add_arguments(
+        commands.add_parser(
+            "instructions",
+            parents=[common],
+            help="instructions for each echoed message, by callgrind",
+        )
+    )
     strategies.add_arguments(
         commands.add_parser(
             "strategies", parents=[common], help="the cost of each receive and send strategy"
@@ -69,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _MAINS = {
     "idle": idle.main,
+    "instructions": instructions.main,
     "matrix": matrix.main,
     "model": model.main,
     "stalled": stalled.main,
