@@ -64,8 +64,8 @@ inline constexpr Error runs_elsewhere =
 
 // The interface between portable and platform code, in groups: a part of the core asks for the
 // group that it needs. It carries no policy: no ledger, no queue, no strategy. The port holds its
-// lock for every call but wait() and wake(). Without memory a call throws std::bad_alloc and has
-// changed nothing; reap() keeps packets without room for the next call.
+// lock for every call but wake() and a wait() that may last. Without memory a call throws
+// std::bad_alloc and has changed nothing; reap() keeps packets without room for the next call.
 class Group {
 public:
     virtual ~Group() = default;
@@ -197,7 +197,8 @@ public:
     [[nodiscard]] virtual std::size_t internal_bytes() const noexcept { return 0; }
 };
 
-// The turn: publish() with the lock, wait() without it, reap() with it again.
+// The turn: publish() with the lock, wait() without it unless the timeout is 0, reap() with it
+// again.
 class TurnBackend : public Group {
 public:
     // Makes the calling thread the one that runs this backend.

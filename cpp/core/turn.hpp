@@ -23,6 +23,8 @@ public:
     // Makes one turn, which waits until `deadline` (negative: for ever) if nothing is ready. Drops
     // the lock during the wait only. Its records are in the completion queue, whatever it returns.
     Error run(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
+    // Makes one turn that does not wait, and keeps the lock throughout.
+    Error run_now();
 
     // Applies the effects of a step, in the order of effects.hpp. Every step ends with it. Without
     // memory for an effect, the next turn applies it and those behind it.
@@ -51,6 +53,9 @@ private:
     [[nodiscard]] bool end_lost(const Lane& lane);
 
     // The steps of a turn.
+    [[nodiscard]] bool begin(Error& error);
+    void publish();
+    [[nodiscard]] Error end();
     [[nodiscard]] std::int64_t wait_time(std::int64_t deadline) const noexcept;
     void fire_timers();
     void fire(const Timer& timer);

@@ -33,9 +33,10 @@ Ran run(Host& host, RunnablePort& port, bool until_idle);
 // Waits until a record is ready, and hands out all ready records.
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
 // Makes one turn and leaves its records in the inbox, for hand_out(). `count` is their number, and
-// 1 more if operations notified their events. Makes none if records are there already. The caller
-// may be the port's runner from before the turn to after the hand-out, so that no other thread
-// hands the records out. Precondition: the port is for one thread.
+// 1 more if operations notified their events. Makes none if records are there already. With a
+// timeout of 0 the thread stays attached, because detaching would cost more than the turn. The
+// caller may be the port's runner from before the turn to after the hand-out, so that no other
+// thread hands the records out. Precondition: the port is for one thread.
 Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout);
 // Hands out the records of make_turn(). Precondition: the port is for one thread.
 Ran hand_out(Host& host, RunnablePort& port);

@@ -11,6 +11,10 @@ namespace iocp::run {
 // signals. Makes no turn while earlier records are in the inbox.
 Error turn(Host& host, RunnablePort& port, std::int64_t deadline);
 
+// Makes the same turn without a wait, and without detaching: only for the port's lock, while
+// another thread holds it, does it detach.
+Error turn_at_once(Host& host, RunnablePort& port);
+
 // Makes one turn inside a call of the program. Its records stay in the core, for the thread that
 // runs the port. Waits at most `nanoseconds` (negative: for ever), and returns earlier for the
 // program's signals. `seen` is the count of turns at the caller's last check of what it waits for,
