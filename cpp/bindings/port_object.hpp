@@ -10,6 +10,7 @@
 
 #include "base/room.hpp"
 #include "bindings/attached_mutex.hpp"
+#include "bindings/call_watch.hpp"
 #include "bindings/linked_list.hpp"
 #include "bindings/retired.hpp"
 #include "bindings/types.hpp"
@@ -46,6 +47,10 @@ struct PortObject final : CompletionListener, run::RunnablePort {
     Retired retired;                   // of the records that the port's end drops
     PyObject* error_handler{nullptr};
     bool closes_on_error{true};  // a callback that raises closes its connection
+    // Only KeyboardInterrupt and SystemExit pass to the caller of a turn, as in an event loop. Else
+    // every exception that is no Exception does.
+    bool only_exits_pass{false};
+    CallWatch* call_watch{nullptr};  // of the runner's dispatch, or null
     // The size that the system reports for a receive buffer set to 0; negative while none was set.
     std::atomic<int> min_receive_buffer{-1};
     // Guards the lists, the links between the core and its objects, and the callbacks that objects
