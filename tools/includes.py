@@ -20,6 +20,7 @@ ALLOWED = {
     "core": ("base", "ops", "backend"),
     "run": ("base", "ops", "backend", "core"),
     "bindings": ("base", "ops", "backend", "backend/sim", "core", "run"),
+    "aio": ("base", "ops", "backend", "core", "run", "bindings"),
 }
 # The only file of a platform that may include every backend, to make one by name.
 MAKERS = {"backend/linux/make_backend.cpp", "backend/windows/make_backend.cpp"}

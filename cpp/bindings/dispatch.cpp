@@ -5,6 +5,7 @@
 #include "bindings/buffer_object.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/hand_over.hpp"
+#include "bindings/held.hpp"
 #include "bindings/links.hpp"
 #include "bindings/operation_object.hpp"
 #include "bindings/port_object.hpp"
@@ -127,6 +128,30 @@ PyObject* served_by(const OperationObject& op) {
     return Py_NewRef(reinterpret_cast<PyObject*>(op.socket));
 }
 
+// Returns the native receiver of a socket: a new reference, or null.
+PyObject* sink_of(PortObject& port, const Socket& core) {
+    auto* socket = object_of<SocketObject>(port, core.user);
+    if (socket == nullptr) {
+        return nullptr;
+    }
+    PyObject* sink = stored(port, socket->on_close);
+    Py_DECREF(reinterpret_cast<PyObject*>(socket));
+    if (sink != nullptr && !port.types->sink.is_type_of(sink)) {
+        Py_CLEAR(sink);
+    }
+    return sink;
+}
+
+// Hands the failure of a muted send to the receiver of its socket.
+bool hand_out_failure(PortObject& port, const Operation& core) {
+    const Held sink(sink_of(port, *core.socket));
+    if (sink.get() == nullptr) {
+        return true;
+    }
+    const Held exception(exception_of(port, core.error));
+    return port.types->sink.failed(sink.get(), exception.get());
+}
+
 Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
     Outcomes outcomes;
     auto* op = object_of<OperationObject>(port, core.user);
@@ -137,6 +162,9 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
         });
     }
     conclude(port, core, op);
+    if (core.muted) {
+        outcomes.go_on = hand_out_failure(port, core);
+    }
     retired.add(core);
     if (core.subscription()) {
         if (auto* socket = object_of<SocketObject>(port, core.socket->user)) {
@@ -200,6 +228,9 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     if (called.callback() == nullptr) {
         return true;
     }
+    if (port.types->sink.is_type_of(called.callback())) {
+        return port.types->sink.data(called.callback(), std::move(ready.slice));
+    }
     PyObject* sender = nullptr;
     if (ready.what == Ready::What::datagram) {
         sender = from_address(datagram::sender_of(ready.slice));
@@ -260,6 +291,10 @@ bool hand_out_item_error(PortObject& port, const Ready& ready) {
 }
 
 bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
+    const Held sink(sink_of(port, *ready.socket));
+    if (sink.get() != nullptr) {
+        return ready.what == Ready::What::pause_sends || port.types->sink.fell(sink.get());
+    }
     const Called called(port, *ready.socket, which);
     return called.callback() == nullptr ||
            call_with(port, called.socket(), called.callback(), called.socket());
@@ -291,7 +326,9 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
         if (exception == nullptr) {
             exception = failure ? exception_of(port, failure) : Py_NewRef(Py_None);
         }
-        go_on = call_with(port, nullptr, callback, object, exception);
+        go_on = port.types->sink.is_type_of(callback)
+                    ? port.types->sink.closed(callback, exception)
+                    : call_with(port, nullptr, callback, object, exception);
         Py_DECREF(callback);
     }
     Py_XDECREF(exception);

@@ -104,6 +104,7 @@ Types::~Types() {
     Py_XDECREF(socket);
     Py_XDECREF(event);
     Py_XDECREF(routines_ran);
+    Py_XDECREF(sink.type);
     for (PyObject* error : errors) {
         Py_XDECREF(error);
     }

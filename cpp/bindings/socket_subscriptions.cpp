@@ -9,6 +9,7 @@
 #include "bindings/post.hpp"
 #include "bindings/socket_methods.hpp"
 #include "bindings/socket_object.hpp"
+#include "bindings/subscribe.hpp"
 #include "bindings/types.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -29,73 +30,6 @@ bool begin_subscribing(SocketObject& socket) {
     const bool free = !socket.subscribing;
     socket.subscribing = true;
     return free;
-}
-
-// Posts a subscription. While the subscription lives, the port keeps the Socket, and the Socket
-// keeps the callbacks. If several threads race to subscribe, one succeeds. A refused post changes
-// nothing. A cancelled subscription may still be ahead in the lane; its remaining data goes to the
-// new callbacks.
-PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
-                    PyObject* on_error) {
-    PortObject& port = *socket.binding;
-    auto* self = reinterpret_cast<PyObject*>(&socket);
-    if (on_item == nullptr) {
-        return raise(*port.types, ErrorClass::argument_type, EINVAL,
-                     "a subscription needs a callback for its results; give a callable");
-    }
-    const bool mine = begin_subscribing(socket);
-    if (!mine || subscription_stands(socket)) {
-        if (mine) {
-            const std::lock_guard guard(port.links_mutex);
-            socket.subscribing = false;
-        }
-        return raise(*port.types, ErrorClass::argument, EINVAL,
-                     "this socket has a subscription already; cancel that one first");
-    }
-    PyObject* others[3] = {Py_NewRef(on_item), Py_XNewRef(on_close), Py_XNewRef(on_error)};
-    const auto exchange = [&] {
-        std::swap(socket.on_item, others[0]);
-        std::swap(socket.on_close, others[1]);
-        std::swap(socket.on_error, others[2]);
-    };
-    bool linked = false;
-    Py_INCREF(self);
-    {
-        const std::lock_guard guard(port.links_mutex);
-        ++socket.subscribed;
-        exchange();
-        linked = !socket.links.linked();
-        if (linked) {
-            port.sockets.add(socket);
-        }
-    }
-    if (!linked) {
-        Py_DECREF(self);
-    }
-    PyObject* op = posted(socket, what);
-    PyObject* raised = PyErr_GetRaisedException();
-    {
-        const std::lock_guard guard(port.links_mutex);
-        socket.subscribing = false;
-        linked = false;
-        if (op == nullptr) {
-            exchange();
-            // The port keeps an ending socket until it is closed. It also keeps a socket whose last
-            // subscription is not handed out yet.
-            linked = --socket.subscribed == 0 && !socket.ending && socket.links.linked();
-            if (linked) {
-                port.sockets.remove(socket);
-            }
-        }
-    }
-    if (linked) {
-        Py_DECREF(self);
-    }
-    for (PyObject* other : others) {
-        Py_XDECREF(other);
-    }
-    PyErr_SetRaisedException(raised);
-    return op;
 }
 
 PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
@@ -166,6 +100,69 @@ PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
 }
 
 }  // namespace
+
+PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObject* on_close,
+                    PyObject* on_error) {
+    PortObject& port = *socket.binding;
+    auto* self = reinterpret_cast<PyObject*>(&socket);
+    if (on_item == nullptr) {
+        return raise(*port.types, ErrorClass::argument_type, EINVAL,
+                     "a subscription needs a callback for its results; give a callable");
+    }
+    const bool mine = begin_subscribing(socket);
+    if (!mine || subscription_stands(socket)) {
+        if (mine) {
+            const std::lock_guard guard(port.links_mutex);
+            socket.subscribing = false;
+        }
+        return raise(*port.types, ErrorClass::argument, EINVAL,
+                     "this socket has a subscription already; cancel that one first");
+    }
+    PyObject* others[3] = {Py_NewRef(on_item), Py_XNewRef(on_close), Py_XNewRef(on_error)};
+    const auto exchange = [&] {
+        std::swap(socket.on_item, others[0]);
+        std::swap(socket.on_close, others[1]);
+        std::swap(socket.on_error, others[2]);
+    };
+    bool linked = false;
+    Py_INCREF(self);
+    {
+        const std::lock_guard guard(port.links_mutex);
+        ++socket.subscribed;
+        exchange();
+        linked = !socket.links.linked();
+        if (linked) {
+            port.sockets.add(socket);
+        }
+    }
+    if (!linked) {
+        Py_DECREF(self);
+    }
+    PyObject* op = posted(socket, what);
+    PyObject* raised = PyErr_GetRaisedException();
+    {
+        const std::lock_guard guard(port.links_mutex);
+        socket.subscribing = false;
+        linked = false;
+        if (op == nullptr) {
+            exchange();
+            // The port keeps an ending socket until it is closed. It also keeps a socket whose last
+            // subscription is not handed out yet.
+            linked = --socket.subscribed == 0 && !socket.ending && socket.links.linked();
+            if (linked) {
+                port.sockets.remove(socket);
+            }
+        }
+    }
+    if (linked) {
+        Py_DECREF(self);
+    }
+    for (PyObject* other : others) {
+        Py_XDECREF(other);
+    }
+    PyErr_SetRaisedException(raised);
+    return op;
+}
 
 PyMethodDef subscription_methods[] = {
     {"accept_each", fast(guarded<accept_each>), keywords_call,

@@ -14,7 +14,7 @@ namespace iocp {
         count(sends)        /* sends in those requests */                                     \
         count(drains)       /* times that a socket was drained */                             \
         count(refusals)     /* by the budget, a cap, or an exhausted system */                \
-        count(degraded)     /* receives that wait without the buffer they were posted with */ \
+        count(degraded)     /* operations that wait without lending their memory */           \
         count(switches)     /* of an adaptive subscription's strategy */                      \
         count(pauses)       /* of senders, by their high mark */                              \
         count(evictions)    /* connections closed for making no progress */                   \

@@ -42,6 +42,8 @@ public:
 
     // Starts operations from the head of the lane, up to a subscription.
     void start(Socket& socket, Lane& lane);
+    // Sends what the system takes at once of the sends that wait, without a request.
+    void send_now(Socket& socket);
     // Returns whether the lane's head can be started: neither started yet, nor held, nor paused.
     [[nodiscard]] static bool startable(const Lane& lane) noexcept {
         return lane.head != nullptr && lane.started == 0 && !lane.head->held && !lane.head->paused;

@@ -68,9 +68,9 @@ public:
     void set_listener(CompletionListener& listener) noexcept {
         parts_.completions.set_listener(listener);
     }
-    // Returns whether there are notified completions. Needs no lock.
+    // Returns whether there are notified completions or ended muted sends. Needs no lock.
     [[nodiscard]] bool any_notified() const noexcept { return parts_.completions.any_notified(); }
-    // Takes the finished operations that are notified completions, as a list by `next_finished`.
+    // Takes the notified completions and the ended muted sends, as a list by `next_finished`.
     // Any thread may take them, and must release their memory and retire them. It takes them before
     // the records of the same turn are handed out; from then on their sockets may be retired.
     [[nodiscard]] Operation* take_notified() noexcept;
@@ -82,6 +82,10 @@ public:
     // poll(), or for the workers. While another thread leads, it waits until that thread's turn
     // ends. `seen` is the value of turns() when the caller last checked the result it waits for.
     Error collect(std::int64_t deadline, std::uint64_t seen = 0);
+    // Counts the turns, modulo 2^32, so that a caller can tell whether one was made since.
+    [[nodiscard]] std::uint32_t turn_number() const noexcept {
+        return parts_.subscriptions.turn_number();
+    }
     // Returns the number of turns made; 0 unless the port is shared. Needs no lock.
     [[nodiscard]] std::uint64_t turns() const noexcept { return shared() ? workers_->turns() : 0; }
     // Moves the ready records to `out` without a turn.

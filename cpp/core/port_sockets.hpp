@@ -51,6 +51,10 @@ public:
     Error set_send_strategy(Socket& socket, SendStrategy strategy);
     // Changes the marks, and asks the sender to pause or go on by the new ones.
     void set_marks(Socket& socket, SendMarks marks);
+    // Sends what the system takes at once of the sends that wait for the next turn.
+    void flush(Socket& socket);
+    // Notifies the sender, once, when at most `bytes` are left to send (SendFlow::expect_fall()).
+    void expect_fall(Socket& socket, std::uint32_t bytes);
     // Changes the strategy of receive_each; no value means adaptive.
     Error set_receive_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy);
 

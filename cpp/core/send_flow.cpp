@@ -52,7 +52,7 @@ Error SendFlow::prepare_file(Operation& op) {
 
 Error SendFlow::prepare_send(Operation& op) {
     const Socket& socket = *op.socket;
-    const std::uint64_t cap = socket.marks.cap;
+    const std::uint64_t cap = op.muted ? 0 : socket.marks.cap;  // nobody could take the refusal
     if (cap != 0 && (op.lease.length > cap || socket.sending.bytes > cap - op.lease.length)) {
         ++metrics_.counts.refusals;
         return Error::of(Fault::budget,

@@ -39,6 +39,14 @@ public:
 
     // Notifies the sender to pause or to go on. The two alternate and never repeat.
     void notify(Socket& socket) noexcept;
+    // Notifies the sender to go on, once, when at most `bytes` are left to send. Takes the place of
+    // the socket's marks.
+    void expect_fall(Socket& socket, std::uint32_t bytes) noexcept {
+        socket.marks.high = ~std::uint32_t{0};
+        socket.marks.low = bytes;
+        socket.send_paused = true;
+        work_.add(socket, effect::sends_moved);
+    }
 
     // Starts the socket's batched sends when the next turn begins.
     void flush_later(Socket& socket) noexcept { flushes_.add(socket); }

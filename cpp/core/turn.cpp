@@ -253,7 +253,7 @@ Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
 // Returns how long the turn may wait, in nanoseconds. Negative means for ever.
 std::int64_t Turn::wait_time(std::int64_t deadline) const noexcept {
     if (!parts_.completions.empty() || !packets_.empty() || parts_.standing.any() || woken_ ||
-        parts_.work.reminded()) {
+        parts_.work.reminded() || parts_.completions.any_muted()) {
         return 0;
     }
     const std::int64_t until = parts_.timers.next(deadline);

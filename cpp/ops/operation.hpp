@@ -87,6 +87,9 @@ struct Operation {
         false};                   // waits for all: a receive that ends only when its buffer is full
     bool silent : 1 {false};      // done by its post, and skips its packet
     bool notifies : 1 {false};    // a completion listener is notified of its end
+    // A send without an object: its success makes no record, and only its socket's first failure
+    // does.
+    bool muted : 1 {false};
     bool direct : 1 {false};      // a direct send
     bool releasing : 1 {false};   // finished except for the releases that it waits for
     bool yields : 1 {false};      // asked to give its pages back and to wait without memory

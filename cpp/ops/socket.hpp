@@ -152,7 +152,7 @@ public:
     std::int16_t protocol{0};
     std::uint8_t type{0};
     SocketState state{SocketState::free};
-    SendStrategy send_strategy{SendStrategy::buffered};
+    SendStrategy send_strategy : 2 {SendStrategy::buffered};
     bool stream : 1 {false};     // bytes without borders: sends may be coalesced
     bool send_shut : 1 {false};  // shutdown for writing was asked for; it follows the queued sends
     bool fin_sent : 1 {false};   // that shutdown was made
@@ -180,6 +180,7 @@ public:
     bool subscribed : 1 {false};      // has a subscription whose completion is not handed out
     bool borrowed : 1 {false};        // its end leaves the descriptor open, for the caller
     bool watched : 1 {false};         // borrowed, and takes readiness waits only
+    bool mute_broken : 1 {false};     // the failure of a muted send has made its record
     NagleWatch nagle;
     Effects effects{0};  // the work that the port still has at this socket (effects.hpp)
 
