@@ -181,7 +181,7 @@ bool take_data(PyObject* self, Slice&& slice) {
     if (slice.length() == 0) {
         return call_in_context(self, "_on_eof", nullptr);
     }
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     const Held protocol(taken(self, &StreamFields::protocol));
     const Held context(taken(self, &StreamFields::context));
     if (core.get() == nullptr || protocol.get() == nullptr || context.get() == nullptr) {
@@ -208,7 +208,7 @@ bool take_end(PyObject* self, PyObject* exception) {
 
 // _deliver(bytes): delivers data that was held back.
 PyObject* deliver(PyObject* self, PyObject* bytes) {
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     const Held protocol(taken(self, &StreamFields::protocol));
     if (!PyBytes_CheckExact(bytes) || core.get() == nullptr || protocol.get() == nullptr) {
         Py_RETURN_NONE;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/address_argument.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/links.hpp"
 #include "bindings/open_socket.hpp"
@@ -40,8 +41,11 @@ constexpr ObjectField object_fields[] = {
     IOCP_FIELD("_protocol", protocol, true), IOCP_FIELD("_context", context, false),
     IOCP_FIELD("_server", server, true),     IOCP_FIELD("_write_error", write_error, true),
     IOCP_FIELD("_held", held, true),         IOCP_FIELD("_extra", extra, true),
+    IOCP_FIELD("_names", names, false),
 };
 #undef IOCP_FIELD
+
+constexpr std::size_t default_high = std::size_t{64} << 10U;  // asyncio's
 
 PyObject* get_object(PyObject* self, void* field) {
     const Held value(taken(self, static_cast<const ObjectField*>(field)->where));
@@ -72,7 +76,65 @@ PyObject* get_extra(PyObject* self, void* field) {
     return made.release();
 }
 
-// _open(core, sock, context): the transport of an open Socket from here on.
+// Returns the Socket; None before and after the transport is open.
+PyObject* get_core(PyObject* self, void* /*unused*/) {
+    Held core(open_core(self));
+    return core.get() != nullptr ? core.release() : Py_NewRef(Py_None);
+}
+
+// _socket_object(): the Socket, also after its end.
+PyObject* socket_object(PyObject* self, PyObject* /*unused*/) {
+    Held core(taken(self, &StreamFields::core));
+    return core.get() != nullptr ? core.release() : Py_NewRef(Py_None);
+}
+
+// Asks for an address of the open Socket. Without one its length is 0.
+Address address_of(py::SocketObject& socket, bool peer) {
+    return py::peek(socket, Address{}, [&](const Socket& target) {
+        Address found;
+        if (target.handle == no_handle ||
+            socket.binding->core->backend().name_of(target, peer, found) != 0) {
+            found.length = 0;
+        }
+        return found;
+    });
+}
+
+// Keeps the raw addresses of a Socket that may be gone when get_extra_info() is asked.
+void keep_names(PyObject* self, py::SocketObject& socket) {
+    StreamFields& fields = fields_of(self);
+    const Address own = address_of(socket, false);
+    const Address peer = fields.peer_length == 0 ? address_of(socket, true) : Address{};
+    Held names(
+        PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(1 + own.length + peer.length)));
+    if (names.get() == nullptr) {
+        PyErr_Clear();  // they are then unknown after the end
+        return;
+    }
+    char* at = PyBytes_AS_STRING(names.get());
+    *at = static_cast<char>(own.length);
+    std::memcpy(at + 1, own.bytes.data(), own.length);
+    std::memcpy(at + 1 + own.length, peer.bytes.data(), peer.length);
+    const py::CriticalSection section(self);
+    if (fields.names == nullptr) {
+        fields.names = names.release();
+    }
+}
+
+// Returns an address that keep_names() has kept; without one its length is 0.
+Address kept_name(PyObject* names, bool peer) {
+    Address address;
+    const auto* at = reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(names));
+    const std::size_t own = *at;
+    const std::size_t rest = static_cast<std::size_t>(PyBytes_GET_SIZE(names)) - 1 - own;
+    address.length = static_cast<std::uint32_t>(peer ? rest : own);
+    std::memcpy(address.bytes.data(), at + 1 + (peer ? own : 0), address.length);
+    return address;
+}
+
+// _open(core, sock, context, peer): the transport of an open Socket from here on. `peer` is the raw
+// address of an accepted connection's peer, or None. Returns the Socket's name, for
+// Port._receiver().
 PyObject* open(PyObject* self, PyTypeObject* defining, PyObject* const* given, Py_ssize_t count,
                PyObject* /*keywords*/) {
     PyObject* module = PyType_GetModule(defining);
@@ -85,9 +147,10 @@ PyObject* open(PyObject* self, PyTypeObject* defining, PyObject* const* given, P
     if (types == nullptr) {
         return nullptr;
     }
-    if (count != 3 || !Py_IS_TYPE(given[0], types->socket) || !PyContext_CheckExact(given[2])) {
+    if (count != 4 || !Py_IS_TYPE(given[0], types->socket) || !PyContext_CheckExact(given[2])) {
         PyErr_SetString(PyExc_TypeError,
-                        "_open() needs a Socket, its socket.socket or None, and a Context");
+                        "_open() needs a Socket, its socket.socket or None, a Context, and a raw "
+                        "address or None");
         return nullptr;
     }
     auto& socket = *reinterpret_cast<py::SocketObject*>(given[0]);
@@ -101,31 +164,76 @@ PyObject* open(PyObject* self, PyTypeObject* defining, PyObject* const* given, P
         fields.core = Py_NewRef(given[0]);
         fields.sock = given[1] == Py_None ? nullptr : Py_NewRef(given[1]);
         Py_XSETREF(fields.context, Py_NewRef(given[2]));
+        if (PyBytes_CheckExact(given[3]) &&
+            static_cast<std::size_t>(PyBytes_GET_SIZE(given[3])) <= fields.peer.size()) {
+            fields.peer_length = static_cast<std::uint8_t>(PyBytes_GET_SIZE(given[3]));
+            std::memcpy(fields.peer.data(), PyBytes_AS_STRING(given[3]), fields.peer_length);
+        }
     }
-    const Handle handle =
-        py::peek(socket, no_handle, [](const Socket& target) { return target.handle; });
+    const bool owned = given[1] == Py_None;
+    Handle handle = no_handle;
+    const SlotId name = py::locked(*socket.binding, [&] {
+        Socket* target = socket.core.get();
+        if (target == nullptr) {
+            return SlotId{};
+        }
+        if (owned && target->state == SocketState::open) {
+            socket.binding->core->sockets().keep_open(*target);
+        }
+        handle = target->handle;
+        return target->id;
+    });
     fields.descriptor = static_cast<int>(handle);
+    fields.high = default_high;
+    if (!owned) {
+        keep_names(self,
+                   socket);  // the descriptor is its owner's as soon as an error ends the Socket
+    }
     Py_XDECREF(py::replaced(*socket.binding, socket.on_close, Py_NewRef(self)));
-    Py_RETURN_NONE;
+    return PyLong_FromUnsignedLongLong(name.packed());
 }
 
-// _give_up(): returns the Socket and its socket.socket, and has them no more.
-PyObject* give_up(PyObject* self, PyObject* /*unused*/) {
-    const Held core(replaced(self, &StreamFields::core, nullptr));
-    const Held sock(replaced(self, &StreamFields::sock, nullptr));
-    if (core.get() != nullptr) {
-        py::SocketObject& socket = *socket_in(core);
-        PyObject* on_close = nullptr;
-        {
-            const std::lock_guard guard(socket.binding->links_mutex);
-            if (socket.on_close == self) {
-                on_close = std::exchange(socket.on_close, nullptr);
-            }
-        }
-        Py_XDECREF(on_close);
+// _name(peer): an address of the Socket, also after its end; None if there is none.
+PyObject* name_of(PyObject* self, PyObject* of_peer) {
+    const StreamFields& fields = fields_of(self);
+    const bool peer = of_peer == Py_True;
+    const Held names(taken(self, &StreamFields::names));
+    const Held core(open_core(self));
+    Address address;
+    if (peer && fields.peer_length != 0) {
+        std::memcpy(address.bytes.data(), fields.peer.data(), fields.peer_length);
+        address.length = fields.peer_length;
+    } else if (names.get() != nullptr) {
+        address = kept_name(names.get(), peer);
+    } else if (core.get() != nullptr) {
+        address = address_of(*socket_in(core), peer);
     }
-    return PyTuple_Pack(2, core.get() != nullptr ? core.get() : Py_None,
-                        sock.get() != nullptr ? sock.get() : Py_None);
+    return address.length != 0 ? py::from_address(address) : Py_NewRef(Py_None);
+}
+
+// _give_up(): returns the Socket and its socket.socket, which the caller closes.
+PyObject* give_up(PyObject* self, PyObject* /*unused*/) {
+    const Held core(open_core(self));
+    if (core.get() == nullptr) {
+        return PyTuple_Pack(2, Py_None, Py_None);
+    }
+    py::SocketObject& socket = *socket_in(core);
+    const Held extra(taken(self, &StreamFields::extra));
+    const Held names(taken(self, &StreamFields::names));
+    if (extra.get() == nullptr && names.get() == nullptr) {
+        keep_names(self, socket);
+    }
+    const Held sock(taken(self, &StreamFields::sock));
+    fields_of(self).over = 1;
+    PyObject* on_close = nullptr;
+    {
+        const std::lock_guard guard(socket.binding->links_mutex);
+        if (socket.on_close == self) {
+            on_close = std::exchange(socket.on_close, nullptr);
+        }
+    }
+    Py_XDECREF(on_close);
+    return PyTuple_Pack(2, core.get(), sock.get() != nullptr ? sock.get() : Py_None);
 }
 
 PyObject* is_closing(PyObject* self, PyObject* /*unused*/) {
@@ -148,6 +256,8 @@ PyMethodDef life_methods[] = {
     {"_open", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<open>)),
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, nullptr},
     {"_give_up", guarded<give_up>, METH_NOARGS, nullptr},
+    {"_name", guarded<name_of>, METH_O, nullptr},
+    {"_socket_object", guarded<socket_object>, METH_NOARGS, nullptr},
     {"is_closing", guarded<is_closing>, METH_NOARGS,
      "is_closing() -> bool\n\nReturns whether the transport is closing or closed."},
     {"is_reading", guarded<is_reading>, METH_NOARGS,
@@ -184,9 +294,10 @@ std::vector<PyGetSetDef>& properties() {
     static std::vector<PyGetSetDef> made = [] {
         std::vector<PyGetSetDef> all;
         for (const ObjectField& field : object_fields) {
-            const bool extra = field.where == &StreamFields::extra;
-            all.push_back({field.name, extra ? guarded<get_extra> : guarded<get_object>,
-                           field.writable ? guarded<set_object> : nullptr, nullptr,
+            const auto get = field.where == &StreamFields::extra  ? guarded<get_extra>
+                             : field.where == &StreamFields::core ? guarded<get_core>
+                                                                  : guarded<get_object>;
+            all.push_back({field.name, get, field.writable ? guarded<set_object> : nullptr, nullptr,
                            const_cast<ObjectField*>(&field)});
         }
         all.push_back({nullptr, nullptr, nullptr, nullptr, nullptr});
@@ -238,6 +349,21 @@ PyObject* make_type(PyObject* module, PyTypeObject* base) {
 }
 
 }  // namespace
+
+void keep_while_busy(PyObject* self, py::SocketObject& socket) {
+    const StreamFields& fields = fields_of(self);
+    py::PortObject& port = *socket.binding;
+    if (!port.usable() || fields.closing != 0 || socket.ending || !socket.core.linked()) {
+        return;  // the end of a Socket keeps it by itself
+    }
+    const bool waits =
+        py::peek(socket, false, [](const Socket& core) { return core.sending.bytes != 0; });
+    if (waits || (socket.subscribed != 0 && fields.paused == 0)) {
+        py::hold(port, port.sockets, socket);
+    } else {
+        py::give_up(port, port.sockets, socket);
+    }
+}
 
 bool StreamNames::make() {
     data_received = PyUnicode_InternFromString("data_received");

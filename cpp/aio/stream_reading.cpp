@@ -17,7 +17,7 @@ namespace {
 
 // _subscribe(strategy): receives for the transport from here on.
 PyObject* subscribe(PyObject* self, PyObject* strategy) {
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     if (core.get() == nullptr) {
         Py_RETURN_NONE;
     }
@@ -41,7 +41,7 @@ PyObject* subscribe(PyObject* self, PyObject* strategy) {
 
 // _unsubscribe(): asks for the end of the subscription, if there is one.
 PyObject* unsubscribe(PyObject* self, PyObject* /*unused*/) {
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     if (core.get() == nullptr || fields_of(self).subscribed == 0) {
         Py_RETURN_NONE;
     }
@@ -61,11 +61,21 @@ PyObject* unsubscribe(PyObject* self, PyObject* /*unused*/) {
     Py_RETURN_NONE;
 }
 
+// _keep_while_busy(): asks again whether the port keeps the transport.
+PyObject* keep(PyObject* self, PyObject* /*unused*/) {
+    const Held core(open_core(self));
+    if (core.get() != nullptr) {
+        keep_while_busy(self, *socket_in(core));
+    }
+    Py_RETURN_NONE;
+}
+
 }  // namespace
 
 PyMethodDef stream_reading_methods[] = {
     {"_subscribe", guarded<subscribe>, METH_O, nullptr},
     {"_unsubscribe", guarded<unsubscribe>, METH_NOARGS, nullptr},
+    {"_keep_while_busy", guarded<keep>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

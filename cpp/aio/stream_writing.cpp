@@ -2,9 +2,12 @@
 // are gathered, and go in one request when the next turn begins.
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <limits>
+#include <mutex>
 
 #include "aio/stream_object.hpp"
+#include "base/process.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/open_socket.hpp"
@@ -41,13 +44,14 @@ Error send_first(StreamFields& fields, Port& port, Socket& socket, const std::by
 
 // Queues bytes that `owner` keeps, behind all earlier ones. With an error the caller still has the
 // reference to the owner. Needs the port's lock.
-Error queue(Port& port, Socket& socket, const Lease& lease, Queued& queued) {
+Error queue(Port& port, Socket& socket, const Lease& lease, bool gathers, Queued& queued) {
     Operation* op = port.operations().create(socket, OperationKind::send);
     if (op == nullptr) {
         return Error::of(Fault::resource, "no memory for a send; write again when some is free");
     }
     op->lease = lease;
     op->muted = true;
+    op->gathers = gathers;
     op->batched = true;
     if (Error refused = port.operations().submit(*op)) {
         op->lease = {};
@@ -55,8 +59,33 @@ Error queue(Port& port, Socket& socket, const Lease& lease, Queued& queued) {
         return refused;
     }
     queued.bytes = socket.sending.bytes;
-    queued.waits = queued.waits || op->held || op->readiness_only;
+    const bool asked_to = socket.send_strategy == SendStrategy::when_writable;
+    queued.waits = queued.waits || op->held || (op->readiness_only && !asked_to);
     return {};
+}
+
+// Writes of at most this many bytes are copied: a copy costs less than a send of its own.
+constexpr std::size_t small = 1024;
+
+// Copies bytes behind those of the last write, or to a page of their own. Needs the port's lock.
+Error gather(py::PortObject& port, Socket& socket, const std::byte* data, std::size_t length,
+             Queued& queued) {
+    if (port.core->operations().append(socket, data, length)) {
+        queued.bytes = socket.sending.bytes;
+        return {};
+    }
+    Region* page = port.pool->take(system_page_size());
+    if (page == nullptr) {
+        return Error::of(Fault::resource, "no memory for a send; write again when some is free");
+    }
+    std::memcpy(page->data(), data, length);
+    Lease lease{page->data(), length, page,
+                [](void* owner) { static_cast<Region*>(owner)->drop_reference(); }};
+    const Error error = queue(*port.core, socket, lease, true, queued);
+    if (error) {
+        lease.give_back();
+    }
+    return error;
 }
 
 Lease lease_of(PyObject* bytes, std::size_t from) noexcept {
@@ -83,16 +112,31 @@ std::uint64_t flush(py::SocketObject& socket) {
     });
 }
 
+PyObject* call(PyObject* self, const char* name) {
+    return attaching([&] { return PyObject_CallMethod(self, name, nullptr); });
+}
+
+bool kept(const py::SocketObject& socket) {
+    const std::lock_guard guard(socket.binding->links_mutex);
+    return socket.links.linked();
+}
+
 // Ends a write. A queue over the high mark is flushed before the protocol is paused.
 PyObject* written(PyObject* self, py::SocketObject& socket, const Queued& queued) {
-    if (queued.waits) {
-        return attaching([&] { return PyObject_CallMethod(self, "_pause_for_budget", nullptr); });
-    }
-    const std::size_t high = fields_of(self).high;
-    if (queued.bytes <= high || flush(socket) <= high) {
+    if (queued.bytes == 0) {
         Py_RETURN_NONE;
     }
-    return attaching([&] { return PyObject_CallMethod(self, "_maybe_pause_protocol", nullptr); });
+    if (queued.waits) {
+        return call(self, "_pause_for_budget");
+    }
+    const std::size_t high = fields_of(self).high;
+    if (queued.bytes > high && flush(socket) > high) {
+        return call(self, "_maybe_pause_protocol");
+    }
+    if (!kept(socket)) {
+        return call(self, "_keep_until_sent");
+    }
+    Py_RETURN_NONE;
 }
 
 // Makes `work` with the open socket, under the lock. `work` returns an Error.
@@ -100,35 +144,70 @@ template <class Work>
 Error with_target(py::SocketObject& socket, Work&& work) {
     return py::locked(*socket.binding, [&]() -> Error {
         Socket* target = socket.core.get();
-        return target != nullptr ? work(*socket.binding->core, *target) : socket_is_closed;
+        return target != nullptr ? work(*target) : socket_is_closed;
     });
 }
 
 PyObject* write_bytes(PyObject* self, py::SocketObject& socket, PyObject* bytes) {
     StreamFields& fields = fields_of(self);
+    py::PortObject& port = *socket.binding;
     Queued queued;
     Py_INCREF(bytes);
-    bool kept = false;
-    const Error error = with_target(socket, [&](Port& port, Socket& target) -> Error {
+    bool leased = false;
+    const Error error = with_target(socket, [&](Socket& target) -> Error {
         const Lease all = lease_of(bytes, 0);
         std::size_t went = 0;
-        Error refused = send_first(fields, port, target, all.data, all.length, went);
-        if (!refused && went != all.length) {
-            refused = queue(port, target, lease_of(bytes, went), queued);
-            kept = !refused;
+        if (Error refused = send_first(fields, *port.core, target, all.data, all.length, went)) {
+            return refused;
         }
+        if (all.length - went <= small) {
+            return went != all.length
+                       ? gather(port, target, all.data + went, all.length - went, queued)
+                       : Error{};
+        }
+        const Error refused = queue(*port.core, target, lease_of(bytes, went), false, queued);
+        leased = !refused;
         return refused;
     });
-    if (!kept) {
+    if (!leased) {
         Py_DECREF(bytes);
     }
     return error ? fail(self, socket, error) : written(self, socket, queued);
 }
 
-// Writes memory that the caller may change after the call: what does not go at once is copied.
+// A view of memory that the caller may change after the call. It is given back when the scope ends.
+class View {
+public:
+    View() = default;
+    ~View() {
+        if (taken_) {
+            PyBuffer_Release(&view_);
+        }
+    }
+    View(const View&) = delete;
+    View& operator=(const View&) = delete;
+
+    // False: an exception is set.
+    [[nodiscard]] bool take(PyObject* data) {
+        taken_ = attaching([&] { return PyObject_GetBuffer(data, &view_, PyBUF_SIMPLE); }) == 0;
+        return taken_;
+    }
+    [[nodiscard]] const std::byte* data() const noexcept {
+        return static_cast<const std::byte*>(view_.buf);
+    }
+    [[nodiscard]] std::size_t length() const noexcept {
+        return static_cast<std::size_t>(view_.len);
+    }
+
+private:
+    Py_buffer view_{};
+    bool taken_{false};
+};
+
+// Writes memory that the caller may change: what does not go at once is copied.
 PyObject* write_view(PyObject* self, py::SocketObject& socket, PyObject* data) {
-    Py_buffer view;
-    if (attaching([&] { return PyObject_GetBuffer(data, &view, PyBUF_SIMPLE); }) != 0) {
+    View view;
+    if (!view.take(data)) {
         if (PyErr_ExceptionMatches(PyExc_BufferError) == 0) {
             return nullptr;
         }
@@ -137,23 +216,27 @@ PyObject* write_view(PyObject* self, py::SocketObject& socket, PyObject* data) {
         return bytes.get() != nullptr ? write_bytes(self, socket, bytes.get()) : nullptr;
     }
     StreamFields& fields = fields_of(self);
-    const auto* at = static_cast<const std::byte*>(view.buf);
-    const auto length = static_cast<std::size_t>(view.len);
+    py::PortObject& port = *socket.binding;
+    Queued queued;
     std::size_t went = 0;
-    const Error error = with_target(socket, [&](Port& port, Socket& target) {
-        return send_first(fields, port, target, at, length, went);
+    const Error error = with_target(socket, [&](Socket& target) -> Error {
+        if (Error refused =
+                send_first(fields, *port.core, target, view.data(), view.length(), went)) {
+            return refused;
+        }
+        const std::size_t rest = view.length() - went;
+        if (rest == 0 || rest > small) {
+            return {};
+        }
+        const std::byte* at = view.data() + went;
+        went += rest;
+        return gather(port, target, at, rest, queued);
     });
-    const Held rest(error || went == length
-                        ? nullptr
-                        : PyBytes_FromStringAndSize(reinterpret_cast<const char*>(at + went),
-                                                    static_cast<Py_ssize_t>(length - went)));
-    PyBuffer_Release(&view);
-    if (error) {
-        return fail(self, socket, error);
+    if (error || went == view.length()) {
+        return error ? fail(self, socket, error) : written(self, socket, queued);
     }
-    if (went == length) {
-        Py_RETURN_NONE;
-    }
+    const Held rest(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(view.data() + went),
+                                              static_cast<Py_ssize_t>(view.length() - went)));
     return rest.get() != nullptr ? write_bytes(self, socket, rest.get()) : nullptr;
 }
 
@@ -169,8 +252,8 @@ PyObject* write(PyObject* self, PyObject* data) {
                             Py_TYPE(data)->tp_name);
     }
     const py::CriticalSection section(self);
-    const Held core(Py_XNewRef(fields_of(self).core));
-    if (!takes_writes(fields_of(self)) || core.get() == nullptr) {
+    const Held core(open_core(self));
+    if (core.get() == nullptr || !takes_writes(fields_of(self))) {
         return attaching([&] { return PyObject_CallMethod(self, "_refuse_write", "(O)", data); });
     }
     py::SocketObject& socket = *socket_in(core);
@@ -203,7 +286,8 @@ bool worth_gathering(PyObject* items) noexcept {
 PyObject* write_each(PyObject* self, py::SocketObject& socket, PyObject* items) {
     StreamFields& fields = fields_of(self);
     Queued queued;
-    const Error error = with_target(socket, [&](Port& port, Socket& target) -> Error {
+    Port& port = *socket.binding->core;
+    const Error error = with_target(socket, [&](Socket& target) -> Error {
         const bool at_once = target.sending.idle() && fields.turn != port.turn_number();
         fields.turn = port.turn_number();
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); ++i) {
@@ -211,7 +295,7 @@ PyObject* write_each(PyObject* self, py::SocketObject& socket, PyObject* items) 
             if (PyBytes_GET_SIZE(bytes) == 0) {
                 continue;
             }
-            if (Error refused = queue(port, target, lease_of(bytes, 0), queued)) {
+            if (Error refused = queue(port, target, lease_of(bytes, 0), false, queued)) {
                 return refused;
             }
             Py_INCREF(bytes);
@@ -232,7 +316,7 @@ PyObject* writelines(PyObject* self, PyObject* lines) {
     }
     {
         const py::CriticalSection section(self);
-        const Held core(Py_XNewRef(fields_of(self).core));
+        const Held core(open_core(self));
         if (core.get() != nullptr && takes_writes(fields_of(self)) &&
             worth_gathering(items.get())) {
             py::SocketObject& socket = *socket_in(core);
@@ -250,7 +334,7 @@ PyObject* writelines(PyObject* self, PyObject* lines) {
 }
 
 PyObject* get_write_buffer_size(PyObject* self, PyObject* /*unused*/) {
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     const std::uint64_t bytes =
         core.get() != nullptr
             ? py::peek(*socket_in(core), std::uint64_t{0},
@@ -261,7 +345,7 @@ PyObject* get_write_buffer_size(PyObject* self, PyObject* /*unused*/) {
 
 // _flush(): sends what the system takes of the gathered writes.
 PyObject* flush_now(PyObject* self, PyObject* /*unused*/) {
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     if (core.get() != nullptr && socket_in(core)->binding->usable()) {
         (void)flush(*socket_in(core));
     }
@@ -277,7 +361,7 @@ PyObject* expect_fall(PyObject* self, PyObject* given) {
     constexpr std::uint32_t most = std::numeric_limits<std::uint32_t>::max();
     const std::uint32_t low =
         bytes < most ? static_cast<std::uint32_t>(std::max(bytes, 0.0)) : most;
-    const Held core(taken(self, &StreamFields::core));
+    const Held core(open_core(self));
     if (core.get() != nullptr && socket_in(core)->binding->usable()) {
         py::SocketObject& socket = *socket_in(core);
         py::locked(*socket.binding, [&] {

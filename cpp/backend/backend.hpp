@@ -202,6 +202,9 @@ class TurnBackend : public Group {
 public:
     // Makes the calling thread the one that runs this backend.
     virtual Error claim() = 0;
+    // Lets another thread claim the backend while the calling one lives. That claim takes over as
+    // from an ended thread.
+    virtual void release() noexcept {}
     // Returns whether claim() would accept the calling thread now.
     [[nodiscard]] virtual bool claimable() const noexcept { return true; }
     // Returns whether a claim() since the last call took over from an ended thread, whose requests

@@ -198,7 +198,7 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
 // is gone, if it has no such callback, or if its closing has begun: that ends the delivery at once.
 class Called {
 public:
-    Called(PortObject& port, const Socket& core, PyObject* SocketObject::*which)
+    Called(PortObject& port, const Socket& core, PyObject* SocketObject::* which)
         : socket_(object_of<SocketObject>(port, core.user)) {
         if (socket_ != nullptr) {
             const std::lock_guard guard(port.links_mutex);
@@ -261,6 +261,11 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     return go_on;
 }
 
+bool names_peers(PortObject& port, const Called& called) {
+    const std::lock_guard guard(port.links_mutex);
+    return reinterpret_cast<SocketObject*>(called.socket())->names_peers;
+}
+
 bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     const Called called(port, *ready.socket, &SocketObject::on_item);
     if (called.callback() == nullptr) {
@@ -274,7 +279,15 @@ bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     if (socket == nullptr) {
         return report(port, called.socket());
     }
-    const bool go_on = call_with(port, socket, called.callback(), socket);
+    const Held peer(
+        names_peers(port, called)
+            ? PyBytes_FromStringAndSize(reinterpret_cast<const char*>(ready.slice.data()),
+                                        static_cast<Py_ssize_t>(ready.slice.length()))
+            : nullptr);
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();  // without memory for the address the connection goes on unnamed
+    }
+    const bool go_on = call_with(port, socket, called.callback(), socket, peer.get());
     Py_DECREF(socket);
     return go_on;
 }
@@ -290,7 +303,7 @@ bool hand_out_item_error(PortObject& port, const Ready& ready) {
     return go_on;
 }
 
-bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
+bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::* which) {
     const Held sink(sink_of(port, *ready.socket));
     if (sink.get() != nullptr) {
         return ready.what == Ready::What::pause_sends || port.types->sink.fell(sink.get());
@@ -298,6 +311,17 @@ bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject:
     const Called called(port, *ready.socket, which);
     return called.callback() == nullptr ||
            call_with(port, called.socket(), called.callback(), called.socket());
+}
+
+// Hands out the end of a socket whose owner still has to close it.
+bool hand_out_end(PortObject& port, const Ready& ready) {
+    const Held sink(sink_of(port, *ready.socket));
+    if (sink.get() == nullptr) {
+        return true;
+    }
+    const Error& failure = ready.socket->failure;
+    const Held exception(failure ? exception_of(port, failure) : Py_NewRef(Py_None));
+    return port.types->sink.closed(sink.get(), exception.get());
 }
 
 // Takes the exception of the callback that closed the socket; null if there is none.
@@ -332,8 +356,8 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
         Py_DECREF(callback);
     }
     Py_XDECREF(exception);
-    for (PyObject* SocketObject::*which : {&SocketObject::on_item, &SocketObject::on_error,
-                                           &SocketObject::on_pause, &SocketObject::on_resume}) {
+    for (PyObject* SocketObject::* which : {&SocketObject::on_item, &SocketObject::on_error,
+                                            &SocketObject::on_pause, &SocketObject::on_resume}) {
         forget(port, socket->*which);
     }
     give_up(port, port.sockets, *socket);
@@ -430,6 +454,8 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retir
             return {hand_out_item_error(port, ready)};
         case Ready::What::closed:
             return {hand_out_closed(port, ready, retired)};
+        case Ready::What::ended:
+            return {hand_out_end(port, ready)};
         case Ready::What::pause_sends:
             return {hand_out_flow(port, ready, &SocketObject::on_pause)};
         case Ready::What::resume_sends:

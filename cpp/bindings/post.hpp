@@ -28,6 +28,7 @@ struct Post {
     std::uint32_t block_size{0};
     bool from_file{false};
     bool reuse{false};
+    bool divisible{false};
 };
 
 // Posts and returns a new reference to the Operation. Null: an exception is set, and the lease was

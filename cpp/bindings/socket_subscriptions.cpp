@@ -34,10 +34,11 @@ bool begin_subscribing(SocketObject& socket) {
 
 PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
                       PyObject* keywords) {
-    static constexpr Signature<2> signature{"accept_each", {"callback", "on_error"}, 1, 1};
+    static constexpr Signature<3> signature{
+        "accept_each", {"callback", "on_error", "_names_peers"}, 1, 1};
     SocketObject& socket = socket_of(self);
     const Types& types = *socket.binding->types;
-    std::array<PyObject*, 2> arguments{};
+    std::array<PyObject*, 3> arguments{};
     Post what;
     what.kind = OperationKind::accept_each;
     PyObject* on_item = nullptr;
@@ -45,6 +46,10 @@ PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
     if (!signature.parse(types, given, count, keywords, arguments) ||
         !to_callback(types, arguments[0], on_item) || !to_callback(types, arguments[1], on_error)) {
         return nullptr;
+    }
+    {
+        const std::lock_guard guard(socket.binding->links_mutex);
+        socket.names_peers = arguments[2] == Py_True;
     }
     return subscribe(socket, what, on_item, nullptr, on_error);
 }

@@ -34,6 +34,7 @@ public:
 
 private:
     [[nodiscard]] bool at_cap(Operation& op) noexcept;
+    [[nodiscard]] StartResult ask(Operation& op) noexcept;
 
     const PortOptions& options_;
     const SystemErrors& errors_;
@@ -42,6 +43,7 @@ private:
     Standing& standing_;
     CompletionQueue& completions_;
     SlotTable<Operation>& operations_;
+    Message peer_;                // gets the address of the connection that is accepted
     std::size_t connections_{0};  // `capped` sockets: open, counted against the cap
     std::vector<SlotId> capped_;  // the subscriptions that are `paused` at the cap
 };

@@ -62,7 +62,8 @@ void CompletionQueue::resume_later(Socket& socket) noexcept {
 // Without memory to keep a record the pause ends, so that nothing is lost.
 Withheld CompletionQueue::withhold(Ready& ready) noexcept {
     Socket& socket = *ready.socket;
-    const bool first = socket.reading_paused && ready.what != Ready::What::closed;
+    const bool over = ready.what == Ready::What::closed || ready.what == Ready::What::ended;
+    const bool first = socket.reading_paused && !over;
     if (!first && !socket.withholding) {
         return Withheld::no;
     }

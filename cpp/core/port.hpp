@@ -44,6 +44,12 @@ public:
     [[nodiscard]] PortTimers& timers() noexcept { return timers_; }
     [[nodiscard]] PortFigures& figures() noexcept { return figures_; }
 
+    // Lets another thread run the port while the calling one lives.
+    void release_thread() noexcept {
+        if (backend_ != nullptr) {
+            backend_->release();
+        }
+    }
     // Queues a packet of the application.
     Error post(void* user);
     // Ends the wait of the thread that runs the port, or its next one.

@@ -30,6 +30,8 @@ public:
     void close(Socket& socket, std::int64_t timeout);
     // Closes the socket by a reset.
     void abort(Socket& socket);
+    // Has an error leave the open socket's descriptor open, until the application closes it.
+    void keep_open(Socket& socket) noexcept { SocketLifecycle::keep_open(socket); }
     // Ends the socket as a fatal error of the system would.
     void end_with(Socket& socket, Error error);
     // Gives the descriptor back to the caller, once the system has given back every request: at

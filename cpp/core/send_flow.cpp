@@ -1,8 +1,10 @@
 #include "core/send_flow.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backend/sent_file.hpp"
+#include "base/process.hpp"
 
 namespace iocp {
 
@@ -62,6 +64,23 @@ Error SendFlow::prepare_send(Operation& op) {
     op.readiness_only = socket.send_strategy == SendStrategy::when_writable;
     op.direct = socket.send_strategy == SendStrategy::direct && op.lease.length != 0;
     return {};
+}
+
+bool SendFlow::append(Socket& socket, const std::byte* data, std::size_t length) noexcept {
+    Lane& lane = socket.sending;
+    Operation* op = lane.tail;
+    if (op == nullptr || !op->gathers || lane.started != 0 || !awaits_flush(socket) ||
+        op->transferred != 0 || length > system_page_size() - op->lease.length) {
+        return false;
+    }
+    std::memcpy(op->lease.data + op->lease.length, data, length);
+    op->lease.length += length;
+    lane.bytes += length;
+    bytes_to_send_ += length;
+    if (socket.marks.high != 0) {
+        work_.add(socket, effect::sends_moved);
+    }
+    return true;
 }
 
 void SendFlow::notify(Socket& socket) noexcept {

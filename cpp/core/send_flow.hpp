@@ -48,6 +48,10 @@ public:
         work_.add(socket, effect::sends_moved);
     }
 
+    // Copies bytes behind those of the socket's last send, if that send gathers, waits for its
+    // flush, and has room. Otherwise it returns false. The charge stays the same: one page.
+    [[nodiscard]] bool append(Socket& socket, const std::byte* data, std::size_t length) noexcept;
+
     // Starts the socket's batched sends when the next turn begins.
     void flush_later(Socket& socket) noexcept { flushes_.add(socket); }
     [[nodiscard]] bool awaits_flush(const Socket& socket) const noexcept {

@@ -37,6 +37,9 @@ public:
     void end_now(Socket& socket) noexcept;
     // Closes the socket by a reset.
     void abort(Socket& socket) noexcept;
+    // Has an error leave the socket's descriptor open, until close() or abort(). The record `ended`
+    // then says that it has ended.
+    static void keep_open(Socket& socket) noexcept { socket.keeps_open = true; }
     // Cancels and reaps only, because the descriptor goes back to the caller.
     void detach(Socket& socket) noexcept;
     Error shutdown(Socket& socket, bool receiving, bool sending);
@@ -70,6 +73,8 @@ private:
         std::array<std::uint64_t, 3> reached{};  // counters; any progress changes one of them
     };
 
+    void let_go(Socket& socket) noexcept;
+    void tell_end(Socket& socket) noexcept;
     void begin_drain(Socket& socket, std::int64_t timeout) noexcept;
     void shorten_drain(Socket& socket, std::int64_t timeout) noexcept;
     bool note_drained(Socket& socket) noexcept;

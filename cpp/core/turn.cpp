@@ -449,6 +449,9 @@ void Turn::remind() {
     parts_.cancels.ask_again();
     parts_.socket_table.each([this](Socket& socket) {
         parts_.flow.notify(socket);
+        if (socket.keeps_open) {
+            parts_.work.add(socket, effect::settle);
+        }
         if (!socket.resuming) {
             parts_.completions.resume_later(socket);
         }

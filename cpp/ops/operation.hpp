@@ -83,13 +83,15 @@ struct Operation {
     bool attempted : 1 {false};       // its post has tried it, and it would have blocked
     bool readiness_only : 1 {false};  // a readiness wait: lends the system no memory
     bool paused : 1 {false};          // the core starts it again later, after a refusal or a cap
-    bool waits_for_all : 1 {
-        false};                   // waits for all: a receive that ends only when its buffer is full
-    bool silent : 1 {false};      // done by its post, and skips its packet
-    bool notifies : 1 {false};    // a completion listener is notified of its end
+    bool waits_for_all
+        : 1 {false};            // waits for all: a receive that ends only when its buffer is full
+    bool silent : 1 {false};    // done by its post, and skips its packet
+    bool notifies : 1 {false};  // a completion listener is notified of its end
     // A send without an object: its success makes no record, and only its socket's first failure
     // does.
     bool muted : 1 {false};
+    bool gathers : 1 {false};     // muted, in a page of its own, to which later sends are added
+    bool divisible : 1 {false};   // a send that a cancel may cut: later ones go on behind it
     bool direct : 1 {false};      // a direct send
     bool releasing : 1 {false};   // finished except for the releases that it waits for
     bool yields : 1 {false};      // asked to give its pages back and to wait without memory

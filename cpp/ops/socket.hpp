@@ -181,6 +181,9 @@ public:
     bool borrowed : 1 {false};        // its end leaves the descriptor open, for the caller
     bool watched : 1 {false};         // borrowed, and takes readiness waits only
     bool mute_broken : 1 {false};     // the failure of a muted send has made its record
+    // Its end by an error leaves the descriptor open, until close() or abort().
+    bool keeps_open : 1 {false};
+    bool told_end : 1 {false};  // keeps_open: that end has made its record
     NagleWatch nagle;
     Effects effects{0};  // the work that the port still has at this socket (effects.hpp)
 

@@ -21,6 +21,8 @@ public:
     // open.
     int open(unsigned entries, bool shared, std::string& reason);
     [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
+    // Has the kernel end all requests. Their completions can still be taken, until close().
+    void end() noexcept;
     // Ends the ring with all its requests. Their completions are lost.
     void close() noexcept;
     // Binds the ring to the calling thread: no other thread may enter(). Returns an errno or 0.
@@ -30,8 +32,8 @@ public:
 
     // Returns a cleared entry, or null if the submission queue is full or not open.
     [[nodiscard]] Sqe* next() noexcept;
-    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: the ring is not
-    // enabled, so the kernel takes none meanwhile.
+    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: no thread
+    // enters the ring, so the kernel takes none meanwhile.
     template <class Visit>
     void each_queued(Visit&& visit) {
         for (std::uint32_t at = load_acquire(sq_head_); at != local_tail_; ++at) {

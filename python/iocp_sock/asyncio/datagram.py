@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from asyncio import transports
+from asyncio import transports, trsock
 from typing import TYPE_CHECKING, Any
 
 from iocp_sock.asyncio.transport import SocketTransport
@@ -69,7 +69,14 @@ class DatagramTransport(SocketTransport, transports.DatagramTransport):
         self._conn_lost = 0
         self._closing = False
         self._paused = False
-        super().__init__({**self._make_extra(), **(extra or {})}, loop)
+        names = {
+            "socket": trsock.TransportSocket(sock),
+            "iocp_sock": core,
+            "sockname": _name_or_none(core.getsockname),
+            "peername": _name_or_none(core.getpeername),
+        }
+        super().__init__({**names, **(extra or {})}, loop)
+        loop._transports[self._sock_fd] = self
         self._begin(protocol, waiter, None)
 
     # --- receiving --------------------------------------------------------------------------------
@@ -192,3 +199,10 @@ class DatagramTransport(SocketTransport, transports.DatagramTransport):
 def _reports(exc: OSError) -> bool:
     """Return whether error_received() gets the error: the system's own, or a lack of resources."""
     return not isinstance(exc, Error) or isinstance(exc, ResourceExhausted)
+
+
+def _name_or_none(name: Any) -> Any:
+    try:
+        return name()
+    except OSError:
+        return None

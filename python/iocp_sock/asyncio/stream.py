@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import contextvars
 import socket
-from asyncio import constants, exceptions, protocols
+from asyncio import constants, exceptions, protocols, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from iocp_sock._core import StreamBase
-from iocp_sock.asyncio.transport import SocketTransport
+from iocp_sock.asyncio.transport import CoreSocket, SocketTransport
 from iocp_sock.errors import ArgumentError, ArgumentTypeError, Cancelled, SocketClosed
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from iocp_sock.asyncio.loop import PortEventLoop
 
 __all__ = ["StreamTransport"]
+
+
+HIGH = 64 << 10
+LOW = HIGH // 4
+"""The limits that asyncio gives a new transport."""
 
 
 class StreamTransport(StreamBase, SocketTransport):
@@ -41,16 +47,29 @@ class StreamTransport(StreamBase, SocketTransport):
         waiter: Any = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
+        peer: bytes | None = None,
     ) -> None:
         if sock is not None and core.family in (socket.AF_INET, socket.AF_INET6):
             core.nodelay = True
         self._loop = loop
         self._protocol_paused = False
-        self._open(core, sock, contextvars.copy_context())
-        self._set_write_buffer_limits()
+        self._high_water = HIGH
+        self._low_water = LOW
+        context = contextvars.copy_context()
+        loop._streams.add(core.fileno(), self._open(core, sock, context, peer))
         if extra:
             self._extra = {**self._make_extra(), **extra}
         self._begin(protocol, waiter, server)
+
+    def _make_extra(self) -> dict[str, Any]:
+        """Make the dict of get_extra_info(), by its first use: few connections are ever asked."""
+        core, sock = self._socket_object(), self._sock
+        return {
+            "socket": trsock.TransportSocket(sock) if sock else CoreSocket(core),
+            "iocp_sock": core,
+            "sockname": self._name(False),
+            "peername": self._name(True),
+        }
 
     def set_protocol(self, protocol: Any) -> None:
         self._buffered = isinstance(protocol, protocols.BufferedProtocol)
@@ -74,6 +93,17 @@ class StreamTransport(StreamBase, SocketTransport):
     def _on_close(self, exc: BaseException | None) -> None:
         self._end_with(exc)
 
+    def pause_reading(self) -> None:
+        super().pause_reading()
+        self._keep_while_busy()
+
+    def _go_on(self) -> None:
+        if self._held is not None:
+            self._loop.call_soon(self._deliver_held, context=self._context)
+        else:
+            super()._go_on()
+        self._keep_while_busy()
+
     def _hold(self, rest: bytes) -> None:
         """Keep the rest of a delivery, which the protocol has interrupted."""
         if self._held is None:
@@ -82,12 +112,6 @@ class StreamTransport(StreamBase, SocketTransport):
         if not self._paused:
             self._core.pause()  # what follows must not overtake the rest
             self._loop.call_soon(self._deliver_held, context=self._context)
-
-    def _go_on(self) -> None:
-        if self._held is not None:
-            self._loop.call_soon(self._deliver_held, context=self._context)
-        else:
-            super()._go_on()
 
     def _deliver_held(self) -> None:
         if not self.is_reading() or self._held is None:
@@ -128,7 +152,7 @@ class StreamTransport(StreamBase, SocketTransport):
     def _maybe_pause_protocol(self) -> None:
         super()._maybe_pause_protocol()
         if self._protocol_paused:
-            self._expect_fall(self._low_water)
+            self._keep_until_sent()
 
     def _pause_for_budget(self) -> None:
         """Pause the protocol although its queue may be small: the port has no budget for it."""
@@ -147,7 +171,13 @@ class StreamTransport(StreamBase, SocketTransport):
                         "protocol": self._protocol,
                     }
                 )
+        self._keep_while_busy()
         self._expect_fall(0)
+
+    def _keep_until_sent(self) -> None:
+        """Keep the transport until its writes have gone, and learn when they have fallen."""
+        self._keep_while_busy()
+        self._expect_fall(self._low_water if self._protocol_paused else 0)
 
     def _sends_fell(self) -> None:
         """Go on: the writes that wait have fallen to the low limit, or to none."""
@@ -160,8 +190,10 @@ class StreamTransport(StreamBase, SocketTransport):
         if self._closing and not waits and not self._protocol_paused:
             self._conn_lost += 1
             self._call_connection_lost(None)
-        elif self._closing or (self._protocol_paused and waits):
+        elif waits or self._closing:
             self._expect_fall(self._low_water if self._protocol_paused else 0)
+        else:
+            self._keep_while_busy()
 
     def _sent_all(self) -> bool:
         self._flush()
@@ -185,8 +217,11 @@ class StreamTransport(StreamBase, SocketTransport):
             return
         if isinstance(exc, SocketClosed):
             # An error has ended the Socket, and _on_close() follows with it, if something reads.
-            if not self._subscribed:
-                self._force_close(ConnectionResetError(*exc.args))
+            error = ConnectionResetError(*exc.args)
+            if self._subscribed:
+                self._write_error = error  # drain() must let the loop go on
+            else:
+                self._force_close(error)
         elif not self._subscribed or self._read_ended or not self.is_reading():
             self._fatal_error(exc, "Fatal write error on socket transport")
         elif self._write_error is None:
@@ -227,7 +262,10 @@ class StreamTransport(StreamBase, SocketTransport):
     # --- files ------------------------------------------------------------------------------------
 
     async def _send_file(self, file: Any, offset: int, count: int | None) -> int:
-        """Send a part of a file, in order with the writes; return the number of bytes."""
+        """Send a part of a file, in order with the writes; return the number of bytes.
+
+        A cancel ends it where it is: the file's position says where, and writes may follow.
+        """
         if self._sending_file:
             raise RuntimeError("sendfile is in progress")
         future = self._loop.create_future()
@@ -239,13 +277,15 @@ class StreamTransport(StreamBase, SocketTransport):
         self._sending_file = True
         try:
             try:
-                op = self._core.send_file(file, offset, count, callback=done)
+                op = self._core.send_file(file, offset, count, callback=done, _divisible=True)
             except (ArgumentError, ArgumentTypeError) as exc:
                 raise exceptions.SendfileNotAvailableError("not a regular file") from exc
             try:
-                completion = await future
-            except BaseException:
+                completion = await asyncio.shield(future)
+            except asyncio.CancelledError:
                 op.cancel()
+                await _ended(future)
+                file.seek(offset + future.result().transferred)
                 raise
         finally:
             self._sending_file = False
@@ -256,3 +296,10 @@ class StreamTransport(StreamBase, SocketTransport):
         if self._closing or isinstance(error, Cancelled):
             raise ConnectionError("Connection is closed by peer") from error
         raise error
+
+
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Wait for the end of a cancelled send, which takes a turn, whatever is cancelled meanwhile."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from iocp_sock._core import Socket
 
-__all__ = ["SocketTransport"]
+__all__ = ["CoreSocket", "SocketTransport", "give_back", "lend"]
 
 _attach: Any = getattr(base_events.Server, "_attach")  # noqa: B009 - unknown to the stubs
 # From Python 3.13 on a server knows its transports, to close them.
 _SERVER_KNOWS_TRANSPORTS = _attach.__code__.co_argcount == 2
 
 
-class _CoreSocket(trsock.TransportSocket):
+class CoreSocket(trsock.TransportSocket):
     """The "socket" of an accepted connection: a Socket that looks like a socket.socket."""
 
     __slots__ = ()
@@ -84,21 +84,14 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         if server is not None:
             server._attach(*((self,) if _SERVER_KNOWS_TRANSPORTS else ()))
             self._server = server
-        loop._transports[self._sock_fd] = self
         loop.call_soon(protocol.connection_made, self)
+        if server is not None:
+            # What arrives is delivered in a later turn, so behind connection_made().
+            self._start_reading()
+            return
         loop.call_soon(self._start_reading)
         if waiter is not None:
             loop.call_soon(_made, waiter)
-
-    def _make_extra(self) -> dict[str, Any]:
-        """Make the dict of get_extra_info()."""
-        core, sock = self._core, self._sock
-        return {
-            "socket": trsock.TransportSocket(sock) if sock else _CoreSocket(core),
-            "iocp_sock": core,
-            "sockname": _name_or_none(core.getsockname),
-            "peername": _name_or_none(core.getpeername),
-        }
 
     def __repr__(self) -> str:
         info = [self.__class__.__name__]
@@ -280,8 +273,9 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             return
         loop = self._loop
         if loop is None or loop.is_closed():
+            core.close(0)  # only in a forked child is it open
             if sock is not None:
-                sock.close()  # the closed port has given the descriptor back
+                give_back(sock)  # the closed port has let go of the descriptor
         else:
             loop._end(core, sock)
 
@@ -299,13 +293,21 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         self._conn_lost += 1
 
 
+def lend(sock: socket.socket) -> None:
+    """Keep the descriptor open until give_back(), even if the program closes its socket.socket.
+
+    A Socket uses the number, which must not become another file's meanwhile. socket.makefile()
+    counts the users of a descriptor in the same way.
+    """
+    sock._io_refs += 1  # type: ignore[attr-defined]
+
+
+def give_back(sock: socket.socket) -> None:
+    """Close a socket.socket that was lent."""
+    sock._decref_socketios()  # type: ignore[attr-defined]
+    sock.close()
+
+
 def _made(waiter: Any) -> None:
     if not waiter.cancelled():
         waiter.set_result(None)
-
-
-def _name_or_none(name: Any) -> Any:
-    try:
-        return name()
-    except OSError:
-        return None
