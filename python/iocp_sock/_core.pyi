@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer as ReadableBuffer
-from typing_extensions import Self, TypeVarTuple, Unpack
+from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
 from iocp_sock.blocking import BlockingSocket
 from iocp_sock.options import KeepAlive
@@ -478,6 +478,7 @@ class Port:
     def wake(self) -> None: ...
     def close(self, timeout: float | None = None) -> None: ...
 
+@disjoint_base
 class Handle:
     @property
     def _callback(self) -> Callable[..., object] | None: ...
@@ -510,6 +511,7 @@ class TimerHandle(Handle):
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@disjoint_base
 class EventLoop:
     _closed: bool
     _stopping: bool
@@ -556,6 +558,7 @@ class EventLoop:
     def _clear_ready(self) -> None: ...
     def _clear_scheduled(self) -> None: ...
 
+@disjoint_base
 class StreamBase(transports._FlowControlMixin):
     """The native half of a stream's transport, as a base class."""
 
