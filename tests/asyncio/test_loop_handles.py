@@ -177,8 +177,8 @@ def test_a_callback_runs_in_a_context(loop):
     assert context[variable] == "changed"
 
 
-def test_a_context_that_is_entered(loop):
-    """R33: a callback whose context is entered already cannot run; the handler gets the error."""
+def test_a_context_that_is_entered(loop, caplog):
+    """R33: a callback whose context is entered already cannot run; the error is reported."""
     context = contextvars.copy_context()
 
     def inside():
@@ -186,7 +186,10 @@ def test_a_context_that_is_entered(loop):
         handle._run()
 
     context.run(inside)
-    assert isinstance(loop.errors.pop()["exception"], RuntimeError)
+    if sys.version_info >= (3, 12):  # asyncio runs the handler in that context, and so logs only
+        assert "already entered" in caplog.text
+    else:
+        assert isinstance(loop.errors.pop()["exception"], RuntimeError)
     loop._clear_ready()
 
 
