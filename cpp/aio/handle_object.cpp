@@ -40,6 +40,26 @@ void forget_call(PyObject* self, PyObject* text) {
     }
 }
 
+// Ends a handle that nothing refers to.
+void drop(PyObject* self) {
+    PyTypeObject* type = Py_TYPE(self);
+    const HandleObject& handle = handle_of(self);
+    if (handle.weak_references != nullptr) {
+        PyObject_ClearWeakRefs(self);
+    }
+    Py_XDECREF(handle.callback);
+    for (PyObject* argument : handle.arguments) {
+        Py_XDECREF(argument);
+    }
+    Py_XDECREF(handle.context);
+    Py_XDECREF(handle.loop);
+    if (handle.timed) {
+        Py_XDECREF(timer_of(self).given);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
 // In debug mode a cancelled handle remembers what it looked like.
 PyObject* cancel(PyObject* self, PyObject* /*unused*/) {
     HandleObject& handle = handle_of(self);
@@ -211,14 +231,9 @@ int clear_handle(PyObject* self) {
 // The trash can keeps a long chain of handles, each an argument of the next, off the stack.
 void dealloc_handle(PyObject* self) {
     PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, guarded<dealloc_handle>) PyTypeObject* type = Py_TYPE(self);
-    if (handle_of(self).weak_references != nullptr) {
-        PyObject_ClearWeakRefs(self);
-    }
-    (void)clear_handle(self);
-    type->tp_free(self);
-    Py_DECREF(type);
-    Py_TRASHCAN_END
+    Py_TRASHCAN_BEGIN(self, guarded<dealloc_handle>);
+    drop(self);
+    Py_TRASHCAN_END;
 }
 
 PyTypeObject* make_handle_type(PyObject* module) {

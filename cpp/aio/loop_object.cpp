@@ -10,6 +10,7 @@
 #include "aio/loop_turn.hpp"
 #include "aio/references.hpp"
 #include "aio/scheduling.hpp"
+#include "bindings/critical_section.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/held.hpp"
@@ -119,6 +120,7 @@ PyObject* attach(PyObject* self, PyObject* given) {
         }
         auto& port = pybind11::handle(given).cast<py::PortObject&>();
         py::require_usable(port);
+        const py::CriticalSection section(self);
         if (loop.port_object != nullptr) {
             PyErr_SetString(PyExc_RuntimeError, "this event loop has a port already");
             py::throw_set();

@@ -30,8 +30,7 @@ public:
         : state_(state), begun_(!state.turning.exchange(true)) {}
     ~UnderWay() {
         if (begun_) {
-            state_.asleep = false;
-            state_.turning = false;
+            state_.turning.store(false, std::memory_order_release);
         }
     }
     UnderWay(const UnderWay&) = delete;
@@ -92,7 +91,7 @@ bool LoopTurn::unschedule(PyObject* handle) const {
 // Drops the cancelled timers in front, or all of them if most are.
 bool LoopTurn::drop_cancelled() {
     for (;;) {
-        PyObject* borrowed = nullptr;
+        PyObject* front = nullptr;
         bool many = false;
         {
             const std::lock_guard guard(state_.mutex);
@@ -100,9 +99,9 @@ bool LoopTurn::drop_cancelled() {
                 return true;
             }
             many = state_.timers.mostly_cancelled();
-            borrowed = Py_NewRef(state_.timers.first());
+            front = Py_NewRef(state_.timers.first());
         }
-        const Held first(borrowed);
+        const Held first(front);
         if (many) {
             return drop_all_cancelled();
         }
@@ -199,7 +198,9 @@ bool LoopTurn::poll() {
     }
     run::Ran ran;
     const bool made = py::attempted([&] { ran = run::make_turn(host_, port_, nanoseconds); });
-    state_.asleep = false;
+    if (nanoseconds != 0) {
+        state_.asleep = false;
+    }
     if (!made || !py::succeeded(port_, ran)) {
         return false;
     }

@@ -215,6 +215,7 @@ Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
         backend_.wait(timeout);
     }
     sleeping_ = false;
+    parts_.timers.begin_turn();
     return end();
 }
 
@@ -270,7 +271,6 @@ void Turn::publish() {
 
 // Makes the steps behind the wait.
 Error Turn::end() {
-    parts_.timers.begin_turn();
     reap();
     fire_timers();
     if (backend_.nothing_due()) {

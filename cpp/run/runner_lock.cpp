@@ -9,7 +9,7 @@ bool RunnerLock::acquire(Purpose purpose) {
         return false;
     }
     const std::lock_guard lock(mutex_);
-    if (runner_ != std::thread::id() || (purpose == Purpose::wait && contenders_ != 0)) {
+    if (runner_.load() != std::thread::id() || (purpose == Purpose::wait && contenders_ != 0)) {
         return false;
     }
     runner_ = std::this_thread::get_id();
@@ -23,9 +23,10 @@ RunnerLock::Answer RunnerLock::contend() {
     }
     const std::lock_guard lock(mutex_);
     assert(contenders_ != 0);
-    if (runner_ != std::thread::id()) {
-        return purpose_ == Purpose::wait && runner_ != std::this_thread::get_id() ? Answer::lent
-                                                                                  : Answer::refused;
+    const std::thread::id runner = runner_;
+    if (runner != std::thread::id()) {
+        return purpose_ == Purpose::wait && runner != std::this_thread::get_id() ? Answer::lent
+                                                                                 : Answer::refused;
     }
     runner_ = std::this_thread::get_id();
     purpose_ = Purpose::run;
@@ -37,7 +38,7 @@ void RunnerLock::release() noexcept {
         return;
     }
     const std::lock_guard lock(mutex_);
-    assert(runner_ == std::this_thread::get_id());
+    assert(runner_.load() == std::this_thread::get_id());
     runner_ = std::thread::id();
 }
 
@@ -45,8 +46,7 @@ bool RunnerLock::mine() const {
     if (forked()) {
         return false;
     }
-    const std::lock_guard lock(mutex_);
-    return runner_ == std::this_thread::get_id();
+    return runner_.load(std::memory_order_relaxed) == std::this_thread::get_id();
 }
 
 bool RunnerLock::contended() const {
@@ -62,7 +62,8 @@ bool RunnerLock::gives_way() const {
         return false;
     }
     const std::lock_guard lock(mutex_);
-    return contenders_ != 0 && purpose_ == Purpose::wait && runner_ == std::this_thread::get_id();
+    return contenders_ != 0 && purpose_ == Purpose::wait &&
+           runner_.load() == std::this_thread::get_id();
 }
 
 void RunnerLock::begin_contending() {

@@ -44,7 +44,10 @@ private:
     [[nodiscard]] bool forked() const noexcept { return generation_ != fork_generation(); }
 
     mutable std::mutex mutex_;
-    std::thread::id runner_;  // the id of no thread if the port is free
+    // The id of no thread if the port is free. Written under the mutex, each time by the thread that
+    // becomes the runner or ceases to be it. So a thread needs no mutex to see whether it is the
+    // runner itself.
+    std::atomic<std::thread::id> runner_{};
     Purpose purpose_{Purpose::run};
     std::atomic<unsigned> contenders_{0};  // written under the mutex
     const std::uint32_t generation_{fork_generation()};

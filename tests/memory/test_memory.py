@@ -32,6 +32,7 @@ SCENARIOS = (
     "messages",
     "routines",
     "another",
+    "turn",
 )
 NOT_IN_THE_MODEL = {
     "shared": "the model runs in one thread",
@@ -118,11 +119,11 @@ def test_an_allocation_that_fails_is_an_error_or_none(
 
 def test_no_row_of_a_table_goes_without_its_guard() -> None:
     """Every method, property and slot wraps its function in guarded<>."""
-    bindings = ROOT / "cpp" / "bindings"
-    if not bindings.exists():
+    rooms = [ROOT / "cpp" / room for room in ("bindings", "aio")]
+    if not all(room.exists() for room in rooms):
         pytest.skip("the sources of the module are missing")
     bare = []
-    for path in sorted(bindings.glob("*.cpp")):
+    for path in sorted(path for room in rooms for path in room.glob("*.cpp")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             row = line.strip()
             function = row.startswith('{"') and ("METH_" in row or "keywords_call" in row)

@@ -23,6 +23,7 @@ from typing import Any
 import failing_allocations
 
 import iocp_sock
+from iocp_sock import _core
 from support import SLOWNESS, descriptors, settled
 
 PATIENCE = 20.0 * SLOWNESS
@@ -36,7 +37,14 @@ FUNCTION_BYTES = (
     if (3, 12) <= sys.version_info < (3, 14)
     else 0
 )
-OURS = (iocp_sock.Operation, iocp_sock.Completion, iocp_sock.Socket, iocp_sock.Timer)
+OURS = (
+    iocp_sock.Operation,
+    iocp_sock.Completion,
+    iocp_sock.Socket,
+    iocp_sock.Timer,
+    _core.Handle,
+    _core.EventLoop,
+)
 
 
 def of_memory(error: BaseException) -> bool:
@@ -372,6 +380,42 @@ def another(run: Run) -> None:
         assert chosen.trace() == []
 
 
+class Loop(_core.EventLoop):
+    """The native half of an event loop, without asyncio's."""
+
+    def __init__(self, run: Run) -> None:
+        self.told = run.told
+        self._attach(run.port)
+        self._closed = False
+
+    def _callback_failed(self, handle: Any, error: BaseException) -> None:
+        """Note the exception of a callback."""
+        self.told.append(error)
+
+
+def turn(run: Run) -> None:
+    """Schedule, cancel and run callbacks, records and timers in the turns of a loop."""
+    loop = Loop(run)
+    seen: list[Any] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(len(arguments))
+
+    for count in range(6):
+        loop.call_soon(note, *range(count))
+        loop.call_at(count, note, *range(count))
+        loop.call_soon_threadsafe(note).cancel()
+    for _ in range(120):
+        loop.call_later(1000, note).cancel()
+    run.port.post(callback=note)
+    for _ in range(2):
+        loop._stopping = True
+        loop._run_once()
+    if not run.told:
+        assert seen == [*range(6), 1, *range(6)]
+        assert loop._ready_handles() == loop._scheduled_handles() == []
+
+
 SCENARIOS = {
     "operations": operations,
     "subscriptions": subscriptions,
@@ -384,6 +428,7 @@ SCENARIOS = {
     "messages": messages,
     "routines": routines,
     "another": another,
+    "turn": turn,
 }
 UNRAISABLE: list[Any] = []
 

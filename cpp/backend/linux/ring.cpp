@@ -41,7 +41,8 @@ int Ring::open(unsigned entries, bool shared, std::string& reason) {
     // With coop_taskrun a completion waits until the thread that submitted its request enters the
     // kernel again. A shared ring does without this flag, because that thread may stay away for
     // long.
-    constexpr std::uint32_t own = setup_r_disabled | setup_coop_taskrun | setup_single_issuer;
+    constexpr std::uint32_t own =
+        setup_r_disabled | setup_coop_taskrun | setup_taskrun_flag | setup_single_issuer;
     const std::uint32_t base = setup_cqsize | setup_clamp | setup_submit_all | (shared ? 0U : own);
     const std::uint32_t defer = shared ? 0U : setup_defer_taskrun;
     const std::array<std::uint32_t, 3> ladder{base | defer | setup_no_sqarray, base | defer, base};
@@ -117,6 +118,8 @@ int Ring::setup(unsigned entries, std::uint32_t flags) noexcept {
     };
     sq_head_ = word(params.sq_off.head);
     sq_tail_ = word(params.sq_off.tail);
+    sq_flags_ = word(params.sq_off.flags);
+    tells_work_ = (flags & setup_taskrun_flag) != 0;
     sq_mask_ = *word(params.sq_off.ring_mask);
     sq_entries_ = params.sq_entries;
     if ((flags & setup_no_sqarray) == 0) {

@@ -48,6 +48,11 @@ public:
     // completions, or after patience_us microseconds with a single one.
     int enter(unsigned submit, unsigned wait_for, std::int64_t timeout_ns,
               std::uint32_t patience_us = 0) const noexcept;
+    // Returns whether an enter() that submits nothing and does not wait may have something to do:
+    // to finish requests in this thread, or to move completions that found no room.
+    [[nodiscard]] bool has_work() const noexcept {
+        return !tells_work_ || (load_acquire(sq_flags_) & (sq_taskrun | sq_cq_overflow)) != 0;
+    }
     int register_with(unsigned opcode, void* argument, unsigned count) const noexcept;
 
     // Calls take(const Cqe&) for each completion entry, in order, until take() returns false. The
@@ -93,6 +98,8 @@ private:
     std::size_t sqes_bytes_{0};
     std::uint32_t* sq_head_{nullptr};
     std::uint32_t* sq_tail_{nullptr};
+    std::uint32_t* sq_flags_{nullptr};
+    bool tells_work_{false};  // the kernel sets a flag when it has requests to finish
     std::uint32_t* sq_array_{nullptr};
     std::uint32_t sq_mask_{0};
     std::uint32_t sq_entries_{0};

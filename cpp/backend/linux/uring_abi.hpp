@@ -116,6 +116,7 @@ inline constexpr std::uint32_t setup_clamp = 1U << 4U;
 inline constexpr std::uint32_t setup_r_disabled = 1U << 6U;
 inline constexpr std::uint32_t setup_submit_all = 1U << 7U;
 inline constexpr std::uint32_t setup_coop_taskrun = 1U << 8U;
+inline constexpr std::uint32_t setup_taskrun_flag = 1U << 9U;
 inline constexpr std::uint32_t setup_single_issuer = 1U << 12U;
 inline constexpr std::uint32_t setup_defer_taskrun = 1U << 13U;
 inline constexpr std::uint32_t setup_no_sqarray = 1U << 16U;
@@ -126,6 +127,10 @@ inline constexpr std::uint32_t feat_submit_stable = 1U << 2U;
 inline constexpr std::uint32_t feat_ext_arg = 1U << 8U;
 
 inline constexpr std::uint32_t feat_min_timeout = 1U << 15U;
+
+// Flags that the kernel sets in the submission queue's memory.
+inline constexpr std::uint32_t sq_cq_overflow = 1U << 1U;
+inline constexpr std::uint32_t sq_taskrun = 1U << 2U;
 
 inline constexpr std::uint32_t enter_getevents = 1U << 0U;
 inline constexpr std::uint32_t enter_ext_arg = 1U << 3U;

@@ -3,7 +3,9 @@
 #include "backend/linux/ring.hpp"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
+#include "backend/linux/wake_event.hpp"
 #include "small_ring.hpp"
 
 namespace iocp::uring {
@@ -63,6 +65,31 @@ TEST_F(RingTest, KeepsTheCompletionsThatAreNotTaken) {
     ASSERT_EQ(rest.size(), 2U);
     EXPECT_EQ(rest[0].user_data, 2U);
 }
+
+// A ring with one thread finishes requests in that thread, which may ask before it enters.
+TEST_F(RingTest, SaysWhetherTheKernelHasWork) {
+    ring_.close();
+    std::string reason;
+    ASSERT_EQ(ring_.open(entries, false, reason), 0) << reason;
+    ASSERT_EQ(ring_.enable(), 0);
+    WakeEvent event;
+    ASSERT_EQ(event.open(), 0);
+    Sqe* poll = ring_.next();
+    poll->opcode = op_poll_add;
+    poll->fd = event.fd();
+    poll->op_flags = POLLIN;
+    ASSERT_EQ(ring_.enter(ring_.publish(), 0, 0), 1);
+    EXPECT_FALSE(ring_.has_work());
+    EXPECT_TRUE(completions().empty());
+    event.set();
+    EXPECT_TRUE(ring_.has_work());
+    EXPECT_TRUE(completions().empty());
+    ASSERT_EQ(ring_.enter(0, 0, 0), 0);
+    EXPECT_EQ(completions().size(), 1U);
+    EXPECT_FALSE(ring_.has_work());
+}
+
+TEST_F(RingTest, OfSeveralThreadsIsAlwaysEntered) { EXPECT_TRUE(ring_.has_work()); }
 
 }  // namespace
 }  // namespace iocp::uring
