@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -13,8 +14,9 @@ constexpr std::size_t page_span(std::uintptr_t address, std::size_t length,
     if (length == 0) {
         return 0;
     }
-    const std::uintptr_t first = address / page_size;
-    const std::uintptr_t last = (address + (length - 1)) / page_size;
+    const int shift = std::countr_zero(page_size);  // a division would cost more than the rest
+    const std::uintptr_t first = address >> shift;
+    const std::uintptr_t last = (address + (length - 1)) >> shift;
     return static_cast<std::size_t>(last - first) + 1;
 }
 

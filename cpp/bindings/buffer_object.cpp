@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "bindings/critical_section.hpp"
+#include "bindings/exported_view.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/pickling.hpp"
 #include "bindings/types.hpp"
@@ -148,7 +149,7 @@ PyObject* compare(PyObject* self, PyObject* other, int operation) {
         Py_RETURN_NOTIMPLEMENTED;
     }
     Py_buffer view;
-    if (PyObject_GetBuffer(other, &view, PyBUF_SIMPLE) != 0) {
+    if (get_view(other, view, PyBUF_SIMPLE) != 0) {
         PyErr_Clear();
         Py_RETURN_NOTIMPLEMENTED;
     }
@@ -156,7 +157,7 @@ PyObject* compare(PyObject* self, PyObject* other, int operation) {
     const bool same = view.len == bytes.length() &&
                       (view.len == 0 || std::memcmp(view.buf, bytes.data(),
                                                     static_cast<std::size_t>(view.len)) == 0);
-    PyBuffer_Release(&view);
+    release_view(view);
     return PyBool_FromLong(same == (operation == Py_EQ) ? 1 : 0);
 }
 
@@ -184,16 +185,16 @@ int contains(PyObject* self, PyObject* wanted) {
         if (PyBuffer_FillInfo(&part, nullptr, &byte, 1, 1, PyBUF_SIMPLE) != 0) {
             return -1;
         }
-    } else if (PyObject_GetBuffer(wanted, &part, PyBUF_SIMPLE) != 0) {
+    } else if (get_view(wanted, part, PyBUF_SIMPLE) != 0) {
         return -1;  // the interpreter's own error for an object that is not bytes-like
     }
-    if (PyObject_GetBuffer(self, &bytes, PyBUF_SIMPLE) != 0) {
-        PyBuffer_Release(&part);
+    if (get_view(self, bytes, PyBUF_SIMPLE) != 0) {
+        release_view(part);
         return -1;
     }
     const bool found = text_of(bytes).find(text_of(part)) != std::string_view::npos;
-    PyBuffer_Release(&bytes);
-    PyBuffer_Release(&part);
+    release_view(bytes);
+    release_view(part);
     return found ? 1 : 0;
 }
 

@@ -55,19 +55,22 @@ run::Dispatched PythonHost::dispatch(run::RunnablePort& port, run::Inbox& inbox)
 // of these completions may be retired.
 run::Dispatched PythonHost::hand_out_all(PortObject& port, run::Inbox& inbox) {
     run::Dispatched result;
-    expect(port, !inbox.empty());
+    const bool taking = takes();
+    if (taking) {
+        expect(port, !inbox.empty());
+    }
     if (port.core->any_notified()) {
         result.count += static_cast<std::size_t>(hand_over(port));
     }
     {
         Retiring retiring(port);
-        while (!inbox.empty() && has_room() && !port.runner.gives_way()) {
+        while (!inbox.empty() && (!taking || has_room()) && !port.runner.gives_way()) {
             // Takes the record out of the inbox before the call, because the callback may raise.
             Ready ready = inbox.take();
             result.count += ready.what != Ready::What::nagle_stall ? 1 : 0;
             PyObject* wanted = nullptr;
             const bool good =
-                hand_out_one(port.self, port, ready, retiring.retired, takes() ? &wanted : nullptr);
+                hand_out_one(port.self, port, ready, retiring.retired, taking ? &wanted : nullptr);
             if (wanted != nullptr) {
                 result.kept = take(port, wanted) || result.kept;
             }
@@ -80,7 +83,9 @@ run::Dispatched PythonHost::hand_out_all(PortObject& port, run::Inbox& inbox) {
                 (void)usable(port);
                 throw Raised();
             }
-            expect(port, !inbox.empty());
+            if (taking) {
+                expect(port, !inbox.empty());
+            }
         }
     }
     finish(port);

@@ -33,16 +33,17 @@ public:
     run::Dispatched dispatch(run::RunnablePort& port, run::Inbox& inbox) final;
 
 protected:
-    // takes() returns whether the host takes completions without a callback, and has_room() whether
-    // it takes one more.
+    // Returns whether the host takes completions without a callback. has_room(), expect() and
+    // take() are called only if it does.
     [[nodiscard]] virtual bool takes() const noexcept = 0;
+    // Returns whether the host takes one more completion.
     [[nodiscard]] virtual bool has_room() const noexcept { return true; }
     // Reserves memory for one more completion, before its record is taken. `in_hand`: a record of
     // the inbox is about to be handed out. May throw.
-    virtual void expect(PortObject& port, bool in_hand) = 0;
+    virtual void expect(PortObject& /*port*/, bool /*in_hand*/) {}
     // Takes over the reference to a completion. Precondition: expect() was called since the last
     // take(). Returns whether the completion is kept for a later get().
-    virtual bool take(PortObject& port, PyObject* completion) noexcept = 0;
+    virtual bool take(PortObject& /*port*/, PyObject* /*completion*/) noexcept { return false; }
     // Called at the end of each dispatch.
     virtual void finish(PortObject& /*port*/) {}
     // Called before dispatch() throws, while the thread may still run the port.
@@ -56,8 +57,6 @@ private:
 class DropHost final : public PythonHost {
 protected:
     [[nodiscard]] bool takes() const noexcept override { return false; }
-    void expect(PortObject& /*port*/, bool /*in_hand*/) override {}
-    bool take(PortObject& /*port*/, PyObject* /*completion*/) noexcept override { return false; }
 };
 
 // Keeps the completions without a callback for a later get(), as waits do.

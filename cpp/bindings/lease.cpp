@@ -10,6 +10,7 @@
 #include "bindings/buffer_object.hpp"
 #include "bindings/critical_section.hpp"
 #include "bindings/errors.hpp"
+#include "bindings/exported_view.hpp"
 #include "bindings/held.hpp"
 #include "bindings/types.hpp"
 
@@ -23,9 +24,9 @@ void release_object(void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); }
 
 void release_region(void* owner) { static_cast<Region*>(owner)->drop_reference(); }
 
-void release_view(void* owner) {
+void release_owned_view(void* owner) {
     auto* view = static_cast<Py_buffer*>(owner);
-    PyBuffer_Release(view);
+    release_view(*view);
     delete view;
 }
 
@@ -57,13 +58,13 @@ bool lease_view(const Types& types, PyObject* source, int flags, const char* ref
         PyErr_NoMemory();
         return false;
     }
-    if (attaching([&] { return PyObject_GetBuffer(source, view, flags); }) != 0) {
+    if (attaching([&] { return get_view(source, *view, flags); }) != 0) {
         delete view;
         refuse_source(types, refusal);
         return false;
     }
     out = {static_cast<std::byte*>(view->buf), static_cast<std::size_t>(view->len), view,
-           release_view};
+           release_owned_view};
     return true;
 }
 

@@ -154,7 +154,6 @@ PYBIND11_MODULE(_core_of_main, module) {
     if (!in_main_interpreter()) {
         throw pb::import_error(main_only);
     }
-    (void)iocp::fork_generation();  // starts to count forks
     make_types(module);
     iocp::py::bind_sim(module);
     iocp::py::bind_port(module);

@@ -28,6 +28,17 @@ inline constexpr Effects free_address = 1U << 7U;  // close() must free the addr
 [[nodiscard]] inline Effects start(const Socket& socket, const Lane& lane) noexcept {
     return &lane == &socket.sending ? start_sending : start_receiving;
 }
+// Returns the effect of a step that changed the bytes queued to send. Most steps have none: only a
+// mark that was crossed, a close and a shutdown depend on these bytes.
+[[nodiscard]] inline Effects of_moved_sends(const Socket& socket) noexcept {
+    const bool matters =
+        socket.crossed_mark() || socket.send_shut || socket.state != SocketState::open;
+    return matters ? sends_moved : Effects{0};
+}
+// Returns the effect of a step that ended a request. Only a socket that fails or closes can end.
+[[nodiscard]] inline Effects of_ended_request(const Socket& socket) noexcept {
+    return socket.failure || socket.state != SocketState::open ? settle : Effects{0};
+}
 }  // namespace effect
 
 // The sockets that have effects, in the order in which they were added. Empty between two steps.
@@ -36,8 +47,10 @@ public:
     explicit Worklist(SlotTable<Socket>& sockets) noexcept : sockets_(sockets) {}
 
     void add(Socket& socket, Effects effects) noexcept {
-        socket.effects |= effects;
-        sockets_.add(socket);
+        if (effects != 0) {
+            socket.effects |= effects;
+            sockets_.add(socket);
+        }
     }
     // Makes the error end the socket, unless the socket is ending already. The first error stays in
     // `failure`, except that one which concerned sending only is replaced.

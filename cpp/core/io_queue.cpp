@@ -125,7 +125,7 @@ void IoQueue::start(Socket& socket, Lane& lane) {
         }
     }
     if (&lane == &socket.sending) {
-        work_.add(socket, effect::sends_moved);
+        work_.add(socket, effect::of_moved_sends(socket));
     }
 }
 

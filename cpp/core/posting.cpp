@@ -255,8 +255,7 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
     const bool behind = !lane.idle() || op.batched || op.held;
     queue_.accept(op, behind ? Outcome::queued : Outcome::pending, timeout);
     lane.push(op);
-    // A post only adds queued bytes, so the high mark is the only one that it can pass.
-    Effects effects = socket.marks.high != 0 ? effect::sends_moved : Effects{0};
+    Effects effects = effect::of_moved_sends(socket);
     if (op.batched) {
         if (lane.started == 0) {
             flow_.flush_later(socket);
@@ -264,9 +263,7 @@ Error Posting::submit(Operation& op, std::int64_t timeout) {
     } else if (!behind) {
         effects |= effect::start(socket, lane);
     }
-    if (effects != 0) {
-        work_.add(socket, effects);
-    }
+    work_.add(socket, effects);
     return {};
 }
 

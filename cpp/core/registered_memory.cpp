@@ -74,7 +74,7 @@ void RegisteredMemory::free_unwanted() noexcept {
     });
 }
 
-bool RegisteredMemory::contains(const std::byte* data, std::size_t length) const noexcept {
+bool RegisteredMemory::finds(const std::byte* data, std::size_t length) const noexcept {
     return std::any_of(blocks_.begin(), blocks_.end(), [&](const Block& block) {
         return data >= block.data && data + length <= block.data + block.length;
     });

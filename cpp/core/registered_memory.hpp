@@ -24,7 +24,9 @@ public:
     // releases it later, because only the thread that runs the port may ask the kernel for that.
     void remove(const std::byte* data) noexcept;
     void free_unwanted() noexcept;
-    [[nodiscard]] bool contains(const std::byte* data, std::size_t length) const noexcept;
+    [[nodiscard]] bool contains(const std::byte* data, std::size_t length) const noexcept {
+        return !blocks_.empty() && finds(data, length);  // most ports register nothing
+    }
     // Forgets the backend, which was destroyed. With it the kernel has released all registered
     // memory, so the unwanted memory is freed.
     void release_backend() noexcept;
@@ -35,6 +37,8 @@ private:
         std::size_t length;  // whole pages
         bool unwanted;       // to be freed by the thread that runs the port
     };
+
+    [[nodiscard]] bool finds(const std::byte* data, std::size_t length) const noexcept;
 
     MemoryBackend* backend_;  // null once the port has released it
     const Calls& calls_;

@@ -66,13 +66,7 @@ Error SendFlow::prepare_send(Operation& op) {
 }
 
 void SendFlow::notify(Socket& socket) noexcept {
-    if (socket.state != SocketState::open || socket.failure) {
-        return;
-    }
-    const std::uint64_t bytes = socket.sending.bytes;
-    const bool pause = socket.marks.high != 0 && bytes > socket.marks.high;
-    const bool resume = socket.marks.high == 0 || bytes <= socket.marks.low;
-    if (socket.send_paused ? !resume : !pause) {
+    if (socket.state != SocketState::open || socket.failure || !socket.crossed_mark()) {
         return;
     }
     if (!completions_.reserve(1)) {

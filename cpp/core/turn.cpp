@@ -438,9 +438,13 @@ void Turn::complete(Packet& packet) {
             parts_.subscriptions.complete(socket, *op, packet);
         }
     }
-    const bool goes_on = lane.head != nullptr || &lane == &socket.sending;
-    parts_.work.add(socket,
-                    goes_on ? effect::start(socket, lane) | effect::settle : effect::settle);
+    Effects effects = effect::of_ended_request(socket);
+    if (IoQueue::startable(lane)) {
+        effects |= effect::start(socket, lane);
+    } else if (&lane == &socket.sending) {
+        effects |= effect::of_moved_sends(socket);
+    }
+    parts_.work.add(socket, effects);
 }
 
 void Turn::drop_late(const Packet& packet) {

@@ -193,6 +193,14 @@ public:
 
     // Returns whether both lanes are empty.
     [[nodiscard]] bool idle() const noexcept { return receiving.idle() && sending.idle(); }
+    // Returns whether the bytes queued to send have crossed a mark: the high one, while the sender
+    // is not paused, or the low one, while it is. Without marks a paused sender always goes on.
+    [[nodiscard]] bool crossed_mark() const noexcept {
+        if (send_paused) {
+            return marks.high == 0 || sending.bytes <= marks.low;
+        }
+        return marks.high != 0 && sending.bytes > marks.high;
+    }
     // Returns whether the socket's operations may be started.
     [[nodiscard]] bool live() const noexcept {
         return state == SocketState::open || state == SocketState::draining;

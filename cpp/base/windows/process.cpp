@@ -4,8 +4,7 @@
 
 namespace iocp {
 
-// Windows has no fork.
-std::uint32_t fork_generation() noexcept { return 0; }
+std::atomic<std::uint32_t> forks{0};  // Windows has no fork
 
 std::size_t system_page_size() noexcept {
     static const std::size_t size = [] {
