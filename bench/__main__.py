@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import echo, idle, instructions, matrix, model, stalled, strategies
+from bench import echo, idle, instructions, loops, matrix, model, stalled, strategies
 from bench.machine import raise_file_limit
 from bench.program import CompileError
 
@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     stalled.add_arguments(
         commands.add_parser("stalled", parents=[common], help="the cost of peers that never read")
     )
+    loops.add_arguments(
+        commands.add_parser(
+            "loops", parents=[common], help="what calls, timers, tasks and futures cost a loop"
+        )
+    )
     model.add_arguments(
         commands.add_parser("model", parents=[common], help="speed and memory of the model itself")
     )
@@ -77,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 _MAINS = {
     "idle": idle.main,
     "instructions": instructions.main,
+    "loops": loops.main,
     "matrix": matrix.main,
     "model": model.main,
     "stalled": stalled.main,

@@ -20,7 +20,10 @@ ALLOWED = {
     "core": ("base", "ops", "backend"),
     "run": ("base", "ops", "backend", "core"),
     "bindings": ("base", "ops", "backend", "backend/sim", "core", "run"),
+    "aio": ("base", "ops", "backend", "core", "run", "bindings"),
 }
+# The file on top of all rooms, which registers the types of each.
+TOP = "module.cpp"
 # The only file of a platform that may include every backend, to make one by name.
 MAKERS = {"backend/linux/make_backend.cpp", "backend/windows/make_backend.cpp"}
 CPP = Path(__file__).resolve().parents[1] / "cpp"
@@ -39,11 +42,13 @@ def included(path: Path) -> set[str]:
 
 
 def broken(root: Path) -> list[str]:
-    """Return a line for each include that the order forbids."""
+    """Return a line for each include that the order forbids. Nothing includes what is on top."""
     lines = []
     for source in sorted(root.rglob("*.?pp")):
         name = source.relative_to(root).as_posix()
         room = room_of(name)
+        if name == TOP:
+            continue
         if room is None:
             lines.append(f"{name}: there is no room of this name; add it to ALLOWED")
             continue

@@ -43,7 +43,7 @@ class Gathered(Pieces):
 LOOPS = ["asyncio", "uvloop", "winloop", "uring", "epoll"]
 
 
-def _new_loop(name: str) -> asyncio.AbstractEventLoop:
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
     if name in ("uring", "epoll"):
         from iocp_sock.asyncio import new_event_loop
 
@@ -61,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     Pieces.pieces = shape.pieces(options)
     protocol = Echo if options.pieces == 1 else Gathered if options.writelines else Pieces
-    loop = _new_loop(options.loop)
+    loop = new_loop(options.loop)
     server = loop.run_until_complete(
         loop.create_server(protocol, shape.HOST, 0, backlog=shape.BACKLOG)
     )

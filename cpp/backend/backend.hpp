@@ -66,9 +66,9 @@ inline constexpr Error runs_elsewhere =
 
 // The base of the groups of calls that form the interface between portable and platform code. A
 // part of the core depends only on the group that it needs. Backends carry no policy: no ledger, no
-// queue, no strategy. The port holds its lock for every call except now(), wait() and wake(). A
-// call that finds no memory throws std::bad_alloc and changes nothing; reap() keeps the packets
-// that it has no room for until its next call.
+// queue, no strategy. The port holds its lock for every call except now(), wake(), and a wait()
+// that may block. A call that finds no memory throws std::bad_alloc and changes nothing; reap()
+// keeps the packets that it has no room for until its next call.
 class Group {
 public:
     virtual ~Group() = default;
@@ -210,8 +210,8 @@ public:
     [[nodiscard]] virtual std::size_t internal_bytes() const noexcept { return 0; }
 };
 
-// The backend's part of a turn: publish() with the port's lock, wait() without it, and reap() with
-// it again.
+// The backend's part of a turn: publish() with the port's lock, wait() without it unless the timeout
+// is 0, and reap() with it again.
 class TurnBackend : public Group {
 public:
     // Makes the calling thread the one that runs this backend.

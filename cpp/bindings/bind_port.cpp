@@ -286,8 +286,6 @@ constexpr Signature<1> watch_arguments{"watch", {"fd"}, 1, 1};
 constexpr Signature<1> run_arguments{"run", {"until_idle"}, 0, 0};
 constexpr Signature<1> run_once_arguments{"run_once", {"timeout"}, 1, 0};
 constexpr Signature<0> enter_arguments{"_enter", {}, 0, 0};
-constexpr Signature<1> make_turn_arguments{"_make_turn", {"timeout"}, 1, 0};
-constexpr Signature<0> hand_out_arguments{"_hand_out", {}, 0, 0};
 constexpr Signature<1> get_arguments{"get", {"timeout"}, 1, 0};
 constexpr Signature<2> get_batch_arguments{"get_batch", {"n", "timeout"}, 2, 1};
 constexpr Signature<2> post_arguments{"post", {"value", "callback"}, 1, 0};
@@ -311,8 +309,6 @@ PyMethodDef methods[] = {
      "ArgumentError where the backend has no registered memory."},
     {"_watch", fast(guarded<method<watch_arguments, watch>>), keywords_call, nullptr},
     {"_enter", fast(guarded<method<enter_arguments, enter>>), keywords_call, nullptr},
-    {"_make_turn", fast(guarded<method<make_turn_arguments, make_turn>>), keywords_call, nullptr},
-    {"_hand_out", fast(guarded<method<hand_out_arguments, hand_out>>), keywords_call, nullptr},
     {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
     {"run", fast(guarded<method<run_arguments, run>>), keywords_call,
      "run(*, until_idle=False) -> None\n\n"

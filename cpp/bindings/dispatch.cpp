@@ -25,11 +25,20 @@ bool unraisable(PyObject* source) {
     });
 }
 
+// Returns whether the raised exception goes on to the caller of run().
+bool passes(const PortObject& port) {
+    if (port.only_exits_pass) {
+        return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 ||
+               PyErr_ExceptionMatches(PyExc_SystemExit) != 0;
+    }
+    return PyErr_ExceptionMatches(PyExc_Exception) == 0;
+}
+
 // Handles the exception of a callback. Closes the connection `served` if the port is set to do so
 // (on_callback_error), and passes the exception to the port's error handler. False: the exception
 // (KeyboardInterrupt, SystemExit) goes on to the caller of run().
 bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
-    if (PyErr_ExceptionMatches(PyExc_Exception) == 0) {
+    if (passes(port)) {
         return false;
     }
     if (served != nullptr && port.closes_on_error) {
@@ -47,7 +56,7 @@ bool report(PortObject& port, PyObject* source, PyObject* served = nullptr) {
     Py_DECREF(exception);
     bool ours = true;
     if (result == nullptr) {
-        ours = PyErr_ExceptionMatches(PyExc_Exception) != 0;
+        ours = !passes(port);
         if (ours) {
             (void)unraisable(handler);
         }
@@ -69,15 +78,17 @@ PyObject* exception_of(PortObject& port, const Error& error) {
 // the dispatch must stop, because an exception is set.
 bool call(PortObject& port, PyObject* served, PyObject* callback, PyObject** slots,
           std::size_t count) {
+    CallWatch* const watch = port.call_watch;
+    if (watch != nullptr && !watch->begin()) {
+        return false;
+    }
     PyObject* result = attaching([&] {
         return PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                    nullptr);
     });
-    if (result == nullptr) {
-        return report(port, callback, served);
-    }
-    Py_DECREF(result);
-    return true;
+    const bool go_on = result != nullptr || report(port, callback, served);
+    Py_XDECREF(result);
+    return go_on && (watch == nullptr || watch->end(callback));
 }
 
 bool call_with(PortObject& port, PyObject* served, PyObject* callback, PyObject* first,

@@ -104,7 +104,11 @@ Types::~Types() {
     Py_XDECREF(completion);
     Py_XDECREF(timer);
     Py_XDECREF(socket);
+    Py_XDECREF(registered);
     Py_XDECREF(event);
+    Py_XDECREF(handle);
+    Py_XDECREF(timer_handle);
+    Py_XDECREF(event_loop);
     Py_XDECREF(routines_ran);
     for (PyObject* error : errors) {
         Py_XDECREF(error);

@@ -10,6 +10,7 @@
 
 #include "base/room.hpp"
 #include "bindings/attached_mutex.hpp"
+#include "bindings/call_watch.hpp"
 #include "bindings/linked_list.hpp"
 #include "bindings/retired.hpp"
 #include "bindings/types.hpp"
@@ -47,6 +48,10 @@ struct PortObject final : CompletionListener, run::RunnablePort {
     Retired retired;                   // slots of the records that clear() drops
     PyObject* error_handler{nullptr};
     bool closes_on_error{true};  // a callback that raises closes its connection
+    // Only KeyboardInterrupt and SystemExit pass to the caller of a turn, as in an event loop.
+    // Otherwise every exception that is no subclass of Exception does.
+    bool only_exits_pass{false};
+    CallWatch* call_watch{nullptr};  // of the runner's dispatch, or null
     // The receive buffer that the system reports after it was set to 0; negative while no socket of
     // the port had it set to 0.
     std::atomic<int> min_receive_buffer{-1};

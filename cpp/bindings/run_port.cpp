@@ -47,21 +47,7 @@ std::int64_t nanoseconds_of(const PortObject& port, const pb::object& timeout) {
 template <class Call>
 run::Ran ran(PortObject& port, Call&& call) {
     run::Ran result;
-    if (!attempted([&] { result = call(); })) {
-        throw_set();
-    }
-    if (result.refused) {
-        raise(*port.types, ErrorClass::port_running, EBUSY,
-              port.core->shared()
-                  ? "this thread runs the port already: the call comes from one of its callbacks"
-                  : runs_already);
-        throw_set();
-    }
-    if (result.error) {
-        if (result.error.fault == Fault::port_closed) {
-            require_usable(port);
-        }
-        raise(&port, *port.types, result.error);
+    if (!attempted([&] { result = call(); }) || !succeeded(port, result)) {
         throw_set();
     }
     return result;
@@ -83,6 +69,20 @@ void gather(PortObject& port, GetHost& host, const pb::object& timeout) {
 }
 
 }  // namespace
+
+bool succeeded(PortObject& port, const run::Ran& ran) {
+    if (ran.refused) {
+        raise(*port.types, ErrorClass::port_running, EBUSY,
+              port.core->shared()
+                  ? "this thread runs the port already: the call comes from one of its callbacks"
+                  : runs_already);
+        return false;
+    }
+    if (ran.error && (ran.error.fault != Fault::port_closed || usable(port))) {
+        raise(&port, *port.types, ran.error);
+    }
+    return !ran.error;
+}
 
 void run(const pb::object& self, const pb::object& until_idle) {
     auto& port = self.cast<PortObject&>();
@@ -122,23 +122,6 @@ pb::object enter(const pb::object& self) {
     }
     (void)made.release();
     return pb::reinterpret_steal<pb::object>(capsule);
-}
-
-Py_ssize_t make_turn(const pb::object& self, const pb::object& timeout) {
-    auto& port = self.cast<PortObject&>();
-    require_one_thread(port);
-    const std::int64_t nanoseconds = nanoseconds_of(port, timeout);
-    DropHost host;
-    const run::Ran result = ran(port, [&] { return run::make_turn(host, port, nanoseconds); });
-    return static_cast<Py_ssize_t>(result.count);
-}
-
-Py_ssize_t hand_out(const pb::object& self) {
-    auto& port = self.cast<PortObject&>();
-    require_one_thread(port);
-    DropHost host;
-    const run::Ran result = ran(port, [&] { return run::hand_out(host, port); });
-    return static_cast<Py_ssize_t>(result.count);
 }
 
 pb::object get(const pb::object& self, const pb::object& timeout) {

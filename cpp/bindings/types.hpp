@@ -36,6 +36,9 @@ struct Types {
     PyTypeObject* socket{nullptr};
     PyTypeObject* registered{nullptr};
     PyTypeObject* event{nullptr};
+    PyTypeObject* handle{nullptr};
+    PyTypeObject* timer_handle{nullptr};
+    PyTypeObject* event_loop{nullptr};
     PyObject* errors[error_classes]{};
     PyObject* routines_ran{nullptr};
     // Numbers of Python's errno module, which has Winsock's numbers for these names on Windows.

@@ -93,6 +93,14 @@ Error Port::poll(std::int64_t deadline, std::vector<Ready>& out) {
     return {};
 }
 
+Error Port::poll_now(std::vector<Ready>& out) {
+    if (Error error = turn_.run_now()) {
+        return error;
+    }
+    take_ready(out);
+    return {};
+}
+
 Error Port::collect(std::int64_t deadline, std::uint64_t seen) {
     std::unique_lock lock(mutex_);
     if (!shared()) {

@@ -59,10 +59,6 @@ public:
         const std::int64_t base = backend_ == nullptr ? 0 : now();
         return nanoseconds < INT64_MAX - base ? base + nanoseconds : INT64_MAX;
     }
-    // Returns whether the deadline has passed or the port has ended.
-    [[nodiscard]] bool late(std::int64_t deadline) const noexcept {
-        return backend_ == nullptr || (deadline >= 0 && now() >= deadline);
-    }
 
     // Sets the completion listener. Must precede the first operation whose `notifies` is true.
     void set_listener(CompletionListener& listener) noexcept {
@@ -78,6 +74,8 @@ public:
     // Makes one turn: starts the waiting operations, waits until `deadline` (negative: for ever) if
     // nothing is ready, and moves the ready records to `out`. Takes and drops the lock itself.
     Error poll(std::int64_t deadline, std::vector<Ready>& out);
+    // Makes the same turn without a wait. The caller holds the lock, which is kept throughout.
+    Error poll_now(std::vector<Ready>& out);
     // Makes a turn for a thread that waits for a result. Unlike after poll(), ready records stay
     // for the next poll(), or for the workers. If another thread leads, waits until that thread's
     // turn ends. `seen` is the value of turns() when the caller last checked its result.

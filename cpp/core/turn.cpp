@@ -203,17 +203,46 @@ bool Turn::end_lost(const Lane& lane) {
 
 Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     assert(lock.owns_lock());
-    if (Error error = claim()) {
+    Error error;
+    if (!begin(error)) {
+        return error;
+    }
+    const std::int64_t timeout = wait_time(deadline);
+    sleeping_ = timeout != 0;
+    publish();
+    {
+        const Unlocked unlocked(lock);
+        backend_.wait(timeout);
+    }
+    sleeping_ = false;
+    return end();
+}
+
+Error Turn::run_now() {
+    Error error;
+    if (!begin(error)) {
+        return error;
+    }
+    publish();
+    backend_.wait(0);
+    return end();
+}
+
+// Makes the steps before the wait. Returns false if there must be no wait: `error` says why.
+bool Turn::begin(Error& error) {
+    error = claim();
+    if (error) {
         if (!backend_.holds_requests()) {
             parts_.registered.free_unwanted();  // the next claim need not register this memory
         }
-        return error;
+        return false;
     }
     assert(!sleeping_);  // one thread at a time makes a turn
     if (restarts_ && !restart_requests()) {
         // No packet of the new ring may come before the restart is complete. Handing out the ready
         // records may free the memory that was lacking.
-        return parts_.completions.records().empty() ? out_of_memory : Error{};
+        error = parts_.completions.records().empty() ? out_of_memory : Error{};
+        return false;
     }
     if (parts_.work.take_reminder()) {
         remind();
@@ -229,16 +258,18 @@ Error Turn::run(std::unique_lock<std::mutex>& lock, std::int64_t deadline) {
     flush_sends();  // before new reads: the data of the callbacks' sends is still in the cache
     parts_.subscriptions.begin_turn();
     go_on_with_subscriptions();
-    const std::int64_t timeout = wait_time(deadline);
+    return true;
+}
+
+// Prepares the wait. A wake from here on ends it.
+void Turn::publish() {
     woken_ = false;
-    sleeping_ = timeout != 0;
     backend_.publish();
     ++parts_.metrics.counts.waits;
-    {
-        const Unlocked unlocked(lock);
-        backend_.wait(timeout);
-    }
-    sleeping_ = false;
+}
+
+// Makes the steps behind the wait.
+Error Turn::end() {
     parts_.timers.begin_turn();
     reap();
     fire_timers();

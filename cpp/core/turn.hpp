@@ -24,6 +24,8 @@ public:
     // the lock during the wait only. The records of the turn are in the completion queue, even if
     // it returns an error.
     Error run(std::unique_lock<std::mutex>& lock, std::int64_t deadline);
+    // Makes one turn that does not wait, and keeps the lock throughout.
+    Error run_now();
 
     // Applies the effects that a step has left, in the order of effects.hpp. Every step ends with a
     // call of work_off(). Without memory for an effect, that effect and those behind it are applied
@@ -53,6 +55,9 @@ private:
     [[nodiscard]] bool end_lost(const Lane& lane);
 
     // The stages of a turn and their helpers. A stage makes any number of steps.
+    [[nodiscard]] bool begin(Error& error);
+    void publish();
+    [[nodiscard]] Error end();
     [[nodiscard]] std::int64_t wait_time(std::int64_t deadline) const noexcept;
     void fire_timers();
     void fire(const Timer& timer);

@@ -110,13 +110,22 @@ Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout) {
 Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout) {
     assert(!port.core->shared());
     Ran ran;
-    const std::int64_t deadline = port.after(host, timeout);
+    const bool waits = timeout != 0;
+    const std::int64_t deadline = waits ? port.after(host, timeout) : 0;
     Runner runner(host, port);
-    if (begin_or_go_on(runner, port, ran)) {
-        ran.error = turn_and_check(host, port, deadline);
-        ran.count = port.inbox.size() + (port.core->any_notified() ? 1U : 0U);
+    if (!begin_or_go_on(runner, port, ran)) {
+        return ran;
+    }
+    if (!waits) {
+        ran.error = turn_at_once(host, port);
+    } else {
+        ran.error = turn(host, port, deadline);
         (void)take_woken(host, port);
     }
+    if (!ran.error) {
+        host.signals();
+    }
+    ran.count = port.inbox.size() + (port.core->any_notified() ? 1U : 0U);
     return ran;
 }
 

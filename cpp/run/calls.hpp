@@ -34,8 +34,9 @@ Ran run(Host& host, RunnablePort& port, bool until_idle);
 Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout);
 // Makes one turn and leaves its records in the port's inbox, for hand_out(). Makes no turn while
 // records are in the inbox already. `count` is the number of records, plus 1 if there are notified
-// completions. The caller may stay the port's runner from before the turn to after the hand-out, so
-// that no other thread hands the records out. Precondition: the port is for one thread.
+// completions. With a timeout of 0 the thread stays attached, because detaching would cost more
+// than the turn. The caller may stay the port's runner from before the turn to after the hand-out,
+// so that no other thread hands the records out. Precondition: the port is for one thread.
 Ran make_turn(Host& host, RunnablePort& port, std::int64_t timeout);
 // Hands out the records of make_turn(). Precondition: the port is for one thread.
 Ran hand_out(Host& host, RunnablePort& port);

@@ -52,6 +52,11 @@ public:
     // Returns the deadline `nanoseconds` from now. A negative argument gives -1, which means none.
     // Also works on a closed port, which no longer has a clock.
     [[nodiscard]] std::int64_t after(Host& host, std::int64_t nanoseconds);
+    // Returns whether the deadline (negative: none) has passed or the port has ended. Needs the
+    // lock.
+    [[nodiscard]] bool late(std::int64_t deadline) const noexcept {
+        return closed || (deadline >= 0 && core->now() >= deadline);
+    }
     // Returns whether begin_close() is complete and everything was handed out. Only the thread that
     // runs the port may ask.
     [[nodiscard]] bool over(Host& host);

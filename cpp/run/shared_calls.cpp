@@ -103,7 +103,7 @@ Ran run_once(Host& host, RunnablePort& port, std::int64_t timeout) {
         bool late = false;
         do {
             next = locked(host, *port.core, [&] {
-                late = port.core->late(deadline);
+                late = port.late(deadline);
                 return part.next();
             });
             if (next == Next::record) {
@@ -142,7 +142,7 @@ Ran get(Host& host, RunnablePort& port, std::int64_t timeout, const Taken& taken
         Next next = Next::nothing;
         if (!taken.full()) {
             next = locked(host, *port.core, [&] {
-                late = port.core->late(deadline);
+                late = port.late(deadline);
                 return taken.none() ? part.next() : part.more();
             });
         }

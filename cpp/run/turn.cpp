@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "run/locked.hpp"
 #include "run/waiting_thread.hpp"
 
 namespace iocp::run {
@@ -35,6 +36,19 @@ Error turn(Host& host, RunnablePort& port, std::int64_t deadline) {
     auto poll = [&] { error = port.core->poll(sliced(*port.core, deadline), records); };
     host.detach(Blocking(poll));
     return error;
+}
+
+Error turn_at_once(Host& host, RunnablePort& port) {
+    assert(!port.core->shared());
+    assert(port.runner.mine() && !port.closed);
+    if (!port.inbox.empty()) {
+        return {};
+    }
+    std::vector<Ready>& records = port.inbox.refill();
+    return locked(host, *port.core, [&] {
+        (void)port.core->take_woken();  // a turn that does not wait is over at once
+        return port.core->poll_now(records);
+    });
 }
 
 // Another worker may close a shared port at any moment. So the clock is read with the lock held,

@@ -11,6 +11,10 @@ namespace iocp::run {
 // signals. Makes no turn while earlier records are in the inbox.
 Error turn(Host& host, RunnablePort& port, std::int64_t deadline);
 
+// Makes the same turn without a wait. The thread detaches only to wait for the port's lock, while
+// another thread holds it.
+Error turn_at_once(Host& host, RunnablePort& port);
+
 // Makes one turn for a thread that waits for a result. The records of the turn stay in the core,
 // for the thread that runs the port. Waits at most `nanoseconds` (negative: for ever), and returns
 // earlier for the program's signals. At a shared port, `seen` is the number of turns when the

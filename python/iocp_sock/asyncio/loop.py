@@ -6,19 +6,22 @@ import contextlib
 import contextvars
 import errno
 import socket
-from asyncio import base_events, constants, events, sslproto, trsock
+from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
+from asyncio.log import logger
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from iocp_sock import _core
 from iocp_sock.asyncio.datagram import DatagramTransport
+from iocp_sock.asyncio.queues import Ready, Scheduled
 from iocp_sock.asyncio.stream import StreamTransport
-from iocp_sock.asyncio.watches import Watches, fileno_of
+from iocp_sock.asyncio.watches import Watches, fileno_of, is_watch
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, Error, ForkedPort
 from iocp_sock.port import Port
 
 if TYPE_CHECKING:
     import asyncio
-    import collections
     import weakref
 
     from iocp_sock._core import Socket
@@ -30,36 +33,34 @@ RECEIVE_STRATEGIES = ("pooled", "direct", "zero_byte", "adaptive")
 """The receive strategies of a loop's streams."""
 
 
-class _Poll:
-    """The part of a selector that asyncio's base classes need.
+class _Watched:
+    """The part of a selector that asyncio's base classes need: what is watched."""
 
-    select() makes a turn of the port, and get_key() looks a watched descriptor up. The records of a
-    turn stay in the port until the loop hands them out, because handles that were ready before the
-    turn run first.
-    """
+    __slots__ = ("get_key",)
 
-    __slots__ = ("get_key", "select")
-
-    def __init__(self, port: Port, watches: Watches) -> None:
-        self.select = port._make_turn
+    def __init__(self, watches: Watches) -> None:
         self.get_key = watches.key
 
     def close(self) -> None:
         """Do nothing: the loop closes the port."""
 
 
-class PortEventLoop(base_events.BaseEventLoop):
-    """An asyncio event loop whose transports are Sockets of one Port."""
+class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
+    """An asyncio event loop whose transports are Sockets of one Port.
 
-    _closed = True  # until the constructor has made a port
+    What is to run, and the turn that runs it, is native. BaseEventLoop brings the rest.
+    """
+
     if TYPE_CHECKING:  # members of asyncio's bases that the type stubs leave out
-        _debug: bool
+        _current_handle: Any
         _internal_fds: int
-        _ready: collections.deque[events.Handle]
         _transports: weakref.WeakValueDictionary[int, Any]
+        slow_callback_duration: float
 
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
+        def _check_thread(self) -> None: ...
+        def _check_callback(self, callback: Any, method: str) -> None: ...
 
     def __init__(
         self, config: PortConfig | None = None, *, receive: str = "pooled", **options: Any
@@ -75,12 +76,12 @@ class PortEventLoop(base_events.BaseEventLoop):
             options = {}
         self._port = Port(config, **options)
         self._port.error_handler = self._port_error
-        self._watches = Watches(self._port)
+        self._attach(self._port)
+        self._watches = Watches(self._port, self._run_handle)
         self._listeners: dict[int, Socket] = {}
         self._borrowed: dict[Socket, socket.socket] = {}
-        super().__init__(_Poll(self._port, self._watches))  # type: ignore[call-arg]
+        super().__init__(_Watched(self._watches))  # type: ignore[call-arg]
         self._internal_fds += 1
-        self._records = events.Handle(self._port._hand_out, (), self)
 
     @property
     def port(self) -> Port:
@@ -94,6 +95,9 @@ class PortEventLoop(base_events.BaseEventLoop):
 
     # --- the turn ---------------------------------------------------------------------------------
 
+    _ready = Ready()
+    _scheduled = Scheduled()
+
     def run_forever(self) -> None:
         self._check_closed()
         self._check_running()
@@ -105,9 +109,12 @@ class PortEventLoop(base_events.BaseEventLoop):
         finally:
             del runner
 
-    def _process_events(self, records: int) -> None:
-        if records:
-            self._ready.append(self._records)
+    def _callback_failed(self, handle: _core.Handle, exc: BaseException) -> None:
+        """Report the exception of a handle's callback as asyncio's Handle does."""
+        source = callback_source(handle, self._debug)
+        self.call_exception_handler(
+            {"message": f"Exception in callback {source}", "exception": exc, "handle": handle}
+        )
 
     def _write_to_self(self) -> None:
         with contextlib.suppress(Error):  # the loop is closed, or was made before a fork
@@ -141,6 +148,62 @@ class PortEventLoop(base_events.BaseEventLoop):
             for sock in self._borrowed.values():
                 sock.close()
             self._borrowed.clear()
+
+    # --- debug mode -------------------------------------------------------------------------------
+
+    # The native calls come here in debug mode. A handle of asyncio's own then knows where it was
+    # made, and the turn reports callbacks that are slow.
+
+    def _call_soon_in_debug(self, callback: Any, *args: Any, context: Any = None) -> events.Handle:
+        self._check_thread()
+        return self._push_in_debug("call_soon", callback, args, context)
+
+    def _call_soon_threadsafe_in_debug(
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> events.Handle:
+        return self._push_in_debug("call_soon_threadsafe", callback, args, context)
+
+    def _push_in_debug(self, method: str, callback: Any, args: Any, context: Any) -> events.Handle:
+        self._check_callback(callback, method)
+        handle = events.Handle(callback, args, self, context)
+        _forget_frames(handle, 2)
+        self._push(handle)
+        return handle
+
+    def _call_at_in_debug(
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> events.TimerHandle:
+        self._check_thread()
+        self._check_callback(callback, "call_at")
+        timer = events.TimerHandle(when, callback, args, self, context)
+        _forget_frames(timer, 1)
+        self._push_timer(timer)
+        return timer
+
+    def _run_in_debug(self, handle: Any) -> None:
+        """Run a handle, and report it if it was slow."""
+        try:
+            self._current_handle = handle
+            begun = self.time()
+            handle._run()
+            took = self.time() - begun
+            if took >= self.slow_callback_duration:
+                _report_slow(base_events._format_handle(handle), took)  # type: ignore[attr-defined]
+        finally:
+            self._current_handle = None
+
+    def _run_handle(self, handle: Any) -> None:
+        """Run the handle of a watched descriptor."""
+        if self._debug:
+            self._run_in_debug(handle)
+        else:
+            handle._run()
+
+    def _record_took(self, callback: Any, seconds: float) -> None:
+        """Report a callback of the port if it was slow. A watch has reported its handle."""
+        if seconds >= self.slow_callback_duration and not is_watch(callback):
+            source = format_helpers._format_callback_source(callback, ())
+            _report_slow(f"<Callback {source}>", seconds)
 
     # --- descriptors of other code ----------------------------------------------------------------
 
@@ -338,3 +401,25 @@ class PortEventLoop(base_events.BaseEventLoop):
             sock.close()
         else:
             self._end(listener, sock)
+
+
+_SHOWS_ARGUMENTS_IN_DEBUG = "debug" in signature(format_helpers._format_callback_source).parameters
+
+
+def callback_source(handle: _core.Handle, debug: bool) -> str:
+    """Name a handle's callback in asyncio's words. From Python 3.13 on they depend on the mode."""
+    options = {"debug": debug} if _SHOWS_ARGUMENTS_IN_DEBUG else {}
+    source: str = format_helpers._format_callback_source(
+        handle._callback, handle._args or (), **options
+    )
+    return source
+
+
+def _forget_frames(handle: Any, count: int) -> None:
+    """Let the traceback of a handle end at the caller of the loop."""
+    if handle._source_traceback:
+        del handle._source_traceback[-count:]
+
+
+def _report_slow(name: str, seconds: float) -> None:
+    logger.warning("Executing %s took %.3f seconds", name, seconds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import selectors
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from iocp_sock.errors import Error
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from iocp_sock._core import Completion, Operation, Socket
     from iocp_sock.port import Port
 
-__all__ = ["Watches", "fileno_of"]
+    _Run: TypeAlias = Callable[[asyncio.Handle], object]
+
+__all__ = ["Watches", "fileno_of", "is_watch"]
 
 
 class _Direction:
@@ -23,13 +26,14 @@ class _Direction:
     asyncio's own selectors.
     """
 
-    __slots__ = ("_post", "_sock", "handle", "wait")
+    __slots__ = ("_post", "_run", "_sock", "handle", "wait")
 
-    def __init__(self, sock: Socket, post: Any) -> None:
+    def __init__(self, sock: Socket, post: Any, run: _Run) -> None:
         self.handle: asyncio.Handle | None = None
         self.wait: Operation | None = None
         self._sock = sock
         self._post = post
+        self._run = run
 
     def arm(self) -> None:
         if self.wait is None:
@@ -44,7 +48,7 @@ class _Direction:
         handle = self.handle
         try:
             if handle is not None and not isinstance(completion.error, Error):
-                handle._run()
+                self._run(handle)
         finally:
             if self.handle is not None and not self._sock.closed:
                 self.arm()
@@ -55,12 +59,12 @@ class _Watch:
 
     __slots__ = ("fileobj", "reading", "sock", "writing")
 
-    def __init__(self, sock: Socket, fileobj: Any) -> None:
+    def __init__(self, sock: Socket, fileobj: Any, run: _Run) -> None:
         sock.skip_done_packets = False  # each wait has to call back
         self.fileobj = fileobj
         self.sock = sock
-        self.reading = _Direction(sock, sock.recv_zero)
-        self.writing = _Direction(sock, sock.wait_writable)
+        self.reading = _Direction(sock, sock.recv_zero, run)
+        self.writing = _Direction(sock, sock.wait_writable, run)
 
     def events(self) -> int:
         reading = selectors.EVENT_READ if self.reading.handle is not None else 0
@@ -68,10 +72,11 @@ class _Watch:
 
 
 class Watches:
-    """The watched descriptors of a loop, by their numbers."""
+    """The watched descriptors of a loop, by their numbers. `run` is called with a handle to run."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, run: _Run) -> None:
         self._port = port
+        self._run = run
         self._watches: dict[int, _Watch] = {}
 
     def add(self, fileobj: Any, writing: bool, handle: asyncio.Handle) -> None:
@@ -79,7 +84,7 @@ class Watches:
         fd = _number(fileobj)
         watch = self._watches.get(fd)
         if watch is None:
-            watch = self._watches[fd] = _Watch(self._port.watch(fd), fileobj)
+            watch = self._watches[fd] = _Watch(self._port.watch(fd), fileobj, self._run)
         direction = watch.writing if writing else watch.reading
         before, direction.handle = direction.handle, handle
         if before is not None:
@@ -129,6 +134,11 @@ class Watches:
                 if watch.fileobj is fileobj:
                     return fd
             raise
+
+
+def is_watch(callback: Any) -> bool:
+    """Return whether a callback of the port is that of a watched descriptor."""
+    return isinstance(getattr(callback, "__self__", None), _Direction)
 
 
 def fileno_of(fileobj: Any) -> int:

@@ -55,6 +55,28 @@ TEST_F(RunnerTurnTest, LeavesEarlierRecordsToTheDispatch) {
     (void)host_.dispatch(*port_, port_->inbox);
 }
 
+TEST_F(RunnerTurnTest, AtOnceDoesNotWaitAndStaysAttached) {
+    make(false);
+    EXPECT_FALSE(turn_at_once(host_, *port_));
+    port_->post();
+    EXPECT_FALSE(turn_at_once(host_, *port_));
+    EXPECT_EQ(port_->inbox.size(), 1U);
+    EXPECT_FALSE(turn_at_once(host_, *port_)) << "the records come first";
+    EXPECT_EQ(port_->backend().waits(), (std::vector<std::int64_t>{0, 0}));
+    EXPECT_EQ(host_.detached, 0);
+    (void)host_.dispatch(*port_, port_->inbox);
+}
+
+// The mutex is not recursive: the lock must be free when the detached thread takes it.
+TEST_F(RunnerTurnTest, AtOnceDetachesToWaitForTheLock) {
+    make(false);
+    std::unique_lock lock(port_->core->mutex());
+    host_.on_detach = [&] { lock.unlock(); };
+    EXPECT_FALSE(turn_at_once(host_, *port_));
+    EXPECT_EQ(host_.detached, 1);
+    EXPECT_EQ(port_->backend().waits().size(), 1U);
+}
+
 TEST_F(RunnerTurnTest, InsideACallLeavesItsRecordsInTheCore) {
     make(false);
     port_->post();

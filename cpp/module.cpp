@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "aio/make_types.hpp"
 #include "base/page_span.hpp"
 #include "base/process.hpp"
 #include "bindings/address_argument.hpp"
@@ -44,6 +45,10 @@ void make_types(pb::module_& module) {
     add_type(module, "RegisteredMemory",
              types->registered = iocp::py::make_registered_type(module.ptr()));
     add_type(module, "Event", types->event = iocp::py::make_event_type(module.ptr()));
+    iocp::aio::make_types(module.ptr(), *types);
+    add_type(module, "Handle", types->handle);
+    add_type(module, "TimerHandle", types->timer_handle);
+    add_type(module, "EventLoop", types->event_loop);
     if (!iocp::py::load_errors(*types)) {
         throw pb::error_already_set();
     }
