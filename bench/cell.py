@@ -25,7 +25,12 @@ class Cell:
 
 
 PIECES = Cell(64, 100, pieces=8)
-ALL = [*(Cell(size, count) for size in (64, 1024, 102400) for count in (10, 100, 1000)), PIECES]
+ALL = [
+    *(Cell(size, count) for size in (64, 1024, 102400) for count in (10, 100, 1000)),
+    Cell(10240, 100),
+    Cell(64, 1),
+    PIECES,
+]
 WINDOWS = [Cell(64, 64), Cell(16384, 16)]
 QUICK = [Cell(64, 100), Cell(1024, 1000), Cell(102400, 100), PIECES]
 

@@ -56,7 +56,7 @@ class Echo:
         for number in range(1, rounds + 1):
             for cell in self.cells:
                 for server in list(self.servers):
-                    if server.pieces_only and cell.pieces == 1:
+                    if server.pieces_only if cell.pieces == 1 else server.whole_only:
                         continue
                     outcome = self._run_one(number, cell, server, seconds, warmup)
                     label = f"round {number}/{rounds}  {cell.name:<12} {server.name:<18}"

@@ -39,6 +39,7 @@ class Server:
     name: str
     command: Callable[[], list[str]]
     pieces_only: bool = False
+    whole_only: bool = False
     under_wine: bool = False
 
     def start(self, cpu: int, *, pieces: int = 1, size: int = 64) -> "RunningServer":
@@ -192,6 +193,15 @@ LOOPS = [
     for backend in ("uring", "epoll")
 ]
 
+BUFFERED = [
+    Server(
+        f"{name}-buffered",
+        python_server("protocol_server", "--loop", loop, "--buffered"),
+        whole_only=True,
+    )
+    for name, loop in (("loop-uring", "uring"), ("loop-epoll", "epoll"), ("uvloop", "uvloop"))
+]
+
 ECHO_SERVERS = [
     Server("iocp_sock-uring", python_server("iocp_server", "--backend", "uring")),
     Server("iocp_sock-epoll", python_server("iocp_server", "--backend", "epoll")),
@@ -203,6 +213,7 @@ ECHO_SERVERS = [
         python_server("protocol_server", "--loop", "uvloop", "--writelines"),
         pieces_only=True,
     ),
+    *BUFFERED,
     Server("c-epoll", _native("epoll_echo")),
     Server("c-uring", _native("uring_echo")),
 ]
@@ -241,11 +252,12 @@ def with_before(known: list[Server], directory: str | None) -> list[Server]:
     if directory is None:
         return known
     path = f"PYTHONPATH={Path(directory).resolve()}"
-    ours = [server for server in known if server.name.startswith("iocp_sock-")]
+    ours = [server for server in known if server.name.startswith(("iocp_sock-", "loop-"))]
     return known + [
         Server(
-            server.name.replace("iocp_sock-", "before-"),
+            "before-" + server.name.removeprefix("iocp_sock-"),
             lambda command=server.command: ["env", path, *command()],
+            whole_only=server.whole_only,
         )
         for server in ours
         if not server.under_wine

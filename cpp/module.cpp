@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "aio/make_types.hpp"
+#include "aio/stream_object.hpp"
 #include "base/page_span.hpp"
 #include "base/process.hpp"
 #include "bindings/address_argument.hpp"
@@ -13,6 +14,7 @@
 #include "bindings/bind_waiting.hpp"
 #include "bindings/buffer_object.hpp"
 #include "bindings/event_object.hpp"
+#include "bindings/held.hpp"
 #include "bindings/keywords.hpp"
 #include "bindings/operation_object.hpp"
 #include "bindings/otherwise.hpp"
@@ -133,6 +135,19 @@ using iocp::py::Signature;
 constexpr Signature<2> page_span_arguments{"page_span", {"address", "length"}, 2, 2};
 constexpr Signature<1> features_arguments{"features", {"backend"}, 1, 1};
 
+// Finds the types that are made by their first use, because they derive from classes of asyncio.
+PyObject* find_attribute(PyObject* module, PyObject* name) {
+    if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "StreamBase") == 0) {
+        const iocp::py::Held reference(PyObject_GetAttrString(module, "_types"));
+        auto* types = reference.get() != nullptr
+                          ? static_cast<Types*>(PyCapsule_GetPointer(reference.get(), nullptr))
+                          : nullptr;
+        return types != nullptr ? iocp::aio::stream_type(module, *types) : nullptr;
+    }
+    PyErr_Format(PyExc_AttributeError, "module 'iocp_sock._core' has no attribute %R", name);
+    return nullptr;
+}
+
 PyMethodDef functions[] = {
     {"page_span", fast(guarded<module_function<page_span_arguments, page_span>>), keywords_call,
      "page_span(address, length) -> int\n\n"
@@ -142,6 +157,7 @@ PyMethodDef functions[] = {
      "features(backend) -> dict\n\n"
      "Returns the features of the named backend on this system: feature name to bool. The\n"
      "dict is empty if the system refuses the backend."},
+    {"__getattr__", guarded<find_attribute>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -40,6 +40,23 @@ class Gathered(Pieces):
         self.transport.writelines(self.pieces)
 
 
+class Buffered(asyncio.BufferedProtocol):
+    """Sends received data back, from memory of its own that the loop has filled."""
+
+    __slots__ = ("transport",)
+    transport: asyncio.Transport
+    memory: ClassVar[memoryview] = memoryview(bytearray(256 << 10))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.transport.write(bytes(self.memory[:nbytes]))
+
+
 LOOPS = ["asyncio", "uvloop", "winloop", "uring", "epoll"]
 
 
@@ -58,9 +75,18 @@ def main() -> None:
     parser = shape.parser()
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--writelines", action="store_true", help="write the pieces in one call")
+    parser.add_argument("--buffered", action="store_true", help="receive into own memory")
     options = parser.parse_args()
     Pieces.pieces = shape.pieces(options)
-    protocol = Echo if options.pieces == 1 else Gathered if options.writelines else Pieces
+    protocol: type[asyncio.BaseProtocol] = (
+        Buffered
+        if options.buffered
+        else Echo
+        if options.pieces == 1
+        else Gathered
+        if options.writelines
+        else Pieces
+    )
     loop = new_loop(options.loop)
     server = loop.run_until_complete(
         loop.create_server(protocol, shape.HOST, 0, backlog=shape.BACKLOG)

@@ -210,12 +210,15 @@ public:
     [[nodiscard]] virtual std::size_t internal_bytes() const noexcept { return 0; }
 };
 
-// The backend's part of a turn: publish() with the port's lock, wait() without it unless the timeout
-// is 0, and reap() with it again.
+// The backend's part of a turn: publish() with the port's lock, wait() without it unless the
+// timeout is 0, and reap() with it again.
 class TurnBackend : public Group {
 public:
     // Makes the calling thread the one that runs this backend.
     virtual Error claim() = 0;
+    // Lets another thread claim the backend while the calling one lives. That claim takes over as
+    // from an ended thread.
+    virtual void release() noexcept {}
     // Returns whether claim() would accept the calling thread now.
     [[nodiscard]] virtual bool claimable() const noexcept { return true; }
     // Returns whether a claim() since the last call of took_over() took over from an ended thread,

@@ -144,6 +144,20 @@ pb::object register_memory(const pb::object& self, const pb::object& nbytes) {
     return pb::reinterpret_steal<pb::object>(memory);
 }
 
+// Returns the native receiver of the socket of this name, or None.
+pb::object receiver(const pb::object& self, const pb::object& name) {
+    auto& port = self.cast<PortObject&>();
+    const std::uint64_t packed = PyLong_AsUnsignedLongLong(name.ptr());
+    if (packed == ~std::uint64_t{0} && PyErr_Occurred() != nullptr) {
+        throw_set();
+    }
+    if (!port.usable()) {
+        return pb::none();
+    }
+    PyObject* found = receiver_of(port, SlotId::unpack(packed));
+    return found != nullptr ? pb::reinterpret_steal<pb::object>(found) : pb::none();
+}
+
 int to_descriptor(const PortObject& port, const pb::object& given, const char* wanted) {
     int number = -1;
     if (!PyLong_Check(given.ptr())) {
@@ -283,6 +297,7 @@ constexpr Signature<3> make_socket_arguments{"socket", {"family", "type", "proto
 constexpr Signature<1> register_memory_arguments{"register", {"nbytes"}, 1, 1};
 constexpr Signature<3> adopt_arguments{"adopt", {"handle", "nonblocking", "borrow"}, 3, 1};
 constexpr Signature<1> watch_arguments{"watch", {"fd"}, 1, 1};
+constexpr Signature<1> receiver_arguments{"_receiver", {"name"}, 1, 1};
 constexpr Signature<1> run_arguments{"run", {"until_idle"}, 0, 0};
 constexpr Signature<1> run_once_arguments{"run_once", {"timeout"}, 1, 0};
 constexpr Signature<0> enter_arguments{"_enter", {}, 0, 0};
@@ -308,6 +323,7 @@ PyMethodDef methods[] = {
      "locked memory refused the memory, or earlier the port's ring), WrongThread, and\n"
      "ArgumentError where the backend has no registered memory."},
     {"_watch", fast(guarded<method<watch_arguments, watch>>), keywords_call, nullptr},
+    {"_receiver", fast(guarded<method<receiver_arguments, receiver>>), keywords_call, nullptr},
     {"_enter", fast(guarded<method<enter_arguments, enter>>), keywords_call, nullptr},
     {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
     {"run", fast(guarded<method<run_arguments, run>>), keywords_call,

@@ -6,6 +6,7 @@
 #include "bindings/buffer_object.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/hand_over.hpp"
+#include "bindings/held.hpp"
 #include "bindings/links.hpp"
 #include "bindings/operation_object.hpp"
 #include "bindings/port_object.hpp"
@@ -143,6 +144,30 @@ PyObject* served_by(const OperationObject& op) {
     return Py_NewRef(reinterpret_cast<PyObject*>(op.socket));
 }
 
+// Returns the native receiver of a socket: a new reference, or null.
+PyObject* sink_of(PortObject& port, const Socket& core) {
+    auto* socket = object_of<SocketObject>(port, core.user);
+    if (socket == nullptr) {
+        return nullptr;
+    }
+    PyObject* sink = stored(port, socket->on_close);
+    Py_DECREF(reinterpret_cast<PyObject*>(socket));
+    if (sink != nullptr && !port.types->sink.is_type_of(sink)) {
+        Py_CLEAR(sink);
+    }
+    return sink;
+}
+
+// Hands the failure of a muted send to the receiver of its socket.
+bool hand_out_failure(PortObject& port, const Operation& core) {
+    const Held sink(sink_of(port, *core.socket));
+    if (sink.get() == nullptr) {
+        return true;
+    }
+    const Held exception(exception_of(port, core.error));
+    return port.types->sink.failed(sink.get(), exception.get());
+}
+
 Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
     Outcomes outcomes;
     auto* op = object_of<OperationObject>(port, core.user);
@@ -153,6 +178,9 @@ Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired)
         });
     }
     conclude(port, core, op);
+    if (core.muted) {
+        outcomes.go_on = hand_out_failure(port, core);
+    }
     retired.add(core);
     if (core.subscription()) {
         if (auto* socket = object_of<SocketObject>(port, core.socket->user)) {
@@ -217,6 +245,9 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     if (called.callback() == nullptr) {
         return true;
     }
+    if (port.types->sink.is_type_of(called.callback())) {
+        return port.types->sink.data(called.callback(), std::move(ready.slice));
+    }
     PyObject* sender = nullptr;
     if (ready.what == Ready::What::datagram) {
         sender = from_address(datagram::sender_of(ready.slice));
@@ -247,6 +278,11 @@ bool hand_out_data(PortObject& port, Ready& ready) {
     return go_on;
 }
 
+bool names_peers(PortObject& port, const Called& called) {
+    const std::lock_guard guard(port.links_mutex);
+    return reinterpret_cast<SocketObject*>(called.socket())->names_peers;
+}
+
 bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     const Called called(port, *ready.socket, &SocketObject::on_item);
     if (called.callback() == nullptr) {
@@ -260,7 +296,15 @@ bool hand_out_accepted(PyObject* self, PortObject& port, Ready& ready) {
     if (socket == nullptr) {
         return report(port, called.socket());
     }
-    const bool go_on = call_with(port, socket, called.callback(), socket);
+    const Held peer(
+        names_peers(port, called)
+            ? PyBytes_FromStringAndSize(reinterpret_cast<const char*>(ready.slice.data()),
+                                        static_cast<Py_ssize_t>(ready.slice.length()))
+            : nullptr);
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();  // without memory for the address the connection goes on unnamed
+    }
+    const bool go_on = call_with(port, socket, called.callback(), socket, peer.get());
     Py_DECREF(socket);
     return go_on;
 }
@@ -277,9 +321,24 @@ bool hand_out_item_error(PortObject& port, const Ready& ready) {
 }
 
 bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
+    const Held sink(sink_of(port, *ready.socket));
+    if (sink.get() != nullptr) {
+        return ready.what == Ready::What::pause_sends || port.types->sink.fell(sink.get());
+    }
     const Called called(port, *ready.socket, which);
     return called.callback() == nullptr ||
            call_with(port, called.socket(), called.callback(), called.socket());
+}
+
+// Hands out the end of a socket whose owner still has to close it.
+bool hand_out_end(PortObject& port, const Ready& ready) {
+    const Held sink(sink_of(port, *ready.socket));
+    if (sink.get() == nullptr) {
+        return true;
+    }
+    const Error& failure = ready.socket->failure;
+    const Held exception(failure ? exception_of(port, failure) : Py_NewRef(Py_None));
+    return port.types->sink.closed(sink.get(), exception.get());
 }
 
 // Takes the exception of the callback for which the socket was closed; null if no callback raised.
@@ -308,7 +367,9 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
         if (exception == nullptr) {
             exception = failure ? exception_of(port, failure) : Py_NewRef(Py_None);
         }
-        go_on = call_with(port, nullptr, callback, object, exception);
+        go_on = port.types->sink.is_type_of(callback)
+                    ? port.types->sink.closed(callback, exception)
+                    : call_with(port, nullptr, callback, object, exception);
         Py_DECREF(callback);
     }
     Py_XDECREF(exception);
@@ -410,6 +471,8 @@ Outcomes hand_out(PyObject* self, PortObject& port, Ready& ready, Retired& retir
             return {hand_out_item_error(port, ready)};
         case Ready::What::closed:
             return {hand_out_closed(port, ready, retired)};
+        case Ready::What::ended:
+            return {hand_out_end(port, ready)};
         case Ready::What::pause_sends:
             return {hand_out_flow(port, ready, &SocketObject::on_pause)};
         case Ready::What::resume_sends:

@@ -110,6 +110,7 @@ Types::~Types() {
     Py_XDECREF(timer_handle);
     Py_XDECREF(event_loop);
     Py_XDECREF(routines_ran);
+    Py_XDECREF(sink.type);
     for (PyObject* error : errors) {
         Py_XDECREF(error);
     }

@@ -71,7 +71,15 @@ int PortObject::traverse(visitproc visit, void* arg) const {
 // closed or is being garbage-collected. Keeps all memory that the kernel may write to until the
 // kernel has given it back.
 void PortObject::clear() {
-    if (core == nullptr || forked()) {
+    if (core == nullptr) {
+        return;
+    }
+    const auto any = [](const auto& /*item*/) { return true; };
+    if (forked()) {
+        // The sockets close the child's copies of their descriptors.
+        while (SocketObject* socket = unlink_any(*this, sockets, any)) {
+            Py_DECREF(reinterpret_cast<PyObject*>(socket));
+        }
         return;
     }
     if (!closed) {
@@ -112,7 +120,6 @@ void PortObject::clear() {
                *this, packets, [](const PostedPacket& one) { return one.accepted.load(); })) {
         delete packet;
     }
-    const auto any = [](const auto& /*item*/) { return true; };
     while (OperationObject* op = unlink_any(*this, operations, any)) {
         Py_DECREF(reinterpret_cast<PyObject*>(op));
     }
@@ -177,6 +184,7 @@ void PortObject::drop(Ready& ready) {
         case Ready::What::pause_sends:
         case Ready::What::resume_sends:
         case Ready::What::item_error:
+        case Ready::What::ended:
         case Ready::What::packet:
         case Ready::What::nagle_stall:
             break;  // a slice frees its memory itself; packets and sockets are in the port's lists

@@ -169,6 +169,7 @@ PyObject* posted(SocketObject& socket, Post& what) {
         core->block_size = what.block_size;
         core->from_file = what.from_file;
         core->reuse = what.reuse;
+        core->divisible = what.divisible;
         core->user = op;
         core->notifies = what.recipient != Recipient::port;
         if (Error refused = port.core->operations().submit(*core, what.timeout)) {

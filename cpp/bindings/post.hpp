@@ -28,6 +28,7 @@ struct Post {
     std::uint32_t block_size{0};
     bool from_file{false};
     bool reuse{false};
+    bool divisible{false};
 };
 
 // Posts an operation, and returns a new reference to its Operation object. Null: an exception is

@@ -28,6 +28,18 @@ constexpr const char* runs_already =
 // Keeps a thread the runner of a port for longer than one call, such as while an event loop runs.
 struct LoopRun {
     LoopRun(pb::object given, PortObject& port) : self(std::move(given)), runner(host, port) {}
+    // Another thread may run the loop next, while this one lives.
+    ~LoopRun() {
+        auto& port = self.cast<PortObject&>();
+        if (!port.forked() && runner.held()) {
+            locked(port, [&port] {
+                port.core->release_thread();
+                return 0;
+            });
+        }
+    }
+    LoopRun(const LoopRun&) = delete;
+    LoopRun& operator=(const LoopRun&) = delete;
 
     pb::object self;  // keeps the port
     DropHost host;

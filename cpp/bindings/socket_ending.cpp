@@ -9,6 +9,7 @@
 #include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/host.hpp"
+#include "bindings/inherited.hpp"
 #include "bindings/links.hpp"
 #include "bindings/port_object.hpp"
 #include "bindings/socket_methods.hpp"
@@ -28,6 +29,7 @@ enum class Ending : std::uint8_t { closed, ending_already, begun };
 Ending begin_ending(SocketObject& socket, PyObject* cause) {
     PortObject& port = *socket.binding;
     if (port.forked()) {
+        close_in_child(socket);
         return Ending::closed;
     }
     auto* object = reinterpret_cast<PyObject*>(&socket);
@@ -201,6 +203,22 @@ PyMethodDef ending_methods[] = {
     {"__exit__", guarded<leave>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
+
+// No other thread of the child knows the object. The port's lock may be held for ever by a thread
+// that the child lacks, so the core is only read.
+void close_in_child(SocketObject& socket) noexcept {
+    const Socket* core = socket.core.get();
+    if (core == nullptr) {
+        return;
+    }
+    socket.core.set(nullptr);
+    const bool open = core->state == SocketState::open || core->state == SocketState::draining ||
+                      core->state == SocketState::cancelling;
+    const bool modelled = socket.binding->core->capabilities().virtual_time;
+    if (open && !modelled && core->user == &socket && !core->borrowed && !core->keep_handle) {
+        close_inherited(core->handle);
+    }
+}
 
 void close_for(SocketObject& socket, PyObject* exception) {
     if (socket.type != type_stream || begin_ending(socket, exception) != Ending::begun) {

@@ -11,6 +11,7 @@
 #include "bindings/arguments.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/guarded.hpp"
+#include "bindings/held.hpp"
 #include "bindings/links.hpp"
 #include "bindings/open_socket.hpp"
 #include "bindings/pickling.hpp"
@@ -72,7 +73,9 @@ void dealloc(PyObject* self) {
     PyObject_GC_UnTrack(self);
     PyTypeObject* type = Py_TYPE(self);
     PortObject& port = *socket.binding;
-    if (!port.forked()) {
+    if (port.forked()) {
+        close_in_child(socket);
+    } else {
         if (const std::optional<SlotId> name = cut_from_object(port, socket)) {
             locked(port, [&] {
                 if (Socket* core = port.core->sockets().find(*name)) {
@@ -229,7 +232,8 @@ int set_skip_done_packets(PyObject* self, PyObject* given, void* /*unused*/) {
 PyObject* fileno(PyObject* self, PyObject* /*unused*/) {
     SocketObject& socket = socket_of(self);
     const Handle handle = peek(socket, no_handle, [&](const Socket& core) {
-        return !socket.ending && core.state == SocketState::open ? core.handle : no_handle;
+        const bool open = !socket.ending && core.state == SocketState::open;
+        return open || core.keeps_open ? core.handle : no_handle;
     });
     return PyLong_FromSsize_t(handle);
 }
@@ -401,6 +405,7 @@ SocketObject* blank_socket(PyObject* port, PortObject& binding) {
     socket->ending.store(false, std::memory_order_relaxed);
     socket->blamed = false;
     socket->subscribing = false;
+    socket->names_peers = false;
     allow_take_reference(reinterpret_cast<PyObject*>(socket));
     PyObject_GC_Track(reinterpret_cast<PyObject*>(socket));
     return socket;
@@ -429,6 +434,22 @@ SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted) 
     }
     claim(binding, accepted);
     return socket;
+}
+
+// Without the port's lock another socket may have the slot meanwhile, so the name is checked again
+// once a reference keeps the object.
+PyObject* receiver_of(PortObject& port, SlotId name) {
+    const auto find = [&] { return locked(port, [&] { return port.core->sockets().find(name); }); };
+    Socket* core = find();
+    auto* socket = core != nullptr ? object_of<SocketObject>(port, core->user) : nullptr;
+    if (socket == nullptr) {
+        return nullptr;
+    }
+    const Held kept(reinterpret_cast<PyObject*>(socket));
+    Held receiver(find() == socket->core.get() ? stored(port, socket->on_close) : nullptr);
+    return receiver.get() != nullptr && port.types->sink.is_type_of(receiver.get())
+               ? receiver.release()
+               : nullptr;
 }
 
 void claim(PortObject& port, Socket& accepted) {

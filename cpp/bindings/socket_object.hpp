@@ -35,6 +35,7 @@ struct SocketObject {
     // The two flags are read and written with links_mutex held.
     bool blamed : 1;       // a callback raised, which closes the socket
     bool subscribing : 1;  // a thread is in a call that posts a subscription
+    bool names_peers : 1;  // a listener's on_item gets the raw address of each peer as well
 };
 
 // An idle connection costs one SocketObject: a block of 128 bytes together with its header. The
@@ -56,6 +57,10 @@ SocketObject* new_socket(PyObject* port, PortObject& binding, Socket& accepted);
 SocketObject* blank_socket(PyObject* port, PortObject& binding);
 void attach(SocketObject& socket, Socket& core) noexcept;
 void claim(PortObject& port, Socket& accepted);
+// Returns the native receiver of the socket of this name: a new reference, or null.
+PyObject* receiver_of(PortObject& port, SlotId name);
+// Closes a forked child's copy of the descriptor. The connection stays the parent's.
+void close_in_child(SocketObject& socket) noexcept;
 // Closes the connection that a callback served, because the callback raised. on_close gets the
 // exception. Listeners and datagram sockets stay open, because they serve other peers too. A socket
 // that is closing already is left alone.

@@ -113,11 +113,14 @@ PyObject* send(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObjec
 }
 
 PyObject* send_file(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<6> signature{
-        "send_file", {"file", "offset", "count", "callback", "timeout", "event"}, 3, 1};
+    static constexpr Signature<7> signature{
+        "send_file",
+        {"file", "offset", "count", "callback", "timeout", "event", "_divisible"},
+        3,
+        1};
     SocketObject& socket = socket_of(self);
     PortObject& port = *socket.binding;
-    std::array<PyObject*, 6> arguments{};
+    std::array<PyObject*, 7> arguments{};
     Post what;
     what.kind = OperationKind::send;
     what.from_file = true;
@@ -126,6 +129,7 @@ PyObject* send_file(PyObject* self, PyObject* const* given, Py_ssize_t count, Py
         !lease_file(port, arguments[0], arguments[1], arguments[2], what.lease)) {
         return nullptr;
     }
+    what.divisible = arguments[6] == Py_True;
     return posted(socket, what);
 }
 

@@ -9,6 +9,7 @@
 #include "bindings/post.hpp"
 #include "bindings/socket_methods.hpp"
 #include "bindings/socket_object.hpp"
+#include "bindings/subscribe.hpp"
 #include "bindings/types.hpp"
 #include "bindings/unposted_receive.hpp"
 
@@ -30,6 +31,80 @@ bool begin_subscribing(SocketObject& socket) {
     socket.subscribing = true;
     return free;
 }
+
+PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                      PyObject* keywords) {
+    static constexpr Signature<3> signature{
+        "accept_each", {"callback", "on_error", "_names_peers"}, 1, 1};
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 3> arguments{};
+    Post what;
+    what.kind = OperationKind::accept_each;
+    PyObject* on_item = nullptr;
+    PyObject* on_error = nullptr;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_callback(types, arguments[0], on_item) || !to_callback(types, arguments[1], on_error)) {
+        return nullptr;
+    }
+    {
+        const std::lock_guard guard(socket.binding->links_mutex);
+        socket.names_peers = arguments[2] == Py_True;
+    }
+    return subscribe(socket, what, on_item, nullptr, on_error);
+}
+
+PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
+    static constexpr Signature<4> signature{
+        "receive", {"callback", "receive", "size", "on_close"}, 1, 1};
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 4> arguments{};
+    Post what;
+    what.kind = OperationKind::receive_each;
+    PyObject* on_item = nullptr;
+    PyObject* on_close = nullptr;
+    Py_ssize_t size = 4096;
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_callback(types, arguments[0], on_item) ||
+        !to_strategy(types, arguments[1], what.strategy) ||
+        !to_size(types, arguments[2], "size", 1, size) ||
+        !to_callback(types, arguments[3], on_close) || !usable(*socket.binding) ||
+        !warn_before_strategy(socket, what.strategy)) {
+        return nullptr;
+    }
+    what.block_size = static_cast<std::uint32_t>(size);
+    return subscribe(socket, what, on_item, on_close, nullptr);
+}
+
+PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                       PyObject* keywords) {
+    static constexpr Signature<4> signature{
+        "receive_from", {"callback", "size", "on_error", "on_close"}, 1, 1};
+    constexpr std::size_t longest = 65535;  // an upper limit for a UDP datagram
+    SocketObject& socket = socket_of(self);
+    const Types& types = *socket.binding->types;
+    std::array<PyObject*, 4> arguments{};
+    Post what;
+    what.kind = OperationKind::receive_each;
+    what.strategy = ReceiveStrategy::datagrams;
+    PyObject* on_item = nullptr;
+    PyObject* on_error = nullptr;
+    PyObject* on_close = nullptr;
+    auto size =
+        static_cast<Py_ssize_t>(std::min(longest, datagram::max_size(*socket.binding->pool)));
+    if (!signature.parse(types, given, count, keywords, arguments) ||
+        !to_callback(types, arguments[0], on_item) ||
+        !to_size(types, arguments[1], "size", 1, size) ||
+        !to_callback(types, arguments[2], on_error) ||
+        !to_callback(types, arguments[3], on_close)) {
+        return nullptr;
+    }
+    what.block_size = static_cast<std::uint32_t>(size);
+    return subscribe(socket, what, on_item, on_close, on_error);
+}
+
+}  // namespace
 
 // Posts a subscription. While the subscription lives, the port keeps the Socket, and the Socket
 // keeps the callbacks. If several threads subscribe at once, one of them succeeds. A refused post
@@ -97,75 +172,6 @@ PyObject* subscribe(SocketObject& socket, Post& what, PyObject* on_item, PyObjec
     PyErr_SetRaisedException(raised);
     return op;
 }
-
-PyObject* accept_each(PyObject* self, PyObject* const* given, Py_ssize_t count,
-                      PyObject* keywords) {
-    static constexpr Signature<2> signature{"accept_each", {"callback", "on_error"}, 1, 1};
-    SocketObject& socket = socket_of(self);
-    const Types& types = *socket.binding->types;
-    std::array<PyObject*, 2> arguments{};
-    Post what;
-    what.kind = OperationKind::accept_each;
-    PyObject* on_item = nullptr;
-    PyObject* on_error = nullptr;
-    if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[0], on_item) || !to_callback(types, arguments[1], on_error)) {
-        return nullptr;
-    }
-    return subscribe(socket, what, on_item, nullptr, on_error);
-}
-
-PyObject* receive(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
-    static constexpr Signature<4> signature{
-        "receive", {"callback", "receive", "size", "on_close"}, 1, 1};
-    SocketObject& socket = socket_of(self);
-    const Types& types = *socket.binding->types;
-    std::array<PyObject*, 4> arguments{};
-    Post what;
-    what.kind = OperationKind::receive_each;
-    PyObject* on_item = nullptr;
-    PyObject* on_close = nullptr;
-    Py_ssize_t size = 4096;
-    if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[0], on_item) ||
-        !to_strategy(types, arguments[1], what.strategy) ||
-        !to_size(types, arguments[2], "size", 1, size) ||
-        !to_callback(types, arguments[3], on_close) || !usable(*socket.binding) ||
-        !warn_before_strategy(socket, what.strategy)) {
-        return nullptr;
-    }
-    what.block_size = static_cast<std::uint32_t>(size);
-    return subscribe(socket, what, on_item, on_close, nullptr);
-}
-
-PyObject* receive_from(PyObject* self, PyObject* const* given, Py_ssize_t count,
-                       PyObject* keywords) {
-    static constexpr Signature<4> signature{
-        "receive_from", {"callback", "size", "on_error", "on_close"}, 1, 1};
-    constexpr std::size_t longest = 65535;  // an upper limit for a UDP datagram
-    SocketObject& socket = socket_of(self);
-    const Types& types = *socket.binding->types;
-    std::array<PyObject*, 4> arguments{};
-    Post what;
-    what.kind = OperationKind::receive_each;
-    what.strategy = ReceiveStrategy::datagrams;
-    PyObject* on_item = nullptr;
-    PyObject* on_error = nullptr;
-    PyObject* on_close = nullptr;
-    auto size =
-        static_cast<Py_ssize_t>(std::min(longest, datagram::max_size(*socket.binding->pool)));
-    if (!signature.parse(types, given, count, keywords, arguments) ||
-        !to_callback(types, arguments[0], on_item) ||
-        !to_size(types, arguments[1], "size", 1, size) ||
-        !to_callback(types, arguments[2], on_error) ||
-        !to_callback(types, arguments[3], on_close)) {
-        return nullptr;
-    }
-    what.block_size = static_cast<std::uint32_t>(size);
-    return subscribe(socket, what, on_item, on_close, on_error);
-}
-
-}  // namespace
 
 PyMethodDef subscription_methods[] = {
     {"accept_each", fast(guarded<accept_each>), keywords_call,

@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "bindings/compat.hpp"
+#include "bindings/data_sink.hpp"
 
 namespace iocp::py {
 
@@ -41,6 +43,8 @@ struct Types {
     PyTypeObject* event_loop{nullptr};
     PyObject* errors[error_classes]{};
     PyObject* routines_ran{nullptr};
+    DataSink sink;                      // the transport of a stream
+    std::unique_ptr<Addition> of_sink;  // what its functions need
     // Numbers of Python's errno module, which has Winsock's numbers for these names on Windows.
     int timed_out_code{0};
     int no_buffers_code{0};

@@ -19,7 +19,7 @@ void Accepting::start(Socket& listener, Operation& op) {
         if (at_cap(op)) {
             return;
         }
-        const StartResult result = sockets_.start_accept(op);
+        const StartResult result = ask(op);
         if (result.start == Start::pending) {
             listener.receiving.started = 1;
             return;
@@ -42,10 +42,23 @@ void Accepting::start(Socket& listener, Operation& op) {
             return;
         }
         ready.accepted->capped = true;
+        ready.slice = BufferPool::copy(peer_.address.bytes.data(), peer_.address.length);
         ++connections_;
         completions_.push(std::move(ready));
     }
     standing_.later(listener);
+}
+
+// Makes an accept that also asks for the peer's address: the system names no peer of a connection
+// that was reset before. Every accept of a subscription is made during the call.
+StartResult Accepting::ask(Operation& op) noexcept {
+    peer_.address.length = 0;
+    op.lease.data = reinterpret_cast<std::byte*>(&peer_);
+    op.is_message = true;
+    const StartResult result = sockets_.start_accept(op);
+    op.lease.data = nullptr;
+    op.is_message = false;
+    return result;
 }
 
 void Accepting::complete(Socket& listener, Operation& op, const Packet& packet) noexcept {

@@ -35,6 +35,7 @@ public:
 
 private:
     [[nodiscard]] bool at_cap(Operation& op) noexcept;
+    [[nodiscard]] StartResult ask(Operation& op) noexcept;
 
     const PortOptions& options_;
     const SystemErrors& errors_;
@@ -43,6 +44,7 @@ private:
     Standing& standing_;
     CompletionQueue& completions_;
     SlotTable<Operation>& operations_;
+    Message peer_;                // gets the address of the connection that is accepted
     std::size_t connections_{0};  // open connections that count against the cap
     std::vector<SlotId> capped_;  // subscriptions that are `paused` because the cap is reached
 };

@@ -87,9 +87,16 @@ void Admission::leave(Operation& op) noexcept {
 }
 
 // Never refuses an operation whose attempt has already moved bytes of a stream. If there is no room
-// for the rest of it, the rest waits in the budget queue.
+// for the rest of it, the rest waits in the budget queue. A muted send is never refused either:
+// over the budget it waits for room without lending its memory.
 Error Admission::charge(Operation& op, bool others) {
-    const std::size_t pages = pages_of(op);
+    std::size_t pages = pages_of(op);
+    if (op.muted && !ledger_.fits(pages)) {
+        op.readiness_only = true;
+        op.direct = false;
+        pages = 0;
+        ++metrics_.counts.degraded;
+    }
     if (!ledger_.could_fit(pages) && op.transferred == 0) {
         ++metrics_.counts.refusals;
         return Error::of(Fault::budget,
@@ -103,7 +110,7 @@ Error Admission::charge(Operation& op, bool others) {
         admit(op, pages);
         return {};
     }
-    if (op.transferred == 0) {
+    if (op.transferred == 0 && !op.muted) {
         if (options_.over_budget == OverBudget::degrade && op.kind == OperationKind::receive &&
             !ledger_.fits(pages)) {
             op.readiness_only = true;

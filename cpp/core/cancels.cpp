@@ -17,7 +17,8 @@ void Cancels::finish_cancelled(Lane& lane) noexcept {
     while (lane.cancels != 0) {
         Operation* next = op->next;
         if (op->cancel_requested) {
-            const bool cut = op->kind == OperationKind::send && op->transferred != 0;
+            const bool cut =
+                op->kind == OperationKind::send && op->transferred != 0 && !op->divisible;
             lane.unlink(*op);
             if (op->kind == OperationKind::connect) {
                 endings_.end_connect(lane, *op, error_of(*op), false);

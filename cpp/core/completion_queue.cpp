@@ -5,7 +5,7 @@
 namespace iocp {
 
 void CompletionQueue::completed(Operation& op) noexcept {
-    if (!op.notifies || !listener_->finished(op)) {
+    if (op.muted ? reports(op) : !op.notifies || !listener_->finished(op)) {
         ready_.completed(op);
         return;
     }
@@ -13,10 +13,22 @@ void CompletionQueue::completed(Operation& op) noexcept {
     (notified_last_ != nullptr ? notified_last_->next_finished : notified_first_) = &op;
     notified_last_ = &op;
     any_notified_.store(true, std::memory_order_relaxed);
+    any_muted_ = any_muted_ || op.muted;
+}
+
+// The end of a socket that is closing says enough about its sends.
+bool CompletionQueue::reports(const Operation& op) noexcept {
+    Socket& socket = *op.socket;
+    if (!op.error || socket.mute_broken || socket.state != SocketState::open) {
+        return false;
+    }
+    socket.mute_broken = true;
+    return true;
 }
 
 Operation* CompletionQueue::take_notified() noexcept {
     any_notified_.store(false, std::memory_order_relaxed);
+    any_muted_ = false;
     notified_last_ = nullptr;
     return std::exchange(notified_first_, nullptr);
 }
@@ -51,7 +63,8 @@ void CompletionQueue::resume_later(Socket& socket) noexcept {
 // that no record is lost.
 Withheld CompletionQueue::withhold(Ready& ready) noexcept {
     Socket& socket = *ready.socket;
-    const bool first = socket.reading_paused && ready.what != Ready::What::closed;
+    const bool over = ready.what == Ready::What::closed || ready.what == Ready::What::ended;
+    const bool first = socket.reading_paused && !over;
     if (!first && !socket.withholding) {
         return Withheld::no;
     }

@@ -47,7 +47,8 @@ public:
         }
         ready_.push(std::move(ready));
     }
-    // Notifies the completion listener of a finished operation, or queues its record.
+    // Notifies the completion listener of a finished operation, or queues its record. A muted send
+    // does neither, unless it is the first of its socket to fail.
     void completed(Operation& op) noexcept;
     // Queues the `closed` record of a socket, which is the socket's last record.
     void closed(Socket& socket) noexcept { ready_.closed(socket); }
@@ -61,11 +62,14 @@ public:
     [[nodiscard]] std::vector<Ready>& records() noexcept { return ready_.records(); }
 
     void set_listener(CompletionListener& listener) noexcept { listener_ = &listener; }
-    // Returns whether there are notified completions. Needs no lock.
+    // Returns whether there are notified completions or ended muted sends. Needs no lock.
     [[nodiscard]] bool any_notified() const noexcept {
         return any_notified_.load(std::memory_order_relaxed);
     }
-    // Takes the notified completions, as a list linked by `next_finished`.
+    // Returns whether ended muted sends still have their leases.
+    [[nodiscard]] bool any_muted() const noexcept { return any_muted_; }
+    // Takes the notified completions and the ended muted sends, as a list linked by
+    // `next_finished`.
     [[nodiscard]] Operation* take_notified() noexcept;
 
     // From pause() to end_pause() the records of the socket's subscription are withheld.
@@ -96,14 +100,17 @@ public:
 
 private:
     void set_pause(Socket& socket, bool paused, bool withholding) noexcept;
+    [[nodiscard]] static bool reports(const Operation& op) noexcept;
 
     Metrics& metrics_;
     Worklist& work_;
     ReadyQueue ready_;
     CompletionListener* listener_{nullptr};  // set before any `notifies` is true
-    Operation* notified_first_{nullptr};     // notified completions, a list by `next_finished`
+    // Notified completions and ended muted sends, a list by `next_finished`.
+    Operation* notified_first_{nullptr};
     Operation* notified_last_{nullptr};      // null exactly when notified_first_ is
     std::atomic<bool> any_notified_{false};  // the list of notified completions is not empty
+    bool any_muted_{false};                  // the list has muted sends
     std::unordered_map<std::uint32_t, std::deque<Ready>> withheld_;  // kept records, by socket slot
     std::atomic<std::size_t> paused_sockets_{0};  // sockets that are paused or have kept records
 };

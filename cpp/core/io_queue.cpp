@@ -129,6 +129,28 @@ void IoQueue::start(Socket& socket, Lane& lane) {
     }
 }
 
+// The rest waits for room in the kernel, by the effect start_sending.
+void IoQueue::send_now(Socket& socket) {
+    Lane& lane = socket.sending;
+    constexpr Effects failed_socket = effect::fail | effect::fail_sending;
+    while (startable(lane) && lane.head->kind == OperationKind::send && !lane.head->direct &&
+           (socket.effects & failed_socket) == 0) {
+        const unsigned count = run_length(lane);
+        const StartResult result = calls_.attempt(*lane.head, count);
+        if (result.start == Start::pending) {
+            lane.head->attempted = true;
+            break;
+        }
+        if (result.start == Start::failed) {
+            break;  // the start that follows handles the error
+        }
+        ++metrics_.counts.flushes;
+        metrics_.counts.sends += count;
+        progress(socket, lane, result);
+    }
+    work_.add(socket, effect::start_sending);
+}
+
 // Starts `count` operations of a lane. A readiness-only operation lends the system no memory: it is
 // tried first, and waits only if the call would block.
 StartResult IoQueue::start(Operation& op, unsigned count) noexcept {

@@ -44,6 +44,8 @@ public:
 
     // Starts operations from the head of the lane, up to a subscription.
     void start(Socket& socket, Lane& lane);
+    // Sends as much of the waiting sends as the system takes at once, without a request.
+    void send_now(Socket& socket);
     // Returns whether the lane's first operation can be started. It can if it is not started yet,
     // not held and not paused.
     [[nodiscard]] static bool startable(const Lane& lane) noexcept {

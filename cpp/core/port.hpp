@@ -44,6 +44,12 @@ public:
     [[nodiscard]] PortTimers& timers() noexcept { return timers_; }
     [[nodiscard]] PortFigures& figures() noexcept { return figures_; }
 
+    // Lets another thread run the port while the calling one lives.
+    void release_thread() noexcept {
+        if (backend_ != nullptr) {
+            backend_->release();
+        }
+    }
     // Queues a packet that the application posts, as a record.
     Error post(void* user);
     // Ends the wait of the thread that runs the port. If none waits, the next wait ends at once.
@@ -64,11 +70,12 @@ public:
     void set_listener(CompletionListener& listener) noexcept {
         parts_.completions.set_listener(listener);
     }
-    // Returns whether there are notified completions. Needs no lock.
+    // Returns whether there are notified completions or ended muted sends. Needs no lock.
     [[nodiscard]] bool any_notified() const noexcept { return parts_.completions.any_notified(); }
-    // Takes the notified completions, as a list linked by `next_finished`. Any thread may take
-    // them, and must then release their memory and retire them. They must be taken before the
-    // records of the same turn are handed out, because after that their sockets may be retired.
+    // Takes the notified completions and the ended muted sends, as a list linked by
+    // `next_finished`. Any thread may take them, and must then release their memory and retire
+    // them. They must be taken before the records of the same turn are handed out, because after
+    // that their sockets may be retired.
     [[nodiscard]] Operation* take_notified() noexcept;
 
     // Makes one turn: starts the waiting operations, waits until `deadline` (negative: for ever) if
@@ -80,6 +87,10 @@ public:
     // for the next poll(), or for the workers. If another thread leads, waits until that thread's
     // turn ends. `seen` is the value of turns() when the caller last checked its result.
     Error collect(std::int64_t deadline, std::uint64_t seen = 0);
+    // Counts the turns, modulo 2^32, so that a caller can tell whether one was made since.
+    [[nodiscard]] std::uint32_t turn_number() const noexcept {
+        return parts_.subscriptions.turn_number();
+    }
     // Returns the number of turns made; 0 unless the port is shared. Needs no lock.
     [[nodiscard]] std::uint64_t turns() const noexcept { return shared() ? workers_->turns() : 0; }
     // Moves the ready records to `out` without making a turn.

@@ -37,6 +37,13 @@ Error PortOperations::try_send(Socket& socket, const std::byte* data, std::size_
     return error;
 }
 
+bool PortOperations::append(Socket& socket, const std::byte* data, std::size_t length) {
+    const bool added = socket.state == SocketState::open && !socket.failure && !socket.send_shut &&
+                       parts_.flow.append(socket, data, length);
+    turn_.conclude(false);
+    return added;
+}
+
 Error PortOperations::register_memory(std::size_t bytes, std::byte*& out) {
     if (parts_.sockets.closing()) {
         return port_is_closed;

@@ -39,6 +39,9 @@ public:
     Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
     Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
 
+    // Adds bytes to the last send of an open socket (SendFlow::append()).
+    [[nodiscard]] bool append(Socket& socket, const std::byte* data, std::size_t length);
+
     // Notes that the completion of an operation is handed out. Needed only if observed(), which
     // needs no lock.
     void handed_out(const Operation& op) noexcept { parts_.metrics.handed_out(op); }

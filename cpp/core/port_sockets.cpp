@@ -71,6 +71,19 @@ void PortSockets::set_marks(Socket& socket, SendMarks marks) {
     turn_.conclude();
 }
 
+void PortSockets::flush(Socket& socket) {
+    parts_.flow.forget(socket);
+    if (socket.live()) {
+        parts_.queue.send_now(socket);
+    }
+    turn_.conclude();
+}
+
+void PortSockets::expect_fall(Socket& socket, std::uint32_t bytes) {
+    parts_.flow.expect_fall(socket, bytes);
+    turn_.conclude();
+}
+
 Error PortSockets::set_receive_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy) {
     const Error error = parts_.subscriptions.set_strategy(socket, strategy);
     turn_.conclude(!error);

@@ -30,6 +30,8 @@ public:
     void close(Socket& socket, std::int64_t timeout);
     // Closes the socket and resets its connection.
     void abort(Socket& socket);
+    // Has an error leave the open socket's descriptor open, until the application closes it.
+    void keep_open(Socket& socket) noexcept { SocketLifecycle::keep_open(socket); }
     // Ends the socket as a fatal error of the system would.
     void end_with(Socket& socket, Error error);
     // Gives the descriptor back to the caller, once the system has given back every request: at
@@ -51,6 +53,10 @@ public:
     Error set_send_strategy(Socket& socket, SendStrategy strategy);
     // Changes the marks, and asks the sender to pause or go on by the new ones.
     void set_marks(Socket& socket, SendMarks marks);
+    // Sends as much of the sends that wait for the next turn as the system takes at once.
+    void flush(Socket& socket);
+    // Notifies the sender, once, when at most `bytes` are left to send (SendFlow::expect_fall()).
+    void expect_fall(Socket& socket, std::uint32_t bytes);
     // Changes the strategy of receive_each; std::nullopt stands for adaptive.
     Error set_receive_strategy(Socket& socket, std::optional<ReceiveStrategy> strategy);
 

@@ -16,10 +16,13 @@ struct Ready {
     enum class What : std::uint8_t {
         completed,  // `op` finished
         data,  // `slice` arrived for the subscription of `socket`; empty at the end of the stream
-        datagram,      // a datagram in `slice` arrived, sent by sender_of(slice)
-        accepted,      // `accepted` arrived for the subscription of `socket`
+        datagram,  // a datagram in `slice` arrived, sent by sender_of(slice)
+        // `accepted` arrived for the subscription of `socket`; `slice` has its peer's address,
+        // unless memory was short.
+        accepted,
         item_error,    // one accept or datagram failed with `error`; the subscription goes on
         closed,        // `socket` is closed; socket->failure is the error that closed it, if any
+        ended,         // an error, socket->failure, has ended `socket`; its descriptor is open
         pause_sends,   // the bytes queued to send on `socket` passed its high mark
         resume_sends,  // the bytes queued to send on `socket` fell to its low mark
         resumed,       // take_withheld() returns the records that a pause of `socket` kept
@@ -46,6 +49,7 @@ struct Ready {
             case What::accepted:
             case What::item_error:
             case What::closed:
+            case What::ended:
                 return true;
             case What::completed:
                 return op->subscription();

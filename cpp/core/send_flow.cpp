@@ -1,8 +1,10 @@
 #include "core/send_flow.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backend/sent_file.hpp"
+#include "base/process.hpp"
 
 namespace iocp {
 
@@ -53,7 +55,7 @@ Error SendFlow::prepare_file(Operation& op) {
 
 Error SendFlow::prepare_send(Operation& op) {
     const Socket& socket = *op.socket;
-    const std::uint64_t cap = socket.marks.cap;
+    const std::uint64_t cap = op.muted ? 0 : socket.marks.cap;  // nobody could take the refusal
     if (cap != 0 && (op.lease.length > cap || socket.sending.bytes > cap - op.lease.length)) {
         ++metrics_.counts.refusals;
         return Error::of(Fault::budget,
@@ -63,6 +65,21 @@ Error SendFlow::prepare_send(Operation& op) {
     op.readiness_only = socket.send_strategy == SendStrategy::when_writable;
     op.direct = socket.send_strategy == SendStrategy::direct && op.lease.length != 0;
     return {};
+}
+
+bool SendFlow::append(Socket& socket, const std::byte* data, std::size_t length) noexcept {
+    Lane& lane = socket.sending;
+    Operation* op = lane.tail;
+    if (op == nullptr || !op->gathers || lane.started != 0 || !awaits_flush(socket) ||
+        op->transferred != 0 || length > system_page_size() - op->lease.length) {
+        return false;
+    }
+    std::memcpy(op->lease.data + op->lease.length, data, length);
+    op->lease.length += length;
+    lane.bytes += length;
+    bytes_to_send_ += length;
+    work_.add(socket, effect::of_moved_sends(socket));
+    return true;
 }
 
 void SendFlow::notify(Socket& socket) noexcept {

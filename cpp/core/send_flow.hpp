@@ -41,6 +41,18 @@ public:
     // Asks the sender to pause or to go on, by the marks of its socket. Pauses and resumes
     // alternate.
     void notify(Socket& socket) noexcept;
+    // Notifies the sender to go on, once, when at most `bytes` are left to send. Takes the place of
+    // the socket's marks.
+    void expect_fall(Socket& socket, std::uint32_t bytes) noexcept {
+        socket.marks.high = ~std::uint32_t{0};
+        socket.marks.low = bytes;
+        socket.send_paused = true;
+        work_.add(socket, effect::sends_moved);
+    }
+
+    // Copies bytes behind those of the socket's last send, if that send gathers, waits for its
+    // flush, and has room. Otherwise it returns false. The charge stays the same: one page.
+    [[nodiscard]] bool append(Socket& socket, const std::byte* data, std::size_t length) noexcept;
 
     // Starts the socket's batched sends when the next turn begins.
     void flush_later(Socket& socket) noexcept { flushes_.add(socket); }

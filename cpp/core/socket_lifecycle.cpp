@@ -34,6 +34,7 @@ void SocketLifecycle::close(Socket& socket, std::int64_t timeout) noexcept {
         timeout = options_.close_timeout;
     }
     completions_.end_pause(socket);
+    let_go(socket);
     if (socket.state == SocketState::draining) {
         shorten_drain(socket, timeout);
         return;
@@ -147,6 +148,7 @@ void SocketLifecycle::check_idle(Socket& socket) noexcept {
 // Resets the connection if data is left. After an end of stream the peer would believe that it has
 // everything.
 void SocketLifecycle::end_now(Socket& socket) noexcept {
+    let_go(socket);
     if (!socket.live()) {
         return;
     }
@@ -173,6 +175,7 @@ void SocketLifecycle::abort(Socket& socket) noexcept {
     if (!socket.watched) {
         calls_.reset(socket);
     }
+    let_go(socket);
     begin_cancel(socket);
     work_.add(socket, effect::free_address);
 }
@@ -263,12 +266,41 @@ void SocketLifecycle::begin_cancel(Socket& socket) noexcept {
     work_.add(socket, effect::settle);
 }
 
+// Lets the socket end whole: its owner has closed it.
+void SocketLifecycle::let_go(Socket& socket) noexcept {
+    const bool kept = socket.keeps_open;
+    socket.keeps_open = false;
+    if (kept && socket.state == SocketState::cancelling) {
+        work_.add(socket, effect::settle);
+    }
+}
+
+// Queues the record that an error has ended a socket whose owner still has to close it.
+void SocketLifecycle::report_end(Socket& socket) noexcept {
+    if (socket.end_reported) {
+        return;
+    }
+    if (!completions_.reserve(1)) {
+        work_.remind();
+        return;
+    }
+    socket.end_reported = true;
+    Ready ready;
+    ready.what = Ready::What::ended;
+    ready.socket = &socket;
+    completions_.push(std::move(ready));
+}
+
 // Closes the descriptor once the kernel has ended every request of a closing socket.
 void SocketLifecycle::settle(Socket& socket) {
     if (socket.failure && spent(socket)) {
         begin_cancel(socket);
     }
     if (socket.state != SocketState::cancelling || !socket.idle()) {
+        return;
+    }
+    if (socket.keeps_open) {
+        report_end(socket);
         return;
     }
     socket.state = SocketState::closed;

@@ -38,6 +38,9 @@ public:
     void end_now(Socket& socket) noexcept;
     // Closes the socket and resets its connection.
     void abort(Socket& socket) noexcept;
+    // Makes an error leave the socket's descriptor open, until close() or abort(). The record
+    // `ended` then reports the end of the socket.
+    static void keep_open(Socket& socket) noexcept { socket.keeps_open = true; }
     // Cancels the socket's operations and takes their packets. The descriptor stays open, because
     // it goes back to the caller.
     void detach(Socket& socket) noexcept;
@@ -74,6 +77,8 @@ private:
         std::array<std::uint64_t, 3> reached{};  // counters; any progress changes one of them
     };
 
+    void let_go(Socket& socket) noexcept;
+    void report_end(Socket& socket) noexcept;
     void begin_drain(Socket& socket, std::int64_t timeout) noexcept;
     void shorten_drain(Socket& socket, std::int64_t timeout) noexcept;
     bool note_drained(Socket& socket) noexcept;

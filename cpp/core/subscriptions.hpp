@@ -50,6 +50,8 @@ public:
         drained_bytes_ = 0;
         ++turn_number_;
     }
+    // Counts the turns, modulo 2^32.
+    [[nodiscard]] std::uint32_t turn_number() const noexcept { return turn_number_; }
     // Returns whether the turn may read more. A turn reads no more than fits the CPU's cache,
     // because its messages are handed out and answered before the next read.
     [[nodiscard]] bool turn_has_room() const noexcept { return drained_bytes_ < turn_bytes; }

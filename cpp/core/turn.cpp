@@ -289,7 +289,7 @@ Error Turn::end() {
 // Returns how long the turn may wait, in nanoseconds. Negative means for ever.
 std::int64_t Turn::wait_time(std::int64_t deadline) const noexcept {
     if (!parts_.completions.empty() || !packets_.empty() || parts_.standing.any() || woken_ ||
-        parts_.work.reminded()) {
+        parts_.work.reminded() || parts_.completions.any_muted()) {
         return 0;
     }
     const std::int64_t until = parts_.timers.next(deadline);
@@ -490,6 +490,9 @@ void Turn::remind() {
     parts_.cancels.ask_again();
     parts_.socket_table.each([this](Socket& socket) {
         parts_.flow.notify(socket);
+        if (socket.keeps_open) {
+            parts_.work.add(socket, effect::settle);
+        }
         if (!socket.resuming) {
             parts_.completions.resume_later(socket);
         }

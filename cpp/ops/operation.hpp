@@ -86,18 +86,23 @@ struct Operation {
     bool waits_for_all : 1 {false};   // MSG_WAITALL: a receive that waits for a full buffer
     bool silent : 1 {false};          // done by its post; no completion is queued
     bool notifies : 1 {false};        // its end notifies the completion listener
-    bool direct : 1 {false};          // a direct send
-    bool releasing : 1 {false};       // finished, but the kernel still reads its memory
-    bool yields : 1 {false};          // asked to give its pages back and wait without memory
-    bool adaptive : 1 {false};        // receive_each: the strategy follows the traffic
-    bool reads_next : 1 {false};      // receive_each: the next turn reads before it waits
-    bool switched : 1 {false};        // receive_each: the strategy changed, for the next start
-    bool is_message : 1 {false};      // the lease holds a Message
-    bool from_file : 1 {false};       // a send from a file, without memory or parts
-    bool uncounted : 1 {false};       // a file of unknown length, sent up to its end
-    bool reuse : 1 {false};           // disconnect: the socket is to connect or listen again
-    bool asked : 1 {false};           // for backends: the system has been asked to do it
-    std::uint8_t releases{0};  // requests that are sent, but whose memory the kernel still reads
+    // A send without a Python object. Its success makes no record, and of its failures only the
+    // first one of its socket does.
+    bool muted : 1 {false};
+    bool gathers : 1 {false};     // muted, in a page of its own, to which later sends are added
+    bool divisible : 1 {false};   // a send that a cancel may cut: later ones follow it
+    bool direct : 1 {false};      // a direct send
+    bool releasing : 1 {false};   // finished, but the kernel still reads its memory
+    bool yields : 1 {false};      // asked to give its pages back and wait without memory
+    bool adaptive : 1 {false};    // receive_each: the strategy follows the traffic
+    bool reads_next : 1 {false};  // receive_each: the next turn reads before it waits
+    bool switched : 1 {false};    // receive_each: the strategy changed, for the next start
+    bool is_message : 1 {false};  // the lease holds a Message
+    bool from_file : 1 {false};   // a send from a file, without memory or parts
+    bool uncounted : 1 {false};   // a file of unknown length, sent up to its end
+    bool reuse : 1 {false};       // disconnect: the socket is to connect or listen again
+    bool asked : 1 {false};       // for backends: the system has been asked to do it
+    std::uint8_t releases{0};     // requests that are sent, but whose memory the kernel still reads
     // receive_each: small reads in a row. Enough of them change to a multishot receive.
     std::uint8_t small_reads{0};
     std::uint8_t large_packets{0};  // receive_each: large packets in a row; enough change to reads

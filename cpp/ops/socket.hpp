@@ -156,7 +156,7 @@ public:
     std::int16_t protocol{0};
     std::uint8_t type{0};
     SocketState state{SocketState::free};
-    SendStrategy send_strategy{SendStrategy::buffered};
+    SendStrategy send_strategy : 2 {SendStrategy::buffered};
     bool stream : 1 {false};     // a byte stream without message borders: sends may be coalesced
     bool send_shut : 1 {false};  // shutdown for writing was asked for; it follows the queued sends
     bool fin_sent : 1 {false};   // the shutdown for writing was made
@@ -184,6 +184,10 @@ public:
     bool subscribed : 1 {false};      // has a subscription whose completion is not handed out
     bool borrowed : 1 {false};        // its end leaves the descriptor open, for the caller
     bool watched : 1 {false};         // borrowed, and takes readiness waits only
+    bool mute_broken : 1 {false};     // the failure of a muted send has made its record
+    // Its end by an error leaves the descriptor open, until close() or abort().
+    bool keeps_open : 1 {false};
+    bool end_reported : 1 {false};  // keeps_open: that end has made its record
     NagleWatch nagle;
     Effects effects{0};  // the work still to be done at this socket (effects.hpp)
 

@@ -19,6 +19,12 @@ constexpr unsigned completions_per_entry = 16;
 
 Ring::~Ring() { close(); }
 
+void Ring::end() noexcept {
+    if (fd_ >= 0) {
+        (void)::close(std::exchange(fd_, -1));
+    }
+}
+
 void Ring::close() noexcept {
     enabled_ = false;
     if (sqes_ != nullptr) {
@@ -27,9 +33,7 @@ void Ring::close() noexcept {
     if (ring_memory_ != nullptr) {
         (void)::munmap(std::exchange(ring_memory_, nullptr), ring_bytes_);
     }
-    if (fd_ >= 0) {
-        (void)::close(std::exchange(fd_, -1));
-    }
+    end();
 }
 
 int Ring::open(unsigned entries, bool shared, std::string& reason) {

@@ -22,6 +22,8 @@ public:
     // Precondition: the ring is not open.
     int open(unsigned entries, bool shared, std::string& reason);
     [[nodiscard]] bool is_open() const noexcept { return sqes_ != nullptr; }
+    // Makes the kernel end all requests. Their completions can still be taken, until close().
+    void end() noexcept;
     // Closes the ring, which ends all its requests. Their completions are lost.
     void close() noexcept;
     // Binds the ring to the calling thread: no other thread may enter(). Returns an errno or 0.
@@ -31,8 +33,8 @@ public:
 
     // Returns a cleared submission entry, or null if the queue is full or the ring is not open.
     [[nodiscard]] Sqe* next() noexcept;
-    // Calls visit(Sqe&) for each submission entry that the kernel has not taken. Precondition: the
-    // ring is not enabled, so the kernel takes none meanwhile.
+    // Calls visit(Sqe&) for each submission entry that the kernel has not taken. Precondition: no
+    // thread enters the ring, so the kernel takes none meanwhile.
     template <class Visit>
     void each_queued(Visit&& visit) {
         for (std::uint32_t at = load_acquire(sq_head_); at != local_tail_; ++at) {

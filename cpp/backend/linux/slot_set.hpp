@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -29,6 +30,10 @@ public:
         return slot / word_bits < words_.size() && (words_[slot / word_bits] & bit(slot)) != 0;
     }
     void clear() noexcept { words_.clear(); }
+    [[nodiscard]] bool empty() const noexcept {
+        return std::all_of(words_.begin(), words_.end(),
+                           [](std::uint64_t word) { return word == 0; });
+    }
 
 private:
     static constexpr std::uint32_t word_bits = 64;

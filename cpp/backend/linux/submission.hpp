@@ -43,8 +43,8 @@ public:
     // (negative: no limit), or at a signal. With 0 it returns at once.
     void enter(std::int64_t timeout_ns) noexcept;
 
-    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: the ring is not
-    // enabled.
+    // Calls visit(Sqe&) for each entry that the kernel has not taken. Precondition: no thread
+    // enters the ring meanwhile.
     template <class Visit>
     void each(Visit&& visit) {
         ring_.each_queued(visit);

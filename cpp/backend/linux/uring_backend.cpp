@@ -72,6 +72,7 @@ UringBackend::~UringBackend() {
 
 Error UringBackend::claim() {
     if (shared_ || (ring_.enabled() && issuer_.is_this_thread())) {
+        released_ = false;
         return {};
     }
     try {
@@ -86,8 +87,11 @@ Error UringBackend::claim() {
 // of memory never leaves the ring enabled for an unknown thread.
 Error UringBackend::claim_ring() {
     Issuer self = Issuer::this_thread();
-    if (ring_.enabled() && !issuer_.ends_in_time()) {
+    if (ring_.enabled() && !released_ && !issuer_.ends_in_time()) {
         return runs_elsewhere;
+    }
+    if (ring_.enabled() && std::exchange(released_, false)) {
+        end_requests();
     }
     if (ring_.enabled() || !ring_.is_open()) {
         if (Error error = take_over()) {
@@ -99,6 +103,25 @@ Error UringBackend::claim_ring() {
     }
     issuer_ = std::move(self);
     return {};
+}
+
+// Ends the requests of an issuer that lives: the kernel cancels what a closed ring has, and reports
+// each end in the ring's memory. A request may still move bytes until then, so all are awaited.
+void UringBackend::end_requests() noexcept {
+    submission_.each([this](const uring::Sqe& entry) {
+        if (entry.user_data < RequestName::cancel && entry.opcode != uring::op_async_cancel) {
+            in_kernel_.erase(RequestName(entry.user_data).operation().slot);
+        }
+    });
+    ring_.end();
+    (void)in_time([this] {
+        try {
+            collect(carried_);
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
+        return in_kernel_.empty();
+    });
 }
 
 // Replaces the ring of an ended thread. The kernel has ended that thread's requests, and has left

@@ -46,7 +46,10 @@ public:
     int swallowed_error(const Socket& socket) noexcept override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
     Error claim() override;
-    [[nodiscard]] bool claimable() const noexcept override { return issuer_.may_be_this_thread(); }
+    void release() noexcept override { released_ = issuer_.is_this_thread(); }
+    [[nodiscard]] bool claimable() const noexcept override {
+        return released_ || issuer_.may_be_this_thread();
+    }
     bool took_over() noexcept override { return std::exchange(took_over_, false); }
     void publish() override;
     void wait(std::int64_t timeout_ns) override;
@@ -68,6 +71,7 @@ private:
     [[nodiscard]] bool supports(std::uint8_t opcode) const;
     Error claim_ring();
     Error take_over();
+    void end_requests() noexcept;
 
     // Functions that start the requests of operations (uring_requests.cpp).
     StartResult start_request(Operation& op, unsigned count);
@@ -102,6 +106,8 @@ private:
     Submission submission_{ring_};
     // The thread that enabled the ring. A shared ring has none.
     Issuer issuer_;
+    // The issuer lets another thread take over while it lives.
+    bool released_{false};
     // A take-over has ended every request, and took_over() has not reported it yet.
     bool took_over_{false};
     // The packets that were left in the ring of an ended thread. The next reap() returns them.

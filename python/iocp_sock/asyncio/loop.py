@@ -15,6 +15,8 @@ from iocp_sock import _core
 from iocp_sock.asyncio.datagram import DatagramTransport
 from iocp_sock.asyncio.queues import Ready, Scheduled
 from iocp_sock.asyncio.stream import StreamTransport
+from iocp_sock.asyncio.streams import Streams
+from iocp_sock.asyncio.transport import give_back, lend
 from iocp_sock.asyncio.watches import Watches, fileno_of, is_watch
 from iocp_sock.config import PortConfig
 from iocp_sock.errors import ArgumentError, Error, ForkedPort
@@ -78,8 +80,9 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         self._port.error_handler = self._port_error
         self._attach(self._port)
         self._watches = Watches(self._port, self._run_handle)
-        self._listeners: dict[int, Socket] = {}
+        self._listeners: dict[int, tuple[Socket, socket.socket]] = {}
         self._borrowed: dict[Socket, socket.socket] = {}
+        self._streams = Streams(self._port)
         super().__init__(_Watched(self._watches))  # type: ignore[call-arg]
         self._internal_fds += 1
 
@@ -133,12 +136,13 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
     def _close_port(self) -> None:
         """Close the port without calling any protocol."""
         self._internal_fds -= 1
-        for transport in self._transports.values():
+        for transport in (*self._transports.values(), *self._streams):
             transport._forget_protocol()
         try:
             self._watches.close()
-            for listener in self._listeners.values():
+            for listener, sock in self._listeners.values():
                 listener.close(0)
+                sock._decref_socketios()  # type: ignore[attr-defined]  # its server closes it
             self._port.error_handler = None
             self._port.close(0)
         except ForkedPort:
@@ -146,7 +150,7 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         finally:
             self._listeners.clear()
             for sock in self._borrowed.values():
-                sock.close()
+                give_back(sock)
             self._borrowed.clear()
 
     # --- debug mode -------------------------------------------------------------------------------
@@ -226,14 +230,9 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         return not self.is_closed() and self._watches.remove(fd, True)
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
-        """Refuse the descriptor of an open transport.
-
-        A transport may no longer own the number under which it is registered. The descriptor of an
-        accepted connection that was reset may be closed, and its number used again, before
-        connection_lost() was called.
-        """
+        """Refuse the descriptor of an open transport."""
         number = fileno_of(fd)
-        transport = self._transports.get(number)
+        transport = self._transports.get(number) or self._streams.get(number)
         if transport is not None and not transport.is_closing() and transport._owns(number):
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
@@ -244,7 +243,9 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         if not isinstance(sock, socket.socket):
             return sock, None
         self._ensure_fd_no_transport(sock)
-        return self._port.adopt(sock, borrow=True), sock
+        core = self._port.adopt(sock, borrow=True)
+        lend(sock)
+        return core, sock
 
     def _end(self, core: Socket, sock: socket.socket | None) -> None:
         """Close a Socket, and then the socket.socket whose descriptor it has borrowed."""
@@ -259,7 +260,7 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         That may be in a later turn.
         """
         if core.closed:
-            self._borrowed.pop(core).close()
+            give_back(self._borrowed.pop(core))
         else:
             self.call_soon_threadsafe(self._close_borrowed, core)
 
@@ -271,9 +272,10 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         *,
         extra: Any = None,
         server: Any = None,
+        peer: bytes | None = None,
     ) -> StreamTransport:
         core, owner = self._adopt(sock)
-        return StreamTransport(self, core, owner, protocol, waiter, extra, server)
+        return StreamTransport(self, core, owner, protocol, waiter, extra, server, peer)
 
     def _make_ssl_transport(
         self,
@@ -286,6 +288,7 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         server_hostname: str | None = None,
         extra: Any = None,
         server: Any = None,
+        peer: bytes | None = None,
         **timeouts: Any,
     ) -> Any:
         ssl_protocol = sslproto.SSLProtocol(
@@ -297,7 +300,7 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
             server_hostname,
             **timeouts,
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, peer=peer)
         return ssl_protocol._app_transport
 
     def _make_datagram_transport(
@@ -327,11 +330,13 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
             timeouts["ssl_shutdown_timeout"] = ssl_shutdown_timeout
         context = contextvars.copy_context()
 
-        def accepted(core: Socket) -> None:
+        def accepted(core: Socket, peer: bytes | None = None) -> None:
             if self.is_closed():
                 core.close(0)
                 return
-            context.copy().run(self._accepted, core, protocol_factory, sslcontext, server, timeouts)
+            context.copy().run(
+                self._accepted, core, peer, protocol_factory, sslcontext, server, timeouts
+            )
 
         def failed(_core: Socket, exc: OSError) -> None:
             if isinstance(exc, ConnectionAbortedError):
@@ -345,11 +350,18 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
             )
 
         listener = self._port.adopt(sock, borrow=True)
-        self._listeners[sock.fileno()] = listener
-        listener.accept_each(accepted, on_error=failed)
+        listener.accept_each(accepted, on_error=failed, _names_peers=True)
+        lend(sock)
+        self._listeners[sock.fileno()] = listener, sock
 
     def _accepted(
-        self, core: Socket, protocol_factory: Any, sslcontext: Any, server: Any, timeouts: Any
+        self,
+        core: Socket,
+        peer: bytes | None,
+        protocol_factory: Any,
+        sslcontext: Any,
+        server: Any,
+        timeouts: Any,
     ) -> None:
         protocol = transport = None
         try:
@@ -366,10 +378,11 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
                     waiter,
                     server_side=True,
                     server=server,
+                    peer=peer,
                     **timeouts,
                 )
             else:
-                transport = self._make_socket_transport(core, protocol, server=server)
+                transport = self._make_socket_transport(core, protocol, server=server, peer=peer)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -396,11 +409,11 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
         self.call_exception_handler(context)
 
     def _stop_serving(self, sock: socket.socket) -> None:
-        listener = self._listeners.pop(sock.fileno(), None)
+        listener, lent = self._listeners.pop(sock.fileno(), (None, None))
         if listener is None:
             sock.close()
         else:
-            self._end(listener, sock)
+            self._end(listener, lent)
 
 
 _SHOWS_ARGUMENTS_IN_DEBUG = "debug" in signature(format_helpers._format_callback_source).parameters

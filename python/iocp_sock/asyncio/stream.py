@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
+import contextvars
 import socket
-from asyncio import constants, exceptions, protocols
+from asyncio import constants, exceptions, protocols, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
-from iocp_sock.asyncio.transport import SocketTransport
+from iocp_sock._core import StreamBase
+from iocp_sock.asyncio.transport import CoreSocket, SocketTransport
 from iocp_sock.errors import ArgumentError, ArgumentTypeError, Cancelled, SocketClosed
 
 if TYPE_CHECKING:
-    from iocp_sock._core import Buffer, Completion, Socket
+    from iocp_sock._core import Completion, Socket
     from iocp_sock.asyncio.loop import PortEventLoop
 
 __all__ = ["StreamTransport"]
 
 
-class StreamTransport(SocketTransport):
-    """A stream connection: asyncio's semantics over receive() and send() of a Socket."""
+HIGH = 64 << 10
+LOW = HIGH // 4
+"""The limits that asyncio gives a new transport."""
+
+
+class StreamTransport(StreamBase, SocketTransport):
+    """A stream connection: asyncio's semantics over receive() and send() of a Socket.
+
+    The base has what each message needs: write(), and the way from the Socket to the protocol.
+    """
+
+    __slots__ = ()
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -30,73 +43,66 @@ class StreamTransport(SocketTransport):
         loop: PortEventLoop,
         core: Socket,
         sock: socket.socket | None,
-        *rest: Any,
+        protocol: Any,
+        waiter: Any = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        peer: bytes | None = None,
     ) -> None:
-        self._eof = False
-        self._sending_file = False
-        self._write_error: BaseException | None = None  # reported after the data that has arrived
-        self._read_ended = False
-        self._held: collections.deque[bytes] | None = None  # data that a pause left undelivered
-        core.skip_done_packets = False  # each queued send calls _sent()
         if sock is not None and core.family in (socket.AF_INET, socket.AF_INET6):
             core.nodelay = True
-        super().__init__(loop, core, sock, *rest)
+        self._loop = loop
+        self._protocol_paused = False
+        self._high_water = HIGH
+        self._low_water = LOW
+        context = contextvars.copy_context()
+        loop._streams.add(core.fileno(), self._open(core, sock, context, peer))
+        if extra:
+            self._extra = {**self._make_extra(), **extra}
+        self._begin(protocol, waiter, server)
+
+    def _make_extra(self) -> dict[str, Any]:
+        """Make the dict of get_extra_info(), by its first use: few connections are ever asked."""
+        core, sock = self._socket_object(), self._sock
+        return {
+            "socket": trsock.TransportSocket(sock) if sock else CoreSocket(core),
+            "iocp_sock": core,
+            "sockname": self._name(False),
+            "peername": self._name(True),
+        }
 
     def set_protocol(self, protocol: Any) -> None:
-        if isinstance(protocol, protocols.BufferedProtocol):
-            self._deliver = self._deliver_into_buffer
-        else:
-            self._deliver = self._deliver_bytes
+        self._buffered = isinstance(protocol, protocols.BufferedProtocol)
         super().set_protocol(protocol)
+
+    def _set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        super()._set_write_buffer_limits(high, low)  # type: ignore[misc]
+        self._note_high(self._high_water)
 
     # --- receiving --------------------------------------------------------------------------------
 
-    def _subscribe(self) -> Any:
-        return self._core.receive(
-            self._on_data, receive=self._loop._receive_strategy, on_close=self._on_close
-        )
+    def _reads(self) -> bool:
+        return self._subscribed
 
-    def _on_data(self, _core: Socket, buffer: Buffer) -> None:
-        if self._closing:
-            return
-        if len(buffer):
-            self._context.run(self._deliver, bytes(buffer))
+    def _receive(self) -> None:
+        self._subscribe(self._loop._receive_strategy)
+
+    def _stop_receiving(self) -> None:
+        self._unsubscribe()
+
+    def _on_close(self, exc: BaseException | None) -> None:
+        self._end_with(exc)
+
+    def pause_reading(self) -> None:
+        super().pause_reading()
+        self._keep_while_busy()
+
+    def _go_on(self) -> None:
+        if self._held is not None:
+            self._loop.call_soon(self._deliver_held, context=self._context)
         else:
-            self._context.run(self._on_eof)
-
-    def _deliver_bytes(self, data: bytes) -> None:
-        try:
-            self._protocol.data_received(data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
-
-    def _deliver_into_buffer(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view and not self._closing:
-            if self._paused or self._deliver != self._deliver_into_buffer:
-                self._hold(bytes(view))
-                return
-            try:
-                room = memoryview(self._protocol.get_buffer(-1)).cast("B")
-                size = min(room.nbytes, view.nbytes)
-                if not size:
-                    raise RuntimeError("get_buffer() returned an empty buffer")
-                room[:size] = view[:size]
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as exc:
-                self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
-                return
-            view = view[size:]
-            try:
-                self._protocol.buffer_updated(size)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as exc:
-                self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
-                return
+            super()._go_on()
+        self._keep_while_busy()
 
     def _hold(self, rest: bytes) -> None:
         """Keep the rest of the data, because the protocol has paused, or was replaced."""
@@ -106,12 +112,6 @@ class StreamTransport(SocketTransport):
         if not self._paused:
             self._core.pause()  # later data must not overtake the rest
             self._loop.call_soon(self._deliver_held, context=self._context)
-
-    def _go_on(self) -> None:
-        if self._held is not None:
-            self._loop.call_soon(self._deliver_held, context=self._context)
-        else:
-            super()._go_on()
 
     def _deliver_held(self) -> None:
         if not self.is_reading() or self._held is None:
@@ -140,68 +140,93 @@ class StreamTransport(SocketTransport):
 
     # --- sending ----------------------------------------------------------------------------------
 
-    def write(self, data: Any) -> None:
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(
-                f"data argument must be a bytes-like object, not {type(data).__name__!r}"
-            )
+    def _refuse_write(self, data: Any) -> None:
+        """Take a write that the base does not: after an end, or during sendfile()."""
         if self._eof:
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._sending_file:
             raise RuntimeError("unable to write; sendfile is in progress")
-        if not data:
-            return
-        if self._write_error is not None:
-            return
-        if self._conn_lost:
+        if data and self._write_error is None:
             self._drop_write()
+
+    def _maybe_pause_protocol(self) -> None:
+        super()._maybe_pause_protocol()
+        if self._protocol_paused:
+            self._keep_until_sent()
+
+    def _pause_for_budget(self) -> None:
+        """Pause the protocol although its queue may be small: the port has no budget for it."""
+        if not self._protocol_paused:
+            self._protocol_paused = True
+            try:
+                self._protocol.pause_writing()
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._loop.call_exception_handler(
+                    {
+                        "message": "protocol.pause_writing() failed",
+                        "exception": exc,
+                        "transport": self,
+                        "protocol": self._protocol,
+                    }
+                )
+        self._keep_while_busy()
+        self._expect_fall(0)
+
+    def _keep_until_sent(self) -> None:
+        """Keep the transport until its writes have gone, and learn when they have fallen."""
+        self._keep_while_busy()
+        self._expect_fall(self._low_water if self._protocol_paused else 0)
+
+    def _sends_fell(self) -> None:
+        """Go on: the writes that wait have fallen to the low limit, or to none."""
+        if self._conn_lost:
             return
+        self._maybe_resume_protocol()  # which may write
+        if self._conn_lost:
+            return
+        waits = self.get_write_buffer_size() != 0
+        if self._closing and not waits and not self._protocol_paused:
+            self._conn_lost += 1
+            self._call_connection_lost(None)
+        elif waits or self._closing:
+            self._expect_fall(self._low_water if self._protocol_paused else 0)
+        else:
+            self._keep_while_busy()
+
+    def _sent_all(self) -> bool:
+        self._flush()
+        if self.get_write_buffer_size() == 0 and not self._protocol_paused:
+            return True
+        self._expect_fall(self._low_water if self._protocol_paused else 0)
+        return False
+
+    def _cancel_sends(self) -> None:
         core = self._core
-        try:
-            if not core.queued_bytes:
-                sent = core.try_send(data)
-                if sent == memoryview(data).nbytes:
-                    return
-                data = bytes(memoryview(data).cast("B")[sent:])
-            elif type(data) is not bytes:
-                data = bytes(data)  # the caller may change its buffer after the call
-            core.send(data, callback=self._sent)
-            self._unfinished += 1
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except SocketClosed as exc:
-            # An error has ended the Socket. _on_close() follows and reports the error, but only if
-            # there is a subscription.
-            if self._subscription is None:
-                self._force_close(ConnectionResetError(*exc.args))
-            return
-        except BaseException as exc:
-            self._write_failed(exc)
-            return
-        self._maybe_pause_protocol()
-
-    def writelines(self, list_of_data: Any) -> None:
-        self.write(b"".join(list_of_data))
-
-    def _send_failed(self, error: OSError) -> None:
-        if self._conn_lost == 0:
-            self._write_failed(error)
+        if core is not None and core.queued_bytes:
+            self._flush()
+            core.cancel()
 
     def _write_failed(self, exc: BaseException) -> None:
         """End the transport because a write failed, but deliver the data that arrived before it.
 
         Such data may still be in the records of this turn, or in the system's receive buffer.
         """
-        if self._subscription is None or self._read_ended or not self.is_reading():
+        if self._conn_lost:
+            return
+        if isinstance(exc, SocketClosed):
+            # An error has ended the Socket, and _on_close() follows with it, if something reads.
+            error = ConnectionResetError(*exc.args)
+            if self._subscribed:
+                self._write_error = error  # drain() must let the loop go on
+            else:
+                self._force_close(error)
+        elif not self._subscribed or self._read_ended or not self.is_reading():
             self._fatal_error(exc, "Fatal write error on socket transport")
         elif self._write_error is None:
             self._write_error = exc
             self._loop.call_soon(self._end_behind_data, exc, context=self._context)
-
-    def is_closing(self) -> bool:
-        # While writing is not paused, StreamWriter.drain() yields to the loop only if the transport
-        # is closing. Without the yield, a loop of write() and drain() would never get the error.
-        return self._closing or self._write_error is not None
 
     def close(self) -> None:
         if self._write_error is not None and not self._closing:
@@ -227,7 +252,8 @@ class StreamTransport(SocketTransport):
         if self._closing or self._eof:
             return
         self._eof = True
-        with contextlib.suppress(SocketClosed):  # after an error; _on_close() follows
+        self._flush()
+        with contextlib.suppress(SocketClosed):  # after an error; _end_with() follows
             self._core.shutdown(socket.SHUT_WR)  # behind the queued sends
 
     def can_write_eof(self) -> bool:
@@ -236,7 +262,10 @@ class StreamTransport(SocketTransport):
     # --- files ------------------------------------------------------------------------------------
 
     async def _send_file(self, file: Any, offset: int, count: int | None) -> int:
-        """Send a part of a file, in order with the writes; return the number of bytes."""
+        """Send a part of a file, in order with the writes; return the number of bytes.
+
+        A cancel ends it where it is: the file's position says where, and writes may follow.
+        """
         if self._sending_file:
             raise RuntimeError("sendfile is in progress")
         future = self._loop.create_future()
@@ -248,13 +277,15 @@ class StreamTransport(SocketTransport):
         self._sending_file = True
         try:
             try:
-                op = self._core.send_file(file, offset, count, callback=done)
+                op = self._core.send_file(file, offset, count, callback=done, _divisible=True)
             except (ArgumentError, ArgumentTypeError) as exc:
                 raise exceptions.SendfileNotAvailableError("not a regular file") from exc
             try:
-                completion = await future
-            except BaseException:
+                completion = await asyncio.shield(future)
+            except asyncio.CancelledError:
                 op.cancel()
+                await _ended(future)
+                file.seek(offset + future.result().transferred)
                 raise
         finally:
             self._sending_file = False
@@ -265,3 +296,10 @@ class StreamTransport(SocketTransport):
         if self._closing or isinstance(error, Cancelled):
             raise ConnectionError("Connection is closed by peer") from error
         raise error
+
+
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Wait for the end of a cancelled send, which takes a turn, whatever is cancelled meanwhile."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])

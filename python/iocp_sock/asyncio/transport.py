@@ -14,17 +14,16 @@ from iocp_sock.errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iocp_sock._core import Completion, Operation, Socket
-    from iocp_sock.asyncio.loop import PortEventLoop
+    from iocp_sock._core import Socket
 
-__all__ = ["SocketTransport"]
+__all__ = ["CoreSocket", "SocketTransport", "give_back", "lend"]
 
 _attach: Any = getattr(base_events.Server, "_attach")  # noqa: B009 - unknown to the stubs
 # From Python 3.13 on asyncio's Server keeps its transports, so that it can close them.
 _SERVER_KNOWS_TRANSPORTS = _attach.__code__.co_argcount == 2
 
 
-class _CoreSocket(trsock.TransportSocket):
+class CoreSocket(trsock.TransportSocket):
     """The extra info "socket" of an accepted connection: a Socket in a socket.socket's form."""
 
     __slots__ = ()
@@ -52,52 +51,44 @@ class _CoreSocket(trsock.TransportSocket):
 class SocketTransport(transports._FlowControlMixin, transports.Transport):
     """A transport over a Socket of the loop's port.
 
-    `sock` is the socket.socket of a connection that asyncio made, whose descriptor the Socket
+    `_sock` is the socket.socket of a connection that asyncio made, whose descriptor the Socket
     borrows; None for an accepted connection, whose descriptor is the Socket's own.
     """
 
-    # Attributes that __del__() needs even if the constructor has failed.
-    _core: Any = None  # the Socket, until connection_lost() was called
-    _sock: socket.socket | None = None
-    _server: Any = None
-    if TYPE_CHECKING:  # members of asyncio's bases that the type stubs leave out
-        _loop: Any
+    # The fields are a derived class's: slots, or those of a native base.
+    if not TYPE_CHECKING:
+        __slots__ = ()
+    else:
+        _loop: Any  # asyncio's own base has these, which its stubs leave out
         _extra: dict[str, Any]
+        _protocol_paused: bool
+        _high_water: int
+        _low_water: int
         _maybe_pause_protocol: Callable[[], None]
         _maybe_resume_protocol: Callable[[], None]
+        _core: Any  # the Socket, until connection_lost() was called
+        _sock: socket.socket | None
+        _sock_fd: int
+        _context: contextvars.Context
+        _protocol: Any
+        _protocol_connected: bool
+        _server: Any
+        _conn_lost: int  # counts from the moment that connection_lost() is scheduled
+        _closing: bool
+        _paused: bool
 
-    def __init__(
-        self,
-        loop: PortEventLoop,
-        core: Socket,
-        sock: socket.socket | None,
-        protocol: Any,
-        waiter: Any = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-    ) -> None:
-        super().__init__(extra, loop)
-        self._core = core
-        self._sock = sock
-        self._sock_fd = core.fileno()
-        self._extra["socket"] = trsock.TransportSocket(sock) if sock else _CoreSocket(core)
-        self._extra["iocp_sock"] = core
-        self._extra["sockname"] = _name_or_none(core.getsockname)
-        if "peername" not in self._extra:
-            self._extra["peername"] = _name_or_none(core.getpeername)
-        self._context = contextvars.copy_context()
-        self._subscription: Operation | None = None  # of receive() or receive_from()
-        self._unfinished = 0  # unfinished sends, which keep the transport open
-        self._conn_lost = 0  # counts from the moment that connection_lost() is scheduled
-        self._closing = False
-        self._paused = False
-        self._protocol_connected = False
+    def _begin(self, protocol: Any, waiter: Any, server: Any) -> None:
+        """Schedule connection_made() and what follows it."""
+        loop = self._loop
         self.set_protocol(protocol)
         if server is not None:
             server._attach(*((self,) if _SERVER_KNOWS_TRANSPORTS else ()))
             self._server = server
-        loop._transports[self._sock_fd] = self
-        loop.call_soon(self._protocol.connection_made, self)
+        loop.call_soon(protocol.connection_made, self)
+        if server is not None:
+            # What arrives is delivered in a later turn, so behind connection_made().
+            self._start_reading()
+            return
         loop.call_soon(self._start_reading)
         if waiter is not None:
             loop.call_soon(_made, waiter)
@@ -110,14 +101,14 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             info.append("closing")
         info.append(f"fd={self._sock_fd}")
         if self._core is not None and self._loop is not None and not self._loop.is_closed():
-            reading = self._subscription is not None and self.is_reading()
+            reading = self._reads() and self.is_reading()
             info.append(f"read={'polling' if reading else 'idle'}")
             size = self.get_write_buffer_size()
             info.append(f"write=<{'polling' if size else 'idle'}, bufsize={size}>")
         return f"<{' '.join(info)}>"
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        if self._core is not None:
+        if getattr(self, "_core", None) is not None:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             self._release()
             self._leave_server()
@@ -137,6 +128,10 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
 
     # --- reading ----------------------------------------------------------------------------------
 
+    def _reads(self) -> bool:
+        """Return whether the Socket receives for the transport, or did until the stream ended."""
+        raise NotImplementedError
+
     def is_reading(self) -> bool:
         return not self._closing and not self._paused
 
@@ -144,7 +139,7 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         if not self.is_reading():
             return
         self._paused = True
-        if self._subscription is not None:
+        if self._reads():
             self._core.pause()
         if self._loop.get_debug():
             logger.debug("%r pauses reading", self)
@@ -159,24 +154,29 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
 
     def _go_on(self) -> None:
         """Continue to read after a pause."""
-        if self._subscription is None:
-            self._start_reading()
-        else:
+        if self._reads():
             self._core.resume()
+        else:
+            self._start_reading()
 
     def _start_reading(self) -> None:
         """Subscribe to received data, unless connection_made() has paused or closed reading."""
-        if not self.is_reading() or self._subscription is not None:
+        if not self.is_reading() or self._reads():
             return
         try:
-            self._subscription = self._subscribe()
+            self._receive()
         except ArgumentError:
             # The peer has reset the connection before the transport was made.
             self._force_close(ConnectionResetError("Connection lost"))
         except OSError as exc:
             self._fatal_error(exc, "Fatal read error on socket transport")
 
-    def _subscribe(self) -> Any:
+    def _receive(self) -> None:
+        """Subscribe to what arrives."""
+        raise NotImplementedError
+
+    def _stop_receiving(self) -> None:
+        """End the subscription, if there is one."""
         raise NotImplementedError
 
     # --- sending ----------------------------------------------------------------------------------
@@ -187,24 +187,6 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             logger.warning("socket.send() raised exception.")
         self._conn_lost += 1
 
-    def _sent(self, completion: Completion) -> None:
-        """Handle the completion of a send that had to wait."""
-        self._unfinished -= 1
-        error = completion.error
-        if error is not None:
-            self._context.run(self._send_failed, error)
-        elif self._conn_lost == 0:
-            self._context.run(self._send_went)
-
-    def _send_failed(self, error: OSError) -> None:
-        raise NotImplementedError
-
-    def _send_went(self) -> None:
-        self._maybe_resume_protocol()  # the protocol may write
-        if self._closing and self._conn_lost == 0 and self._unfinished == 0:
-            self._conn_lost += 1
-            self._call_connection_lost(None)
-
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -212,13 +194,21 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         if self._closing:
             return
         self._closing = True
-        if self._subscription is not None:
-            self._subscription.cancel()
-        # The system may have taken all data while the protocol is still paused. Such a protocol may
-        # write more once it is resumed, as TLS does. So while sends are unfinished, _send_went()
-        # ends the transport later.
-        if self._unfinished == 0:
+        self._stop_receiving()
+        if self._sent_all():
             self._lose(None)
+
+    def _sent_all(self) -> bool:
+        """Return whether no write waits. If one does, the close goes on behind the last of them.
+
+        While the protocol is paused, one does: the protocol may still write when it is resumed, as
+        a TLS protocol does.
+        """
+        raise NotImplementedError
+
+    def _cancel_sends(self) -> None:
+        """Drop the writes that wait."""
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Close the transport now. Queued data is lost."""
@@ -249,19 +239,17 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
             return
         if not self._closing:
             self._closing = True
-            if self._subscription is not None:
-                self._subscription.cancel()
+            self._stop_receiving()
         self._lose(exc)
-        if self._unfinished:
-            self._core.cancel()
+        self._cancel_sends()
 
-    def _on_close(self, _core: Socket, exc: BaseException | None) -> None:
+    def _end_with(self, exc: BaseException | None) -> None:
         """Handle a Socket that closed by itself, after an error or an idle timeout."""
         if self._conn_lost:
             return
         self._closing = True
         self._conn_lost += 1
-        self._context.run(self._call_connection_lost, exc)
+        self._call_connection_lost(exc)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:
@@ -280,17 +268,20 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
 
     def _release(self) -> None:
         """Close the Socket, and then the descriptor that it borrowed."""
-        core, self._core = self._core, None
-        sock, self._sock = self._sock, None
+        core, sock = self._give_up()
         if core is None:
             return
-        self._subscription = None
         loop = self._loop
         if loop is None or loop.is_closed():
+            core.close(0)  # only in a forked child is it open
             if sock is not None:
-                sock.close()  # the closed port has given the descriptor back
+                give_back(sock)  # the closed port has let go of the descriptor
         else:
             loop._end(core, sock)
+
+    def _give_up(self) -> tuple[Socket | None, socket.socket | None]:
+        """Return the Socket and its socket.socket, and have them no more."""
+        raise NotImplementedError
 
     def _owns(self, number: int) -> bool:
         """Return whether the transport still owns the descriptor of this number."""
@@ -302,13 +293,21 @@ class SocketTransport(transports._FlowControlMixin, transports.Transport):
         self._conn_lost += 1
 
 
+def lend(sock: socket.socket) -> None:
+    """Keep the descriptor open until give_back(), even if the program closes its socket.socket.
+
+    A Socket uses the number, which must not become another file's meanwhile. socket.makefile()
+    counts the users of a descriptor in the same way.
+    """
+    sock._io_refs += 1  # type: ignore[attr-defined]
+
+
+def give_back(sock: socket.socket) -> None:
+    """Close a socket.socket that was lent."""
+    sock._decref_socketios()  # type: ignore[attr-defined]
+    sock.close()
+
+
 def _made(waiter: Any) -> None:
     if not waiter.cancelled():
         waiter.set_result(None)
-
-
-def _name_or_none(name: Any) -> Any:
-    try:
-        return name()
-    except OSError:
-        return None

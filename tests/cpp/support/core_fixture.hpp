@@ -29,6 +29,7 @@ struct Posted : support::Post {
     std::vector<std::size_t> data;       // the lengths of the delivered buffers
     std::vector<std::byte> first_bytes;  // the first byte of each of these buffers
     std::vector<Error> accept_errors;
+    std::vector<std::size_t> peers;  // lengths of the addresses of accepted connections
     std::vector<ConstBytes> parts;
 
     [[nodiscard]] bool completed() const { return completions == 1; }
@@ -43,6 +44,9 @@ struct What {
     std::size_t offset{0};  // of the buffer from the start of a page
     std::int64_t timeout{-1};
     bool batched{false};
+    bool muted{false};
+    bool gathers{false};
+    bool divisible{false};
     int flags{0};
     ReceiveStrategy strategy{ReceiveStrategy::pooled};
     std::uint32_t block_size{4096};
@@ -109,6 +113,9 @@ protected:
         op->slices = static_cast<std::uint16_t>(what.parts.size());
         op->flags = what.flags;
         op->batched = what.batched;
+        op->muted = what.muted;
+        op->gathers = what.gathers;
+        op->divisible = what.divisible;
         op->strategy = what.strategy;
         op->block_size = what.block_size;
         op->user = &posted;
@@ -185,6 +192,7 @@ protected:
         Error failure;
     };
     std::vector<Closed> closed;
+    std::vector<Closed> ended;  // by an error, with the descriptor open
     std::vector<void*> fired;
     int nagle_stalls{0};
     // Runs for each buffer that a subscription delivers, with the port's lock held.
@@ -342,6 +350,7 @@ private:
                 posted->data.push_back(ready.slice.length());
                 break;
             case Ready::What::accepted:
+                posted->peers.push_back(ready.slice.length());
                 posted->connections.push_back(support::claimed(*port_, ready.accepted));
                 break;
             case Ready::What::item_error:
@@ -351,6 +360,9 @@ private:
                 closed.push_back({ready.socket, ready.socket->handle, ready.socket->failure});
                 EXPECT_EQ(ready.socket->state, SocketState::closed);
                 out.sockets.push_back(ready.socket);
+                break;
+            case Ready::What::ended:
+                ended.push_back({ready.socket, ready.socket->handle, ready.socket->failure});
                 break;
             case Ready::What::pause_sends:
             case Ready::What::resume_sends:

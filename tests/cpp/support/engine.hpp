@@ -427,6 +427,9 @@ private:
                 case Ready::What::resume_sends:
                     flow.emplace_back(ready.socket, ready.what == Ready::What::pause_sends);
                     break;
+                case Ready::What::ended:
+                    ADD_FAILURE() << "no program of the contract keeps a descriptor open";
+                    break;
                 case Ready::What::resumed:
                     ADD_FAILURE() << "no test of the contract suite pauses a reader";
                     break;

@@ -269,6 +269,9 @@ public:
             on_start(op);
         }
         const StartResult result = next(on(socket).starts, pending());
+        if (Message* message = op.message(); message != nullptr && result.accepted != no_handle) {
+            message->address.length = peer_length;
+        }
         if (result.start == Start::pending) {
             held_.push_back(request);
         }
@@ -389,6 +392,7 @@ public:
         return code == code_cancelled;
     }
 
+    std::uint32_t peer_length{16};  // of the addresses of accepted connections
     bool claimable{true};
     std::atomic<int> wakes{0};
 
