@@ -74,22 +74,32 @@ PyObject* exception_of(PortObject& port, const Error& error) {
     return exception != nullptr ? exception : PyErr_GetRaisedException();
 }
 
+// Makes a call that runs code of the program, between the two calls of the port's CallWatch if
+// there is one. `named` is the object that a report of the watch names. False: the dispatch must
+// stop, because an exception is set.
+template <class Call>
+bool watched(PortObject& port, PyObject* named, Call&& call) {
+    CallWatch* const watch = port.call_watch;
+    if (watch == nullptr) {
+        return call();
+    }
+    return watch->begin() && call() && watch->end(named);
+}
+
 // Calls a callback with up to three arguments, which begin at slots[1], because a vectorcall may
 // use the slot before them. If the callback raises, `served` (a Socket or null) is closed. False:
 // the dispatch must stop, because an exception is set.
 bool call(PortObject& port, PyObject* served, PyObject* callback, PyObject** slots,
           std::size_t count) {
-    CallWatch* const watch = port.call_watch;
-    if (watch != nullptr && !watch->begin()) {
-        return false;
-    }
-    PyObject* result = attaching([&] {
-        return PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                   nullptr);
+    return watched(port, callback, [&] {
+        PyObject* result = attaching([&] {
+            return PyObject_Vectorcall(callback, slots + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                       nullptr);
+        });
+        const bool go_on = result != nullptr || report(port, callback, served);
+        Py_XDECREF(result);
+        return go_on;
     });
-    const bool go_on = result != nullptr || report(port, callback, served);
-    Py_XDECREF(result);
-    return go_on && (watch == nullptr || watch->end(callback));
 }
 
 bool call_with(PortObject& port, PyObject* served, PyObject* callback, PyObject* first,
@@ -165,7 +175,8 @@ bool hand_out_failure(PortObject& port, const Operation& core) {
         return true;
     }
     const Held exception(exception_of(port, core.error));
-    return port.types->sink.failed(sink.get(), exception.get());
+    return watched(port, sink.get(),
+                   [&] { return port.types->sink.failed(sink.get(), exception.get()); });
 }
 
 Outcomes hand_out_operation(PortObject& port, Operation& core, Retired& retired) {
@@ -246,7 +257,9 @@ bool hand_out_data(PortObject& port, Ready& ready) {
         return true;
     }
     if (port.types->sink.is_type_of(called.callback())) {
-        return port.types->sink.data(called.callback(), std::move(ready.slice));
+        return watched(port, called.callback(), [&] {
+            return port.types->sink.data(called.callback(), std::move(ready.slice));
+        });
     }
     PyObject* sender = nullptr;
     if (ready.what == Ready::What::datagram) {
@@ -323,7 +336,8 @@ bool hand_out_item_error(PortObject& port, const Ready& ready) {
 bool hand_out_flow(PortObject& port, const Ready& ready, PyObject* SocketObject::*which) {
     const Held sink(sink_of(port, *ready.socket));
     if (sink.get() != nullptr) {
-        return ready.what == Ready::What::pause_sends || port.types->sink.fell(sink.get());
+        return ready.what == Ready::What::pause_sends ||
+               watched(port, sink.get(), [&] { return port.types->sink.fell(sink.get()); });
     }
     const Called called(port, *ready.socket, which);
     return called.callback() == nullptr ||
@@ -338,7 +352,8 @@ bool hand_out_end(PortObject& port, const Ready& ready) {
     }
     const Error& failure = ready.socket->failure;
     const Held exception(failure ? exception_of(port, failure) : Py_NewRef(Py_None));
-    return port.types->sink.closed(sink.get(), exception.get());
+    return watched(port, sink.get(),
+                   [&] { return port.types->sink.closed(sink.get(), exception.get()); });
 }
 
 // Takes the exception of the callback for which the socket was closed; null if no callback raised.
@@ -368,7 +383,8 @@ bool hand_out_closed(PortObject& port, const Ready& ready, Retired& retired) {
             exception = failure ? exception_of(port, failure) : Py_NewRef(Py_None);
         }
         go_on = port.types->sink.is_type_of(callback)
-                    ? port.types->sink.closed(callback, exception)
+                    ? watched(port, callback,
+                              [&] { return port.types->sink.closed(callback, exception); })
                     : call_with(port, nullptr, callback, object, exception);
         Py_DECREF(callback);
     }

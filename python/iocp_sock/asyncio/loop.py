@@ -204,7 +204,10 @@ class PortEventLoop(_core.EventLoop, base_events.BaseEventLoop):
             handle._run()
 
     def _record_took(self, callback: Any, seconds: float) -> None:
-        """Report a callback of the port if it was slow. A watch has reported its handle."""
+        """Report a callback or transport if a record's call of it was slow.
+
+        A watched descriptor has reported its own handle.
+        """
         if seconds >= self.slow_callback_duration and not is_watch(callback):
             source = format_helpers._format_callback_source(callback, ())
             _report_slow(f"<Callback {source}>", seconds)
