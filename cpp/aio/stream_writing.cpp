@@ -33,10 +33,10 @@ void release_object(void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); }
 // earlier writes wait. Needs the port's lock.
 Error send_first(StreamFields& fields, Port& port, Socket& socket, const std::byte* data,
                  std::size_t length, std::size_t& went) {
-    if (length == 0 || !socket.sending.idle() || fields.turn == port.turn_number()) {
+    if (length == 0 || !socket.sending.idle() || fields.turn == port.figures().turn_number()) {
         return {};
     }
-    fields.turn = port.turn_number();
+    fields.turn = port.figures().turn_number();
     std::int64_t count = 0;
     const Error error = port.operations().try_send(socket, data, length, count);
     went = static_cast<std::size_t>(count);
@@ -289,8 +289,8 @@ PyObject* write_each(PyObject* self, py::SocketObject& socket, PyObject* items) 
     Queued queued;
     Port& port = *socket.binding->core;
     const Error error = with_target(socket, [&](Socket& target) -> Error {
-        const bool at_once = target.sending.idle() && fields.turn != port.turn_number();
-        fields.turn = port.turn_number();
+        const bool at_once = target.sending.idle() && fields.turn != port.figures().turn_number();
+        fields.turn = port.figures().turn_number();
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); ++i) {
             PyObject* bytes = PyTuple_GET_ITEM(items, i);
             if (PyBytes_GET_SIZE(bytes) == 0) {

@@ -40,7 +40,7 @@ void post(const pb::object& self, const pb::object& value, const pb::object& cal
     auto* packet = new PostedPacket(value.ptr(), given);
     (void)link(port, port.packets, *packet);
     const Error error = locked(port, [&] {
-        const Error refused = port.core->post(packet);
+        const Error refused = port.core->operations().post_packet(packet);
         packet->accepted = !refused;
         return refused;
     });

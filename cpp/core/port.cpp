@@ -49,21 +49,6 @@ Port::~Port() {
     });
 }
 
-Error Port::post(void* user) {
-    if (sockets_.closing()) {
-        return port_is_closed;
-    }
-    if (!parts_.completions.reserve(1)) {
-        return Error::of(Fault::resource, "no memory for a posted packet");
-    }
-    Ready ready;
-    ready.what = Ready::What::packet;
-    ready.user = user;
-    parts_.completions.push(std::move(ready));
-    turn_.conclude();
-    return {};
-}
-
 void Port::wake() noexcept {
     was_woken_ = true;
     if (shared() && !workers_->led()) {

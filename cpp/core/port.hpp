@@ -50,8 +50,6 @@ public:
             backend_->release();
         }
     }
-    // Queues a packet that the application posts, as a record.
-    Error post(void* user);
     // Ends the wait of the thread that runs the port. If none waits, the next wait ends at once.
     void wake() noexcept;
     // Returns whether wake() was called since the last call of take_woken().
@@ -87,10 +85,6 @@ public:
     // for the next poll(), or for the workers. If another thread leads, waits until that thread's
     // turn ends. `seen` is the value of turns() when the caller last checked its result.
     Error collect(std::int64_t deadline, std::uint64_t seen = 0);
-    // Counts the turns, modulo 2^32, so that a caller can tell whether one was made since.
-    [[nodiscard]] std::uint32_t turn_number() const noexcept {
-        return parts_.subscriptions.turn_number();
-    }
     // Returns the number of turns made; 0 unless the port is shared. Needs no lock.
     [[nodiscard]] std::uint64_t turns() const noexcept { return shared() ? workers_->turns() : 0; }
     // Moves the ready records to `out` without making a turn.

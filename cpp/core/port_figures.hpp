@@ -24,6 +24,11 @@ public:
     // Fills `out`. Lists every open socket, or none if `max_sockets` is 0; the caller then keeps
     // the heaviest (keep_heaviest()).
     Error take(std::size_t max_sockets, Figures& out);
+    // Returns the number of turns, modulo 2^32, so that a caller can tell whether one was made
+    // since.
+    [[nodiscard]] std::uint32_t turn_number() const noexcept {
+        return parts_.subscriptions.turn_number();
+    }
     [[nodiscard]] const PortCounts& counts() const noexcept { return parts_.metrics.counts; }
 
     // Replaces the trace by the given one, or by none, and returns the old one.

@@ -58,4 +58,19 @@ void PortOperations::unregister(std::byte* data) {
     turn_.conclude();
 }
 
+Error PortOperations::post_packet(void* user) {
+    if (parts_.sockets.closing()) {
+        return port_is_closed;
+    }
+    if (!parts_.completions.reserve(1)) {
+        return Error::of(Fault::resource, "no memory for a posted packet");
+    }
+    Ready ready;
+    ready.what = Ready::What::packet;
+    ready.user = user;
+    parts_.completions.push(std::move(ready));
+    turn_.conclude();
+    return {};
+}
+
 }  // namespace iocp

@@ -39,6 +39,9 @@ public:
     Error try_receive(Socket& socket, std::byte* data, std::size_t length, std::int64_t& got);
     Error try_send(Socket& socket, const std::byte* data, std::size_t length, std::int64_t& went);
 
+    // Queues a packet of the application, as a record with its `user`.
+    Error post_packet(void* user);
+
     // Adds bytes to the last send of an open socket (SendFlow::append()).
     [[nodiscard]] bool append(Socket& socket, const std::byte* data, std::size_t length);
 

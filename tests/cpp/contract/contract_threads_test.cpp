@@ -65,7 +65,7 @@ TEST_P(Contract, EightThreadsPostWhileOneRuns) {
             receives[worker].push_back(&engine().receive(*pair.other, 10));
             engine().send(*pair.one, pattern(10, i * 10), {.batched = random() % 2 == 0});
             if (random() % 8 == 0) {
-                engine().locked([&] { (void)port().post(&pairs); });
+                engine().locked([&] { (void)port().operations().post_packet(&pairs); });
             }
             if (random() % 16 == 0) {
                 engine().locked([&] { (void)port().timers().call_at(port().now(), nullptr); });

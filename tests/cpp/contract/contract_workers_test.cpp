@@ -253,7 +253,7 @@ TEST_P(SharedPort, AWakeBetweenTheQuestionAndTheWaitEndsTheWait) {
     engine().locked([&] { port().wake_workers(); });
     EXPECT_FALSE(port().wait_for_next(worker, deadline, 20'000'000'000, nullptr));
     ASSERT_EQ(ask(), Port::Next::nothing);
-    engine().locked([&] { (void)port().post(&ready); });
+    engine().locked([&] { (void)port().operations().post_packet(&ready); });
     EXPECT_FALSE(port().wait_for_next(worker, deadline, 20'000'000'000, nullptr));
     ASSERT_EQ(ask(), Port::Next::record);
     EXPECT_EQ(ready.user, &ready);

@@ -36,7 +36,7 @@ TEST_F(PortTest, ATurnWaitsNoLongerThanAsked) {
 
 TEST_F(PortTest, ATurnWithWorkReadyDoesNotWait) {
     int value = 0;
-    EXPECT_FALSE(locked([&] { return port().post(&value); }));
+    EXPECT_FALSE(locked([&] { return port().operations().post_packet(&value); }));
     turn_until(-1);
     EXPECT_EQ(backend().waits.back(), 0);
     EXPECT_THAT(packets, ElementsAre(&value));
@@ -46,7 +46,7 @@ TEST_F(PortTest, PostedPacketsKeepTheirOrder) {
     std::vector<int> values(50);
     std::vector<void*> expected;
     for (int& value : values) {
-        EXPECT_FALSE(locked([&] { return port().post(&value); }));
+        EXPECT_FALSE(locked([&] { return port().operations().post_packet(&value); }));
         expected.push_back(&value);
     }
     turn();
@@ -148,7 +148,7 @@ TEST_F(PortTest, AnAddressWaitsForTheRestart) {
 
 TEST_F(PortTest, WhatIsCollectedWaitsForTheNextPoll) {
     int value = 0;
-    EXPECT_FALSE(locked([&] { return port().post(&value); }));
+    EXPECT_FALSE(locked([&] { return port().operations().post_packet(&value); }));
     EXPECT_FALSE(port().collect(backend().time));
     EXPECT_THAT(packets, IsEmpty());
     turn();
@@ -254,7 +254,7 @@ TEST_F(PortTest, AnythingPostedFromAnotherThreadWakesTheSleeper) {
     const std::vector<std::function<void()>> actions{
         [&] { receive(socket); },
         [&] { send(socket, {.batched = true}); },
-        [&] { locked([&] { (void)port().post(&value); }); },
+        [&] { locked([&] { (void)port().operations().post_packet(&value); }); },
         [&] { call_at(backend().time + 5, &value); },
         [&] { locked([&] { (void)port().operations().cancel_all(socket); }); },
         [&] { close(socket); },

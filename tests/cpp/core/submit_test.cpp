@@ -367,7 +367,8 @@ TEST_F(RefusedPostTest, ToAClosedPort) {
     Socket* out = nullptr;
     EXPECT_EQ(locked([&] { return port().sockets().open(family_inet, type_stream, 0, out); }).fault,
               Fault::port_closed);
-    EXPECT_EQ(locked([&] { return port().post(nullptr); }).fault, Fault::port_closed);
+    EXPECT_EQ(locked([&] { return port().operations().post_packet(nullptr); }).fault,
+              Fault::port_closed);
 }
 
 TEST_F(RefusedPostTest, SendsAfterAShutdownForWriting) {

@@ -180,7 +180,7 @@ private:
         engine_->locked([&] {
             Port& port = engine_->port();
             called = port.timers().call_at(port.now() + soon, engine_) != nullptr;
-            posted = !port.post(this);
+            posted = !port.operations().post_packet(this);
         });
         if (!until([&] { return late.finished(); }, {})) {
             return false;

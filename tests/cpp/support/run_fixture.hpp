@@ -99,7 +99,7 @@ public:
     void post(std::function<void()> callback = nullptr) {
         const std::lock_guard lock(core->mutex());
         TestPacket& packet = packets_.emplace_back(TestPacket{std::move(callback)});
-        EXPECT_FALSE(core->post(&packet));
+        EXPECT_FALSE(core->operations().post_packet(&packet));
     }
     // Posts a receive that stays pending until finish(), and whose end sets `event`.
     TestOperation& receive(PortEvent* event = nullptr) {
