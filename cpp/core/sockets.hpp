@@ -45,6 +45,8 @@ public:
     Error adopt(const Adopted& adopted, Socket*& out);
     // Makes a socket for a descriptor that stays the caller's. It takes readiness waits only.
     Error watch(Handle handle, Socket*& out);
+    // The same for an object of the system that is no descriptor.
+    Error watch_object(Handle handle, Socket*& out);
     // Tries an accept, or leaves it with the kernel. It fails without memory for a socket and its
     // timer; the connection then stays in the listener's queue.
     StartResult start_accept(Operation& op) noexcept;
@@ -66,6 +68,8 @@ public:
 private:
     [[nodiscard]] Socket* create(Handle handle);
     void give_back(Socket& socket) noexcept;
+    template <class Describe>
+    Error watch_as(Handle handle, Describe&& describe, Socket*& out);
     Error join(Socket* socket, Handle handle, bool adopted, Socket*& out);
     void set_nodelay(Socket& socket);
     [[nodiscard]] bool watch_idle(Socket& socket) noexcept;

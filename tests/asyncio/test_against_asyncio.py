@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from iocp_sock.asyncio import EventLoop
-from support import pattern
+from support import linux_only, pattern
+
+pytestmark = linux_only("the pair of sockets has to move everything at once, as AF_UNIX does")
 
 TURNS = 12
 """Turns after each step. Between the ends of an AF_UNIX pair nothing takes longer."""

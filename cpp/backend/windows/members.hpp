@@ -16,6 +16,7 @@ struct Member {
     int pending_error{0};  // found by a readiness wait; the following read returns it
     bool skips{false};     // a request that finishes at once leaves no packet
     bool stream{false};
+    bool pipe{false};
     // The program has shut the socket down for receiving. Waiting receives end with the end of the
     // stream.
     bool deaf{false};
@@ -23,7 +24,7 @@ struct Member {
 
 // The sockets that have joined the port. A socket joins with its first request; Windows documents
 // no way out, so its handle stays bound to the port, and only the name of its packets tells them
-// from those of the handle's next owner.
+// from those of the handle's next owner. A watched one is a member whose handle stays unbound.
 class Members {
 public:
     Members(const Winsock& winsock, const CompletionPort& port) noexcept

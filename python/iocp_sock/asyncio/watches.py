@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +40,17 @@ class _Direction:
         """Run the handle, and wait again.
 
         A cancelled wait is posted again too, because the direction may have got a new handle since.
+        On Windows the wait fails if the caller has closed the socket; nothing is ready then.
         """
         self.wait = None
         handle = self.handle
+        error = completion.error
+        gone = error is not None and error.errno == errno.ENOTSOCK
         try:
-            if handle is not None and not isinstance(completion.error, Error):
+            if handle is not None and not gone and not isinstance(error, Error):
                 handle._run()
         finally:
-            if self.handle is not None and not self._sock.closed:
+            if self.handle is not None and not gone and not self._sock.closed:
                 self.arm()
 
 
@@ -78,7 +82,7 @@ class Watches:
         """Run the handle while the descriptor is ready, in place of the one before it."""
         fd = _number(fileobj)
         watch = self._watches.get(fd)
-        if watch is None:
+        if watch is None or watch.sock.closed:  # Windows: a closed socket has ended its watch
             watch = self._watches[fd] = _Watch(self._port.watch(fd), fileobj)
         direction = watch.writing if writing else watch.reading
         before, direction.handle = direction.handle, handle
