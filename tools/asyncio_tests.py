@@ -1,9 +1,11 @@
 """Runs CPython's own asyncio tests on a loop of this package, and on asyncio's own beside it.
 
-Usage: python tools/asyncio_tests.py [--loop uring|epoll|asyncio]... [--jobs N] [PATTERN...]
+Usage: python tools/asyncio_tests.py [--loop uring|epoll|iocp|asyncio]... [--jobs N] [PATTERN...]
 
 Only the tests that reach a loop through its interface count: those of SelectorEventLoop run once,
-in their epoll variant, and tests that replace a loop's inner parts by mocks are left out. Each test
+in their epoll variant, on Windows those of ProactorEventLoop instead, and tests that replace a
+loop's inner parts by mocks are left out. A Windows interpreter from tools/windows lacks these
+tests: copy Lib/test of the same release there. Each test
 runs in a process of its own, so that none can harm another. Without a PATTERN (a part of a test's
 name) all run. Exits with 1 if a test fails that asyncio's own loop passes.
 """
@@ -49,7 +51,10 @@ MODULES = (
     "test_timeouts",
     "test_transports",
     "test_waitfor",
+    "test_windows_events",
 )
+WINDOWS = sys.platform == "win32"
+LOOPS = ("iocp",) if WINDOWS else ("epoll", "uring")
 # Test classes that do not run: variants of a test for other selectors or with child watchers.
 LEFT_OUT = (
     "SelectEventLoopTests",
@@ -59,6 +64,16 @@ LEFT_OUT = (
     "GenericWatcherTests",  # asyncio's own child watchers
 )
 KEPT = ("EPollEventLoopTests",)
+if WINDOWS:
+    LEFT_OUT += (
+        "SelectorStartServerTests",  # of asyncio's other loop
+        "BufferedProtocolSelectorTests",
+        "SelectorStartTLSTests",
+        "WinPolicyTests",
+        "ProactorTests.test_address_argument_type_error",  # of the proactor inside a loop
+        "ProactorTests.test_connect_pipe_cancel",
+        "ProactorTests.test_wait_for_handle",
+    )
 SECONDS = 120
 
 
@@ -72,6 +87,16 @@ def install(name: str) -> None:
         def __init__(self, selector: object = None) -> None:
             super().__init__(backend=name)
 
+    if sys.platform == "win32":
+        from asyncio import windows_events
+
+        asyncio.ProactorEventLoop = windows_events.ProactorEventLoop = Loop  # type: ignore[misc,assignment]
+        asyncio.EventLoop = windows_events.EventLoop = Loop  # type: ignore[attr-defined]
+        own = getattr(windows_events, "_WindowsProactorEventLoopPolicy", None)
+        proactor_policy = own or getattr(windows_events, "WindowsProactorEventLoopPolicy", None)
+        if proactor_policy is not None:
+            proactor_policy._loop_factory = Loop
+        return
     from asyncio import events, unix_events
 
     asyncio.SelectorEventLoop = unix_events.SelectorEventLoop = Loop  # type: ignore[misc,assignment]
@@ -137,14 +162,14 @@ def outcome(loop: str, test: str) -> tuple[str, str]:
 def main() -> int:
     """Run the tests on each loop, and print how many of them passed and failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--loop", action="append", choices=("uring", "epoll", "asyncio"))
+    parser.add_argument("--loop", action="append", choices=(*LOOPS, "asyncio"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", nargs=2, metavar=("LOOP", "TEST"), help=argparse.SUPPRESS)
     parser.add_argument("patterns", nargs="*")
     given = parser.parse_args()
     if given.one:
         run_one(*given.one)
-    loops = given.loop or ["asyncio", "epoll", "uring"]
+    loops = given.loop or ["asyncio", *LOOPS]
     names = tests(given.patterns)
     outcomes: dict[str, dict[str, str]] = {}
     for loop in loops:

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/system_error.hpp"
 #include "base/address.hpp"
 #include "ops/operation.hpp"
 #include "ops/socket.hpp"
@@ -118,6 +119,8 @@ public:
     // Checks a handle that takes readiness waits only and need not be a socket. Returns an error if
     // the system cannot wait for its readiness.
     virtual int describe_watched(Handle handle, Socket& out) = 0;
+    // The same for an object that is no descriptor: a process or an event of Windows.
+    virtual int describe_object(Handle /*handle*/, Socket& /*out*/) { return code_not_offered; }
     virtual int bind(Socket& socket, const Address& address) = 0;
     virtual int listen(Socket& socket, int backlog) = 0;
     virtual int name_of(const Socket& socket, bool peer, Address& out) = 0;

@@ -178,6 +178,14 @@ pb::object watch(const pb::object& self, const pb::object& handle) {
                   [&](Socket*& core) { return port.core->sockets().watch(number, core); });
 }
 
+pb::object watch_handle(const pb::object& self, const pb::object& handle) {
+    auto& port = self.cast<PortObject&>();
+    require_usable(port);
+    const int number = to_descriptor(port, handle, "watch_handle() needs a handle (an int)");
+    return opened(self, port,
+                  [&](Socket*& core) { return port.core->sockets().watch_object(number, core); });
+}
+
 pb::object adopt(const pb::object& self, const pb::object& handle, const pb::object& nonblocking,
                  const pb::object& borrow) {
     auto& port = self.cast<PortObject&>();
@@ -298,6 +306,7 @@ constexpr Signature<1> register_memory_arguments{"register", {"nbytes"}, 1, 1};
 constexpr Signature<3> adopt_arguments{"adopt", {"handle", "nonblocking", "borrow"}, 3, 1};
 constexpr Signature<1> watch_arguments{"watch", {"fd"}, 1, 1};
 constexpr Signature<1> receiver_arguments{"_receiver", {"name"}, 1, 1};
+constexpr Signature<1> watch_handle_arguments{"watch_handle", {"handle"}, 1, 1};
 constexpr Signature<1> run_arguments{"run", {"until_idle"}, 0, 0};
 constexpr Signature<1> run_once_arguments{"run_once", {"timeout"}, 1, 0};
 constexpr Signature<0> enter_arguments{"_enter", {}, 0, 0};
@@ -324,6 +333,12 @@ PyMethodDef methods[] = {
      "ArgumentError where the backend has no registered memory."},
     {"_watch", fast(guarded<method<watch_arguments, watch>>), keywords_call, nullptr},
     {"_receiver", fast(guarded<method<receiver_arguments, receiver>>), keywords_call, nullptr},
+    {"watch_handle", fast(guarded<method<watch_handle_arguments, watch_handle>>), keywords_call,
+     "watch_handle(handle) -> Socket\n\n"
+     "Watches an object of Windows by its handle: a process, a thread, an event, a timer. The\n"
+     "Socket takes recv_zero() only, which completes once the object is signalled. The handle\n"
+     "stays the caller's, who closes it after the Socket. Raises OSError for a handle that is\n"
+     "not open, for that of a file or socket, and on every other system."},
     {"_enter", fast(guarded<method<enter_arguments, enter>>), keywords_call, nullptr},
     {"_adopt", fast(guarded<method<adopt_arguments, adopt>>), keywords_call, nullptr},
     {"run", fast(guarded<method<run_arguments, run>>), keywords_call,

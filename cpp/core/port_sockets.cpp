@@ -14,6 +14,10 @@ Error PortSockets::adopt(const Adopted& adopted, Socket*& out) {
 
 Error PortSockets::watch(Handle handle, Socket*& out) { return parts_.sockets.watch(handle, out); }
 
+Error PortSockets::watch_object(Handle handle, Socket*& out) {
+    return parts_.sockets.watch_object(handle, out);
+}
+
 void PortSockets::close(Socket& socket, std::int64_t timeout) {
     parts_.lifecycle.close(socket, timeout);
     turn_.conclude();

@@ -23,6 +23,7 @@ public:
     Error adopt(const Adopted& adopted, Socket*& out);
     // Makes a socket for a descriptor that stays the caller's and takes readiness waits only.
     Error watch(Handle handle, Socket*& out);
+    Error watch_object(Handle handle, Socket*& out);
 
     // Closes the socket after its queued sends, which may go on until `timeout` nanoseconds pass
     // without progress (negative: the port's default). Then cancels the socket's operations, takes

@@ -61,7 +61,8 @@ Error Sockets::adopt(const Adopted& adopted, Socket*& out) {
     return join(socket, adopted.handle, true, out);
 }
 
-Error Sockets::watch(Handle handle, Socket*& out) {
+template <class Describe>
+Error Sockets::watch_as(Handle handle, Describe&& describe, Socket*& out) {
     if (closing_) {
         return port_is_closed;
     }
@@ -69,7 +70,7 @@ Error Sockets::watch(Handle handle, Socket*& out) {
     if (socket == nullptr) {
         return no_socket;
     }
-    if (const int code = backend_.describe_watched(handle, *socket); code != 0) {
+    if (const int code = describe(*socket); code != 0) {
         give_back(*socket);
         return calls_.error(code);
     }
@@ -78,6 +79,16 @@ Error Sockets::watch(Handle handle, Socket*& out) {
     socket->shared = true;
     out = socket;
     return {};
+}
+
+Error Sockets::watch(Handle handle, Socket*& out) {
+    return watch_as(
+        handle, [&](Socket& socket) { return backend_.describe_watched(handle, socket); }, out);
+}
+
+Error Sockets::watch_object(Handle handle, Socket*& out) {
+    return watch_as(
+        handle, [&](Socket& socket) { return backend_.describe_object(handle, socket); }, out);
 }
 
 Error Sockets::join(Socket* socket, Handle handle, bool adopted, Socket*& out) {

@@ -46,6 +46,8 @@ public:
     // Makes a socket for a descriptor that stays the caller's. The socket takes readiness waits
     // only.
     Error watch(Handle handle, Socket*& out);
+    // The same for an object of the system that is no descriptor.
+    Error watch_object(Handle handle, Socket*& out);
     // Starts an accept, which is done at once or later. Fails without memory for a socket and its
     // timer; the connection then stays in the listener's backlog.
     StartResult start_accept(Operation& op) noexcept;
@@ -67,6 +69,8 @@ public:
 private:
     [[nodiscard]] Socket* create(Handle handle);
     void give_back(Socket& socket) noexcept;
+    template <class Describe>
+    Error watch_as(Handle handle, Describe&& describe, Socket*& out);
     Error join(Socket* socket, Handle handle, bool adopted, Socket*& out);
     void set_nodelay(Socket& socket);
     [[nodiscard]] bool watch_idle(Socket& socket) noexcept;

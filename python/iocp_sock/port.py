@@ -144,8 +144,10 @@ class Port(_core.Port):
         keep the connection. Socket.detach() restores the blocking mode. Windows does not report the
         mode of a bare descriptor, which then becomes blocking. With borrow the descriptor stays the
         caller's, and a socket.socket is not detached. The Socket then ends as always, but leaves
-        the descriptor open, and the caller closes it once Socket.closed is true. Raises
-        ArgumentTypeError for an ssl.SSLSocket.
+        the descriptor open, and the caller closes it once Socket.closed is true. On Windows the
+        handle of a named pipe that was opened for overlapped I/O becomes a stream without
+        addresses, options, shutdown() and wait_writable(). Raises ArgumentTypeError for an
+        ssl.SSLSocket.
         """
         if not isinstance(sock, _socket.socket):
             return self._adopt(sock, False, borrow)
@@ -167,9 +169,10 @@ class Port(_core.Port):
         The Socket takes readiness waits only: recv_zero() completes when there is something to
         read, the end of the stream or an error, and wait_writable() when there is room. Its close()
         leaves the descriptor open. Close the Socket before the descriptor, because it may keep the
-        file open. Several Sockets may watch one descriptor, even that of a Socket of this port.
-        Linux only so far: elsewhere watch() raises OSError. Raises PermissionError for a file that
-        is always ready, such as a regular file, and OSError for a descriptor that is not open.
+        file open. Several Sockets may watch one descriptor, even that of a Socket of this port. On
+        Windows watch() takes sockets only, and a wait on a socket that the caller closes fails.
+        Raises PermissionError for a file that is always ready, such as a regular file, and OSError
+        for a descriptor that is not open.
         """
         fileno: Any = getattr(fd, "fileno", None)
         number: Any = fileno() if callable(fileno) else fd

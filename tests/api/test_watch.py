@@ -1,43 +1,85 @@
 """Port.watch(): readiness waits on descriptors that stay the caller's."""
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 import iocp_sock
-from support import WINDOWS, Recorder, descriptors, finish, run_until
+from support import (
+    WINDOWS,
+    Recorder,
+    descriptors,
+    finish,
+    linux_only,
+    run_until,
+    windows_only,
+)
 
-pytestmark = pytest.mark.skipif(WINDOWS, reason="Port.watch() is not implemented on Windows")
+if WINDOWS:
+    import msvcrt
+
+only_files = linux_only("watches of pipes and other files")
+
+
+class Pipe:
+    """One way from pipe[1] to pipe[0]: a pair of sockets where the system watches no pipes."""
+
+    def __init__(self):
+        if WINDOWS:
+            self.sockets = socket.socketpair()
+            self.ends = [end.fileno() for end in self.sockets]
+        else:
+            self.ends = list(os.pipe())
+
+    def __getitem__(self, which):
+        return self.ends[which]
+
+    def read(self, size):
+        return self.sockets[0].recv(size) if WINDOWS else os.read(self.ends[0], size)
+
+    def write(self, data):
+        return self.sockets[1].send(data) if WINDOWS else os.write(self.ends[1], data)
+
+    def set_blocking(self, blocking):
+        if WINDOWS:
+            self.sockets[1].setblocking(blocking)
+        else:
+            os.set_blocking(self.ends[1], blocking)
+
+    def fill(self):
+        """Write until the pipe is full; return the number of bytes."""
+        self.set_blocking(False)
+        filled = 0
+        while True:
+            try:
+                filled += self.write(bytes(4096))
+            except BlockingIOError:
+                return filled
+
+    def close(self, which):
+        """Close one end."""
+        if self.ends[which] == -1:
+            return
+        if WINDOWS:
+            self.sockets[which].close()
+        else:
+            os.close(self.ends[which])
+        self.ends[which] = -1
 
 
 @pytest.fixture
 def pipe():
-    """Make a pipe, and close the ends that the test has left open."""
-    ends = list(os.pipe())
-    yield ends
-    for end in ends:
-        if end != -1:
-            os.close(end)
-
-
-def fill(end):
-    """Write until the pipe is full; return the number of bytes."""
-    filled = 0
-    while True:
-        try:
-            filled += os.write(end, bytes(4096))
-        except BlockingIOError:
-            return filled
-
-
-def close_end(pipe, which):
-    """Close one end of the pipe."""
-    os.close(pipe[which])
-    pipe[which] = -1
+    """Make a pipe, and close what the test has left open of it."""
+    made = Pipe()
+    yield made
+    made.close(0)
+    made.close(1)
 
 
 def test_a_pipe_becomes_readable(port, pipe):
@@ -46,37 +88,36 @@ def test_a_pipe_becomes_readable(port, pipe):
     op = watch.recv_zero()
     port.run_once(0.01)
     assert op.pending
-    os.write(pipe[1], b"abc")
+    pipe.write(b"abc")
     finish(port, op)
-    assert os.read(pipe[0], 10) == b"abc"
+    assert pipe.read(10) == b"abc"
     watch.close()
 
 
 def test_readiness_is_a_level(port, pipe):
     """A readiness wait completes again as long as data is unread; without data it waits."""
     watch = port.watch(pipe[0])
-    os.write(pipe[1], b"ab")
+    pipe.write(b"ab")
     for expected in (b"a", b"b"):
         finish(port, watch.recv_zero())
-        assert os.read(pipe[0], 1) == expected
+        assert pipe.read(1) == expected
     op = watch.recv_zero()
     port.run_once(0.01)
     assert op.pending
-    os.write(pipe[1], b"c")
+    pipe.write(b"c")
     finish(port, op)
     watch.close()
 
 
 def test_a_pipe_has_room(port, pipe):
     """wait_writable() completes once the reader has made room."""
-    os.set_blocking(pipe[1], False)
-    filled = fill(pipe[1])
+    filled = pipe.fill()
     watch = port.watch(pipe[1])
     op = watch.wait_writable()
     port.run_once(0.01)
     assert op.pending
     while filled:
-        filled -= len(os.read(pipe[0], 65536))
+        filled -= len(pipe.read(65536))
     finish(port, op)
     watch.close()
 
@@ -84,14 +125,13 @@ def test_a_pipe_has_room(port, pipe):
 @pytest.mark.parametrize("which", [0, 1])
 def test_the_end_of_the_other_side(port, pipe, which):
     """Closing one end of a pipe makes the other ready: to read the end of file, or to get EPIPE."""
-    os.set_blocking(pipe[1], False)
     if which == 1:
-        fill(pipe[1])
+        pipe.fill()
     watch = port.watch(pipe[which])
     op = watch.recv_zero() if which == 0 else watch.wait_writable()
     port.run_once(0.01)
     assert op.pending
-    close_end(pipe, 1 - which)
+    pipe.close(1 - which)
     finish(port, op)
     watch.close()
 
@@ -136,9 +176,9 @@ def test_the_descriptor_stays_open_and_in_its_mode(port, pipe):
         getattr(watch, end)()
         run_until(port, lambda watch=watch, op=op: watch.closed and op.done)
         assert isinstance(op.error, iocp_sock.Cancelled)
-        assert os.get_blocking(pipe[0])
-        os.write(pipe[1], b"x")
-        assert os.read(pipe[0], 1) == b"x"
+        assert WINDOWS or os.get_blocking(pipe[0])
+        pipe.write(b"x")
+        assert pipe.read(1) == b"x"
 
 
 def test_detach_gives_the_same_descriptor(port, pipe):
@@ -150,9 +190,9 @@ def test_detach_gives_the_same_descriptor(port, pipe):
 
 def test_an_object_with_fileno(port, pipe):
     """Any object with fileno() can be watched."""
-    with os.fdopen(os.dup(pipe[0])) as file:
+    with pipe.sockets[0].dup() if WINDOWS else os.fdopen(os.dup(pipe[0])) as file:
         watch = port.watch(file)
-        os.write(pipe[1], b"x")
+        pipe.write(b"x")
         finish(port, watch.recv_zero())
         watch.close()
         run_until(port, lambda: watch.closed)
@@ -163,14 +203,14 @@ def test_several_watches_of_one_descriptor(port, pipe):
     first, second = port.watch(pipe[0]), port.watch(pipe[0])
     ops = [first.recv_zero(), second.recv_zero()]
     port.run_once(0.01)
-    os.write(pipe[1], b"x")
+    pipe.write(b"x")
     finish(port, *ops)
     first.close()
-    os.read(pipe[0], 1)
+    pipe.read(1)
     op = second.recv_zero()
     port.run_once(0.01)
     assert op.pending
-    os.write(pipe[1], b"x")
+    pipe.write(b"x")
     finish(port, op)
     second.close()
 
@@ -196,6 +236,74 @@ def test_a_socket_of_the_port_is_watched_beside_its_operations(port, peers):
     sock.close()
 
 
+@windows_only("it watches sockets, and no other files")
+def test_what_is_no_socket_is_refused(port, tmp_path):
+    """A descriptor of the C library is no handle, and a file's handle no socket."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    with path.open("rb") as file:
+        for number in (file.fileno(), msvcrt.get_osfhandle(file.fileno())):
+            with pytest.raises(OSError, match=r".") as caught:
+                port.watch(number)
+            assert caught.value.errno == errno.ENOTSOCK
+
+
+@windows_only("a wait learns of the close of its socket")
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_socket_that_is_closed_under_its_watch(port, pipe, which):
+    """On Windows the wait fails, and the watch has ended."""
+    if which == 1:
+        pipe.fill()
+    watch = port.watch(pipe[which])
+    op = watch.recv_zero() if which == 0 else watch.wait_writable()
+    port.run_once(0.01)
+    pipe.close(which)
+    run_until(port, lambda: op.done and watch.closed)
+    assert op.error.errno == errno.ENOTSOCK
+
+
+@windows_only("the mode of a socket shows only in its calls")
+def test_a_socket_stays_in_its_mode(port, pipe):
+    """A watch leaves a blocking socket blocking, while it lives and when it has ended."""
+    for end in (lambda watch: None, lambda watch: watch.close()):
+        watch = port.watch(pipe[0])
+        finish(port, watch.wait_writable())
+        end(watch)
+        got = []
+        started = threading.Event()
+
+        def read(got=got, started=started):
+            started.set()
+            got.append(pipe.read(1))  # raises at once where the socket does not block
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        started.wait()
+        pipe.write(b"x")
+        thread.join()
+        assert got == [b"x"]
+        watch.close()
+
+
+@windows_only("a port gives no handle back")
+def test_a_watched_socket_joins_no_port(port, pipe):
+    """A socket that was watched can be adopted by another port."""
+    watch = port.watch(pipe[0])
+    op = watch.recv_zero()
+    port.run_once(0.01)
+    watch.close()
+    run_until(port, lambda: watch.closed and op.done)
+    with iocp_sock.Port() as other:
+        sock = other.adopt(pipe.sockets[0])
+        pipe.ends[0] = -1
+        got = sock.recv(10)
+        pipe.write(b"x")
+        run_until(other, lambda: got.done)
+        assert got.error is None
+        sock.close()
+
+
+@only_files
 def test_a_regular_file_is_refused(port, tmp_path):
     """A file or directory is always ready, so that waiting for it is an error on every backend."""
     path = tmp_path / "file"
@@ -213,11 +321,11 @@ def test_a_regular_file_is_refused(port, tmp_path):
 
 
 def test_a_descriptor_that_is_not_open(port):
-    """A number without an open descriptor is refused with EBADF."""
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        port.watch(1 << 20)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        port.watch(-1)
+    """A number that is not open is refused: EBADF, or ENOTSOCK on Windows."""
+    for number in (1 << 20, -1):
+        with pytest.raises(OSError, match=r".") as caught:
+            port.watch(number)
+        assert caught.value.errno == (errno.ENOTSOCK if WINDOWS else errno.EBADF)
 
 
 @pytest.mark.parametrize("given", [None, "x", 1.5, object()])
@@ -255,6 +363,7 @@ def test_only_waits_are_posted(port, peers, post):
     watch.close()
 
 
+@only_files
 def test_a_duplicate_of_no_socket(port, pipe):
     """duplicate() of a watch on a pipe raises, and leaks no descriptor."""
     watch = port.watch(pipe[0])
@@ -281,13 +390,13 @@ def test_thousands_of_events(port, pipe):
 
     def readable(completion):
         nonlocal seen
-        seen += len(os.read(pipe[0], 1))
+        seen += len(pipe.read(1))
         if seen < 2000:
             watch.recv_zero(callback=readable)
 
     watch.recv_zero(callback=readable)
     for _ in range(20):
-        os.write(pipe[1], bytes(100))
+        pipe.write(bytes(100))
         port.run_once(0)
     run_until(port, lambda: seen == 2000)
     watch.close()
@@ -317,6 +426,7 @@ def test_the_number_of_a_closed_eventfd(port):
         os.close(second)
 
 
+@only_files
 def test_the_number_of_a_closed_descriptor(port, peers, pipe):
     """Closing a watch spares a Socket that has since got the same descriptor number."""
     watch = port.watch(pipe[0])
@@ -325,7 +435,7 @@ def test_the_number_of_a_closed_descriptor(port, peers, pipe):
     ours, theirs = socket.socketpair()
     peer = peers.keep(theirs)
     number = pipe[0]
-    close_end(pipe, 0)
+    pipe.close(0)
     os.dup2(ours.fileno(), number)
     ours.close()
     sock = port.adopt(number)

@@ -6,13 +6,9 @@ from typing import Any
 
 import pytest
 
-from support import BACKENDS, WINDOWS, descriptors, settled
+from iocp_sock.asyncio import EventLoop
+from support import BACKENDS, descriptors, settled
 from support.backends import STATES
-
-if not WINDOWS:
-    from iocp_sock.asyncio import EventLoop
-else:
-    collect_ignore_glob = ["test_*.py"]  # the loop does not run on Windows yet
 
 
 @pytest.fixture(params=BACKENDS)
@@ -25,7 +21,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_loop(backend: str) -> Iterator[Callable[..., "EventLoop"]]:
+def make_loop(backend: str) -> Iterator[Callable[..., EventLoop]]:
     """Return a function that makes loops; close them after the test, and check for leaks."""
     before = descriptors()
     loops: list[EventLoop] = []
@@ -46,7 +42,7 @@ def make_loop(backend: str) -> Iterator[Callable[..., "EventLoop"]]:
 
 
 @pytest.fixture
-def loop(make_loop: Callable[..., "EventLoop"]) -> "EventLoop":
+def loop(make_loop: Callable[..., EventLoop]) -> EventLoop:
     """Return one loop, whose exception handler collects all errors in `loop.errors`."""
     loop = make_loop()
     errors: list[dict[str, Any]] = []
@@ -56,7 +52,7 @@ def loop(make_loop: Callable[..., "EventLoop"]) -> "EventLoop":
 
 
 @pytest.fixture
-def run(loop: "EventLoop") -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+def run(loop: EventLoop) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Return a function that runs a coroutine on the loop, for at most 20 s.
 
     An error that reaches the loop's exception handler fails the test.

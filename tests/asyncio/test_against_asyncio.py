@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from iocp_sock.asyncio import EventLoop
-from support import pattern
+from support import linux_only, pattern
+
+pytestmark = linux_only("the pair of sockets has to move everything at once, as AF_UNIX does")
 
 TURNS = 12
 """Turns of the loop after each step: enough for data to reach the other end of an AF_UNIX pair."""

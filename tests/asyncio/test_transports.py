@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import gc
-import os
 import socket
 import struct
 
 import pytest
 
-from support import pattern
+from support import AF_UNIX, FAMILIES, descriptors, pattern
 
 
 class Recorder(asyncio.Protocol):
@@ -59,7 +58,7 @@ class Recorder(asyncio.Protocol):
         self.note("connection_lost", exc)
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture(params=FAMILIES)
 def ends(request):
     """Make a connected pair of raw sockets: one for the loop, one for the test."""
     if request.param == "unix":
@@ -282,7 +281,7 @@ def test_a_writer_in_a_loop_meets_the_error(run, ends):
     """R33: a StreamWriter that only writes and drains gets ConnectionError once its peer closes."""
 
     async def main():
-        unix = ends[0].family == socket.AF_UNIX
+        unix = ends[0].family == AF_UNIX
         connect = asyncio.open_unix_connection if unix else asyncio.open_connection
         _, writer = await connect(sock=ends[0])
         ends[1].close()
@@ -585,7 +584,7 @@ def test_descriptors_of_a_thousand_connections(run):
             lambda: accepted.append(Recorder()) or accepted[-1], "127.0.0.1", 0
         )
         address = server.sockets[0].getsockname()
-        open_before = len(os.listdir("/proc/self/fd"))
+        open_before = len(descriptors())
         for _ in range(10):
             clients = await asyncio.gather(
                 *(loop.create_connection(Recorder, *address) for _ in range(100))
@@ -596,7 +595,7 @@ def test_descriptors_of_a_thousand_connections(run):
                 await protocol.called("connection_lost")
             for protocol in accepted:
                 await protocol.called("connection_lost")
-        assert len(os.listdir("/proc/self/fd")) == open_before
+        assert len(descriptors()) == open_before
         server.close()
         await server.wait_closed()
 

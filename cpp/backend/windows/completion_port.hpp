@@ -15,7 +15,7 @@ public:
     // The completion keys of packets that belong to no socket's handle. The key of a socket's own
     // packets is its packed SlotId.
     static constexpr ULONG_PTR wake_key = ~ULONG_PTR{0};      // posted by wake()
-    static constexpr ULONG_PTR room_key = wake_key - 1;       // from AFD, for a wait for room
+    static constexpr ULONG_PTR readiness_key = wake_key - 1;  // from AFD, for a wait for readiness
     static constexpr ULONG_PTR announced_key = wake_key - 2;  // posted by announce()
 
     CompletionPort() = default;

@@ -40,6 +40,9 @@ StartResult IocpBackend::read(Socket& socket, std::byte* data, std::size_t lengt
     if (const int code = socket.stream ? 0 : members_.take_error(socket); code != 0) {
         return failed(code);
     }
+    if (is_pipe(socket)) {
+        return pipe_reader_.read(handle_of(socket_of(socket)), data, length);
+    }
     CallBuffers buffers;
     buffers.add(data, length);
     DWORD bytes = 0;
@@ -79,6 +82,12 @@ StartResult IocpBackend::accept_now(Operation& op) {
 }
 
 StartResult IocpBackend::attempt(Operation& op, unsigned count) {
+    if (is_pipe(*op.socket)) {
+        return attempt_on_pipe(op);
+    }
+    if (is_object(*op.socket)) {
+        return attempt_on_object(op);
+    }
     switch (op.kind) {
         case OperationKind::receive:
             return receive_now(op);

@@ -65,8 +65,10 @@ void IocpBackend::end(const Member& member, Request& request) noexcept {
 }
 
 void IocpBackend::ask(const Member& member, Request& request) const noexcept {
-    if (request.kind == OperationKind::writable) {
-        room_.cancel(request);
+    if (request.poll != nullptr) {
+        readiness_.cancel(request);
+    } else if (request.object != nullptr) {
+        request.object->cancel();
     } else {
         (void)winsock_.cancel(handle_of(member.socket), &request.overlapped);
     }
@@ -115,16 +117,28 @@ void IocpBackend::wait(std::int64_t timeout_ns) {
     port_.wait(timeout_ns);
 }
 
+int IocpBackend::failure_of(const Member& member, Request& request) noexcept {
+    if (request.poll != nullptr) {
+        return ReadinessWaits::failure_of(request);
+    }
+    if (request.object != nullptr) {
+        return request.object->was_cancelled() ? WSA_OPERATION_ABORTED : 0;
+    }
+    return code_of_socket(iocp::failure_of(member.socket, request), member.stream);
+}
+
 void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
                             std::vector<Packet>& out) {
+    if (member.pipe) {
+        packet_of_pipe(member, request, bytes, out);
+        return;
+    }
     const bool receiving = request.kind == OperationKind::receive ||
                            request.kind == OperationKind::zero_byte ||
                            request.kind == OperationKind::receive_each;
     Request*& place = receiving ? member.receiving : member.sending;
     place = nullptr;
-    int code = request.kind == OperationKind::writable
-                   ? RoomWaits::failure_of(request)
-                   : code_of_socket(failure_of(member.socket, request), member.stream);
+    int code = failure_of(member, request);
     if (member.stream && bytes == 0 && lost_with_its_thread(request)) {
         code = WSAECONNABORTED;
     }
@@ -135,7 +149,7 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
         code = 0;
         bytes = 0;
     }
-    if (request.kind == OperationKind::writable) {
+    if (request.poll != nullptr || request.object != nullptr) {
         packet.result = 0;
         packet.ready = request.readiness_only;  // true: a send waited for room, and is started now
     } else if (receiving && !request.readiness_only && member.stream && code == 0 && bytes == 0 &&
@@ -168,7 +182,7 @@ void IocpBackend::packet_of(Member& member, Request& request, DWORD bytes,
 // owner.
 void IocpBackend::complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& out) {
     const bool announced = entry.lpCompletionKey == CompletionPort::announced_key;
-    const bool of_a_request = announced || entry.lpCompletionKey == CompletionPort::room_key;
+    const bool of_a_request = announced || entry.lpCompletionKey == CompletionPort::readiness_key;
     const SlotId name = of_a_request ? reinterpret_cast<const Request*>(entry.lpOverlapped)->socket
                                      : SlotId::unpack(entry.lpCompletionKey);
     Member* member = members_.find(name);
@@ -191,8 +205,15 @@ void IocpBackend::complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& o
     requests_.give_back(request);
 }
 
-void IocpBackend::reap(std::vector<Packet>& out) {
-    waiting_ = false;
+// The thread that waits takes the port's packets itself.
+void IocpBackend::take_cancelled(std::vector<Packet>& out) {
+    if (!waiting_) {
+        port_.wait(0);
+        take_packets(out);
+    }
+}
+
+void IocpBackend::take_packets(std::vector<Packet>& out) {
     out.reserve(out.size() + answers_.size() + port_.packets().size());
     for (Packet& packet : answers_) {
         out.push_back(std::move(packet));
@@ -204,6 +225,11 @@ void IocpBackend::reap(std::vector<Packet>& out) {
         }
     }
     port_.clear();
+}
+
+void IocpBackend::reap(std::vector<Packet>& out) {
+    waiting_ = false;
+    take_packets(out);
     if (cancels_.due(*this)) {
         members_.each_request([this](const Member& member, Request& request) {
             if (request.cancelled) {

@@ -9,8 +9,9 @@
 #include "backend/windows/listeners.hpp"
 #include "backend/windows/members.hpp"
 #include "backend/windows/open_cancels.hpp"
+#include "backend/windows/pipe.hpp"
+#include "backend/windows/readiness_waits.hpp"
 #include "backend/windows/request.hpp"
-#include "backend/windows/room_waits.hpp"
 #include "backend/windows/windows_backend.hpp"
 
 namespace iocp {
@@ -39,6 +40,7 @@ public:
     StartResult attempt(Operation& op, unsigned count) override;
     StartResult start(Operation& op, unsigned count) override;
     void cancel(Operation& op) override;
+    void take_cancelled(std::vector<Packet>& out) override;
     int withdraw(Operation& op) override;
     void conclude(Operation& op, Packet& packet) override;
     StartResult read(Socket& socket, std::byte* data, std::size_t length) override;
@@ -86,7 +88,19 @@ private:
     int connected(SOCKET socket) const noexcept;
     StartResult disconnect(Operation& op);
     StartResult send_file(Operation& op);
-    StartResult wait_for_room(Operation& op);
+    StartResult wait_until_ready(Operation& op);
+    StartResult start_again(const Operation& op);
+
+    // Pipes (iocp_pipes.cpp), and other objects, which are watched (iocp_objects.cpp).
+    StartResult attempt_on_pipe(Operation& op);
+    StartResult start_on_pipe(Operation& op);
+    StartResult read_pipe_now(const Operation& op);
+    StartResult read_pipe(Operation& op);
+    StartResult write_pipe(Operation& op);
+    static void packet_of_pipe(Member& member, const Request& request, DWORD bytes,
+                               std::vector<Packet>& out);
+    static StartResult attempt_on_object(const Operation& op);
+    StartResult wait_for_object(Operation& op);
 
     // Functions for calls that do not wait (iocp_attempts.cpp), and for the Winsock calls that
     // requests and such calls share (iocp_messages.cpp).
@@ -104,14 +118,17 @@ private:
     void leave(const Socket& socket);
     void end(const Member& member, Request& request) noexcept;
     void ask(const Member& member, Request& request) const noexcept;
+    void take_packets(std::vector<Packet>& out);
     void complete(const OVERLAPPED_ENTRY& entry, std::vector<Packet>& out);
+    static int failure_of(const Member& member, Request& request) noexcept;
     void packet_of(Member& member, Request& request, DWORD bytes, std::vector<Packet>& out);
 
     // Declared before `port_`, so that no request is freed before the handle of the completion port
     // is closed.
     RequestPool requests_;
     CompletionPort port_;
-    RoomWaits room_{winsock_, port_};
+    ReadinessWaits readiness_{winsock_, port_};
+    PipeReader pipe_reader_{winsock_};
     Members members_{winsock_, port_};
     Listeners listeners_;
     InterruptWait interrupt_{port_};

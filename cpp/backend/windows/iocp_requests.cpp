@@ -40,6 +40,9 @@ StartResult IocpBackend::started(Operation& op, Request& request, bool at_once, 
 }
 
 StartResult IocpBackend::receive(Operation& op) {
+    if (op.socket->watched) {
+        return wait_until_ready(op);
+    }
     Member& member = *members_.find(op.socket->id);
     if (op.readiness_only && op.kind == OperationKind::receive) {
         return watch(op);
@@ -102,13 +105,16 @@ StartResult IocpBackend::watch(Operation& op) {
         return seen;
     }
     const StartResult read = receive_now(op);
-    if (read.start == Start::pending) {
-        Packet packet;
-        packet.operation = op.id;
-        packet.ready = true;
-        answers_.push_back(std::move(packet));
-    }
-    return read;
+    return read.start == Start::pending ? start_again(op) : read;
+}
+
+// Has the core start the operation again in the next turn.
+StartResult IocpBackend::start_again(const Operation& op) {
+    Packet packet;
+    packet.operation = op.id;
+    packet.ready = true;
+    answers_.push_back(std::move(packet));
+    return {};
 }
 
 StartResult IocpBackend::send(Operation& op, unsigned count) {
@@ -187,6 +193,12 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
     if (const int code = members_.join(*op.socket); code != 0) {
         return failed(code);
     }
+    if (is_pipe(*op.socket)) {
+        return start_on_pipe(op);
+    }
+    if (is_object(*op.socket)) {
+        return wait_for_object(op);
+    }
     switch (op.kind) {
         case OperationKind::receive:
         case OperationKind::zero_byte:
@@ -196,13 +208,13 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
             if (op.from_file) {
                 return send_file(op);
             }
-            return op.readiness_only ? wait_for_room(op) : send(op, count);
+            return op.readiness_only ? wait_until_ready(op) : send(op, count);
         case OperationKind::connect:
             return connect(op);
         case OperationKind::disconnect:
             return disconnect(op);
         case OperationKind::writable:
-            return wait_for_room(op);
+            return wait_until_ready(op);
         case OperationKind::accept:
         case OperationKind::accept_each:
             return listeners_.accept(op);
@@ -210,8 +222,8 @@ StartResult IocpBackend::start(Operation& op, unsigned count) {
     return failed(WSAEINVAL);
 }
 
-StartResult IocpBackend::wait_for_room(Operation& op) {
-    if (const int code = room_.open(); code != 0) {
+StartResult IocpBackend::wait_until_ready(Operation& op) {
+    if (const int code = readiness_.open(); code != 0) {
         return failed(code);
     }
     Member& member = *members_.find(op.socket->id);
@@ -219,11 +231,11 @@ StartResult IocpBackend::wait_for_room(Operation& op) {
     if (request == nullptr) {
         return failed(WSA_NOT_ENOUGH_MEMORY);
     }
-    if (const int code = room_.start(member.socket, *request); code != 0) {
+    if (const int code = readiness_.start(member.socket, op.sending(), *request); code != 0) {
         requests_.give_back(*request);
         return failed(code);
     }
-    member.sending = request;
+    (op.sending() ? member.sending : member.receiving) = request;
     return {};
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "backend/windows/call.hpp"
+#include "backend/windows/windows_backend.hpp"
 
 namespace iocp {
 
@@ -27,7 +28,8 @@ int Members::join(const Socket& socket) {
     if (members_.size() <= socket.id.slot) {
         members_.resize(socket.id.slot + 64);
     }
-    if (winsock_.attach(handle_of(handle), port_.handle(), socket.id.packed(), 0) == nullptr) {
+    if (!socket.watched &&
+        winsock_.attach(handle_of(handle), port_.handle(), socket.id.packed(), 0) == nullptr) {
         return winsock_code(::GetLastError());
     }
     Member& member = members_[socket.id.slot];
@@ -35,10 +37,14 @@ int Members::join(const Socket& socket) {
     member.socket = handle;
     member.id = socket.id;
     member.stream = socket.stream;
+    member.pipe = WindowsBackend::is_pipe(socket);
+    if (socket.watched) {
+        return 0;
+    }
     // Skips packets only where the provider's sockets are system handles: a layer above them would
     // queue its own packets (Microsoft, SetFileCompletionNotificationModes, remarks).
     member.skips =
-        of_the_system(handle) &&
+        (member.pipe || of_the_system(handle)) &&
         winsock_.set_modes(handle_of(handle), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
                                                   FILE_SKIP_SET_EVENT_ON_HANDLE) != FALSE;
     return 0;

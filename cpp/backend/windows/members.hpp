@@ -16,6 +16,7 @@ struct Member {
     int pending_error{0};  // found by a readiness wait; the following read returns it
     bool skips{false};     // a request that finishes at once leaves no packet
     bool stream{false};
+    bool pipe{false};
     // The program has shut the socket down for receiving. Waiting receives end with the end of the
     // stream.
     bool deaf{false};
@@ -24,7 +25,8 @@ struct Member {
 // The sockets that have joined the completion port. A socket joins with its first request. Windows
 // documents no way to leave the port, so the socket's handle stays associated with it. The
 // completion key is the socket's SlotId. Packets with the key of a socket that has left are
-// ignored: they report requests of the handle's next owner.
+// ignored: they report requests of the handle's next owner. A watched socket is a member too, but
+// its handle is not associated with the port.
 class Members {
 public:
     Members(const Winsock& winsock, const CompletionPort& port) noexcept

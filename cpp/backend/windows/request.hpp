@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "backend/windows/object_wait.hpp"
 #include "backend/windows/winsock.hpp"
 #include "ops/socket.hpp"
 
@@ -40,7 +41,8 @@ struct Request {
     bool announced{false};        // a packet posted by the backend reports its end
     Handle accepting{no_handle};  // AcceptEx: the socket that becomes the connection
     std::unique_ptr<AcceptAddresses> addresses;  // AcceptEx
-    std::unique_ptr<AfdPoll> poll;               // of a wait for room
+    std::unique_ptr<AfdPoll> poll;               // of a wait that AFD answers
+    std::unique_ptr<ObjectWait> object;          // of a wait for an object
     Request* next{nullptr};                      // in the pool's free list or the listener's list
 };
 

@@ -1,6 +1,7 @@
 #include "backend/windows/windows_backend.hpp"
 
 #include "backend/windows/call.hpp"
+#include "backend/windows/pipe.hpp"
 #include "backend/windows/socket_calls.hpp"
 
 namespace iocp {
@@ -45,13 +46,48 @@ int WindowsBackend::open(int family, int type, int protocol, Handle& out) {
     return 0;
 }
 
+int WindowsBackend::describe_watched(Handle handle, Socket& /*out*/) {
+    int type = 0;
+    int length = sizeof type;
+    return ::getsockopt(static_cast<SOCKET>(handle), SOL_SOCKET, SO_TYPE,
+                        reinterpret_cast<char*>(&type), &length) == 0
+               ? 0
+               : last_error();
+}
+
+int WindowsBackend::describe_pipe(Handle handle, Socket& out) {
+    if (const int code = check_pipe(reinterpret_cast<HANDLE>(handle)); code != 0) {
+        return code;
+    }
+    out.type = SOCK_STREAM;
+    out.stream = true;
+    out.connected = true;
+    out.backend_bits |= bit_pipe;
+    return 0;
+}
+
+// A file's handle is refused: it is signalled at the end of any of its operations.
+int WindowsBackend::describe_object(Handle handle, Socket& out) {
+    const auto object = reinterpret_cast<HANDLE>(handle);
+    DWORD flags = 0;
+    if (::GetHandleInformation(object, &flags) == FALSE) {
+        return static_cast<int>(::GetLastError());
+    }
+    if (::GetFileType(object) != FILE_TYPE_UNKNOWN) {
+        return WSAEOPNOTSUPP;
+    }
+    out.backend_bits |= bit_object;
+    return 0;
+}
+
 int WindowsBackend::describe(Handle handle, Socket& out) {
     const auto socket = static_cast<SOCKET>(handle);
     WSAPROTOCOL_INFOW info{};
     int length = sizeof info;
     if (::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&info),
                      &length) != 0) {
-        return last_error();
+        const int code = last_error();
+        return code == WSAENOTSOCK ? describe_pipe(handle, out) : code;
     }
     out.family = static_cast<std::int16_t>(info.iAddressFamily);
     out.type = static_cast<std::uint8_t>(info.iSocketType);
@@ -127,21 +163,35 @@ Nagle WindowsBackend::nagle(const Socket& socket) noexcept {
 }
 
 int WindowsBackend::shutdown(Socket& socket, bool receiving, bool sending) {
+    if (is_pipe(socket)) {
+        return WSAEOPNOTSUPP;  // a pipe's directions end together
+    }
     const int how = receiving && sending ? SD_BOTH : (receiving ? SD_RECEIVE : SD_SEND);
     return ::shutdown(socket_of(socket), how) == 0 ? 0 : last_error();
 }
 
 void WindowsBackend::reset_on_close(Socket& socket) {
+    if (is_pipe(socket)) {
+        return;
+    }
     const linger hard{1, 0};
     (void)::setsockopt(socket_of(socket), SOL_SOCKET, SO_LINGER,
                        reinterpret_cast<const char*>(&hard), sizeof hard);
 }
 
 void WindowsBackend::detach(Socket& socket) {
-    (void)set_nonblocking(socket_of(socket), socket.was_nonblocking);
+    if (!socket.watched && !is_pipe(socket)) {
+        (void)set_nonblocking(socket_of(socket), socket.was_nonblocking);
+    }
 }
 
-void WindowsBackend::close(Socket& socket) { (void)winsock_.close(socket_of(socket)); }
+void WindowsBackend::close(Socket& socket) {
+    if (is_pipe(socket)) {
+        (void)::CloseHandle(handle_of(socket_of(socket)));
+    } else {
+        (void)winsock_.close(socket_of(socket));
+    }
+}
 
 // Returns the number of acknowledged bytes if the system has SIO_TCP_INFO (Windows 10; not Wine
 // 8.0), otherwise 0. Bytes sent again, and probes of a closed window, are left out.
@@ -161,6 +211,9 @@ std::uint64_t WindowsBackend::bytes_taken(const Socket& socket) noexcept {
 bool WindowsBackend::drained(Socket& /*socket*/) noexcept { return true; }
 
 std::int32_t WindowsBackend::flags_taken(const Socket& socket, bool sending) const noexcept {
+    if (is_pipe(socket)) {
+        return sending ? 0 : MSG_WAITALL;
+    }
     const std::int32_t urgent = socket.stream ? MSG_OOB : 0;
     return urgent | (sending ? MSG_DONTROUTE : MSG_PEEK | MSG_WAITALL);
 }
@@ -171,6 +224,9 @@ bool WindowsBackend::waits_for_all(std::int32_t flags) const noexcept {
 }
 
 std::int64_t WindowsBackend::available(Socket& socket) {
+    if (is_pipe(socket)) {
+        return bytes_in(handle_of(socket_of(socket)));
+    }
     u_long bytes = 0;
     return ::ioctlsocket(socket_of(socket), FIONREAD, &bytes) == 0
                ? static_cast<std::int64_t>(bytes)

@@ -13,9 +13,8 @@ class WindowsBackend : public Backend {
 public:
     int open(int family, int type, int protocol, Handle& out) override;
     int describe(Handle handle, Socket& out) override;
-    // Refuses every handle: a watched handle must stay as it is, and no handle can leave a
-    // completion port.
-    int describe_watched(Handle /*handle*/, Socket& /*out*/) override { return WSAEOPNOTSUPP; }
+    int describe_watched(Handle handle, Socket& out) override;
+    int describe_object(Handle handle, Socket& out) override;
     int bind(Socket& socket, const Address& address) override;
     int listen(Socket& socket, int backlog) override;
     int name_of(const Socket& socket, bool peer, Address& out) override;
@@ -46,10 +45,25 @@ public:
     [[nodiscard]] int memory_code() const noexcept override;
     [[nodiscard]] bool cancelled(int code) const noexcept override;
 
+    // Returns whether the handle is a pipe's.
+    [[nodiscard]] static bool is_pipe(const Socket& socket) noexcept {
+        return (socket.backend_bits & bit_pipe) != 0;
+    }
+    // Returns whether the handle is of another object, which is watched.
+    [[nodiscard]] static bool is_object(const Socket& socket) noexcept {
+        return (socket.backend_bits & bit_object) != 0;
+    }
+
 protected:
     explicit WindowsBackend(const Winsock& winsock) : winsock_(winsock) {}
 
     const Winsock winsock_;
+
+private:
+    static int describe_pipe(Handle handle, Socket& out);
+
+    static constexpr std::uint32_t bit_pipe = 1U << 0U;
+    static constexpr std::uint32_t bit_object = 1U << 1U;
 };
 
 }  // namespace iocp

@@ -25,6 +25,8 @@ struct Winsock {
     decltype(&::WSASend) send{&::WSASend};
     decltype(&::WSARecvFrom) receive_from{&::WSARecvFrom};
     decltype(&::WSASendTo) send_to{&::WSASendTo};
+    decltype(&::ReadFile) read_file{&::ReadFile};
+    decltype(&::WriteFile) write_file{&::WriteFile};
     decltype(&::CreateIoCompletionPort) attach{&::CreateIoCompletionPort};
     decltype(&::SetFileCompletionNotificationModes) set_modes{
         &::SetFileCompletionNotificationModes};

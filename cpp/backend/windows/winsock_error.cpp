@@ -105,6 +105,9 @@ bool code_fatal(const Operation& op, int code) noexcept {
         case WSAEHOSTUNREACH:
         case WSAENETUNREACH:
         case WSAEDISCON:
+        case ERROR_BROKEN_PIPE:
+        case ERROR_NO_DATA:  // the pipe is being closed
+        case ERROR_PIPE_NOT_CONNECTED:
             // These errors end only a connected stream. One failed connection does not end its
             // listener, one failed datagram does not end its socket, and an unconnected socket may
             // connect again.

@@ -302,10 +302,11 @@ def lend(sock: socket.socket) -> None:
     sock._io_refs += 1  # type: ignore[attr-defined]
 
 
-def give_back(sock: socket.socket) -> None:
-    """Close a socket.socket that was lent."""
-    sock._decref_socketios()  # type: ignore[attr-defined]
-    sock.close()
+def give_back(lent: Any) -> None:
+    """Close a socket.socket that was lent, or a pipe, which no other code holds."""
+    if isinstance(lent, socket.socket):
+        lent._decref_socketios()  # type: ignore[attr-defined]
+    lent.close()
 
 
 def _made(waiter: Any) -> None:

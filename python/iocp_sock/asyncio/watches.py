@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -43,14 +44,17 @@ class _Direction:
         """Run the handle, and wait again.
 
         A cancelled wait is posted again too, because the direction may have got a new handle since.
+        On Windows the wait fails if the caller has closed the socket; nothing is ready then.
         """
         self.wait = None
         handle = self.handle
+        error = completion.error
+        gone = error is not None and error.errno == errno.ENOTSOCK
         try:
-            if handle is not None and not isinstance(completion.error, Error):
+            if handle is not None and not gone and not isinstance(error, Error):
                 self._run(handle)
         finally:
-            if self.handle is not None and not self._sock.closed:
+            if self.handle is not None and not gone and not self._sock.closed:
                 self.arm()
 
 
@@ -83,7 +87,7 @@ class Watches:
         """Run the handle whenever the descriptor is ready, in place of an earlier handle."""
         fd = _number(fileobj)
         watch = self._watches.get(fd)
-        if watch is None:
+        if watch is None or watch.sock.closed:  # Windows: a closed socket has ended its watch
             watch = self._watches[fd] = _Watch(self._port.watch(fd), fileobj, self._run)
         direction = watch.writing if writing else watch.reading
         before, direction.handle = direction.handle, handle

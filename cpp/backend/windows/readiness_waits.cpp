@@ -1,4 +1,4 @@
-#include "backend/windows/room_waits.hpp"
+#include "backend/windows/readiness_waits.hpp"
 
 #include <new>
 
@@ -9,9 +9,20 @@ namespace iocp {
 namespace {
 
 constexpr ULONG poll_code = 0x0001'2024;
-// The events that end a wait for room: room to send, and each event after which there is never room
-// again.
-constexpr ULONG room_events = 0x0004 | 0x0010 | 0x0020 | 0x0100;
+
+// The events of AFD.
+constexpr ULONG data_came = 0x0001;
+constexpr ULONG has_room = 0x0004;
+constexpr ULONG peer_ended = 0x0008;
+constexpr ULONG was_reset = 0x0010;
+constexpr ULONG closed_here = 0x0020;
+constexpr ULONG connection_came = 0x0080;
+constexpr ULONG connect_failed = 0x0100;
+
+// The events that end each wait: its own, and those after which its own can never come.
+constexpr ULONG final_events = was_reset | closed_here | connect_failed;
+constexpr ULONG room_events = has_room | final_events;
+constexpr ULONG read_events = data_came | peer_ended | connection_came | final_events;
 
 // Returns the system's own socket below any layered providers (SIO_BASE_HANDLE).
 SOCKET base_of(SOCKET socket) noexcept {
@@ -25,13 +36,13 @@ SOCKET base_of(SOCKET socket) noexcept {
 
 }  // namespace
 
-RoomWaits::~RoomWaits() {
+ReadinessWaits::~ReadinessWaits() {
     if (afd_ != INVALID_HANDLE_VALUE) {
         (void)::CloseHandle(afd_);
     }
 }
 
-int RoomWaits::open() noexcept {
+int ReadinessWaits::open() noexcept {
     if (afd_ != INVALID_HANDLE_VALUE) {
         return 0;
     }
@@ -52,7 +63,8 @@ int RoomWaits::open() noexcept {
     if (opened != 0) {
         return winsock_code(::RtlNtStatusToDosError(opened));
     }
-    if (::CreateIoCompletionPort(made, port_.handle(), CompletionPort::room_key, 0) == nullptr) {
+    if (::CreateIoCompletionPort(made, port_.handle(), CompletionPort::readiness_key, 0) ==
+        nullptr) {
         const int code = winsock_code(::GetLastError());
         (void)::CloseHandle(made);
         return code;
@@ -61,8 +73,7 @@ int RoomWaits::open() noexcept {
     return 0;
 }
 
-int RoomWaits::start(SOCKET socket, Request& request) noexcept {
-    request.kind = OperationKind::writable;  // also for a send that waits before it starts
+int ReadinessWaits::start(SOCKET socket, bool for_room, Request& request) noexcept {
     request.poll.reset(new (std::nothrow) AfdPoll{});
     if (request.poll == nullptr) {
         return WSA_NOT_ENOUGH_MEMORY;
@@ -71,7 +82,7 @@ int RoomWaits::start(SOCKET socket, Request& request) noexcept {
     poll.timeout.QuadPart = INT64_MAX;
     poll.count = 1;
     poll.socket = reinterpret_cast<HANDLE>(base_of(socket));
-    poll.events = room_events;
+    poll.events = for_room ? room_events : read_events;
     auto& overlapped = request.overlapped;
     overlapped.Internal = static_cast<ULONG_PTR>(STATUS_PENDING);
     const NTSTATUS status = winsock_.control(afd_, nullptr, nullptr, &overlapped,
@@ -80,13 +91,16 @@ int RoomWaits::start(SOCKET socket, Request& request) noexcept {
     return status < 0 ? winsock_code(::RtlNtStatusToDosError(status)) : 0;
 }
 
-void RoomWaits::cancel(Request& request) const noexcept {
+void ReadinessWaits::cancel(Request& request) const noexcept {
     (void)winsock_.cancel(afd_, &request.overlapped);
 }
 
-int RoomWaits::failure_of(const Request& request) noexcept {
+int ReadinessWaits::failure_of(const Request& request) noexcept {
     const auto status = static_cast<NTSTATUS>(request.overlapped.Internal);
-    return status < 0 ? winsock_code(::RtlNtStatusToDosError(status)) : 0;
+    if (status < 0) {
+        return winsock_code(::RtlNtStatusToDosError(status));
+    }
+    return 0;
 }
 
 }  // namespace iocp
