@@ -100,7 +100,7 @@ int ReadinessWaits::failure_of(const Request& request) noexcept {
     if (status < 0) {
         return winsock_code(::RtlNtStatusToDosError(status));
     }
-    return 0;
+    return (request.poll->events & closed_here) != 0 ? WSAENOTSOCK : 0;
 }
 
 }  // namespace iocp
