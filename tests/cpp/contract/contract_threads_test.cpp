@@ -235,7 +235,7 @@ TEST_P(Contract, PortsOfManyThreadsAreIndependent) {
                 for (int i = 0; i < 200; ++i) {
                     {
                         const std::lock_guard lock(mine.mutex());
-                        (void)mine.post(&value);
+                        (void)mine.operations().post_packet(&value);
                     }
                     std::vector<Ready> inbox;
                     EXPECT_FALSE(mine.poll(-1, inbox));
