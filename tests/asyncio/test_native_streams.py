@@ -14,10 +14,11 @@ import weakref
 import pytest
 from test_transports import Recorder, attach, fill, read
 
+from iocp_sock import PAGE_SIZE
 from iocp_sock._core import StreamBase
-from support import pattern
+from support import linux_only, pattern
 
-PAGE = os.sysconf("SC_PAGESIZE")
+PAGE = PAGE_SIZE
 
 
 @pytest.fixture
@@ -585,6 +586,7 @@ def test_a_cancelled_sendfile_leaves_the_stream_usable(run, ends, tmp_path, time
     run(main())
 
 
+@linux_only("os.fork()")
 def test_a_forked_child_can_close_what_it_inherits(run):
     """R33: a child that closes its copy of the loop keeps no accepted connection open."""
 
