@@ -11,9 +11,6 @@ from unittest import mock
 import pytest
 
 from iocp_sock import _core
-from support import WINDOWS
-
-pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Windows yet")
 
 
 @pytest.fixture

@@ -11,9 +11,6 @@ import weakref
 import pytest
 
 from iocp_sock import _core
-from support import WINDOWS
-
-pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Windows yet")
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
 

@@ -7,9 +7,7 @@ import threading
 import pytest
 
 from iocp_sock.asyncio import EventLoop
-from support import WINDOWS
-
-pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Windows yet")
+from support import linux_only
 
 THREADS = 4
 
@@ -112,6 +110,7 @@ def test_a_loop_that_runs_again(loop):
         assert seen == list(range(number + 1))
 
 
+@linux_only("os.fork()")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_call_in_a_child(loop):
     """R33: a forked child's call into its parent's loop does not hang, and wakes nothing."""

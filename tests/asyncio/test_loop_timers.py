@@ -6,10 +6,6 @@ import math
 
 import pytest
 
-from support import WINDOWS
-
-pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Windows yet")
-
 
 def turn(loop):
     loop.stop()

@@ -11,9 +11,6 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from iocp_sock.asyncio import EventLoop
-from support import WINDOWS
-
-pytestmark = pytest.mark.skipif(WINDOWS, reason="the loop does not run on Windows yet")
 
 # --- asyncio's order ------------------------------------------------------------------------------
 

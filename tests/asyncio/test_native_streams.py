@@ -492,6 +492,7 @@ def test_the_native_base_alone_does_no_harm(make_loop):
 # --- connections ----------------------------------------------------------------------------------
 
 
+@linux_only("Windows drops a connection that was reset before its accept")
 def test_a_connection_that_was_reset_before_it_was_accepted(run):
     """R33: its peer has a name, and its descriptor is open until connection_lost() has returned."""
 
@@ -548,8 +549,8 @@ def test_a_lent_socket_may_be_closed_by_its_owner(run, ends, when):
         transport.close()
         await protocol.called("connection_lost")
         assert await loop.sock_recv(ends[1], 1) == b""
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(number)
+        with pytest.raises(OSError, match=r"."):
+            socket.socket(fileno=number)
 
     run(main())
 
