@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "bindings/address_argument.hpp"
 #include "bindings/guarded.hpp"
 #include "bindings/links.hpp"
 #include "bindings/open_socket.hpp"
@@ -88,50 +87,6 @@ PyObject* socket_object(PyObject* self, PyObject* /*unused*/) {
     return core.get() != nullptr ? core.release() : Py_NewRef(Py_None);
 }
 
-// Asks for an address of the open Socket. Without one its length is 0.
-Address address_of(py::SocketObject& socket, bool peer) {
-    return py::peek(socket, Address{}, [&](const Socket& target) {
-        Address found;
-        if (target.handle == no_handle ||
-            socket.binding->core->backend().name_of(target, peer, found) != 0) {
-            found.length = 0;
-        }
-        return found;
-    });
-}
-
-// Keeps the raw addresses of a Socket that may be gone when get_extra_info() is asked.
-void keep_names(PyObject* self, py::SocketObject& socket) {
-    StreamFields& fields = fields_of(self);
-    const Address own = address_of(socket, false);
-    const Address peer = fields.peer_length == 0 ? address_of(socket, true) : Address{};
-    Held names(
-        PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(1 + own.length + peer.length)));
-    if (names.get() == nullptr) {
-        PyErr_Clear();  // they are then unknown after the end
-        return;
-    }
-    char* at = PyBytes_AS_STRING(names.get());
-    *at = static_cast<char>(own.length);
-    std::memcpy(at + 1, own.bytes.data(), own.length);
-    std::memcpy(at + 1 + own.length, peer.bytes.data(), peer.length);
-    const py::CriticalSection section(self);
-    if (fields.names == nullptr) {
-        fields.names = names.release();
-    }
-}
-
-// Returns an address that keep_names() has kept; without one its length is 0.
-Address kept_name(PyObject* names, bool peer) {
-    Address address;
-    const auto* at = reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(names));
-    const std::size_t own = *at;
-    const std::size_t rest = static_cast<std::size_t>(PyBytes_GET_SIZE(names)) - 1 - own;
-    address.length = static_cast<std::uint32_t>(peer ? rest : own);
-    std::memcpy(address.bytes.data(), at + 1 + (peer ? own : 0), address.length);
-    return address;
-}
-
 // _open(core, sock, context, peer): the transport of an open Socket from here on. `peer` is the raw
 // address of an accepted connection's peer, or None. Returns the Socket's name, for
 // Port._receiver().
@@ -193,24 +148,6 @@ PyObject* open(PyObject* self, PyTypeObject* defining, PyObject* const* given, P
     return PyLong_FromUnsignedLongLong(name.packed());
 }
 
-// _name(peer): an address of the Socket, also after its end; None if there is none.
-PyObject* name_of(PyObject* self, PyObject* of_peer) {
-    const StreamFields& fields = fields_of(self);
-    const bool peer = of_peer == Py_True;
-    const Held names(taken(self, &StreamFields::names));
-    const Held core(open_core(self));
-    Address address;
-    if (peer && fields.peer_length != 0) {
-        std::memcpy(address.bytes.data(), fields.peer.data(), fields.peer_length);
-        address.length = fields.peer_length;
-    } else if (names.get() != nullptr) {
-        address = kept_name(names.get(), peer);
-    } else if (core.get() != nullptr) {
-        address = address_of(*socket_in(core), peer);
-    }
-    return address.length != 0 ? py::from_address(address) : Py_NewRef(Py_None);
-}
-
 // _give_up(): returns the Socket and its socket.socket, which the caller closes.
 PyObject* give_up(PyObject* self, PyObject* /*unused*/) {
     const Held core(open_core(self));
@@ -256,7 +193,6 @@ PyMethodDef life_methods[] = {
     {"_open", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<open>)),
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS, nullptr},
     {"_give_up", guarded<give_up>, METH_NOARGS, nullptr},
-    {"_name", guarded<name_of>, METH_O, nullptr},
     {"_socket_object", guarded<socket_object>, METH_NOARGS, nullptr},
     {"is_closing", guarded<is_closing>, METH_NOARGS,
      "is_closing() -> bool\n\nReturns whether the transport is closing or closed."},
@@ -309,8 +245,8 @@ std::vector<PyGetSetDef>& properties() {
 std::vector<PyMethodDef>& methods() {
     static std::vector<PyMethodDef> made = [] {
         std::vector<PyMethodDef> all(std::begin(life_methods), std::end(life_methods));
-        for (const PyMethodDef* table :
-             {stream_reading_methods, stream_delivery_methods, stream_writing_methods}) {
+        for (const PyMethodDef* table : {stream_name_methods, stream_reading_methods,
+                                         stream_delivery_methods, stream_writing_methods}) {
             for (const PyMethodDef* at = table; at->ml_name != nullptr; ++at) {
                 all.push_back(*at);
             }

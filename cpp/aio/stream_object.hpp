@@ -68,6 +68,9 @@ inline py::Held open_core(PyObject* self) {
     return py::Held(fields.over != 0 ? nullptr : Py_XNewRef(fields.core));
 }
 
+// Keeps the raw addresses of a Socket that may be gone when get_extra_info() is asked.
+void keep_names(PyObject* self, py::SocketObject& socket);
+
 // Has the port keep the transport while it receives or has sends that wait, as asyncio's selector
 // keeps what it watches.
 void keep_while_busy(PyObject* self, py::SocketObject& socket);
@@ -89,6 +92,7 @@ struct StreamNames final : py::Addition {
 PyObject* stream_type(PyObject* module, py::Types& types);
 
 // The method tables of StreamBase, in the files that have their functions.
+extern PyMethodDef stream_name_methods[];      // stream_names.cpp
 extern PyMethodDef stream_reading_methods[];   // stream_reading.cpp
 extern PyMethodDef stream_delivery_methods[];  // stream_delivery.cpp
 extern PyMethodDef stream_writing_methods[];   // stream_writing.cpp

@@ -105,7 +105,7 @@ PyObject* fail(PyObject* self, py::SocketObject& socket, const Error& error) {
 std::uint64_t flush(py::SocketObject& socket) {
     return py::locked(*socket.binding, [&]() -> std::uint64_t {
         Socket* target = socket.core.get();
-        if (target == nullptr) {
+        if (target == nullptr || target->sending.idle()) {
             return 0;
         }
         socket.binding->core->sockets().flush(*target);
@@ -344,13 +344,11 @@ PyObject* get_write_buffer_size(PyObject* self, PyObject* /*unused*/) {
     return PyLong_FromUnsignedLongLong(bytes);
 }
 
-// _flush(): sends what the system takes of the gathered writes.
+// _flush(): sends what the system takes of the gathered writes. Returns the bytes that are left.
 PyObject* flush_now(PyObject* self, PyObject* /*unused*/) {
     const Held core(open_core(self));
-    if (core.get() != nullptr && socket_in(core)->binding->usable()) {
-        (void)flush(*socket_in(core));
-    }
-    Py_RETURN_NONE;
+    const bool open = core.get() != nullptr && socket_in(core)->binding->usable();
+    return PyLong_FromUnsignedLongLong(open ? flush(*socket_in(core)) : 0);
 }
 
 // _expect_fall(bytes): has _sends_fell() called, once, when at most so many bytes are left.

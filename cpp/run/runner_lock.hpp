@@ -44,9 +44,9 @@ private:
     [[nodiscard]] bool forked() const noexcept { return generation_ != fork_generation(); }
 
     mutable std::mutex mutex_;
-    // The id of no thread if the port is free. Written under the mutex, each time by the thread that
-    // becomes the runner or ceases to be it. So a thread needs no mutex to see whether it is the
-    // runner itself.
+    // The id of no thread if the port is free. Written under the mutex, each time by the thread
+    // that becomes the runner or ceases to be it. So a thread needs no mutex to see whether it is
+    // the runner itself.
     std::atomic<std::thread::id> runner_{};
     Purpose purpose_{Purpose::run};
     std::atomic<unsigned> contenders_{0};  // written under the mutex

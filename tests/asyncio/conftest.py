@@ -1,6 +1,7 @@
 """Fixtures: an asyncio event loop on each backend, which must not leak a descriptor."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -63,3 +64,17 @@ def run(loop: EventLoop) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
 
     yield run_one
     assert not loop.errors  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return a raw connected pair over TCP: one end for the loop, and one for the test."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    theirs.setblocking(False)
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs

@@ -55,8 +55,8 @@ class StreamTransport(StreamBase, SocketTransport):
         self._protocol_paused = False
         self._high_water = HIGH
         self._low_water = LOW
-        context = contextvars.copy_context()
-        loop._streams.add(core.fileno(), self._open(core, sock, context, peer))
+        name = self._open(core, sock, contextvars.copy_context(), peer)
+        loop._streams.add(self._sock_fd, name)
         if extra:
             self._extra = {**self._make_extra(), **extra}
         self._begin(protocol, waiter, server)
@@ -88,7 +88,8 @@ class StreamTransport(StreamBase, SocketTransport):
         self._subscribe(self._loop._receive_strategy)
 
     def _stop_receiving(self) -> None:
-        self._unsubscribe()
+        if not self._read_ended:
+            self._unsubscribe()
 
     def _on_close(self, exc: BaseException | None) -> None:
         self._end_with(exc)
@@ -196,17 +197,14 @@ class StreamTransport(StreamBase, SocketTransport):
             self._keep_while_busy()
 
     def _sent_all(self) -> bool:
-        self._flush()
-        if self.get_write_buffer_size() == 0 and not self._protocol_paused:
+        if self._flush() == 0 and not self._protocol_paused:
             return True
         self._expect_fall(self._low_water if self._protocol_paused else 0)
         return False
 
     def _cancel_sends(self) -> None:
-        core = self._core
-        if core is not None and core.queued_bytes:
-            self._flush()
-            core.cancel()
+        if self._flush():
+            self._core.cancel()
 
     def _write_failed(self, exc: BaseException) -> None:
         """End the transport because a write failed, but deliver the data that arrived before it.

@@ -1,10 +1,9 @@
-"""The native half of stream transports: gathered writes, delivery, lifetimes, misuse."""
+"""Lifetimes of stream transports, of their descriptors and names, and of the threads of a loop."""
 
 import asyncio
 import contextlib
 import gc
 import os
-import random
 import socket
 import struct
 import threading
@@ -14,336 +13,14 @@ import weakref
 import pytest
 from test_transports import Recorder, attach, fill, read
 
-from iocp_sock import PAGE_SIZE
 from iocp_sock._core import StreamBase
 from support import linux_only, pattern
-
-PAGE = PAGE_SIZE
-
-
-@pytest.fixture
-def ends():
-    """Make a raw connected pair over TCP: one end for the loop, one for the test."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        theirs = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-    theirs.setblocking(False)
-    ours.setblocking(False)
-    with ours, theirs:
-        yield ours, theirs
 
 
 def reset(sock):
     """Close a raw socket by a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-
-
-# --- writes ---------------------------------------------------------------------------------------
-
-
-def test_many_small_writes_of_a_turn_cost_two_requests(run, ends):
-    """R33: the first write goes at once, and the others of its turn in one request."""
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        transport, protocol = await attach(ends[0])
-        await asyncio.sleep(0)
-        before = loop.port.stats()
-        for number in range(8):
-            transport.write(bytes([number]) * 64)
-        assert transport.get_write_buffer_size() == 7 * 64
-        assert ends[1].recv(1000) == bytes(64)
-        expected = b"".join(bytes([number]) * 64 for number in range(1, 8))
-        assert await read(ends[1], 7 * 64) == expected
-        after = loop.port.stats()
-        assert after.flushes - before.flushes == 1
-        assert after.sends - before.sends == 1  # of one page, with all of them
-        transport.close()
-        await protocol.called("connection_lost")
-
-    run(main())
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_writes_of_every_kind_keep_their_order(run, ends, seed):
-    """R04: writes of any type and size arrive whole and in order, with pauses between them."""
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        chance = random.Random(seed)
-        transport, protocol = await attach(ends[0])
-        whole = pattern(3_000_000)
-        reading = loop.create_task(read(ends[1], len(whole)))
-        at = 0
-        while at < len(whole):
-            size = chance.choice((0, 1, 63, 1024, 1025, 4096, 5000, 100_000, 400_000))
-            part = whole[at : at + size]
-            at += len(part)
-            way = chance.randrange(5)
-            if way == 0:
-                data = bytearray(part)
-                transport.write(data)
-                data[:] = bytes(len(data))
-            elif way == 1:
-                transport.write(memoryview(part))
-            elif way == 2:
-                middle = chance.randrange(len(part) + 1)
-                transport.writelines([part[:middle], b"", part[middle:]])
-            elif way == 3:
-                transport.writelines(part[i : i + 3000] for i in range(0, len(part), 3000))
-            else:
-                transport.write(part)
-            if chance.random() < 0.2:
-                await asyncio.sleep(0)
-            while protocol.names()[-1] == "pause_writing":
-                await asyncio.sleep(0)
-        assert await reading == whole
-        transport.close()
-        assert await protocol.called("connection_lost") is None
-        assert loop.port.ledger.now == 0
-
-    run(main())
-
-
-def test_a_view_with_gaps_is_written(run, ends):
-    """R33: a memoryview that is not contiguous is copied."""
-
-    async def main():
-        transport, protocol = await attach(ends[0])
-        transport.write(memoryview(b"a-b-c-")[::2])
-        assert await read(ends[1], 3) == b"abc"
-        transport.close()
-        await protocol.called("connection_lost")
-
-    run(main())
-
-
-@pytest.mark.parametrize("data", ["text", None, 1, [b"x"]])
-def test_what_is_no_bytes_is_refused(run, ends, data):
-    """R33: write() and writelines() raise TypeError for other types, and go on."""
-
-    async def main():
-        transport, protocol = await attach(ends[0])
-        with pytest.raises(TypeError, match="bytes-like object"):
-            transport.write(data)
-        with pytest.raises(TypeError):
-            transport.writelines([b"x", data])
-        transport.write(b"good")
-        assert await read(ends[1], 4) == b"good"
-        transport.close()
-        await protocol.called("connection_lost")
-
-    run(main())
-
-
-def test_abort_sends_what_a_call_would_have_sent(run, ends):
-    """R33: writes that were gathered for the end of the turn go before abort() drops the rest."""
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        transport, protocol = await attach(ends[0])
-        for _ in range(3):
-            transport.write(b"x" * 10)
-        transport.abort()
-        assert await read(ends[1], 30) == b"x" * 30
-        assert await protocol.called("connection_lost") is None
-        assert await loop.sock_recv(ends[1], 1) == b""
-
-    run(main())
-
-
-@pytest.mark.parametrize("options", [{"budget": 2 * PAGE}, {"send_cap": 100_000}, {"max_sends": 1}])
-def test_a_budget_pauses_and_never_ends_a_connection(make_loop, ends, options):
-    """R07, R33: what the budget or a cap does not admit waits; the protocol is paused meanwhile."""
-    loop = make_loop(receive="zero_byte", **options)
-
-    async def main():
-        transport, protocol = await attach(ends[0])
-        await asyncio.sleep(0)
-        filled = fill(ends[0], ends[1])
-        data = pattern(300_000)
-        transport.write(data)
-        transport.write(b"tail")
-        assert protocol.names()[-1] == "pause_writing"
-        assert loop.port.ledger.now <= 2 * PAGE or "budget" not in options
-        assert (await read(ends[1], filled + len(data) + 4))[filled:] == data + b"tail"
-        await protocol.called("resume_writing")
-        assert "connection_lost" not in protocol.names()
-        transport.close()
-        assert await protocol.called("connection_lost") is None
-        assert loop.port.ledger.now == 0
-
-    loop.run_until_complete(asyncio.wait_for(main(), 20))
-
-
-def test_a_small_write_over_the_budget_pauses_too(make_loop, ends):
-    """R07, R33: a queue below its limit pauses the protocol if the port has no budget for it."""
-    loop = make_loop(receive="zero_byte", budget=PAGE)
-    other_ends = socket.socketpair()
-
-    async def main():
-        first, holder = await attach(other_ends[0])
-        fill(*other_ends)
-        first.write(b"x" * 100)
-        await asyncio.sleep(0)
-        transport, protocol = await attach(ends[0])
-        filled = fill(*ends)
-        transport.write(b"y" * 100)
-        assert protocol.names()[-1] == "pause_writing"
-        await read(ends[1], filled + 100)
-        await protocol.called("resume_writing")
-        for each, lost in ((transport, protocol), (first, holder)):
-            each.abort()
-            await lost.called("connection_lost")
-
-    with other_ends[0], other_ends[1]:
-        other_ends[0].setblocking(False)
-        other_ends[1].setblocking(False)
-        loop.run_until_complete(asyncio.wait_for(main(), 20))
-
-
-# --- delivery -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_loop_leaves_delivery(loop, ends, kind):
-    """R33: KeyboardInterrupt leaves run_forever(), the connection stays, and later data comes."""
-
-    class Stopping(Recorder):
-        def data_received(self, data):
-            super().data_received(data)
-            if data == b"stop":
-                raise kind
-
-    async def start():
-        return await attach(ends[0], Stopping())
-
-    transport, protocol = loop.run_until_complete(start())
-    ends[1].send(b"stop")
-    with pytest.raises(kind):
-        loop.run_until_complete(asyncio.wait_for(protocol.until(lambda: False), 20))
-    ends[1].send(b"more")
-    loop.run_until_complete(
-        asyncio.wait_for(protocol.until(lambda: protocol.data == b"stopmore"), 20)
-    )
-    transport.close()
-    loop.run_until_complete(protocol.called("connection_lost"))
-
-
-def test_delivery_runs_in_the_context_of_the_transport(run, ends):
-    """R33: a variable that data_received() sets is there in the next call, and nowhere else."""
-    import contextvars
-
-    variable = contextvars.ContextVar("variable", default=0)
-
-    class Counting(Recorder):
-        def data_received(self, data):
-            variable.set(variable.get() + 1)
-            self.note("count", variable.get())
-
-    async def main():
-        variable.set(10)
-        transport, protocol = await attach(ends[0], Counting())
-        variable.set(20)
-        for count in (11, 12):
-            ends[1].send(b"x")
-            await protocol.until(lambda count=count: ("count", count) in protocol.calls)
-        assert variable.get() == 20
-        transport.close()
-        await protocol.called("connection_lost")
-
-    run(main())
-
-
-def test_the_protocol_may_change_in_a_delivery(run, ends):
-    """R33: data behind a change of protocol goes to the new one, whatever its kind."""
-
-    class Buffered(asyncio.BufferedProtocol):
-        def __init__(self, following):
-            self.following = following
-            self.memory = bytearray(4)
-
-        def connection_made(self, transport):
-            self.transport = transport
-
-        def get_buffer(self, _hint):
-            return self.memory
-
-        def buffer_updated(self, count):
-            self.following.data += self.memory[:count]
-            self.transport.set_protocol(self.following)
-
-    async def main():
-        following = Recorder()
-        transport, _ = await attach(ends[0], Buffered(following))
-        ends[1].send(b"0123456789")
-        await following.until(lambda: following.data == b"0123456789")
-        transport.close()
-        await following.called("connection_lost")
-
-    run(main())
-
-
-def test_a_buffer_may_be_resized_between_its_fillings(run, ends):
-    """R33: no view of a BufferedProtocol's memory is kept while its methods run."""
-
-    class Growing(asyncio.BufferedProtocol):
-        def __init__(self):
-            self.memory = bytearray(2)
-            self.data = bytearray()
-            self.done = asyncio.get_running_loop().create_future()
-
-        def get_buffer(self, _hint):
-            return self.memory
-
-        def buffer_updated(self, count):
-            self.data += self.memory[:count]
-            self.memory.extend(b"more")
-            if len(self.data) == 100:
-                self.done.set_result(None)
-
-    async def main():
-        protocol = Growing()
-        transport, _ = await attach(ends[0], protocol)
-        ends[1].send(pattern(100))
-        await protocol.done
-        assert protocol.data == pattern(100)
-        transport.close()
-
-    run(main())
-
-
-@pytest.mark.parametrize(
-    ("memory", "error"), [(b"read only", BufferError), (bytearray(), RuntimeError), (1, TypeError)]
-)
-def test_a_bad_buffer_closes_the_connection(loop, ends, memory, error):
-    """R33: what get_buffer() must not return goes to the handler, and ends the transport."""
-
-    class Bad(asyncio.BufferedProtocol):
-        lost = None
-
-        def get_buffer(self, _hint):
-            return memory
-
-        def connection_lost(self, exc):
-            self.lost.set_result(exc)
-
-    async def main():
-        protocol = Bad()
-        protocol.lost = asyncio.get_running_loop().create_future()
-        await attach(ends[0], protocol)
-        ends[1].send(b"x")
-        assert isinstance(await protocol.lost, error)
-
-    loop.run_until_complete(asyncio.wait_for(main(), 20))
-    assert [type(context["exception"]) for context in loop.errors] == [error]
-    loop.errors.clear()
-
-
-# --- lifetimes ------------------------------------------------------------------------------------
 
 
 def test_a_transport_may_be_dropped_in_its_own_callback(run, ends):
@@ -489,9 +166,6 @@ def test_the_native_base_alone_does_no_harm(make_loop):
         assert gone() is None
 
 
-# --- connections ----------------------------------------------------------------------------------
-
-
 @linux_only("Windows drops a connection that was reset before its accept")
 def test_a_connection_that_was_reset_before_it_was_accepted(run):
     """R33: its peer has a name, and its descriptor is open until connection_lost() has returned."""
@@ -631,9 +305,6 @@ def test_a_forked_child_can_close_what_it_inherits(run):
         await server.wait_closed()
 
     run(main())
-
-
-# --- threads --------------------------------------------------------------------------------------
 
 
 def test_a_loop_may_run_in_a_second_thread(make_loop, ends):
