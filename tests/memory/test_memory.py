@@ -39,6 +39,7 @@ NOT_IN_THE_MODEL = {
     "datagrams": "not in the model: families and types besides TCP over IPv4",
     "messages": "not in the model: AF_UNIX",
     "routines": "not in the model: no descriptor stands behind a modelled socket",
+    "turn": "the event loop does not run on a model yet",
 }
 STRIDES = {"new": 1, "python": 3}
 """One allocation in this many fails; --every-allocation makes each fail."""
